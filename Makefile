@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+# Every target that needs an environment makes its own in $(VENV) the first time.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint types formulas benchmark clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python >= 3.11 is needed (PYTHON=path/to/python3.11 make ...)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	@touch $@
+
+demo: $(VENV)/.installed ## predict the best momentum, train against it, show both (under 5 minutes)
+	$(BIN)/sde-momentum validate matrix-sensing --profile quick --out demo --resume
+
+test: $(VENV)/.installed ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed ## mypy
+	$(BIN)/mypy
+
+formulas: $(VENV)/.installed ## regenerate sde_momentum/formulas.py from the derivations
+	$(BIN)/python -m derivations
+
+benchmark: $(VENV)/.installed ## simulator against torch.optim.SGD, as a ratio
+	$(BIN)/python benchmarks/simulator_vs_torch.py
+
+clean: ## remove the environment and the demo's output
+	rm -rf $(VENV) demo

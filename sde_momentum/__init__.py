@@ -1,0 +1,38 @@
+"""Which momentum is best for a learning rate, why, and how well that holds in training.
+
+Every public name is here; nothing heavier than the standard library is imported until one is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+# public name -> the module that defines it
+_HOME = {
+    "InputError": "errors",
+    "MomentumRule": "momentum_rule",
+    "Timescales": "timescales",
+    "timescales": "timescales",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+if TYPE_CHECKING:
+    from .errors import InputError
+    from .momentum_rule import MomentumRule
+    from .timescales import Timescales, timescales
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        # the module's attribute wins over the submodule of the same name (`timescales`)
+        value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_HOME))

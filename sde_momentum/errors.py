@@ -1,0 +1,69 @@
+"""What the user is told when the input cannot be used: argument, given, allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class InputError(ValueError):
+    """One line: which argument, what was given, what is allowed.
+
+    The command line prints it and exits with status 2; in Python it is a ValueError.
+    """
+
+    def __init__(self, argument: str, given: object, allowed: str) -> None:
+        self.argument, self.given, self.allowed = argument, given, allowed
+        super().__init__(f"{argument}: given {_short(given)}; allowed: {allowed}")
+
+
+def _short(given: object) -> str:
+    """The offending value itself, cut to what fits in a line."""
+    text = str(given).replace("\n", " ")
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _number(argument: str, value: ArrayLike, allowed: str) -> NDArray[np.float64]:
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(argument, value, allowed) from None
+
+
+def check(argument: str, value: ArrayLike, rule: Any, allowed: str) -> NDArray[np.float64]:
+    """Return `value` as float64, or raise with the first element that breaks `rule` (an array predicate)."""
+    array = _number(argument, value, allowed)
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(array) & rule(array)
+    if not np.all(good):
+        raise InputError(argument, array[~good].flat[0] if array.ndim else array[()], allowed)
+    return array
+
+
+def check_lr(value: ArrayLike, argument: str = "lr") -> NDArray[np.float64]:
+    """Learning rates: finite and > 0."""
+    return check(argument, value, lambda x: x > 0, "finite numbers > 0")
+
+
+def check_momentum(value: ArrayLike, argument: str = "momentum") -> NDArray[np.float64]:
+    """Momenta: in [0, 1)."""
+    return check(argument, value, lambda x: (x >= 0) & (x < 1), "numbers in [0, 1)")
+
+
+def check_positive(value: ArrayLike, argument: str) -> NDArray[np.float64]:
+    """Any strictly positive finite quantity."""
+    return check(argument, value, lambda x: x > 0, "finite numbers > 0")
+
+
+def check_non_negative(value: ArrayLike, argument: str) -> NDArray[np.float64]:
+    """Any finite quantity >= 0."""
+    return check(argument, value, lambda x: x >= 0, "finite numbers >= 0")
+
+
+def check_integer(value: object, argument: str, minimum: int) -> int:
+    """A whole number of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
+        raise InputError(argument, value, f"a whole number >= {minimum}")
+    return int(value)
