@@ -14,8 +14,8 @@ __version__ = "0.1.0"
 _HOME = {
     "InputError": "errors",
     "MomentumRule": "momentum_rule",
-    "Timescales": "timescales",
-    "timescales": "timescales",
+    "Timescales": "relaxation",
+    "timescales": "relaxation",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
@@ -23,7 +23,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 if TYPE_CHECKING:
     from .errors import InputError
     from .momentum_rule import MomentumRule
-    from .timescales import Timescales, timescales
+    from .relaxation import Timescales, timescales
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,1 @@
+"""Symbolic derivations; `python -m derivations` checks them and writes `sde_momentum/formulas.py`."""

@@ -1,0 +1,71 @@
+"""Print the derived formulas as one numpy module, the same text every time."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+import sympy as sp
+from sympy.printing.numpy import NumPyPrinter
+
+from . import drift, oscillator, prefactor, stationary_variance
+from .formula import MEANING, Derivation, Formula
+
+DERIVATIONS: tuple[Derivation, ...] = (
+    oscillator.DERIVATION,
+    stationary_variance.DERIVATION,
+    drift.DERIVATION,
+    prefactor.DERIVATION,
+)
+
+_HEADER = '''"""The library's formulas as numpy code. Generated: do not edit.
+
+Written by `python -m derivations` from `derivations/`, which proves each expression. Arguments broadcast;
+every function returns a float64 array. Nothing is checked here: callers check their input at the door.
+Sections (T2, ...) are those of the theory page.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+'''
+
+
+class _Printer(NumPyPrinter):
+    """NumPy code whose comparisons are operators and whose cases are nested `np.where`, a line for each."""
+
+    def _print_Relational(self, expr: sp.core.relational.Relational) -> str:
+        return f"{self._print(expr.lhs)} {expr.rel_op} {self._print(expr.rhs)}"
+
+    def _print_Piecewise(self, expr: sp.Piecewise) -> str:
+        *cases, (last, _) = expr.args
+        lines = [f"np.where({self._print(condition)}, {self._print(value)}," for value, condition in cases]
+        return "\n".join([*lines, self._print(last) + ")" * len(cases)])
+
+
+def function(formula: Formula) -> str:
+    """The source of one function."""
+    printer = _Printer()
+    names = [str(argument) for argument in formula.arguments]
+    lines = [f"{name} = np.asarray({name}, dtype=np.float64)" for name in names]
+    # Branches that are not taken may divide by zero or leave the domain of a root.
+    lines.append('with np.errstate(divide="ignore", invalid="ignore", over="ignore"):')
+    lines += [f"    {name} = {printer.doprint(value)}" for name, value in formula.where]
+    result = textwrap.indent(printer.doprint(formula.expression), " " * 8)
+    lines += [f"    value = (\n{result}\n    )" if "\n" in result else f"    value = {result.strip()}"]
+    lines.append("return np.asarray(value, dtype=np.float64)")
+    code = "\n".join(lines).replace("numpy.", "np.")
+    signature = ", ".join(f"{name}: ArrayLike" for name in names)
+    if len(formula.name + signature) > 70:
+        signature = "\n" + "".join(f"    {name}: ArrayLike,\n" for name in names)
+    meaning = "\n".join(f"    {argument}: {MEANING[argument]}" for argument in formula.arguments)
+    docstring = f'"""{formula.summary} ({formula.section})\n\n    {formula.text}\n\nArgs:\n{meaning}\n"""'
+    body = textwrap.indent(f"{docstring}\n{code}", "    ", lambda line: bool(line.strip()))
+    return f"def {formula.name}({signature}) -> NDArray[np.float64]:\n{body}\n"
+
+
+def module(derivations: Iterable[Derivation] = DERIVATIONS) -> str:
+    """The text of `sde_momentum/formulas.py`."""
+    formulas = [formula for derivation in derivations for formula in derivation.formulas]
+    return "\n\n".join([_HEADER, *(function(formula) for formula in formulas)])

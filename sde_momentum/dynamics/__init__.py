@@ -1,0 +1,1 @@
+"""How it moves: the discrete update, its random streams, its noise-free equivalent."""

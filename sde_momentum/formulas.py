@@ -1,0 +1,551 @@
+"""The library's formulas as numpy code. Generated: do not edit.
+
+Written by `python -m derivations` from `derivations/`, which proves each expression. Arguments broadcast;
+every function returns a float64 array. Nothing is checked here: callers check their input at the door.
+Sections (T2, ...) are those of the theory page.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def heavy_ball_stability_limit(one_minus_beta: ArrayLike) -> NDArray[np.float64]:
+    """The a = lr * eigenvalue at and above which heavy ball is unstable. (T2)
+
+        stable iff 0 < a < 2 (1 + beta)
+
+    Args:
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+    """
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = 4 - 2*one_minus_beta
+    return np.asarray(value, dtype=np.float64)
+
+
+def heavy_ball_discriminant(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+) -> NDArray[np.float64]:
+    """Negative iff the heavy-ball mode is underdamped. (T2)
+
+        (1 + beta - a)^2 - 4 beta = (a - (1 - sqrt(beta))^2) (a - (1 + sqrt(beta))^2)
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        lower = one_minus_beta**2/(np.sqrt(1 - one_minus_beta) + 1)**2
+        upper = (-one_minus_beta/(np.sqrt(1 - one_minus_beta) + 1) + 2)**2
+        value = (a - lower)*(a - upper)
+    return np.asarray(value, dtype=np.float64)
+
+
+def heavy_ball_relaxation_time(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+) -> NDArray[np.float64]:
+    """Relaxation time of the amplitude of one heavy-ball mode, in steps; inf if unstable. (T2)
+
+        tau = -1 / ln max|kappa|, kappa^2 - (1 + beta - a) kappa + beta = 0
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        lower = one_minus_beta**2/(np.sqrt(1 - one_minus_beta) + 1)**2
+        upper = (-one_minus_beta/(np.sqrt(1 - one_minus_beta) + 1) + 2)**2
+        root = np.sqrt((a - lower)*(a - upper))
+        value = (
+            np.where(a >= 4 - 2*one_minus_beta, np.inf,
+            np.where(a <= lower, -1/np.log1p(-2*a/(a + one_minus_beta + root)),
+            np.where(a < upper, -2/np.log1p(-one_minus_beta),
+            -1/np.log1p(-(-2*a - 4*one_minus_beta + 8)/(-a - one_minus_beta + root + 4)))))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def nesterov_stability_limit(one_minus_beta: ArrayLike) -> NDArray[np.float64]:
+    """The a = lr * eigenvalue at and above which Nesterov momentum is unstable. (T2)
+
+        stable iff 0 < a < 2 (1 + beta) / (1 + 2 beta)
+
+    Args:
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+    """
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta)
+    return np.asarray(value, dtype=np.float64)
+
+
+def nesterov_discriminant(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+) -> NDArray[np.float64]:
+    """Negative iff the Nesterov mode is underdamped. (T2)
+
+        (1 - a)^2 (1 + beta)^2 - 4 (1 - a) beta = (1 - a) (delta^2 - a (1 + beta)^2)
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        lower = one_minus_beta**2/(2 - one_minus_beta)**2
+        value = (1 - a)*(2 - one_minus_beta)**2*(-a + lower)
+    return np.asarray(value, dtype=np.float64)
+
+
+def nesterov_relaxation_time(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+) -> NDArray[np.float64]:
+    """Relaxation time of the amplitude of one Nesterov mode, in steps; inf if unstable. (T2)
+
+        tau = -1 / ln max|kappa|, kappa^2 - (1 - a) (1 + beta) kappa + (1 - a) beta = 0
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        lower = one_minus_beta**2/(2 - one_minus_beta)**2
+        root = np.sqrt((1 - a)*(-a + lower))*(2 - one_minus_beta)
+        value = (
+            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
+            np.where(a <= lower, -1/np.log1p(-2*a/(a*(2 - one_minus_beta) + one_minus_beta + root)),
+            np.where(a < 1, -2/(np.log1p(-a) + np.log1p(-one_minus_beta)),
+            -1/np.log1p(-(-2*a*(3 - 2*one_minus_beta) - 4*one_minus_beta + 8)/(root + (1 - a)*(2 - one_minus_beta) + 2)))))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def heavy_ball_stationary_variance(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+) -> NDArray[np.float64]:
+    """Stationary variance of one heavy-ball mode, in squared parameter units; inf if unstable. (T2)
+
+        s = eta c (1 + beta) / (delta (2 (1 + beta) - a))
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        value = (
+            np.where(a >= 4 - 2*one_minus_beta, np.inf,
+            lr*noise*(2 - one_minus_beta)/(one_minus_beta*(-a - 2*one_minus_beta + 4)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def nesterov_stationary_variance(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+) -> NDArray[np.float64]:
+    """Stationary variance of one Nesterov mode, in squared parameter units; inf if unstable. (T2)
+
+        s = eta c (1 + (1 - a) beta) / ((delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        value = (
+            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
+            lr*noise*((1 - a)*(1 - one_minus_beta) + 1)/((a*(1 - one_minus_beta) + one_minus_beta)*(-a*(3 - 2*one_minus_beta) - 2*one_minus_beta + 4)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def heavy_ball_potential(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+) -> NDArray[np.float64]:
+    """Effective potential of one heavy-ball mode, per step: dw = -grad_Gamma sum V; inf if unstable. (T3)
+
+        V = -(eta c (1 + beta) / (2 delta^2)) ln(1 - a / (2 (1 + beta)))
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        value = (
+            np.where(a >= 4 - 2*one_minus_beta, np.inf,
+            -1/2*lr*noise*(2 - one_minus_beta)*np.log1p(-a/(4 - 2*one_minus_beta))/one_minus_beta**2)
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def heavy_ball_drift_weight(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+) -> NDArray[np.float64]:
+    """Weight of grad lambda_j in the heavy-ball drift, per step; inf if unstable. (T3)
+
+        dV/dlambda = (eta^2 c / (4 delta^2)) / (1 - a / (2 (1 + beta)))
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        value = (
+            np.where(a >= 4 - 2*one_minus_beta, np.inf,
+            (1/4)*lr**2*noise/(one_minus_beta**2*(-a/(4 - 2*one_minus_beta) + 1)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def nesterov_potential(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+) -> NDArray[np.float64]:
+    """Effective potential of one Nesterov mode, per step: dw = -grad_Gamma sum V; inf if unstable. (T3)
+
+        V = (eta c / (2 delta (1 + 3 beta))) (2 beta^2 ln(1 + a beta / delta) - (1 + beta) (1 + 2 beta) ln(1 - a (1 + 2 beta) / (2 (1 + beta))))
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        value = (
+            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
+            (1/2)*lr*noise*(2*(1 - one_minus_beta)**2*np.log1p(a*(1 - one_minus_beta)/one_minus_beta) - (2 - one_minus_beta)*(3 - 2*one_minus_beta)*np.log1p(-a*(3 - 2*one_minus_beta)/(4 - 2*one_minus_beta)))/(one_minus_beta*(4 - 3*one_minus_beta)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def nesterov_drift_weight(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+) -> NDArray[np.float64]:
+    """Weight of grad lambda_j in the Nesterov drift, per step; inf if unstable. (T3)
+
+        dV/dlambda = eta^2 c (1 + beta + a beta (1 + 2 beta)) / (2 delta (delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        value = (
+            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
+            (1/2)*lr**2*noise*(a*(1 - one_minus_beta)*(3 - 2*one_minus_beta) - one_minus_beta + 2)/(one_minus_beta*(a*(1 - one_minus_beta) + one_minus_beta)*(-a*(3 - 2*one_minus_beta) - 2*one_minus_beta + 4)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def small_lr_drift_weight(
+    lr: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+) -> NDArray[np.float64]:
+    """Weight of grad tr H in the drift at small lr (a much below delta), per step. (T3)
+
+        dV/dlambda = eta^2 c / (4 delta^2)
+
+    Args:
+        lr: eta, learning rate, > 0
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (1/4)*lr**2*noise/one_minus_beta**2
+    return np.asarray(value, dtype=np.float64)
+
+
+def longitudinal_time(
+    lr: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+    curvature: ArrayLike,
+) -> NDArray[np.float64]:
+    """Relaxation time along Gamma at small lr, in steps. (T3)
+
+        tau_par = 4 delta^2 / (eta^2 c mu)
+
+    Args:
+        lr: eta, learning rate, > 0
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = 4*one_minus_beta**2/(curvature*lr**2*noise)
+    return np.asarray(value, dtype=np.float64)
+
+
+def longitudinal_stiffness(
+    lr: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+    curvature: ArrayLike,
+    explicit_curvature: ArrayLike,
+) -> NDArray[np.float64]:
+    """Curvature along Gamma in theta'' + delta theta' + k theta = 0, per step squared. (T6)
+
+        k(delta) = eta h + eta^2 c mu / (4 delta)
+
+    Args:
+        lr: eta, learning rate, > 0
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    explicit_curvature = np.asarray(explicit_curvature, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (1/4)*curvature*lr**2*noise/one_minus_beta + explicit_curvature*lr
+    return np.asarray(value, dtype=np.float64)
+
+
+def damping_ratio(target: ArrayLike) -> NDArray[np.float64]:
+    """The damping ratio whose overshoot is just the target fraction x. (T5)
+
+        zeta(x) = |ln x| / sqrt(pi^2 + ln^2 x)
+
+    Args:
+        target: x, the fraction of the start to stay below, in (0, 1)
+    """
+    target = np.asarray(target, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = -np.log(target)/np.sqrt(np.log(target)**2 + np.pi**2)
+    return np.asarray(value, dtype=np.float64)
+
+
+def label_noise_one_minus_beta(
+    lr: ArrayLike,
+    noise: ArrayLike,
+    curvature: ArrayLike,
+    damping_ratio: ArrayLike,
+) -> NDArray[np.float64]:
+    """The best 1 - beta under label noise alone. (T5)
+
+        1 - beta* = (c mu zeta^2)^(1/3) eta^(2/3)
+
+    Args:
+        lr: eta, learning rate, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        damping_ratio: zeta, 1 for critical damping
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    damping_ratio = np.asarray(damping_ratio, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = curvature**(1/3)*damping_ratio**(2/3)*lr**(2/3)*noise**(1/3)
+    return np.asarray(value, dtype=np.float64)
+
+
+def critical_one_minus_beta(
+    lr: ArrayLike,
+    noise: ArrayLike,
+    curvature: ArrayLike,
+    explicit_curvature: ArrayLike,
+    damping_ratio: ArrayLike,
+) -> NDArray[np.float64]:
+    """The best 1 - beta under label noise and an explicit force; 0 when both vanish. (T6)
+
+        delta^2 = 4 zeta^2 k(delta), that is delta^3 = 4 zeta^2 eta h delta + zeta^2 eta^2 c mu
+
+    Args:
+        lr: eta, learning rate, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
+        damping_ratio: zeta, 1 for critical damping
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    explicit_curvature = np.asarray(explicit_curvature, dtype=np.float64)
+    damping_ratio = np.asarray(damping_ratio, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        p = 4*damping_ratio**2*explicit_curvature*lr
+        q = curvature*damping_ratio**2*lr**2*noise
+        r = (3/2)*np.sqrt(3)*q/p**(3/2)
+        u = (1/2)*2**(2/3)*q**(1/3)*(np.sqrt(1 - 1/r**2) + 1)**(1/3)
+        value = (
+            np.where(p + q <= 0, 0,
+            np.where(r >= 1, (1/3)*p/u + u,
+            (2/3)*np.sqrt(3)*np.sqrt(p)*np.cos((1/3)*np.arccos(r))))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def critical_lr(
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+    curvature: ArrayLike,
+    explicit_curvature: ArrayLike,
+    damping_ratio: ArrayLike,
+) -> NDArray[np.float64]:
+    """The lr at which `critical_one_minus_beta` is the given one. (T6)
+
+        eta = delta^2 / (2 zeta^2 h + sqrt(4 zeta^4 h^2 + zeta^2 c mu delta))
+
+    Args:
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
+        damping_ratio: zeta, 1 for critical damping
+    """
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    explicit_curvature = np.asarray(explicit_curvature, dtype=np.float64)
+    damping_ratio = np.asarray(damping_ratio, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = one_minus_beta**2/(2*damping_ratio**2*explicit_curvature + np.sqrt(curvature*damping_ratio**2*noise*one_minus_beta + 4*damping_ratio**4*explicit_curvature**2))
+    return np.asarray(value, dtype=np.float64)
+
+
+def power_law_one_minus_beta(
+    lr: ArrayLike,
+    reference_lr: ArrayLike,
+    reference_one_minus_beta: ArrayLike,
+    exponent: ArrayLike,
+) -> NDArray[np.float64]:
+    """The 1 - beta transferred from a tuned pair; gamma = 2/3 in theory. (T9)
+
+        1 - beta = (1 - beta0) (eta / eta0)^gamma
+
+    Args:
+        lr: eta, learning rate, > 0
+        reference_lr: eta0, learning rate of the tuned pair, > 0
+        reference_one_minus_beta: delta0 = 1 - beta0 of the tuned pair, in (0, 1]
+        exponent: gamma in 1 - beta ~ lr^gamma, > 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    reference_lr = np.asarray(reference_lr, dtype=np.float64)
+    reference_one_minus_beta = np.asarray(reference_one_minus_beta, dtype=np.float64)
+    exponent = np.asarray(exponent, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = reference_one_minus_beta*(lr/reference_lr)**exponent
+    return np.asarray(value, dtype=np.float64)
+
+
+def power_law_lr(
+    one_minus_beta: ArrayLike,
+    reference_lr: ArrayLike,
+    reference_one_minus_beta: ArrayLike,
+    exponent: ArrayLike,
+) -> NDArray[np.float64]:
+    """The lr at which `power_law_one_minus_beta` is the given one. (T9)
+
+        eta = eta0 ((1 - beta) / (1 - beta0))^(1 / gamma)
+
+    Args:
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        reference_lr: eta0, learning rate of the tuned pair, > 0
+        reference_one_minus_beta: delta0 = 1 - beta0 of the tuned pair, in (0, 1]
+        exponent: gamma in 1 - beta ~ lr^gamma, > 0
+    """
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    reference_lr = np.asarray(reference_lr, dtype=np.float64)
+    reference_one_minus_beta = np.asarray(reference_one_minus_beta, dtype=np.float64)
+    exponent = np.asarray(exponent, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = reference_lr*(one_minus_beta/reference_one_minus_beta)**(exponent**(-1.0))
+    return np.asarray(value, dtype=np.float64)

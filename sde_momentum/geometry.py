@@ -1,0 +1,132 @@
+"""Geometry of a point of the minimizer manifold Gamma = {w : f(w) = y}: spaces, tr H, its drift, mu (T1, T3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .errors import InputError
+from .problems.base import Array, Problem
+
+
+def descend_to_manifold(problem: Problem, start: Array, max_steps: int = 100_000) -> Array:
+    """Noise-free gradient descent from `start` (N,) to Gamma, polished by Gauss-Newton to rounding error.
+
+    The step is 1 / tr H, below every stability limit. Raises InputError if no interpolating point is reached.
+    """
+    w = problem.check_point(start).copy()
+    p = problem.n_outputs
+    scale = max(float(np.square(problem.targets).mean()), np.finfo(float).tiny)
+    for _ in range(max_steps):
+        j, r = problem.jacobian(w), problem.residual(w)
+        if np.square(r).mean() < 1e-6 * scale:
+            return project_to_manifold(problem, w)
+        w -= j.T @ r / max(np.square(j).sum(), np.finfo(float).tiny)
+        if not np.all(np.isfinite(w)):
+            break
+    loss = float(np.square(problem.residual(w)).mean() / 2)
+    raise InputError("start", f"loss {loss:.3g} after {max_steps} steps (P = {p})", "a start that interpolates")
+
+
+def project_to_manifold(problem: Problem, w: Array, tolerance: float = 1e-13, max_steps: int = 100) -> Array:
+    """Nearest point of Gamma by Gauss-Newton: w <- w - J^+ (f - y), until |f - y| <= tolerance * (1 + |y|)."""
+    goal = tolerance * (1 + float(np.linalg.norm(problem.targets)))
+    for _ in range(max_steps):
+        r = problem.residual(w)
+        if np.linalg.norm(r) <= goal:
+            return w
+        w = w - np.linalg.lstsq(problem.jacobian(w), r, rcond=1e-10)[0]
+    size = float(np.linalg.norm(problem.residual(w)))
+    raise InputError("w", f"|f - y| = {size:.3g} after {max_steps} Gauss-Newton steps", f"a point near Gamma ({goal:.1g})")
+
+
+@dataclass(frozen=True)
+class ManifoldPoint:
+    """A point w of Gamma with everything the theory asks of it (T1, T3).
+
+    Directions whose singular value of J is at most `rank_tolerance` times the largest count as tangent.
+    `w`: shape (N,), f(w) = y within 1e-6 of |y|; otherwise InputError.
+    """
+
+    problem: Problem
+    w: Array
+    rank_tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        w = self.problem.check_point(self.w, "w")
+        gap = float(np.linalg.norm(self.problem.residual(w)))
+        if gap > 1e-6 * (1 + float(np.linalg.norm(self.problem.targets))):
+            raise InputError("w", f"|f(w) - y| = {gap:.3g}", "a point of Gamma (project_to_manifold finds one)")
+        object.__setattr__(self, "w", w)
+
+    @cached_property
+    def _svd(self) -> tuple[Array, Array, Array]:
+        return np.linalg.svd(self.problem.jacobian(self.w), full_matrices=True)
+
+    @cached_property
+    def rank(self) -> int:
+        """Dimension of the normal space."""
+        s = self._svd[1]
+        return int((s > self.rank_tolerance * s[0]).sum())
+
+    @cached_property
+    def eigenvalues(self) -> Array:
+        """lambda_j > 0 of H in the normal space, decreasing, shape (rank,)."""
+        return self._svd[1][: self.rank] ** 2 / self.problem.n_outputs
+
+    @cached_property
+    def normal(self) -> Array:
+        """Orthonormal basis of the normal space, (N, rank), in the order of `eigenvalues`."""
+        return self._svd[2][: self.rank].T
+
+    @cached_property
+    def tangent(self) -> Array:
+        """Orthonormal basis of the tangent space, (N, N - rank)."""
+        return self._svd[2][self.rank :].T
+
+    @cached_property
+    def trace_hessian(self) -> float:
+        """tr H."""
+        return float(self.problem.trace_hessian(self.w))
+
+    @cached_property
+    def gradient(self) -> Array:
+        """Riemannian gradient of tr H, P_T grad tr H, shape (N,)."""
+        return self.tangent @ (self.tangent.T @ self.problem.trace_hessian_gradient(self.w))
+
+    @cached_property
+    def multipliers(self) -> Array:
+        """nu of least norm with J^T nu = the normal part of grad tr H, shape (P,)."""
+        u, s, vt = self._svd
+        k = self.rank
+        return u[:, :k] @ ((vt[:k] @ self.problem.trace_hessian_gradient(self.w)) / s[:k])
+
+    def ambient_hessian(self, step: float = 1e-5) -> Array:
+        """hess tr H in ambient coordinates, (N, N): central differences of the exact gradient (exact if f is quadratic)."""
+        n = self.problem.n_parameters
+        h = step * (1 + float(np.abs(self.w).max()))
+        shift = h * np.eye(n)
+        rows = self.problem.trace_hessian_gradient(self.w + shift) - self.problem.trace_hessian_gradient(self.w - shift)
+        rows /= 2 * h
+        return (rows + rows.T) / 2
+
+    @cached_property
+    def hessian(self) -> Array:
+        """Riemannian Hessian of tr H in the basis `tangent`: T^T (hess tr H - sum_i nu_i hess f_i) T (T3)."""
+        n = self.problem.n_parameters
+        c = np.broadcast_to(self.multipliers[:, None, None] * np.eye(n)[None], (self.problem.n_outputs, n, n))
+        weighted = self.problem.contract_hessians(np.broadcast_to(self.w, (n, n)), np.swapaxes(c, 0, 1))
+        m = self.tangent.T @ (self.ambient_hessian() - weighted) @ self.tangent
+        return (m + m.T) / 2
+
+    @cached_property
+    def curvatures(self) -> Array:
+        """Eigenvalues of `hessian`, increasing: the candidates for mu."""
+        return np.linalg.eigvalsh(self.hessian)
+
+    def curvature(self, displacement: Array) -> float:
+        """mu felt by a displacement (N,) from this point: the Rayleigh quotient of `hessian` (T5, "which mu")."""
+        x = self.tangent.T @ displacement
+        return float(x @ self.hessian @ x / (x @ x))

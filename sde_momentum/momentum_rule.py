@@ -1,0 +1,240 @@
+"""T5, T6, T9: the momentum that suits a learning rate: from a tuned pair, the geometry, or a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import formulas
+from .errors import InputError, check, check_lr, check_momentum, check_non_negative, check_positive
+
+Floats = NDArray[np.float64]
+
+
+class _Law(Protocol):
+    """1 - beta as a function of lr that grows without bound, and its inverse."""
+
+    def one_minus_beta(self, lr: Floats) -> Floats: ...
+
+    def lr(self, one_minus_beta: Floats) -> Floats: ...
+
+
+@dataclass(frozen=True)
+class _PowerLaw:
+    """1 - beta = delta0 (eta / eta0)^gamma (T9)."""
+
+    reference_lr: Floats
+    reference_one_minus_beta: Floats
+    exponent: Floats
+
+    def one_minus_beta(self, lr: Floats) -> Floats:
+        return formulas.power_law_one_minus_beta(
+            lr, self.reference_lr, self.reference_one_minus_beta, self.exponent
+        )
+
+    def lr(self, one_minus_beta: Floats) -> Floats:
+        return formulas.power_law_lr(
+            one_minus_beta, self.reference_lr, self.reference_one_minus_beta, self.exponent
+        )
+
+
+@dataclass(frozen=True)
+class _CriticalDamping:
+    """delta^2 = 4 zeta^2 k(delta), k = eta h + eta^2 c mu / (4 delta) (T5, T6)."""
+
+    noise: Floats
+    curvature: Floats
+    explicit_curvature: Floats
+    damping_ratio: Floats
+
+    def one_minus_beta(self, lr: Floats) -> Floats:
+        return formulas.critical_one_minus_beta(
+            lr, self.noise, self.curvature, self.explicit_curvature, self.damping_ratio
+        )
+
+    def lr(self, one_minus_beta: Floats) -> Floats:
+        return formulas.critical_lr(
+            one_minus_beta, self.noise, self.curvature, self.explicit_curvature, self.damping_ratio
+        )
+
+
+class MomentumRule:
+    """The best momentum as a function of the learning rate.
+
+    Made by `from_reference` (a tuned pair), `from_geometry` (noise and curvature of the model) or
+    `from_sweep` (a measured fit). A rule may ask for 1 - beta > 1 at a large learning rate; its answers are
+    clamped to beta = 0 there, `clamped` tells where and `explain` why. Scalars in, a float out; arrays in,
+    arrays out.
+
+    >>> rule = MomentumRule.from_reference(0.1, 0.9)
+    >>> round(rule.momentum(0.01), 6)
+    0.978456
+    >>> round(rule.lr(0.978456), 5)
+    0.01
+    """
+
+    def __init__(self, law: _Law, source: str) -> None:
+        self._law = law
+        self.source = source
+
+    @classmethod
+    def from_reference(cls, lr: ArrayLike, momentum: ArrayLike) -> MomentumRule:
+        """Transfer a tuned pair to other learning rates (T9.1; exponent 2/3 from arXiv 2210.16400).
+
+            1 - beta = (1 - beta0) (eta / eta0)^(2/3)
+
+        Args:
+            lr: tuned learning rate eta0, > 0
+            momentum: tuned momentum beta0, in [0, 1)
+
+        Raises:
+            InputError: for a value out of range.
+        """
+        tuned_lr, tuned = check_lr(lr), check_momentum(momentum)
+        law = _PowerLaw(tuned_lr, np.asarray(1 - tuned), np.asarray(2 / 3))
+        return cls(law, f"reference: lr = {_show(tuned_lr)}, momentum = {_show(tuned)}, exponent 2/3")
+
+    @classmethod
+    def from_geometry(
+        cls,
+        noise: ArrayLike,
+        curvature: ArrayLike,
+        explicit_curvature: ArrayLike = 0.0,
+        target: ArrayLike | None = None,
+    ) -> MomentumRule:
+        """Damp the motion along Gamma critically, or just less for a finite target (T5, T6).
+
+            delta^2 = 4 zeta^2 k(delta),  k(delta) = eta h + eta^2 c mu / (4 delta)
+
+        Without h this is 1 - beta = (c mu zeta^2)^(1/3) eta^(2/3). zeta = 1 is critical damping; with a
+        target, zeta(x) = |ln x| / sqrt(pi^2 + ln^2 x) overshoots by just x.
+
+        Args:
+            noise: label-noise strength c = sigma^2 / B, in units of the loss, >= 0
+            curvature: mu, curvature of tr H along Gamma, >= 0
+            explicit_curvature: h, curvature of an explicit force along Gamma (weight decay: h = wd), >= 0
+            target: x in (0, 1): what counts is when the distance stays below this fraction of its start;
+                None for critical damping (x -> 0)
+
+        Raises:
+            InputError: for a value out of range, or when no force along Gamma is left.
+
+        >>> round(MomentumRule.from_geometry(noise=1e-4, curvature=10.0).momentum(1e-3), 6)
+        0.999
+        """
+        c = check_non_negative(noise, "noise")
+        mu = check_non_negative(curvature, "curvature")
+        h = check_non_negative(explicit_curvature, "explicit_curvature")
+        try:
+            force = c * mu + h
+        except ValueError:
+            shapes = f"noise {c.shape}, curvature {mu.shape}, explicit_curvature {h.shape}"
+            raise InputError("shapes", shapes, "shapes that broadcast together") from None
+        if np.any(force == 0):
+            raise InputError(
+                "noise * curvature and explicit_curvature", "both 0", "one of them > 0: no force along Gamma"
+            )
+        zeta = np.asarray(1.0)
+        if target is not None:
+            zeta = formulas.damping_ratio(
+                check("target", target, lambda x: (x > 0) & (x < 1), "numbers in (0, 1), or None")
+            )
+        source = f"geometry: noise = {_show(c)}, curvature = {_show(mu)}, explicit_curvature = {_show(h)}"
+        return cls(_CriticalDamping(c, mu, h, zeta), f"{source}, damping ratio {_show(zeta)}")
+
+    @classmethod
+    def from_sweep(cls, result: object) -> MomentumRule:
+        """Use a measured fit 1 - beta = C lr^gamma (T9.4).
+
+        Args:
+            result: has `exponent` (gamma) and `prefactor` (C) as attributes, as keys, or in its `attrs`
+                (an `xarray.Dataset`); both > 0
+
+        Raises:
+            InputError: when either is missing or not a positive number.
+
+        >>> MomentumRule.from_sweep({"exponent": 0.5, "prefactor": 1.0}).momentum(0.01)
+        0.9
+        """
+        gamma = check_positive(_entry(result, "exponent"), "exponent")
+        prefactor = check_positive(_entry(result, "prefactor"), "prefactor")
+        law = _PowerLaw(np.asarray(1.0), prefactor, gamma)
+        return cls(law, f"sweep: 1 - beta = {_show(prefactor)} lr^{_show(gamma)}")
+
+    def one_minus_beta(self, lr: ArrayLike) -> float | Floats:
+        """1 - beta at `lr`, at most 1; its digits survive where beta rounds to 1."""
+        return _plain(np.minimum(self._asked(lr), 1.0))
+
+    def momentum(self, lr: ArrayLike) -> float | Floats:
+        """beta at `lr`, at least 0."""
+        return _plain(1 - np.minimum(self._asked(lr), 1.0))
+
+    def lr(self, momentum: ArrayLike) -> float | Floats:
+        """The learning rate that this momentum suits; at momentum 0, where the clamping starts."""
+        return _plain(self._law.lr(np.asarray(1 - check_momentum(momentum))))
+
+    def clamped(self, lr: ArrayLike) -> bool | NDArray[np.bool_]:
+        """Whether the rule asks for 1 - beta > 1 at `lr`, so that its answer is beta = 0."""
+        over = self._asked(lr) > 1
+        return over if np.ndim(over) else bool(over)
+
+    def explain(self, lr: ArrayLike) -> str:
+        """What the rule says at each `lr` and, where clamped, why; one line each.
+
+        >>> print(MomentumRule.from_reference(0.1, 0.9).explain(0.01))
+        lr = 0.01: momentum 0.97846 (1 - beta = 0.021544)
+        """
+        asked = self._asked(lr)
+        rates = np.broadcast_to(np.asarray(lr, dtype=np.float64), asked.shape)
+        edges = np.broadcast_to(self._law.lr(np.asarray(1.0)), asked.shape)
+        rows = zip(rates.flat, asked.flat, edges.flat, strict=True)
+        return "\n".join(_explain_one(*row) for row in rows)
+
+    def __repr__(self) -> str:
+        return f"MomentumRule({self.source})"
+
+    def _asked(self, lr: ArrayLike) -> Floats:
+        """1 - beta as the rule has it, not clamped."""
+        rates = check_lr(lr)
+        try:
+            return self._law.one_minus_beta(rates)
+        except ValueError:
+            raise InputError("lr", f"shape {rates.shape}", f"a shape that broadcasts with {self!r}") from None
+
+
+def _explain_one(lr: float, asked: float, edge: float) -> str:
+    if asked <= 1:
+        return f"lr = {lr:.5g}: momentum {1 - asked:.5g} (1 - beta = {asked:.5g})"
+    return (
+        f"lr = {lr:.5g}: clamped to momentum 0: the rule asks for 1 - beta = {asked:.5g}, but the strongest "
+        f"damping there is is 1 - beta = 1, no momentum. Above lr = {edge:.5g} even plain SGD is damped less "
+        "than the motion along the minima calls for, so momentum would only prolong the relaxation: "
+        "lr is too large for the theory, or momentum is of no use here."
+    )
+
+
+def _entry(result: object, name: str) -> ArrayLike:
+    """`name` from an attribute, a key, or the `attrs` of `result`."""
+    for place in (result, getattr(result, "attrs", None)):
+        if isinstance(place, Mapping) and name in place:
+            return place[name]
+    value = getattr(result, name, None)
+    if value is None:
+        raise InputError(
+            "result", f"{type(result).__name__} without {name!r}", "an object with 'exponent' and 'prefactor'"
+        )
+    return value
+
+
+def _plain(values: Floats) -> float | Floats:
+    """A 0-d result as a float."""
+    return values if np.ndim(values) else float(values)
+
+
+def _show(values: Floats) -> str:
+    """A short text of a number or of an array."""
+    return f"{values:.6g}" if values.ndim == 0 else np.array2string(values, precision=6, threshold=6)

@@ -1,0 +1,1 @@
+"""What moves: models f(w) with targets y, whose zero-loss set is the manifold Gamma."""

@@ -1,0 +1,215 @@
+"""Matrix sensing: f_i(U, V) = <A_i, U V>, from P Gaussian measurements of a low-rank matrix.
+
+Source: the first experiment of Cowsik, Can, Glorioso (arXiv 2210.16400). The flattest interpolating solutions
+have the least nuclear norm, so that sliding along Gamma to flat minima recovers the hidden matrix.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from ..errors import InputError, check_integer, check_positive
+from .base import KERNEL, PULLBACK, Array, Problem
+
+# FMA contraction is allowed, reassociation is not: a lane's numbers must not depend on its neighbours.
+_COMPILE = {"cache": True, "nogil": True, "fastmath": {"contract"}}
+
+
+@njit(KERNEL, **_COMPILE)
+def _outputs(a: Any, w: Any, f: Any, scratch: Any) -> None:
+    d = int(np.sqrt(a.shape[1]) + 0.5)
+    r = w.shape[0] // (2 * d)
+    lanes = w.shape[1]
+    v0 = d * r  # the first row of V
+    product = scratch[: d * d]
+    for i in range(d):
+        for j in range(d):
+            for n in range(lanes):
+                product[i * d + j, n] = 0.0
+            for k in range(r):
+                for n in range(lanes):
+                    product[i * d + j, n] += w[i * r + k, n] * w[v0 + k * d + j, n]
+    np.dot(a, product, f)
+
+
+@njit(PULLBACK, **_COMPILE)
+def _pullback(a: Any, w: Any, residual: Any, g: Any, scratch: Any) -> None:
+    d = int(np.sqrt(a.shape[1]) + 0.5)
+    r = w.shape[0] // (2 * d)
+    lanes = w.shape[1]
+    v0 = d * r  # the first row of V
+    s = scratch[: d * d]
+    np.dot(a.T, residual, s)
+    for i in range(2 * d * r):
+        for n in range(lanes):
+            g[i, n] = 0.0
+    for i in range(d):
+        for j in range(d):
+            for k in range(r):
+                for n in range(lanes):
+                    g[i * r + k, n] += s[i * d + j, n] * w[v0 + k * d + j, n]
+                for n in range(lanes):
+                    g[v0 + k * d + j, n] += w[i * r + k, n] * s[i * d + j, n]
+
+
+@njit(KERNEL, **_COMPILE)
+def _outputs_symmetric(a: Any, w: Any, f: Any, scratch: Any) -> None:
+    d = int(np.sqrt(a.shape[1]) + 0.5)
+    r = w.shape[0] // d
+    lanes = w.shape[1]
+    product = scratch[: d * d]
+    for i in range(d):
+        for j in range(d):
+            for n in range(lanes):
+                product[i * d + j, n] = 0.0
+            for k in range(r):
+                for n in range(lanes):
+                    product[i * d + j, n] += w[i * r + k, n] * w[j * r + k, n]
+    np.dot(a, product, f)
+
+
+@njit(PULLBACK, **_COMPILE)
+def _pullback_symmetric(a: Any, w: Any, residual: Any, g: Any, scratch: Any) -> None:
+    d = int(np.sqrt(a.shape[1]) + 0.5)
+    r = w.shape[0] // d
+    lanes = w.shape[1]
+    s = scratch[: d * d]
+    np.dot(a.T, residual, s)
+    for i in range(d * r):
+        for n in range(lanes):
+            g[i, n] = 0.0
+    for i in range(d):
+        for j in range(d):
+            for k in range(r):
+                for n in range(lanes):
+                    g[i * r + k, n] += (s[i * d + j, n] + s[j * d + i, n]) * w[j * r + k, n]
+
+
+class MatrixSensing(Problem):
+    """f_i = <A_i, U V> (or <A_i, U U^T>), i = 1..P, with y_i = <A_i, X*> and X* of the given rank.
+
+    Parameters: `d`, the matrix is d x d; `rank` of X*; `n_measurements` P; `width`, the inner dimension of the
+    factors (default d: overparametrised); `symmetric`, X = U U^T; `seed` draws A (standard normal) and X*
+    (orthonormal factors, singular values 1 / sqrt(rank), so |X*|_F = 1). w = (U, V) flattened row by row.
+
+    >>> problem = MatrixSensing(d=8, rank=1, n_measurements=40)
+    >>> problem.n_parameters, problem.n_outputs
+    (128, 40)
+    """
+
+    name = "matrix-sensing"
+
+    def __init__(
+        self,
+        d: int = 8,
+        rank: int = 1,
+        n_measurements: int = 40,
+        *,
+        width: int | None = None,
+        symmetric: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.d = check_integer(d, "d", 1)
+        self.rank = check_integer(rank, "rank", 1)
+        if self.rank > self.d:
+            raise InputError("rank", rank, f"a whole number from 1 to d = {d}")
+        self.width = check_integer(self.d if width is None else width, "width", self.rank)
+        p = check_integer(n_measurements, "n_measurements", 1)
+        self.symmetric = bool(symmetric)
+        self.seed = check_integer(seed, "seed", 0)
+        rng = np.random.default_rng([self.seed, 0])
+        left = np.linalg.qr(rng.standard_normal((self.d, self.rank)))[0]
+        right = left if self.symmetric else np.linalg.qr(rng.standard_normal((self.d, self.rank)))[0]
+        self.solution = left @ right.T / np.sqrt(self.rank)
+        self.measurements = rng.standard_normal((p, self.d, self.d))
+        if self.symmetric:
+            self.measurements = (self.measurements + np.swapaxes(self.measurements, 1, 2)) / np.sqrt(2)
+        self._flat = np.ascontiguousarray(self.measurements.reshape(p, -1))
+        self.targets = self._flat @ self.solution.ravel()
+        self.n_parameters = self.d * self.width * (1 if self.symmetric else 2)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "problem": self.name,
+            "d": self.d,
+            "rank": self.rank,
+            "n_measurements": self.n_outputs,
+            "width": self.width,
+            "symmetric": self.symmetric,
+            "problem_seed": self.seed,
+        }
+
+    @property
+    def kernels(self) -> tuple[Any, Any, Array, int]:
+        pair = (_outputs_symmetric, _pullback_symmetric) if self.symmetric else (_outputs, _pullback)
+        return *pair, self._flat, self.d**2
+
+    def factors(self, w: Array) -> tuple[Array, Array]:
+        """(U, V) of shapes (..., d, width) and (..., width, d); V = U^T in the symmetric case."""
+        cut = self.d * self.width
+        u = w[..., :cut].reshape(*w.shape[:-1], self.d, self.width)
+        if self.symmetric:
+            return u, np.swapaxes(u, -1, -2)
+        return u, w[..., cut:].reshape(*w.shape[:-1], self.width, self.d)
+
+    def product(self, w: Array) -> Array:
+        """X = U V: (..., d, d)."""
+        u, v = self.factors(w)
+        return u @ v
+
+    def outputs(self, w: Array) -> Array:
+        return self.product(w).reshape(*w.shape[:-1], -1) @ self._flat.T
+
+    def _join(self, u: Array, v: Array) -> Array:
+        """Gradients in U and V as one vector; the symmetric case adds the two halves."""
+        if self.symmetric:
+            return (u + np.swapaxes(v, -1, -2)).reshape(*u.shape[:-2], -1)
+        return np.concatenate([u.reshape(*u.shape[:-2], -1), v.reshape(*v.shape[:-2], -1)], axis=-1)
+
+    def jacobian(self, w: Array) -> Array:
+        u, v = self.factors(w)
+        by_u = self.measurements @ np.swapaxes(v, -1, -2)[..., None, :, :]
+        by_v = np.swapaxes(u, -1, -2)[..., None, :, :] @ self.measurements
+        return self._join(by_u, by_v)
+
+    def contract_hessians(self, w: Array, c: Array) -> Array:
+        c_u, c_v = self.factors(c)
+        d, p = self.d, self.n_outputs
+        # sum_i A_i c_v_i^T and sum_i c_u_i^T A_i, each as one matrix product over (i, row)
+        rows = np.swapaxes(self.measurements, 0, 1).reshape(d, p * d)
+        by_u = rows @ np.swapaxes(c_v, -1, -2).reshape(*c.shape[:-2], p * d, self.width)
+        stacked = np.moveaxis(c_u, -1, -3).reshape(*c.shape[:-2], self.width, p * d)
+        by_v = stacked @ self.measurements.reshape(p * d, d)
+        return self._join(by_u, by_v)
+
+    def trace_hessian(self, w: Array) -> Array:
+        u, v = self.factors(w)
+        gram_v = np.einsum("pij,pik->jk", self.measurements, self.measurements) / self.n_outputs
+        gram_u = np.einsum("pji,pki->jk", self.measurements, self.measurements) / self.n_outputs
+        vt = np.swapaxes(v, -1, -2)
+        if self.symmetric:  # each row of J is (A_i + A_i^T) U = 2 A_i U
+            return 4 * np.einsum("...ja,jk,...ka->...", u, gram_u, u)
+        return np.einsum("...ja,jk,...ka->...", vt, gram_v, vt) + np.einsum(
+            "...ja,jk,...ka->...", u, gram_u, u
+        )
+
+    def test_error(self, w: Array) -> Array:
+        """|U V - X*|_F^2 / |X*|_F^2."""
+        return np.square(self.product(w) - self.solution).sum(axis=(-2, -1)) / np.square(self.solution).sum()
+
+    def random_start(self, scale: float = 1e-2, seed: int = 0) -> Array:
+        """Ordinary start: independent normal entries of standard deviation `scale`."""
+        check_positive(scale, "scale")
+        rng = np.random.default_rng([check_integer(seed, "seed", 0), 1])
+        return scale * rng.standard_normal(self.n_parameters)
+
+    def interpolating_start(self, scale: float | None = None, seed: int = 0) -> Array:
+        """A point of Gamma: noise-free gradient descent from a random start (scale 1/sqrt(width)), then polished."""
+        from ..geometry import descend_to_manifold
+
+        if scale is None:
+            scale = self.width**-0.5
+        return descend_to_manifold(self, self.random_start(scale, seed))

@@ -1,0 +1,259 @@
+"""The generated formulas against matrices, Lyapunov solves, and the plain definitions with 50 digits."""
+
+from __future__ import annotations
+
+import mpmath as mp
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy.linalg import solve_discrete_lyapunov
+
+from derivations import codegen
+from derivations.__main__ import FORMULAS
+from sde_momentum import formulas
+
+POINTS = settings(max_examples=200, derandomize=True, deadline=None)
+# Relative error allowed on top of what a change of the arguments by one rounding does to the exact value.
+ACCURACY = 1e-12
+
+
+def powers(low: float, high: float) -> st.SearchStrategy[float]:
+    """Numbers spread evenly in their logarithm."""
+    return st.floats(np.log10(low), np.log10(high)).map(lambda x: float(10**x))
+
+
+# a as a fraction of the stability limit: small, of order one, and close to the limit.
+FRACTIONS = st.one_of(powers(1e-12, 0.99), st.floats(0.01, 0.99), powers(1e-6, 0.5).map(lambda x: 1 - x))
+DELTAS = st.one_of(powers(1e-8, 1), st.floats(0.01, 1.0), st.just(1.0))
+KINDS = st.sampled_from(["heavy_ball", "nesterov"])
+
+
+def of(kind: str, name: str):
+    return getattr(formulas, f"{kind}_{name}")
+
+
+def trace_and_determinant(kind: str, a, delta):
+    """Of the 2 x 2 companion matrix; the only place where these tests say what an update is."""
+    beta = 1 - delta
+    return (1 + beta - a, beta) if kind == "heavy_ball" else ((1 - a) * (1 + beta), (1 - a) * beta)
+
+
+# --- The same with 50 digits -------------------------------------------------------------------------
+def exact_time(kind: str, lr, eigenvalue, delta):
+    trace, determinant = trace_and_determinant(kind, lr * eigenvalue, delta)
+    root = mp.sqrt(trace**2 - 4 * determinant)
+    largest = max(abs(trace + root), abs(trace - root)) / 2
+    return mp.inf if largest >= 1 else (-1 / mp.log(largest) if largest else mp.mpf(0))
+
+
+def exact_moments(kind: str, lr, eigenvalue, delta, noise):
+    """E x_k^2 and E x_k x_{k-1}, from the autocovariance of an AR(2) process."""
+    trace, determinant = trace_and_determinant(kind, lr * eigenvalue, delta)
+    kick = lr**2 * noise * eigenvalue
+    variance = kick * (1 + determinant) / ((1 - determinant) * ((1 + determinant) ** 2 - trace**2))
+    return variance, variance * trace / (1 + determinant)
+
+
+def exact_variance(kind: str, *arguments):
+    return exact_moments(kind, *arguments)[0]
+
+
+def exact_weight(kind: str, lr, eigenvalue, delta, noise):
+    """eta / (2 delta) times the second moment of the point where the gradient is taken."""
+    variance, covariance = exact_moments(kind, lr, eigenvalue, delta, noise)
+    ahead = 0 if kind == "heavy_ball" else 1 - delta
+    point = ((1 + ahead) ** 2 + ahead**2) * variance - 2 * ahead * (1 + ahead) * covariance
+    return lr / (2 * delta) * point
+
+
+def exact_cubic_root(p, q):
+    """The positive root of x^3 - p x - q, by Newton from above."""
+    x = mp.sqrt(p) + mp.cbrt(q)
+    for _ in range(12):
+        x -= (x**3 - p * x - q) / (3 * x**2 - p)
+    return x
+
+
+def exact_critical(lr, noise, curvature, explicit, zeta):
+    return exact_cubic_root(4 * zeta**2 * lr * explicit, zeta**2 * lr**2 * noise * curvature)
+
+
+def excess(computed, exact, arguments: tuple[float, ...]) -> float:
+    """Relative error beyond that of arguments which are each off by one rounding (2^-52)."""
+    with mp.workdps(50):
+        point = [mp.mpf(x) for x in arguments]
+        value = exact(*point)
+        slack = mp.mpf(0)
+        for i in range(len(point)):
+            for sign in (-1, 1):
+                near = [x * (1 + sign * mp.mpf(2) ** -52) if i == j else x for j, x in enumerate(point)]
+                slack += abs(exact(*near) - value)
+        if mp.isinf(value) or mp.isinf(slack):
+            return 0.0
+        error = max(abs(mp.mpf(float(computed)) - value) - slack, mp.mpf(0))
+        return float(error / abs(value)) if value else float(error)
+
+
+# --- Tests -------------------------------------------------------------------------------------------
+def test_checked_in_formulas_are_what_the_derivations_generate():
+    assert FORMULAS.read_text(encoding="utf-8") == codegen.module()
+
+
+def test_every_generated_function_has_a_derivation_behind_it():
+    derived = {formula.name for derivation in codegen.DERIVATIONS for formula in derivation.formulas}
+    public = {
+        name
+        for name, value in vars(formulas).items()
+        if getattr(value, "__module__", "") == formulas.__name__
+    }
+    assert public == derived
+    assert len(derived) == sum(len(derivation.formulas) for derivation in codegen.DERIVATIONS)
+
+
+@POINTS
+@given(KINDS, powers(1e-8, 10), st.one_of(FRACTIONS, st.floats(1.001, 5)), DELTAS)
+def test_relaxation_time_and_stability_match_the_companion_matrix(kind, lr, fraction, delta):
+    a = fraction * float(of(kind, "stability_limit")(delta))
+    trace, determinant = trace_and_determinant(kind, a, delta)
+    multipliers = np.linalg.eigvals(np.array([[trace, -determinant], [1, 0]]))
+    time = float(of(kind, "relaxation_time")(lr, a / lr, delta))
+    if fraction > 1:
+        assert np.abs(multipliers).max() > 1
+        assert time == np.inf
+    else:
+        # eigvals resolves a nearly double multiplier to the square root of the rounding error only
+        multiplier = np.exp(-1 / time) if time else 0.0
+        assert multiplier == pytest.approx(np.abs(multipliers).max(), abs=1e-7)
+
+
+@POINTS
+@given(KINDS, st.floats(0.001, 0.999), st.floats(0.01, 1.0))
+def test_discriminant_is_negative_where_the_multipliers_are_complex(kind, fraction, delta):
+    a = fraction * float(of(kind, "stability_limit")(delta))
+    trace, determinant = trace_and_determinant(kind, a, delta)
+    plain = trace**2 - 4 * determinant
+    assert float(of(kind, "discriminant")(0.1, a / 0.1, delta)) == pytest.approx(plain, rel=1e-9, abs=1e-14)
+
+
+@POINTS
+@given(KINDS, powers(1e-3, 1), st.floats(1e-3, 0.99), powers(1e-3, 1))
+def test_stationary_variance_matches_lyapunov(kind, lr, fraction, delta):
+    a = fraction * float(of(kind, "stability_limit")(delta))
+    eigenvalue, noise = a / lr, 0.37
+    trace, determinant = trace_and_determinant(kind, a, delta)
+    step = np.array([[trace, -determinant], [1, 0]])
+    covariance = solve_discrete_lyapunov(step, np.diag([lr**2 * noise * eigenvalue, 0.0]))
+    variance = float(of(kind, "stationary_variance")(lr, eigenvalue, delta, noise))
+    assert variance == pytest.approx(covariance[0, 0], rel=1e-7)
+    # The drift needs the second moment of the point where the gradient is taken.
+    ahead = 0.0 if kind == "heavy_ball" else 1 - delta
+    point = np.array([1 + ahead, -ahead])
+    weight = float(of(kind, "drift_weight")(lr, eigenvalue, delta, noise))
+    assert weight == pytest.approx(lr / (2 * delta) * (point @ covariance @ point), rel=1e-7)
+
+
+@POINTS
+@given(KINDS, powers(1e-8, 10), FRACTIONS, DELTAS)
+@example("heavy_ball", 1e-8, 1e-12, 1e-8)
+@example("heavy_ball", 1.0, 0.5, 1.0)  # one multiplier is 0: the time is 0
+@example("nesterov", 1.0, 0.5, 1.0)
+def test_mode_formulas_agree_with_50_digits(kind, lr, fraction, delta):
+    eigenvalue = fraction * float(of(kind, "stability_limit")(delta)) / lr
+    mode = (lr, eigenvalue, delta)
+    time = of(kind, "relaxation_time")(*mode)
+    variance = of(kind, "stationary_variance")(*mode, 0.3)
+    weight = of(kind, "drift_weight")(*mode, 0.3)
+    # Below 0.05 steps the multiplier is under 3e-9, and its logarithm is as uncertain as its rounding.
+    if time > 0.05:
+        assert excess(time, lambda *x: exact_time(kind, *x), mode) < ACCURACY
+    else:
+        assert exact_time(kind, *(mp.mpf(x) for x in mode)) < 0.051
+    assert excess(variance, lambda *x: exact_variance(kind, *x), (*mode, 0.3)) < ACCURACY
+    assert excess(weight, lambda *x: exact_weight(kind, *x), (*mode, 0.3)) < ACCURACY
+
+
+@settings(max_examples=30, derandomize=True, deadline=None)
+@given(KINDS, powers(1e-6, 1), st.floats(1e-3, 0.95), powers(1e-3, 1))
+def test_potential_is_the_integral_of_the_drift_weight(kind, lr, fraction, delta):
+    eigenvalue = fraction * float(of(kind, "stability_limit")(delta)) / lr
+    potential = float(of(kind, "potential")(lr, eigenvalue, delta, 0.3))
+    with mp.workdps(25):
+        # The integrand changes where a is of the order of delta.
+        cuts = sorted({0.0, eigenvalue, *(x for x in (delta / lr, 10 * delta / lr) if x < eigenvalue)})
+        integral = mp.quad(lambda x: exact_weight(kind, mp.mpf(lr), x, mp.mpf(delta), mp.mpf(0.3)), cuts)
+    assert potential == pytest.approx(float(integral), rel=1e-12)
+
+
+@POINTS
+@given(
+    powers(1e-8, 10),
+    st.one_of(st.just(0.0), powers(1e-12, 1)),
+    st.one_of(st.just(0.0), powers(1e-6, 1e4)),
+    st.one_of(st.just(0.0), powers(1e-8, 1)),
+    powers(0.1, 1),
+)
+def test_critical_damping_agrees_with_50_digits(lr, noise, curvature, explicit, zeta):
+    geometry = (noise, curvature, explicit, zeta)
+    delta = float(formulas.critical_one_minus_beta(lr, *geometry))
+    if noise * curvature == 0 and explicit == 0:
+        assert delta == 0
+        return
+    assert excess(delta, exact_critical, (lr, *geometry)) < ACCURACY
+    assert float(formulas.critical_lr(delta, *geometry)) == pytest.approx(lr, rel=1e-12)
+    stiffness = float(formulas.longitudinal_stiffness(lr, delta, noise, curvature, explicit))
+    assert delta**2 == pytest.approx(4 * zeta**2 * stiffness, rel=1e-12)
+    alone = float(formulas.label_noise_one_minus_beta(lr, noise, curvature, zeta))
+    if explicit == 0:
+        assert delta == pytest.approx(alone, rel=1e-13)
+    else:
+        assert delta > alone
+
+
+@pytest.mark.parametrize("x", [1e-300, 1e-6, 0.1, 0.5, 0.999999])
+def test_damping_ratio_overshoots_by_just_the_target(x):
+    zeta = mp.mpf(float(formulas.damping_ratio(x)))
+    overshoot = mp.exp(-mp.pi * zeta / mp.sqrt(1 - zeta**2))
+    assert float(mp.log(overshoot)) == pytest.approx(float(mp.log(x)), rel=1e-10)
+
+
+@POINTS
+@given(powers(1e-8, 10), powers(1e-6, 1), powers(1e-3, 1), st.floats(0.2, 2))
+def test_power_law_and_its_inverse_agree_with_50_digits(lr, reference_lr, reference, gamma):
+    arguments = (lr, reference_lr, reference, gamma)
+    delta = formulas.power_law_one_minus_beta(*arguments)
+    assert excess(delta, lambda x, x0, d0, g: d0 * (x / x0) ** g, arguments) < ACCURACY
+    inverse = formulas.power_law_lr(float(delta), *arguments[1:])
+    assert (
+        excess(inverse, lambda d, x0, d0, g: x0 * (d / d0) ** (1 / g), (float(delta), *arguments[1:]))
+        < ACCURACY
+    )
+
+
+@pytest.mark.parametrize("kind", ["heavy_ball", "nesterov"])
+def test_small_lr_limit_holds_for_both_updates(kind):
+    lr, delta, noise = 1e-7, 0.1, 0.3
+    limit = float(formulas.small_lr_drift_weight(lr, delta, noise))
+    assert float(of(kind, "drift_weight")(lr, 1.0, delta, noise)) == pytest.approx(limit, rel=1e-5)
+    assert float(of(kind, "potential")(lr, 1.0, delta, noise)) == pytest.approx(limit, rel=1e-5)
+    assert float(formulas.longitudinal_time(lr, delta, noise, 2.5)) == pytest.approx(
+        1 / (2.5 * limit), rel=1e-14
+    )
+
+
+@pytest.mark.parametrize("kind", ["heavy_ball", "nesterov"])
+def test_everything_diverges_at_the_stability_limit(kind):
+    limit = float(of(kind, "stability_limit")(0.25))
+    assert np.isinf(of(kind, "relaxation_time")(1.0, [limit, 2 * limit], 0.25)).all()
+    for name in ("stationary_variance", "drift_weight", "potential"):
+        values = of(kind, name)(1.0, [0.999 * limit, limit, 2 * limit], 0.25, 1.0)
+        assert np.isfinite(values).tolist() == [True, False, False]
+
+
+def test_arguments_broadcast():
+    times = formulas.nesterov_relaxation_time([[1e-3], [1e-2]], [1.0, 2.0, 3.0], 0.1)
+    assert times.shape == (2, 3)
+    assert times[1, 2] == formulas.nesterov_relaxation_time(1e-2, 3.0, 0.1)
+    both = formulas.critical_one_minus_beta([[1e-3], [1e-2]], [0.0, 1e-4, 1.0], 1.0, 1e-3, 1.0)
+    assert both.shape == (2, 3)
+    assert both[1, 1] == formulas.critical_one_minus_beta(1e-2, 1e-4, 1.0, 1e-3, 1.0)
