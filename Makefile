@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types formulas benchmark clean
+.PHONY: help test lint types formulas clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,9 +15,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
 	@touch $@
-
-demo: $(VENV)/.installed ## predict the best momentum, train against it, show both (under 5 minutes)
-	$(BIN)/sde-momentum validate matrix-sensing --profile quick --out demo --resume
 
 test: $(VENV)/.installed ## the whole test suite
 	$(BIN)/python -m pytest
@@ -32,8 +29,5 @@ types: $(VENV)/.installed ## mypy
 formulas: $(VENV)/.installed ## regenerate sde_momentum/formulas.py from the derivations
 	$(BIN)/python -m derivations
 
-benchmark: $(VENV)/.installed ## simulator against torch.optim.SGD, as a ratio
-	$(BIN)/python benchmarks/simulator_vs_torch.py
-
-clean: ## remove the environment and the demo's output
-	rm -rf $(VENV) demo
+clean: ## remove the environment
+	rm -rf $(VENV)

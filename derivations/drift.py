@@ -43,9 +43,7 @@ heavy_ball_potential = -(lr * noise * (1 + beta) / (2 * delta**2)) * log1p(-a / 
 # --- Nesterov ---------------------------------------------------------------------------------------
 # The update is x_{k+1} = (1 - a) y_k + e_k with y the look-ahead point, so E x^2 = (1 - a)^2 E y^2 + E e^2.
 _lookahead = ((1 + beta) ** 2 + beta**2) * nesterov_lyapunov[0] - 2 * beta * (1 + beta) * nesterov_lyapunov[1]
-lookahead_variance = (
-    lr * noise * (1 + beta + a * beta * (1 + 2 * beta)) / ((delta + a * beta) * nesterov_margin)
-)
+lookahead_variance = lr * noise * (1 + beta + a * beta * (1 + 2 * beta)) / ((delta + a * beta) * nesterov_margin)
 nesterov_weight = weight(lookahead_variance)
 # Partial fractions of the weight in a, integrated from a = 0.
 nesterov_potential = (
@@ -74,9 +72,7 @@ DERIVATION = Derivation(
     ),
     steps=(
         Step("mean force along theta = lambda' E x^2 / 2", _mean_force, _slope * _second_moment / 2),
-        Step(
-            "settled velocity = -(eta / (2 delta)) E x^2 lambda'", _settled, -weight(_second_moment) * _slope
-        ),
+        Step("settled velocity = -(eta / (2 delta)) E x^2 lambda'", _settled, -weight(_second_moment) * _slope),
         Step("heavy ball: dV/dlambda from the variance", weight(heavy_ball_variance), heavy_ball_weight),
         Step("heavy ball: V integrates dV/dlambda", _by_eigenvalue(heavy_ball_potential), heavy_ball_weight),
         Step(
@@ -140,8 +136,7 @@ DERIVATION = Derivation(
             "nesterov_drift_weight",
             _ARGUMENTS,
             below(nesterov_limit, nesterov_weight),
-            "dV/dlambda = eta^2 c (1 + beta + a beta (1 + 2 beta))"
-            " / (2 delta (delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))",
+            "dV/dlambda = eta^2 c (1 + beta + a beta (1 + 2 beta)) / (2 delta (delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))",
             "Weight of grad lambda_j in the Nesterov drift, per step; inf if unstable.",
             "T3",
             (DEFINE_A,),

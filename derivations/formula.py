@@ -86,9 +86,7 @@ class Step:
         """|left - right| / (1 + |right|) at one random rational point."""
         inside = {name: sp.sympify(value) for name, value in self.region.items()}
         names = (self.left - self.right).free_symbols | {s for v in inside.values() for s in v.free_symbols}
-        point = {
-            name: sp.Rational(draw.randint(1, 9999), 10_000) for name in sorted(names - set(inside), key=str)
-        }
+        point = {name: sp.Rational(draw.randint(1, 9999), 10_000) for name in sorted(names - set(inside), key=str)}
         # Exact substitution first: evalf then works on numbers only.
         where = {**point, **{name: value.subs(point) for name, value in inside.items()}}
         left, right = (sp.N(sp.sympify(side).subs(where), 50) for side in (self.left, self.right))

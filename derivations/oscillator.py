@@ -75,9 +75,7 @@ _steps_heavy_ball = (
         beta,
     ),
     Step("overdamped limit: a tau -> delta", sp.limit(a / _gap_positive.subs(root, _root), a, 0), delta),
-    Step(
-        "underdamped limit: delta tau -> 2", sp.limit(-2 * delta / sp.log(1 - delta), delta, 0), sp.Integer(2)
-    ),
+    Step("underdamped limit: delta tau -> 2", sp.limit(-2 * delta / sp.log(1 - delta), delta, 0), sp.Integer(2)),
 )
 
 # --- Nesterov ---------------------------------------------------------------------------------------
@@ -104,9 +102,7 @@ nesterov_time = sp.Piecewise(
 _steps_nesterov = (
     Step("Nesterov: p(1) = a", _q.subs(kappa, 1), a),
     Step("Nesterov: p(-1) = 2 (1 + beta) - a (1 + 2 beta)", _q.subs(kappa, -1), nesterov_margin),
-    Step(
-        "Nesterov: the margin vanishes at the limit", nesterov_margin.subs(a, nesterov_limit), sp.Integer(0)
-    ),
+    Step("Nesterov: the margin vanishes at the limit", nesterov_margin.subs(a, nesterov_limit), sp.Integer(0)),
     Step(
         "Nesterov: 1 - d = delta + a - a delta: effective damping delta + a at small a",
         1 - nesterov_determinant,

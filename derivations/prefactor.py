@@ -45,9 +45,7 @@ ratio_of_target = -sp.log(target) / sp.sqrt(sp.pi**2 + sp.log(target) ** 2)
 
 _time, _omega = sp.symbols("time omega", positive=True)
 _decay, _frequency = zeta * _omega, _omega * sp.sqrt(1 - zeta**2)
-_swing = sp.exp(-_decay * _time) * (
-    sp.cos(_frequency * _time) + _decay / _frequency * sp.sin(_frequency * _time)
-)
+_swing = sp.exp(-_decay * _time) * (sp.cos(_frequency * _time) + _decay / _frequency * sp.sin(_frequency * _time))
 
 # --- T6: the cubic delta^3 = p delta + q -----------------------------------------------------------
 # delta = 2 zeta sqrt(k) gives delta^3 = 4 zeta^2 eta h delta + zeta^2 eta^2 c mu, with one positive root.
@@ -116,9 +114,7 @@ DERIVATION = Derivation(
             sp.Integer(0),
             {_p: sp.cbrt(27 * _q**2 / 4) * _t},
         ),
-        Step(
-            "Viete solves the cubic", _cubic(_viete_full), sp.Integer(0), {_q: sp.sqrt(4 * _p**3 / 27) * _t}
-        ),
+        Step("Viete solves the cubic", _cubic(_viete_full), sp.Integer(0), {_q: sp.sqrt(4 * _p**3 / 27) * _t}),
         Step("without an explicit force it gives the closed form", _cardano_full.subs(_p, 0), sp.cbrt(_q)),
         Step("without noise it gives sqrt(p)", _viete_full.subs(_q, 0), sp.sqrt(_p)),
         Step(

@@ -55,9 +55,7 @@ DERIVATION = Derivation(
     steps=(
         Step("heavy ball: solution of the Lyapunov equation", heavy_ball_lyapunov[0], heavy_ball_variance),
         Step("Nesterov: solution of the Lyapunov equation", nesterov_lyapunov[0], nesterov_variance),
-        Step(
-            "heavy ball, small a: eta c / (2 delta)", heavy_ball_variance.subs(a, 0), lr * noise / (2 * delta)
-        ),
+        Step("heavy ball, small a: eta c / (2 delta)", heavy_ball_variance.subs(a, 0), lr * noise / (2 * delta)),
         Step(
             "Nesterov, a and delta small together: eta c / (2 (delta + a))",
             sp.limit((nesterov_variance * (delta + a)).subs(delta, 3 * a), a, 0),

@@ -13,22 +13,30 @@ __version__ = "0.1.0"
 # public name -> the module that defines it
 _HOME = {
     "InputError": "errors",
+    "LabelNoiseSGD": "dynamics.label_noise_sgd",
+    "ManifoldPoint": "geometry",
+    "MatrixSensing": "problems.matrix_sensing",
     "MomentumRule": "momentum_rule",
     "Timescales": "relaxation",
+    "project_to_manifold": "geometry",
+    "simulate": "dynamics.label_noise_sgd",
     "timescales": "relaxation",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
+    from .dynamics.label_noise_sgd import LabelNoiseSGD, simulate
     from .errors import InputError
+    from .geometry import ManifoldPoint, project_to_manifold
     from .momentum_rule import MomentumRule
+    from .problems.matrix_sensing import MatrixSensing
     from .relaxation import Timescales, timescales
 
 
 def __getattr__(name: str) -> object:
     if name in _HOME:
-        # the module's attribute wins over the submodule of the same name (`timescales`)
+        # bound here, so that the next look-up finds it at once
         value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,14 +32,10 @@ class _PowerLaw:
     exponent: Floats
 
     def one_minus_beta(self, lr: Floats) -> Floats:
-        return formulas.power_law_one_minus_beta(
-            lr, self.reference_lr, self.reference_one_minus_beta, self.exponent
-        )
+        return formulas.power_law_one_minus_beta(lr, self.reference_lr, self.reference_one_minus_beta, self.exponent)
 
     def lr(self, one_minus_beta: Floats) -> Floats:
-        return formulas.power_law_lr(
-            one_minus_beta, self.reference_lr, self.reference_one_minus_beta, self.exponent
-        )
+        return formulas.power_law_lr(one_minus_beta, self.reference_lr, self.reference_one_minus_beta, self.exponent)
 
 
 @dataclass(frozen=True)
@@ -52,14 +48,10 @@ class _CriticalDamping:
     damping_ratio: Floats
 
     def one_minus_beta(self, lr: Floats) -> Floats:
-        return formulas.critical_one_minus_beta(
-            lr, self.noise, self.curvature, self.explicit_curvature, self.damping_ratio
-        )
+        return formulas.critical_one_minus_beta(lr, self.noise, self.curvature, self.explicit_curvature, self.damping_ratio)
 
     def lr(self, one_minus_beta: Floats) -> Floats:
-        return formulas.critical_lr(
-            one_minus_beta, self.noise, self.curvature, self.explicit_curvature, self.damping_ratio
-        )
+        return formulas.critical_lr(one_minus_beta, self.noise, self.curvature, self.explicit_curvature, self.damping_ratio)
 
 
 class MomentumRule:
@@ -135,14 +127,10 @@ class MomentumRule:
             shapes = f"noise {c.shape}, curvature {mu.shape}, explicit_curvature {h.shape}"
             raise InputError("shapes", shapes, "shapes that broadcast together") from None
         if np.any(force == 0):
-            raise InputError(
-                "noise * curvature and explicit_curvature", "both 0", "one of them > 0: no force along Gamma"
-            )
+            raise InputError("noise * curvature and explicit_curvature", "both 0", "one of them > 0: no force along Gamma")
         zeta = np.asarray(1.0)
         if target is not None:
-            zeta = formulas.damping_ratio(
-                check("target", target, lambda x: (x > 0) & (x < 1), "numbers in (0, 1), or None")
-            )
+            zeta = formulas.damping_ratio(check("target", target, lambda x: (x > 0) & (x < 1), "numbers in (0, 1), or None"))
         source = f"geometry: noise = {_show(c)}, curvature = {_show(mu)}, explicit_curvature = {_show(h)}"
         return cls(_CriticalDamping(c, mu, h, zeta), f"{source}, damping ratio {_show(zeta)}")
 
@@ -224,9 +212,7 @@ def _entry(result: object, name: str) -> ArrayLike:
             return place[name]
     value = getattr(result, name, None)
     if value is None:
-        raise InputError(
-            "result", f"{type(result).__name__} without {name!r}", "an object with 'exponent' and 'prefactor'"
-        )
+        raise InputError("result", f"{type(result).__name__} without {name!r}", "an object with 'exponent' and 'prefactor'")
     return value
 
 

@@ -43,9 +43,7 @@ class Timescales:
 
     def __str__(self) -> str:
         name = "Nesterov" if self.nesterov else "heavy ball"
-        counts = [
-            (kind, int(np.sum(self.regime == kind))) for kind in ("overdamped", "underdamped", "unstable")
-        ]
+        counts = [(kind, int(np.sum(self.regime == kind))) for kind in ("overdamped", "underdamped", "unstable")]
         modes = ", ".join(f"{count} {kind}" for kind, count in counts if count)
         lines = [f"Timescales ({name}; {modes})", f"  across Gamma: {_span(self.transverse)} steps"]
         if self.longitudinal is not None:
@@ -101,9 +99,7 @@ def timescales(
     given = {
         "lr": check_lr(lr),
         "one_minus_beta": delta,
-        "eigenvalue": check(
-            "eigenvalue", eigenvalue, lambda x: x > 0, "finite numbers > 0: the modes normal to Gamma"
-        ),
+        "eigenvalue": check("eigenvalue", eigenvalue, lambda x: x > 0, "finite numbers > 0: the modes normal to Gamma"),
     }
     if noise is not None:
         given["noise"] = check_non_negative(noise, "noise")
@@ -125,9 +121,7 @@ def timescales(
 
     variance = longitudinal = None
     if "noise" in full:
-        of_mode = (
-            formulas.nesterov_stationary_variance if nesterov else formulas.heavy_ball_stationary_variance
-        )
+        of_mode = formulas.nesterov_stationary_variance if nesterov else formulas.heavy_ball_stationary_variance
         variance = of_mode(*mode, full["noise"])
         if "curvature" in full:
             time = formulas.longitudinal_time(mode[0], mode[2], full["noise"], full["curvature"])

@@ -102,11 +102,7 @@ def test_checked_in_formulas_are_what_the_derivations_generate():
 
 def test_every_generated_function_has_a_derivation_behind_it():
     derived = {formula.name for derivation in codegen.DERIVATIONS for formula in derivation.formulas}
-    public = {
-        name
-        for name, value in vars(formulas).items()
-        if getattr(value, "__module__", "") == formulas.__name__
-    }
+    public = {name for name, value in vars(formulas).items() if getattr(value, "__module__", "") == formulas.__name__}
     assert public == derived
     assert len(derived) == sum(len(derivation.formulas) for derivation in codegen.DERIVATIONS)
 
@@ -224,10 +220,7 @@ def test_power_law_and_its_inverse_agree_with_50_digits(lr, reference_lr, refere
     delta = formulas.power_law_one_minus_beta(*arguments)
     assert excess(delta, lambda x, x0, d0, g: d0 * (x / x0) ** g, arguments) < ACCURACY
     inverse = formulas.power_law_lr(float(delta), *arguments[1:])
-    assert (
-        excess(inverse, lambda d, x0, d0, g: x0 * (d / d0) ** (1 / g), (float(delta), *arguments[1:]))
-        < ACCURACY
-    )
+    assert excess(inverse, lambda d, x0, d0, g: x0 * (d / d0) ** (1 / g), (float(delta), *arguments[1:])) < ACCURACY
 
 
 @pytest.mark.parametrize("kind", ["heavy_ball", "nesterov"])
@@ -236,9 +229,7 @@ def test_small_lr_limit_holds_for_both_updates(kind):
     limit = float(formulas.small_lr_drift_weight(lr, delta, noise))
     assert float(of(kind, "drift_weight")(lr, 1.0, delta, noise)) == pytest.approx(limit, rel=1e-5)
     assert float(of(kind, "potential")(lr, 1.0, delta, noise)) == pytest.approx(limit, rel=1e-5)
-    assert float(formulas.longitudinal_time(lr, delta, noise, 2.5)) == pytest.approx(
-        1 / (2.5 * limit), rel=1e-14
-    )
+    assert float(formulas.longitudinal_time(lr, delta, noise, 2.5)) == pytest.approx(1 / (2.5 * limit), rel=1e-14)
 
 
 @pytest.mark.parametrize("kind", ["heavy_ball", "nesterov"])

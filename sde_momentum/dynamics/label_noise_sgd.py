@@ -29,7 +29,11 @@ _STEPS = types.Array(types.int64, 1, "C")
 _U64 = types.uint64
 
 
-@njit(types.void(_STATE, _M, types.Array(types.uint64, 1, "C"), types.Array(types.int64, 2, "C"), int64), cache=True, nogil=True)
+@njit(
+    types.void(_STATE, _M, types.Array(types.uint64, 1, "C"), types.Array(types.int64, 2, "C"), int64),
+    cache=True,
+    nogil=True,
+)
 def _draw_batches(s: Any, keep: Any, words: Any, order: Any, batch: int) -> None:
     """keep (P, lanes) <- 1 for `batch` samples drawn without replacement, else 0 (partial Fisher-Yates)."""
     p, lanes = keep.shape

@@ -15,7 +15,7 @@ from ..errors import InputError, check_integer, check_positive
 from .base import KERNEL, PULLBACK, Array, Problem
 
 # FMA contraction is allowed, reassociation is not: a lane's numbers must not depend on its neighbours.
-_COMPILE = {"cache": True, "nogil": True, "fastmath": {"contract"}}
+_COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}}
 
 
 @njit(KERNEL, **_COMPILE)
@@ -192,9 +192,7 @@ class MatrixSensing(Problem):
         vt = np.swapaxes(v, -1, -2)
         if self.symmetric:  # each row of J is (A_i + A_i^T) U = 2 A_i U
             return 4 * np.einsum("...ja,jk,...ka->...", u, gram_u, u)
-        return np.einsum("...ja,jk,...ka->...", vt, gram_v, vt) + np.einsum(
-            "...ja,jk,...ka->...", u, gram_u, u
-        )
+        return np.einsum("...ja,jk,...ka->...", vt, gram_v, vt) + np.einsum("...ja,jk,...ka->...", u, gram_u, u)
 
     def test_error(self, w: Array) -> Array:
         """|U V - X*|_F^2 / |X*|_F^2."""

@@ -1,0 +1,56 @@
+"""The command `sde-momentum`. Bad input: one line and exit status 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from .errors import InputError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _root() -> None:
+    """The best momentum for a learning rate, and why."""
+
+
+@app.command()
+def predict(
+    lr: Annotated[float, typer.Option(help="learning rate")],
+    ref_lr: Annotated[float | None, typer.Option(help="learning rate of a tuned pair")] = None,
+    ref_momentum: Annotated[float | None, typer.Option(help="its momentum")] = None,
+    noise: Annotated[float | None, typer.Option(help="c = sigma^2 / B")] = None,
+    curvature: Annotated[float | None, typer.Option(help="mu, curvature of tr H along the manifold")] = None,
+    weight_decay: Annotated[float, typer.Option(help="explicit curvature along the manifold")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
+) -> None:
+    """Best momentum from a tuned pair (--ref-lr, --ref-momentum) or from geometry (--noise, --curvature)."""
+    from .momentum_rule import MomentumRule
+
+    if ref_lr is not None and ref_momentum is not None and noise is None and curvature is None:
+        rule = MomentumRule.from_reference(ref_lr, ref_momentum)
+    elif noise is not None and curvature is not None and ref_lr is None and ref_momentum is None:
+        rule = MomentumRule.from_geometry(noise, curvature, explicit_curvature=weight_decay)
+    else:
+        raise InputError("options", "another combination", "--ref-lr with --ref-momentum, or --noise with --curvature")
+    result = {
+        "lr": lr,
+        "momentum": float(rule.momentum(lr)),
+        "one_minus_beta": float(rule.one_minus_beta(lr)),
+        "clamped": bool(rule.clamped(lr)),
+        "source": rule.source,
+    }
+    typer.echo(json.dumps(result) if as_json else f"momentum {result['momentum']:.6f}\n{rule.explain(lr)}")
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"sde-momentum: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""The predictions against training in PyTorch."""
