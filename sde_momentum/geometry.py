@@ -124,7 +124,7 @@ class ManifoldPoint:
     @cached_property
     def curvatures(self) -> Array:
         """Eigenvalues of `hessian`, increasing: the candidates for mu."""
-        return np.linalg.eigvalsh(self.hessian)
+        return np.asarray(np.linalg.eigvalsh(self.hessian), dtype=np.float64)
 
     def curvature(self, displacement: Array) -> float:
         """mu felt by a displacement (N,) from this point: the Rayleigh quotient of `hessian` (T5, "which mu")."""
