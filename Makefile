@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help test lint types formulas clean
+.PHONY: help benchmark test lint types formulas clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,3 +31,6 @@ formulas: $(VENV)/.installed ## regenerate sde_momentum/formulas.py from the der
 
 clean: ## remove the environment
 	rm -rf $(VENV)
+
+benchmark: $(VENV)/.installed ## the simulator against torch.optim.SGD, as a ratio
+	$(BIN)/python benchmarks/simulator_vs_torch.py
