@@ -8,13 +8,14 @@ from collections.abc import Iterable
 import sympy as sp
 from sympy.printing.numpy import NumPyPrinter
 
-from . import drift, oscillator, prefactor, stationary_variance
+from . import drift, energy_share, oscillator, prefactor, stationary_variance
 from .formula import MEANING, Derivation, Formula
 
 DERIVATIONS: tuple[Derivation, ...] = (
     oscillator.DERIVATION,
     stationary_variance.DERIVATION,
     drift.DERIVATION,
+    energy_share.DERIVATION,
     prefactor.DERIVATION,
 )
 

@@ -20,6 +20,10 @@ target = sp.Symbol("target", positive=True)  # x
 reference_lr = sp.Symbol("reference_lr", positive=True)  # eta0
 reference_one_minus_beta = sp.Symbol("reference_one_minus_beta", positive=True)  # delta0
 exponent = sp.Symbol("exponent", positive=True)  # gamma
+energy_share = sp.Symbol("energy_share", nonnegative=True)  # b
+relaxation_time = sp.Symbol("relaxation_time", positive=True)  # tau_perp
+eigenvalue_growth = sp.Symbol("eigenvalue_growth", real=True)  # rho
+n_steps = sp.Symbol("n_steps", nonnegative=True)  # k
 
 # What the generated docstrings say about each argument.
 MEANING: Mapping[sp.Symbol, str] = {
@@ -34,6 +38,10 @@ MEANING: Mapping[sp.Symbol, str] = {
     reference_lr: "eta0, learning rate of the tuned pair, > 0",
     reference_one_minus_beta: "delta0 = 1 - beta0 of the tuned pair, in (0, 1]",
     exponent: "gamma in 1 - beta ~ lr^gamma, > 0",
+    energy_share: "b, share of the mode's stationary variance that is there at first, >= 0",
+    relaxation_time: "tau_perp of the mode's amplitude, in steps, > 0 (inf: never)",
+    eigenvalue_growth: "rho = d ln lambda / dk, per step; 0 for an overdamped mode",
+    n_steps: "k, steps, >= 0",
 }
 
 

@@ -12,12 +12,17 @@ __version__ = "0.1.0"
 
 # public name -> the module that defines it
 _HOME = {
+    "DriftFlow": "dynamics.drift_flow",
+    "EffectiveLossPredictor": "predictors.effective_loss",
     "InputError": "errors",
     "LabelNoiseSGD": "dynamics.label_noise_sgd",
     "ManifoldPoint": "geometry",
     "MatrixSensing": "problems.matrix_sensing",
-    "MomentumRule": "momentum_rule",
+    "MomentumRule": "predictors.momentum_rule",
+    "Recommendation": "predictors.effective_loss",
     "Timescales": "relaxation",
+    "convergence_time": "convergence",
+    "drift_flow": "dynamics.drift_flow",
     "project_to_manifold": "geometry",
     "simulate": "dynamics.label_noise_sgd",
     "timescales": "relaxation",
@@ -26,10 +31,13 @@ _HOME = {
 __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
+    from .convergence import convergence_time
+    from .dynamics.drift_flow import DriftFlow, drift_flow
     from .dynamics.label_noise_sgd import LabelNoiseSGD, simulate
     from .errors import InputError
     from .geometry import ManifoldPoint, project_to_manifold
-    from .momentum_rule import MomentumRule
+    from .predictors.effective_loss import EffectiveLossPredictor, Recommendation
+    from .predictors.momentum_rule import MomentumRule
     from .problems.matrix_sensing import MatrixSensing
     from .relaxation import Timescales, timescales
 

@@ -29,7 +29,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> None:
     """Best momentum from a tuned pair (--ref-lr, --ref-momentum) or from geometry (--noise, --curvature)."""
-    from .momentum_rule import MomentumRule
+    from .predictors.momentum_rule import MomentumRule
 
     if ref_lr is not None and ref_momentum is not None and noise is None and curvature is None:
         rule = MomentumRule.from_reference(ref_lr, ref_momentum)

@@ -370,6 +370,34 @@ def longitudinal_time(
     return np.asarray(value, dtype=np.float64)
 
 
+def energy_share_after(
+    energy_share: ArrayLike,
+    relaxation_time: ArrayLike,
+    eigenvalue_growth: ArrayLike,
+    n_steps: ArrayLike,
+) -> NDArray[np.float64]:
+    """Share of a mode's stationary variance after n_steps at constant r and rho. (T5, T7)
+
+        db/dk = r (1 - b) - (rho / 2) b, r = 2 / tau_perp, rho = d ln lambda / dk
+
+    Args:
+        energy_share: b, share of the mode's stationary variance that is there at first, >= 0
+        relaxation_time: tau_perp of the mode's amplitude, in steps, > 0 (inf: never)
+        eigenvalue_growth: rho = d ln lambda / dk, per step; 0 for an overdamped mode
+        n_steps: k, steps, >= 0
+    """
+    energy_share = np.asarray(energy_share, dtype=np.float64)
+    relaxation_time = np.asarray(relaxation_time, dtype=np.float64)
+    eigenvalue_growth = np.asarray(eigenvalue_growth, dtype=np.float64)
+    n_steps = np.asarray(n_steps, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (
+            np.where((1/2)*eigenvalue_growth + 2/relaxation_time == 0, energy_share + 2*n_steps/relaxation_time,
+            energy_share*np.exp(n_steps*(-1/2*eigenvalue_growth - 2/relaxation_time)) - 2*np.expm1(n_steps*(-1/2*eigenvalue_growth - 2/relaxation_time))/(relaxation_time*((1/2)*eigenvalue_growth + 2/relaxation_time)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
 def longitudinal_stiffness(
     lr: ArrayLike,
     one_minus_beta: ArrayLike,

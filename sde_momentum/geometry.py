@@ -127,6 +127,19 @@ class ManifoldPoint:
         return np.asarray(np.linalg.eigvalsh(self.hessian), dtype=np.float64)
 
     def curvature(self, displacement: Array) -> float:
-        """mu felt by a displacement (N,) from this point: the Rayleigh quotient of `hessian` (T5, "which mu")."""
-        x = self.tangent.T @ displacement
-        return float(x @ self.hessian @ x / (x @ x))
+        """mu felt by a displacement (N,) from this point: the Rayleigh quotient of `hessian` (T5, "which mu").
+
+        Only products with the displacement are formed, so it is cheap where `hessian` is not.
+        """
+        given = np.asarray(displacement, dtype=np.float64)
+        if given.shape != self.w.shape:
+            raise InputError("displacement", f"shape {given.shape}", f"shape {self.w.shape}")
+        x = self.tangent @ (self.tangent.T @ given)
+        length = float(np.linalg.norm(x))
+        if not length > 0:
+            raise InputError("displacement", "no part along Gamma", "a vector that is not normal to Gamma")
+        x /= length
+        h = 1e-5 * (1 + float(np.abs(self.w).max()))
+        ahead, behind = (self.problem.trace_hessian_gradient(self.w + s * x) for s in (h, -h))
+        bend = self.problem.contract_hessians(self.w, np.outer(self.multipliers, x))
+        return float(x @ ((ahead - behind) / (2 * h) - bend))

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from sde_momentum.errors import InputError
-from sde_momentum.momentum_rule import MomentumRule
+from sde_momentum.predictors.momentum_rule import MomentumRule
 
 RULES = {
     "reference": MomentumRule.from_reference(0.1, 0.9),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,10 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from ..errors import InputError, check_integer, check_lr, check_momentum, check_non_negative
-from ..problems.base import KERNEL, PULLBACK, Array, Problem
+from ..problems.base import KERNEL, METRICS, PULLBACK, Array, Problem
 from .random import BATCHES, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
 
-METRICS = ("train_loss", "test_error", "trace_hessian", "distance")
 LANES = 64
 """Runs stepped together. Always this many (short blocks are padded): a run's rounding must not depend on its company."""
 
@@ -50,20 +49,23 @@ def _draw_batches(s: Any, keep: Any, words: Any, order: Any, batch: int) -> None
 
 @njit(
     types.void(
-        types.FunctionType(KERNEL), types.FunctionType(PULLBACK), _M, _V, _M, _M, _M, _V, _V, _V,
+        types.FunctionType(KERNEL), types.FunctionType(PULLBACK), _M, _V, _M, _M, _M, _M, _V, _V, _V,
         _STATE, _STATE, types.Array(types.int64, 2, "C"), _STEPS, int64, int64, int64, types.boolean, types.boolean,
     ),
     cache=True,
     nogil=True,
     fastmath={"contract"},
 )  # fmt: skip
-def _advance(
-    outputs: Any, pullback: Any, data: Any, targets: Any, w: Any, v: Any, scratch: Any,
+def advance(
+    outputs: Any, pullback: Any, data: Any, targets: Any, w: Any, v: Any, force: Any, scratch: Any,
     lr: Any, momentum: Any, label_noise: Any,
     noise_state: Any, batch_state: Any, order: Any, diverged: Any,
     first: int, last: int, batch: int, gaussian: bool, nesterov: bool,
 ) -> None:  # fmt: skip
-    """Steps first..last-1 for all lanes, in place. A lane that leaves the finite world is frozen at its step."""
+    """Steps first..last-1 for all lanes, in place: the gradient is that of the noisy loss plus `force` (N, lanes).
+
+    A lane that leaves the finite world is frozen at its step.
+    """
     n_rows, lanes = w.shape
     p = targets.shape[0]
     f = np.empty((p, lanes))
@@ -111,7 +113,7 @@ def _advance(
         pullback(data, point, f, g, scratch)
         for i in range(n_rows):
             for n in range(lanes):
-                v[i, n] = momentum[n] * v[i, n] - lr[n] * g[i, n]
+                v[i, n] = momentum[n] * v[i, n] - lr[n] * (g[i, n] + force[i, n])
                 w[i, n] += v[i, n]
 
 
@@ -158,18 +160,6 @@ class LabelNoiseSGD:
         }
 
 
-def _metrics(problem: Problem, w: Array, names: tuple[str, ...]) -> Array:
-    """(metrics, lanes) at parameters w (N, lanes)."""
-    points = np.ascontiguousarray(w.T)
-    functions: dict[str, Callable[[Array], Array]] = {
-        "train_loss": problem.loss,
-        "test_error": problem.test_error,
-        "trace_hessian": problem.trace_hessian,
-        "distance": problem.distance,
-    }
-    return np.stack([functions[name](points) for name in names])
-
-
 def run_block(
     method: LabelNoiseSGD,
     start: Array,
@@ -177,9 +167,12 @@ def run_block(
     momentum: ArrayLike,
     seeds: ArrayLike,
     steps: NDArray[np.int64],
-    metrics: tuple[str, ...] = METRICS,
+    metrics: Sequence[str] = tuple(METRICS),
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Up to LANES runs: metrics (metric, lane, time) at `steps`, and each lane's step of divergence (-1: none)."""
+    """Up to LANES runs: metrics (metric, lane, time) at `steps`, and each lane's step of divergence (-1: none).
+
+    Run it within `one_blas_thread`: the rounding of a product may depend on the threads that share it.
+    """
     problem = method.problem
     outputs, pullback, data, scratch_rows = problem.kernels
     seed_words = np.atleast_1d(np.asarray(seeds, dtype=np.uint64))
@@ -200,17 +193,30 @@ def run_block(
     sigma = np.full(LANES, float(method.label_noise))
     scratch = np.empty((scratch_rows, LANES))
     out = np.empty((len(metrics), n_runs, len(steps)))
-    with threadpool_limits(1, user_api="blas"):  # one BLAS thread: the blocks themselves fill the cores
-        for t, (now, then) in enumerate(pairwise([0, *steps.tolist()])):
-            _advance(
-                outputs, pullback, data, problem.targets, w, v, scratch, rates, betas, sigma,
-                noise_state, batch_state, order, diverged,
-                now, then, method.batch, method.noise_law == "normal", method.nesterov,
-            )  # fmt: skip
-            values = _metrics(problem, w[:, :n_runs], metrics)
-            values[:, diverged[:n_runs] >= 0] = np.nan
-            out[:, :, t] = values
+    force = np.zeros_like(w)
+    for t, (now, then) in enumerate(pairwise([0, *steps.tolist()])):
+        advance(
+            outputs, pullback, data, problem.targets, w, v, force, scratch, rates, betas, sigma,
+            noise_state, batch_state, order, diverged,
+            now, then, method.batch, method.noise_law == "normal", method.nesterov,
+        )  # fmt: skip
+        points = np.ascontiguousarray(w[:, :n_runs].T)
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging run's numbers are replaced below
+            out[:, :, t] = [problem.metric(name, points) for name in metrics]
+        out[:, diverged[:n_runs] >= 0, t] = np.nan
     return out, diverged[:n_runs]
+
+
+def one_blas_thread() -> threadpool_limits:
+    """Context in which BLAS keeps to one thread: the blocks themselves fill the cores."""
+    return threadpool_limits(1, user_api="blas")
+
+
+def check_metric(name: str, argument: str = "metric") -> str:
+    """One of METRICS."""
+    if name not in METRICS:
+        raise InputError(argument, name, ", ".join(METRICS))
+    return name
 
 
 def check_steps(steps: ArrayLike, argument: str = "steps") -> NDArray[np.int64]:
@@ -231,7 +237,7 @@ def simulate(
     seeds: ArrayLike,
     steps: ArrayLike,
     *,
-    metrics: tuple[str, ...] = METRICS,
+    metrics: Sequence[str] = tuple(METRICS),
     workers: int = -1,
 ) -> xr.Dataset:
     """Run every (lr, momentum, seed) from `start` and stream the metrics at `steps` (T1).
@@ -247,9 +253,8 @@ def simulate(
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or np.any(labels < 0):
         raise InputError("seeds", seeds, "a 1-D array of whole numbers >= 0")
     times = check_steps(steps)
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown:
-        raise InputError("metrics", unknown[0], ", ".join(METRICS))
+    for name in metrics:
+        check_metric(name, "metrics")
     point = method.problem.check_point(start)
     grid = np.stack([g.ravel() for g in np.meshgrid(rates, betas, indexing="ij")])
     grid = np.repeat(grid, len(labels), axis=1)
@@ -260,7 +265,8 @@ def simulate(
             cut = slice(i, i + LANES)
             yield delayed(run_block)(method, point, grid[0, cut], grid[1, cut], lanes[cut], times, metrics)
 
-    parts = Parallel(n_jobs=workers, prefer="threads")(blocks())
+    with one_blas_thread():
+        parts = Parallel(n_jobs=workers, prefer="threads")(blocks())
     shape = (len(rates), len(betas), len(labels))
     values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(metrics), *shape, len(times))
     diverged = np.concatenate([part[1] for part in parts]).reshape(shape)

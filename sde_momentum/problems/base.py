@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,15 @@ _MATRIX = types.Array(types.float64, 2, "C")
 #: writes J(w)^T r. Arrays are (rows, lanes): one run a lane, so that the lanes fill the SIMD units.
 KERNEL = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX)
 PULLBACK = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX, _MATRIX)
+
+
+#: What can be measured along a run, and the method of `Problem` that does it.
+METRICS = {
+    "train_loss": "loss",
+    "test_error": "test_error",
+    "trace_hessian": "trace_hessian",
+    "distance": "distance",
+}
 
 
 class Problem(ABC):
@@ -79,6 +89,10 @@ class Problem(ABC):
         """Ambient gradient of tr H, (2/P) sum_i hess f_i J_i: (..., N)."""
         return self.contract_hessians(w, self.jacobian(w)) * (2 / self.n_outputs)
 
+    def metric(self, name: str, w: Array) -> Array:
+        """One of METRICS at w: (..., N) -> (...)."""
+        return np.asarray(getattr(self, METRICS[name])(w))
+
     def hessians(self, w: Array) -> Array:
         """hess f_i for every output: (N,) -> (P, N, N)."""
         n, p = self.n_parameters, self.n_outputs
@@ -102,6 +116,17 @@ class Problem(ABC):
         r = self.residual(w)[..., None]
         step = np.swapaxes(j, -1, -2) @ np.linalg.solve(k + damping * np.eye(p), r)
         return np.sqrt(np.square(step[..., 0]).sum(axis=-1))
+
+    def spectral_gradient(self, w: Array, derivative: Callable[[Array], Array]) -> Array:
+        """Ambient gradient of sum_j h(lambda_j), lambda_j the eigenvalues of J J^T / P: (..., N) -> (..., N).
+
+        `derivative` maps the eigenvalues (..., P), increasing, to h'(lambda_j). With h' = 1: grad tr H.
+        """
+        j = self.jacobian(w)
+        eigenvalues, basis = np.linalg.eigh(j @ np.swapaxes(j, -1, -2) / self.n_outputs)
+        weights = derivative(np.maximum(eigenvalues, 0))[..., None, :]
+        weighted = (basis * weights) @ (np.swapaxes(basis, -1, -2) @ j)
+        return self.contract_hessians(w, weighted * (2 / self.n_outputs))
 
     def check_point(self, w: object, argument: str = "start") -> Array:
         """A finite parameter vector of the right length, or an InputError."""

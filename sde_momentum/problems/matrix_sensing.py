@@ -129,6 +129,9 @@ class MatrixSensing(Problem):
             self.measurements = (self.measurements + np.swapaxes(self.measurements, 1, 2)) / np.sqrt(2)
         self._flat = np.ascontiguousarray(self.measurements.reshape(p, -1))
         self.targets = self._flat @ self.solution.ravel()
+        # sum_i A_i A_i^T / P and sum_i A_i^T A_i / P: tr H is a quadratic form in them
+        self._gram_u = np.einsum("pik,pjk->ij", self.measurements, self.measurements) / p
+        self._gram_v = np.einsum("pki,pkj->ij", self.measurements, self.measurements) / p
         self.n_parameters = self.d * self.width * (1 if self.symmetric else 2)
 
     def settings(self) -> dict[str, Any]:
@@ -187,12 +190,9 @@ class MatrixSensing(Problem):
 
     def trace_hessian(self, w: Array) -> Array:
         u, v = self.factors(w)
-        gram_v = np.einsum("pij,pik->jk", self.measurements, self.measurements) / self.n_outputs
-        gram_u = np.einsum("pji,pki->jk", self.measurements, self.measurements) / self.n_outputs
-        vt = np.swapaxes(v, -1, -2)
         if self.symmetric:  # each row of J is (A_i + A_i^T) U = 2 A_i U
-            return 4 * np.einsum("...ja,jk,...ka->...", u, gram_u, u)
-        return np.einsum("...ja,jk,...ka->...", vt, gram_v, vt) + np.einsum("...ja,jk,...ka->...", u, gram_u, u)
+            return 4 * (u * (self._gram_u @ u)).sum(axis=(-2, -1))
+        return (v * (v @ self._gram_v)).sum(axis=(-2, -1)) + (u * (self._gram_u @ u)).sum(axis=(-2, -1))
 
     def test_error(self, w: Array) -> Array:
         """|U V - X*|_F^2 / |X*|_F^2."""

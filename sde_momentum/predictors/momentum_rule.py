@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import formulas
-from .errors import InputError, check, check_lr, check_momentum, check_non_negative, check_positive
+from .. import formulas
+from ..errors import InputError, check, check_lr, check_momentum, check_non_negative, check_positive
 
 Floats = NDArray[np.float64]
 

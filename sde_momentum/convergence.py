@@ -1,0 +1,58 @@
+"""When has a run arrived: the time after which its metric stays below a fraction of its start."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import InputError, check
+
+Floats = NDArray[np.float64]
+
+
+def check_fraction(value: ArrayLike, argument: str = "fraction") -> Floats:
+    """A target as a fraction of the start: in (0, 1)."""
+    return check(argument, value, lambda x: (x > 0) & (x < 1), "numbers in (0, 1)")
+
+
+def convergence_time(values: ArrayLike, times: ArrayLike, fraction: float = 0.1) -> Floats:
+    """Time after which each series stays below `fraction` of its first value, to the end of what was recorded.
+
+    Between the last record above and the next one the logarithm of the metric is taken as linear in time.
+
+    Args:
+        values: the metric, (..., n_time), > 0 at the start; NaN counts as above (a diverged run)
+        times: its clock, any unit, increasing, (..., n_time) or (n_time,)
+        fraction: target x in (0, 1)
+
+    Returns:
+        (...), in the unit of `times`; inf where the last record is still above.
+
+    Raises:
+        InputError: for a fraction out of range or shapes that do not match.
+
+    >>> float(convergence_time([1.0, 0.5, 0.05, 0.01], [0, 1, 2, 3], fraction=0.1).round(3))
+    1.699
+    """
+    series = np.asarray(values, dtype=np.float64)
+    target = check_fraction(fraction)
+    if series.ndim == 0 or series.shape[-1] == 0:
+        raise InputError("values", f"shape {series.shape}", "shape (..., n_time)")
+    try:
+        clock = np.broadcast_to(np.asarray(times, dtype=np.float64), series.shape)
+    except ValueError:
+        raise InputError("times", f"shape {np.shape(times)}", f"a shape that broadcasts to {series.shape}") from None
+    level = target * series[..., :1]
+    above = ~(series < level)
+    n = series.shape[-1]
+    last = n - 1 - np.argmax(above[..., ::-1], axis=-1)  # the start itself is always above
+    after = np.minimum(last + 1, n - 1)
+
+    def at(array: Floats, index: NDArray[np.intp]) -> Floats:
+        return np.take_along_axis(array, index[..., None], axis=-1)[..., 0]
+
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        high, low = (np.log(at(series, i) / level[..., 0]) for i in (last, after))
+        share = np.where(np.isfinite(high) & np.isfinite(low) & (high > low), high / (high - low), 1.0)
+    start, end = at(clock, last), at(clock, after)
+    return np.where(last == n - 1, np.inf, start + share * (end - start))

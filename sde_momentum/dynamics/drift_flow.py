@@ -1,0 +1,104 @@
+"""T3: the drift along Gamma without its fluctuations, dY/dt = -(1/4) grad_Gamma tr H, t = k c eta^2 / delta^2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError, check_positive
+from ..geometry import ManifoldPoint, project_to_manifold
+from ..problems.base import Array, Problem
+
+
+@dataclass(frozen=True, eq=False)
+class DriftFlow:
+    """A trajectory of the drift flow.
+
+    Attributes:
+        problem: what moves
+        time: t = k c eta^2 / delta^2, in units of 1 / curvature of tr H, (n_time,), from 0
+        points: w(t) on Gamma, (n_time, N)
+    """
+
+    problem: Problem
+    time: Array
+    points: Array
+
+    @property
+    def flattest(self) -> ManifoldPoint:
+        """Where the flow came to rest: a local minimum of tr H on Gamma.
+
+        Normal directions that the flow has nearly closed (J may lose rank there) count as tangent.
+        """
+        return ManifoldPoint(self.problem, self.points[-1], rank_tolerance=1e-3)
+
+    def __str__(self) -> str:
+        start, end = self.problem.trace_hessian(self.points[[0, -1]])
+        return f"DriftFlow(t = 0 to {self.time[-1]:.3g}, tr H = {start:.4g} to {end:.4g}, {len(self.time)} points)"
+
+
+def _velocity(problem: Problem, w: Array) -> Array:
+    """-(1/4) P_T grad tr H at w (N,).
+
+    J J^T is damped by 1e-9 of its trace, so that the field stays smooth where J loses rank.
+    """
+    j, gradient = problem.jacobian(w), problem.trace_hessian_gradient(w)
+    k = j @ j.T
+    damping = 1e-9 * np.trace(k) + np.finfo(float).tiny
+    normal = j.T @ np.linalg.solve(k + damping * np.eye(len(k)), j @ gradient)
+    return np.asarray((normal - gradient) / 4)
+
+
+def drift_flow(
+    problem: Problem, start: object, *, tolerance: float = 1e-3, rest: float = 1e-5, max_steps: int = 20_000
+) -> DriftFlow:
+    """Follow the drift from `start` to the flattest point that it leads to (T3).
+
+        dY/dt = -(1/4) grad_Gamma tr H,   t = k c eta^2 / delta^2
+
+    Heun steps with projection back to Gamma; the step size keeps the difference to Euler's below `tolerance` |w|,
+    and the change of the velocity below the velocity.
+
+    Args:
+        start: a point of Gamma, (N,)
+        tolerance: error per step, relative to |w|
+        rest: the flow has come to rest when |grad_Gamma tr H| |w| <= rest * tr H
+        max_steps: give up after this many
+
+    Raises:
+        InputError: for a start off Gamma, or when the flow does not come to rest.
+
+    Source: the drift of Li, Wang, Arora (arXiv 2110.06914) for label noise, at the clock of momentum (T3).
+
+    >>> from sde_momentum import MatrixSensing
+    >>> problem = MatrixSensing(4, 1, 12)
+    >>> flow = drift_flow(problem, problem.interpolating_start())
+    >>> bool(problem.test_error(flow.points[-1]) < 1e-6 * problem.test_error(flow.points[0]))
+    True
+    """
+    check_positive(tolerance, "tolerance")
+    check_positive(rest, "rest")
+    w = ManifoldPoint(problem, problem.check_point(start)).w
+    time, step = 0.0, 0.0
+    times, points = [time], [w]
+    velocity = _velocity(problem, w)
+    for _ in range(max_steps):
+        size, speed = float(np.linalg.norm(w)), float(np.linalg.norm(velocity))
+        if 4 * speed * size <= rest * float(problem.trace_hessian(w)):
+            return DriftFlow(problem, np.array(times), np.array(points))
+        step = step or 0.1 * size / speed
+        ahead = _velocity(problem, w + step * velocity)
+        change = float(np.linalg.norm(ahead - velocity))
+        # The second keeps the step below the stability limit of the fastest direction once the others have come to rest.
+        error = max(step / 2 * change / (tolerance * size), change / speed)
+        if error <= 1:
+            w = project_to_manifold(problem, w + step / 2 * (velocity + ahead), tolerance=1e-10)
+            time += step
+            times.append(time)
+            points.append(w)
+            velocity = _velocity(problem, w)
+        step *= float(np.clip(0.9 * error**-0.5 if error > 0 else 5.0, 0.2, 2.0))
+    raise InputError(
+        "start", f"tr H still falls after {max_steps} steps", "a start from which the drift reaches a flattest point"
+    )

@@ -1,0 +1,1 @@
+"""Which momentum: by transfer, by geometry, by reduced simulation (T9)."""
