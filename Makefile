@@ -4,7 +4,10 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help benchmark test lint types formulas clean
+# Where `make demo` puts its results.
+DEMO ?= demo
+
+.PHONY: help demo benchmark test lint types formulas clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,6 +18,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
 	@touch $@
+
+demo: $(VENV)/.installed ## predict the best momentum, train against it, and draw both (minutes)
+	$(BIN)/sde-momentum validate matrix-sensing --profile quick --out $(DEMO) --resume
 
 test: $(VENV)/.installed ## the whole test suite
 	$(BIN)/python -m pytest

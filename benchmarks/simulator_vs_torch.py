@@ -7,6 +7,7 @@ import time
 import torch
 
 import sde_momentum as sm
+from validation.torch_sgd import MatrixSensingModule
 
 LR, MOMENTUM, SIGMA = 0.005, 0.9, 0.1
 
@@ -20,17 +21,7 @@ def main() -> None:
     sm.simulate(method, start, LR, MOMENTUM, range(256), [2000], metrics=("train_loss",))
     ours = 256 * 2000 / (time.perf_counter() - clock)
 
-    class Sensing(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            u, v = problem.factors(start)
-            self.u, self.v = (torch.nn.Parameter(torch.tensor(x)) for x in (u, v))
-            self.measurements = torch.tensor(problem.measurements.reshape(100, -1))
-
-        def forward(self) -> torch.Tensor:
-            return self.measurements @ (self.u @ self.v).ravel()
-
-    model = Sensing()
+    model = MatrixSensingModule(problem, start)
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
     targets = torch.tensor(problem.targets)
 

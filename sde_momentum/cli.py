@@ -1,9 +1,14 @@
-"""The command `sde-momentum`. Bad input: one line and exit status 2."""
+"""The command `sde-momentum`. Bad input: one line and exit status 2.
+
+Commands that need more than the core live beside it and are found by the entry-point group `sde_momentum.commands`:
+a function is a command, a `typer.Typer` a group of them.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -14,7 +19,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 
 @app.callback()
-def _root() -> None:
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+) -> None:
     """The best momentum for a learning rate, and why."""
 
 
@@ -47,10 +54,33 @@ def predict(
     typer.echo(json.dumps(result) if as_json else f"momentum {result['momentum']:.6f}\n{rule.explain(lr)}")
 
 
+def _add_commands() -> None:
+    for entry in sorted(entry_points(group="sde_momentum.commands"), key=lambda entry: entry.name):
+        command = entry.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=entry.name)
+        else:
+            app.command(entry.name)(command)
+
+
 def main() -> None:
     """Entry point."""
+    debug = "--debug" in sys.argv
     try:
+        _add_commands()
         app()
     except InputError as error:
+        if debug:
+            raise
         typer.echo(f"sde-momentum: {error}", err=True)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        if debug or error.name is None or error.name.partition(".")[0] == "sde_momentum":
+            raise
+        typer.echo(f"sde-momentum: this command needs {error.name}: pip install 'sde-momentum[all]'", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        typer.echo(f"sde-momentum: {error}", err=True)
+        sys.exit(1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sde_momentum as sm
-from sde_momentum.dynamics.random import fill_normal, fill_rademacher, streams
+from sde_momentum.dynamics.random import LABEL_NOISE, draws
 
 PROBLEMS = [
     sm.MatrixSensing(5, 1, 12),
@@ -13,47 +13,26 @@ PROBLEMS = [
 ]
 
 
-def noise(seed, steps, p, fill=fill_rademacher):
-    state, words, out = streams([seed], 0), np.empty(1, np.uint64), np.empty((p, 1))
-    rows = []
-    for _ in range(steps):
-        fill(state, words, out)
-        rows.append(out[:, 0].copy())
-    return np.array(rows)
+@pytest.mark.parametrize("problem", [p for p in PROBLEMS if not p.symmetric])
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("law", ["rademacher", "normal"])
+def test_the_update_equals_torch_sgd_on_the_same_noise(problem, nesterov, law):
+    torch_sgd = pytest.importorskip("validation.torch_sgd")
+    method = sm.LabelNoiseSGD(problem, 0.1, nesterov=nesterov, noise_law=law)
+    assert torch_sgd.difference(method, problem.random_start(0.3), 0.02, 0.9, seed=7, n_steps=30) < 1e-10
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_the_update_equals_torch_sgd_on_the_same_noise(problem, nesterov):
-    torch = pytest.importorskip("torch")
-    w0, lr, momentum, sigma, n = problem.random_start(0.3), 0.02, 0.9, 0.1, 30
+def test_the_update_equals_a_plain_loop(problem, nesterov):
+    w, v, lr, beta, sigma, n = problem.random_start(0.3), 0.0, 0.02, 0.9, 0.1, 30
     method = sm.LabelNoiseSGD(problem, sigma, nesterov=nesterov)
-    ours = sm.simulate(method, w0, lr, momentum, [7], [n])
-    w = torch.tensor(w0, requires_grad=True)
-    optimizer = torch.optim.SGD([w], lr=lr, momentum=momentum, nesterov=nesterov)
-    a = torch.tensor(problem.measurements)
-    d, k = problem.d, problem.width
-
-    def loss(labels):
-        u = w[: d * k].reshape(d, k)
-        v = u.T if problem.symmetric else w[d * k :].reshape(k, d)
-        return ((torch.einsum("pij,ij->p", a, u @ v) - labels) ** 2).mean() / 2
-
-    if nesterov:  # torch keeps the look-ahead point as its parameters: compare plain heavy ball only there
-        v, x = np.zeros_like(w0), w0.copy()
-        for xi in noise(7, n, problem.n_outputs):
-            look = x + momentum * v
-            g = problem.jacobian(look).T @ (problem.residual(look) - sigma * xi) / problem.n_outputs
-            v = momentum * v - lr * g
-            x = x + v
-        expected = problem.loss(x)
-    else:
-        for xi in noise(7, n, problem.n_outputs):
-            optimizer.zero_grad()
-            loss(torch.tensor(problem.targets + sigma * xi)).backward()
-            optimizer.step()
-        expected = loss(torch.tensor(problem.targets)).item()
-    np.testing.assert_allclose(ours.train_loss.item(), expected, rtol=1e-10)
+    ours = sm.simulate(method, w, lr, beta, [7], [n])
+    for xi in draws(7, LABEL_NOISE, (n, problem.n_outputs)):
+        point = w + beta * v if nesterov else w
+        v = beta * v - lr * problem.jacobian(point).T @ (problem.residual(point) - sigma * xi) / problem.n_outputs
+        w = w + v
+    np.testing.assert_allclose(ours.train_loss.item(), problem.loss(w), rtol=1e-10)
 
 
 def test_runs_do_not_depend_on_their_company_or_the_number_of_threads():
@@ -76,9 +55,9 @@ def test_a_diverged_run_is_marked_and_leaves_its_neighbours_alone():
     np.testing.assert_array_equal(both.train_loss[0], sm.simulate(method, lr=0.01, **args).train_loss[0])
 
 
-@pytest.mark.parametrize("fill", [fill_rademacher, fill_normal])
-def test_noise_has_mean_zero_and_unit_variance(fill):
-    x = noise(1, 4000, 50, fill)  # two-sided at 5 standard errors: false alarms below 1e-6
+@pytest.mark.parametrize("law", ["rademacher", "normal"])
+def test_noise_has_mean_zero_and_unit_variance(law):
+    x = draws(1, LABEL_NOISE, (4000, 50), law)  # two-sided at 5 standard errors: false alarms below 1e-6
     se = len(x.ravel()) ** -0.5
     assert abs(x.mean()) < 5 * se
     assert abs((x**2).mean() - 1) <= 5 * se * (x**2).std()

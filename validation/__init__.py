@@ -1,1 +1,1 @@
-"""The predictions against training in PyTorch."""
+"""The predictions against training: experiments, their sweeps, fits, figures and reports."""

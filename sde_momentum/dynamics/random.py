@@ -81,3 +81,12 @@ def fill_normal(s: Any, words: Any, out: Any) -> None:
             out[i, n] = radius * np.cos(angle)
             if i + 1 < rows:
                 out[i + 1, n] = radius * np.sin(angle)
+
+
+def draws(seed: int, purpose: int, shape: tuple[int, int], law: str = "rademacher") -> NDArray[np.float64]:
+    """What the simulator draws for one run: (n_steps, rows) of mean 0 and variance 1, `law` "rademacher" or "normal"."""
+    state, words = streams([seed], purpose), np.empty(1, np.uint64)
+    out = np.empty((*shape, 1))
+    for step in out:
+        (fill_normal if law == "normal" else fill_rademacher)(state, words, step)
+    return out[..., 0]

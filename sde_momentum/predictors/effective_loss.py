@@ -182,6 +182,11 @@ class EffectiveLossPredictor:
                 break
             grid = tried[-1] * _SPACING ** -np.arange(1, _LANES + 1, dtype=float)
             tried, times = np.append(tried, grid), np.append(times, self.convergence_time(rate, grid))
+        edge = int(np.argmin(times))
+        if edge + 1 < len(tried):  # the shortest time stands at the edge of a jump: look closer
+            grid = np.geomspace(tried[edge], tried[edge + 1], _LANES + 2)[1:-1]
+            tried = np.insert(tried, edge + 1, grid)
+            times = np.insert(times, edge + 1, self.convergence_time(rate, grid))
         shortest = float(times.min())
         if not np.isfinite(shortest):
             raise InputError("lr", lr, "a learning rate at which the noise-free equivalent reaches the target")

@@ -1,0 +1,129 @@
+"""The commands `sde-momentum validate` and `sde-momentum report`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from sde_momentum.errors import InputError
+
+if TYPE_CHECKING:
+    from .summary import Summary
+
+app = typer.Typer(no_args_is_help=True, help="Test the predictions against training, and write table, figures and report.")
+
+Out = Annotated[Path | None, typer.Option("--out", help="folder of the results [default: results/EXPERIMENT-PROFILE]")]
+Json = Annotated[bool, typer.Option("--json", help="machine-readable summary on standard output")]
+Workers = Annotated[int, typer.Option(help="threads; -1: every core")]
+
+
+@app.callback()
+def _experiments() -> None:
+    """Keeps the experiment's name a word of the command while there is but one."""
+
+
+@contextmanager
+def _progress(title: str, total: float) -> Iterator[Callable[[int], None]]:
+    """A bar with the time left on standard error; silent where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda amount: bar.advance(task, amount)
+
+
+def _say(text: str) -> None:
+    """A line for people, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@app.command("matrix-sensing")
+def matrix_sensing(
+    profile: Annotated[str, typer.Option(help="quick (a minute or two) or full (tens of minutes)")] = "quick",
+    out: Out = None,
+    as_json: Json = False,
+    seed: Annotated[int, typer.Option(help="of the label noise")] = 0,
+    workers: Workers = -1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where an interrupted run stopped")] = False,
+    lr: Annotated[list[float] | None, typer.Option(help="learning rate, once for each [default: the profile's]")] = None,
+    seeds: Annotated[int | None, typer.Option(help="runs for each (lr, momentum) [default: the profile's]")] = None,
+    d: Annotated[int, typer.Option(help="the matrix is d x d")] = 8,
+    rank: Annotated[int, typer.Option(help="of the hidden matrix")] = 1,
+    measurements: Annotated[int, typer.Option(help="how many")] = 40,
+    label_noise: Annotated[float, typer.Option(help="sigma")] = 0.1,
+    metric: Annotated[str, typer.Option(help="test_error or trace_hessian")] = "test_error",
+    fraction: Annotated[float, typer.Option(help="target: the metric stays below this fraction of its start")] = 0.1,
+    nesterov: Annotated[bool, typer.Option("--nesterov", help="the look-ahead update")] = False,
+) -> None:
+    """Matrix sensing from an interpolating start: sweep lr and momentum, compare with every prediction."""
+    from . import matrix_sensing as experiment
+    from . import sweep
+
+    options = experiment.Options(
+        profile, tuple(lr) if lr else None, seeds, seed, d, rank, measurements, label_noise, metric, fraction, nesterov
+    )
+    _check_workers(workers)
+    path = out or Path("results") / f"{experiment.NAME}-{profile}"
+    work, folder = experiment.open_folder(path, options, resume=resume)
+    try:
+        plan = folder.plan
+        if plan is None:
+            with _progress("predicting", len(work.configuration["lr"])) as report:
+                plan = work.plan(workers, report)
+            folder.keep_plan(plan)
+        runs = work.sweep(plan)
+        with _progress("training", sum(map(runs.cost, runs.chunks()))) as report:
+            sweep.run(runs, path, workers, report)
+        data = work.dataset(plan, path)
+        experiment.write_dataset(data, path / experiment.RESULTS)
+        summary = _write(path, path)
+    except KeyboardInterrupt:
+        _say(f"interrupted; finished runs are kept: add --resume to go on ({path})")
+        sys.stderr.flush()
+        os._exit(130)  # worker threads are in the middle of a chunk that nobody waits for
+    _show(summary, path, as_json)
+
+
+def _check_workers(workers: int) -> None:
+    if workers != -1 and workers < 1:
+        raise InputError("--workers", workers, "a whole number >= 1, or -1 for every core")
+
+
+def _write(source: Path, out: Path) -> Summary:
+    """Figures and report of the results in `source`."""
+    from . import figures, matrix_sensing, report
+    from .summary import Summary
+
+    summary = Summary(matrix_sensing.read_dataset(source / matrix_sensing.RESULTS))
+    report.write_report(summary, figures.draw(summary, out), out / "report.html")
+    return summary
+
+
+def _show(summary: Summary, path: Path, as_json: bool) -> None:
+    from .report import findings, table
+
+    if as_json:
+        print(json.dumps({"out": str(path), **summary.to_dict()}))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    console.print(table(summary))
+    for line in findings(summary):
+        console.print(f"- {line}", highlight=False)
+    console.print(f"report: {path / 'report.html'}", highlight=False)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="a folder that `sde-momentum validate` wrote")],
+    as_json: Json = False,
+) -> None:
+    """Draw the figures and write the report of finished results again."""
+    _show(_write(folder, folder), folder, as_json)

@@ -1,0 +1,164 @@
+"""The pictures of a sweep; each function draws one and returns it. Colours: viridis and Okabe-Ito, safe for the colour-blind."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from .store import write_whole
+from .summary import CLOSED_FORM, EFFECTIVE_LOSS, Summary
+
+BLUE, ORANGE, GREEN, RED, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222"
+STYLE: Any = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 110,
+}
+
+
+def _colours(n: int) -> Any:
+    return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.92, n))
+
+
+def _plain_ticks(axis: Axes) -> None:
+    """Numbers at the decades and at 2 and 5 between them."""
+    for line in (axis.xaxis, axis.yaxis):
+        line.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        line.set_major_formatter(FuncFormatter(_tick))
+        line.set_minor_formatter(NullFormatter())
+
+
+def _tick(value: float, _: object) -> str:
+    return f"{value:.0e}".replace("e-0", "e-") if value < 1e-2 else f"{value:,.5g}"
+
+
+def _lr(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def time_against_momentum(summary: Summary) -> Figure:
+    """Convergence time against 1 - beta, a panel for each learning rate: measured, predicted, recommended, best."""
+    data, optima = summary.data, summary.optima
+    n = len(summary.lr)
+    columns = min(3, n)
+    rows = -(-n // columns)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.1 * rows + 0.5), squeeze=False)
+        for axis in axes.flat[n:]:
+            axis.set_visible(False)
+        for i, axis in enumerate(axes.flat[:n]):
+            delta, time = data["one_minus_beta"].values[i], optima.time[i]
+            recommended, best = summary.predicted(EFFECTIVE_LOSS)[i], optima.optimum(i)
+            arrived = optima.arrived[i]
+            axis.axvspan(delta[0] * 0.9, recommended, color="0.92", zorder=0)
+            axis.axvspan(best.low, best.high, color=ORANGE, alpha=0.35, zorder=1, lw=0, label="measured optimum, 95 %")
+            axis.plot(delta, data["predicted_time"].values[i], color=BLUE, lw=2, label="predicted by $L_{eff}$")
+            axis.axvline(recommended, color=BLUE, ls="--", lw=1.5, label="recommended by $L_{eff}$")
+            axis.axvline(summary.predicted(CLOSED_FORM)[i], color=GREEN, ls=":", lw=2, label="closed form")
+            error = 1.96 * optima.relative_error[i] * time
+            whole = arrived == 1
+            for mask, face, label in ((whole, BLACK, "measured, 95 %"), (~whole, "white", "measured, some runs never arrive")):
+                axis.errorbar(
+                    delta[mask], time[mask], error[mask], fmt="o", ms=5, mfc=face, color=BLACK, lw=1, label=label, zorder=3
+                )
+            axis.set(
+                xscale="log", yscale="log", title=f"learning rate {_lr(summary.lr[i])}", xlim=(delta[0] * 0.9, delta[-1] * 1.1)
+            )
+            _plain_ticks(axis)
+            if i % columns == 0:
+                axis.set_ylabel("time to target (steps)")
+            if i + columns >= n:
+                axis.set_xlabel(r"$1-\beta$")
+        handles: dict[str, Any] = {}
+        for axis in axes.flat[:n]:
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def collapse(summary: Summary) -> Figure:
+    """Time x lr^(2/3) against (1 - beta) / lr^(2/3): one curve for every learning rate, but for the cliff."""
+    data, optima = summary.data, summary.optima
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7.5, 5))
+        for i, colour in enumerate(_colours(len(summary.lr))):
+            scale = summary.lr[i] ** (2 / 3)
+            x, y = data["one_minus_beta"].values[i] / scale, optima.time[i] * scale
+            axis.errorbar(x, y, 1.96 * optima.relative_error[i] * y, fmt="o-", ms=4, lw=1, color=colour, label=_lr(summary.lr[i]))
+        scale = summary.lr[0] ** (2 / 3)
+        axis.plot(
+            data["one_minus_beta"].values[0] / scale,
+            data["predicted_time"].values[0] * scale,
+            color=BLUE,
+            lw=3,
+            alpha=0.5,
+            zorder=0,
+            label=f"$L_{{eff}}$ at {_lr(summary.lr[0])}",
+        )
+        axis.set(
+            xscale="log",
+            yscale="log",
+            xlabel=r"$C = (1-\beta)\,/\,\mathrm{lr}^{2/3}$",
+            ylabel=r"time to target $\times\ \mathrm{lr}^{2/3}$ (steps)",
+            title="One curve for every learning rate; the cliff on the left is more momentum",
+        )
+        _plain_ticks(axis)
+        axis.legend(title="learning rate", ncols=2)
+    return figure
+
+
+def exponent(summary: Summary) -> Figure:
+    """The measured optimum against the learning rate, the fit with its band, and the predictions."""
+    optima, lr = summary.optima, summary.lr
+    dense = np.geomspace(lr[0] / 1.5, lr[-1] * 1.5, 200)
+    value, low, high = summary.corrected.curve(dense)
+    found = [optima.optimum(i) for i in range(len(lr))]
+    gamma = summary.corrected.exponent
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
+        for axis, power in ((left, 0.0), (right, 2 / 3)):
+            axis.fill_between(dense, low / dense**power, high / dense**power, color=ORANGE, alpha=0.35, lw=0)
+            fitted = rf"fit: $\gamma$ = {gamma.value:.3f} [{gamma.low:.3f}, {gamma.high:.3f}]"
+            axis.plot(dense, value / dense**power, color=ORANGE, lw=2, label=fitted)
+            at = np.array([e.value for e in found]) / lr**power
+            bars = np.array([[e.value - e.low, e.high - e.value] for e in found]).T / lr**power
+            axis.errorbar(lr, at, bars, fmt="o", color=BLACK, ms=5, label="measured optimum, 95 %", zorder=3)
+            axis.plot(
+                lr, summary.predicted(EFFECTIVE_LOSS) / lr**power, "s--", color=BLUE, mfc="none", label="$L_{eff}$ recommends"
+            )
+            axis.plot(lr, summary.predicted(CLOSED_FORM) / lr**power, ":", color=GREEN, lw=2, label="closed form")
+            axis.set(xscale="log", xlabel="learning rate")
+        left.set(yscale="log", ylabel=r"$1-\beta$", title="Best momentum against learning rate")
+        right.set(ylabel=r"$C = (1-\beta)\,/\,\mathrm{lr}^{2/3}$", title=r"The same over $\mathrm{lr}^{2/3}$", ylim=(0, None))
+        left.legend()
+    return figure
+
+
+FIGURES = {"time_against_momentum": time_against_momentum, "collapse": collapse, "exponent": exponent}
+
+
+def draw(summary: Summary, folder: Path) -> dict[str, Path]:
+    """Write every figure as PNG into `folder`; returns their files."""
+    files = {}
+    for name, make in FIGURES.items():
+        figure = make(summary)
+        files[name] = folder / f"{name}.png"
+        write_whole(files[name], partial(figure.savefig, format="png", metadata={"Software": None}))
+        plt.close(figure)
+    return files

@@ -1,0 +1,247 @@
+"""Matrix sensing from an interpolating start: the time for the test error to fall, against the predicted (T5, T9).
+
+The model of Cowsik, Can, Glorioso's first experiment (arXiv 2210.16400), full batch, label noise in both phases absent
+and present: the start interpolates, then label noise is switched on and w slides to the flattest solution, the hidden
+matrix.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from joblib import Parallel, delayed
+
+import sde_momentum as sm
+from sde_momentum.errors import InputError, check_integer, check_lr, check_positive
+
+from . import sweep, torch_sgd
+from .store import Folder, write_whole
+
+NAME = "matrix-sensing"
+RESULTS = "results.nc"
+
+GRID = np.array([0.35, 0.42, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.35, 1.7, 2.2, 3.0, 4.2, 6.0])
+"""1 - beta of the sweep over the recommended: dense where the optimum is expected, to 6 times it on the safe side."""
+
+N_RECORDS = 240
+
+TORCH_STEPS = 200
+"""Steps of the run that is repeated by torch."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much a profile runs."""
+
+    lr: tuple[float, ...]
+    n_seeds: int
+    about: str
+
+
+def _decades(low: float, high: float, n: int) -> tuple[float, ...]:
+    return tuple(float(f"{x:.3g}") for x in np.geomspace(low, high, n))
+
+
+PROFILES = {
+    "quick": Profile(_decades(1e-4, 1e-1, 7), 64, "3 decades of lr, 64 seeds: minutes on 2 cores"),
+    "full": Profile(_decades(1e-5, 1e-1, 9), 256, "4 decades of lr, 256 seeds: about half an hour on 2 cores"),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for; None: the profile's own."""
+
+    profile: str = "quick"
+    lr: tuple[float, ...] | None = None
+    n_seeds: int | None = None
+    seed: int = 0
+    d: int = 8
+    rank: int = 1
+    n_measurements: int = 40
+    label_noise: float = 0.1
+    metric: str = "test_error"
+    fraction: float = 0.1
+    nesterov: bool = False
+
+    def configuration(self) -> dict[str, Any]:
+        """Everything that the results depend on, checked."""
+        if self.profile not in PROFILES:
+            raise InputError("--profile", self.profile, ", ".join(PROFILES))
+        profile = PROFILES[self.profile]
+        check_integer(self.seed, "--seed", 0)
+        rates = sorted(set(check_lr(self.lr or profile.lr, "--lr").tolist()))
+        if len(rates) < 3:
+            raise InputError("--lr", f"{len(rates)} learning rates", "at least 3, for the fit")
+        return {
+            "experiment": NAME,
+            **asdict(self),
+            "lr": rates,
+            "n_seeds": check_integer(profile.n_seeds if self.n_seeds is None else self.n_seeds, "--seeds", 2),
+            "label_noise": float(check_positive(self.label_noise, "--label-noise")),
+            "version": sm.__version__,
+        }
+
+
+def command(configuration: dict[str, Any]) -> str:
+    """The command that reproduces this configuration."""
+    default = asdict(Options(profile=configuration["profile"]))
+    profile = PROFILES[configuration["profile"]]
+    words = ["sde-momentum", "validate", NAME, "--profile", configuration["profile"], "--seed", str(configuration["seed"])]
+    if tuple(configuration["lr"]) != profile.lr:
+        words += [word for lr in configuration["lr"] for word in ("--lr", f"{lr:.17g}")]
+    if configuration["n_seeds"] != profile.n_seeds:
+        words += ["--seeds", str(configuration["n_seeds"])]
+    for name in ("d", "rank", "n_measurements", "label_noise", "metric", "fraction"):
+        if configuration[name] != default[name]:
+            words += [f"--{name.replace('n_', '').replace('_', '-')}", str(configuration[name])]
+    return " ".join([*words, *(["--nesterov"] if configuration["nesterov"] else [])])
+
+
+class Experiment:
+    """One configuration of the experiment: problem, start, method and predictor."""
+
+    def __init__(self, configuration: dict[str, Any]) -> None:
+        self.configuration = configuration
+        self.problem = sm.MatrixSensing(configuration["d"], configuration["rank"], configuration["n_measurements"])
+        self.start = self.problem.interpolating_start()
+        self.method = sm.LabelNoiseSGD(self.problem, configuration["label_noise"], nesterov=configuration["nesterov"])
+        self.predictor = sm.EffectiveLossPredictor(
+            self.problem,
+            self.start,
+            self.method.noise,
+            metric=configuration["metric"],
+            fraction=configuration["fraction"],
+            nesterov=configuration["nesterov"],
+        )
+
+    def check(self) -> None:
+        """Raise for a target that cannot be reached or an unstable learning rate, before anything is run."""
+        top = max(self.configuration["lr"])
+        self.predictor.check_stable(top, min(1.0, 4 * float(self.predictor.closed_form.one_minus_beta(top))))
+
+    def plan(self, workers: int, report: Callable[[int], None]) -> dict[str, Any]:
+        """Predictions, and the sweep around them; `report(1)` after each learning rate."""
+        rates = self.configuration["lr"]
+        jobs = (delayed(self._plan_lr)(lr) for lr in rates[::-1])  # the predictor's own flow is made before the threads start
+        rows = []
+        for row in Parallel(n_jobs=workers, prefer="threads", return_as="generator")(jobs):
+            rows.append(row)
+            report(1)
+        rows.reverse()
+        return {
+            "configuration": self.configuration,
+            "curvature": self.predictor.curvature,
+            "amplitude": self.predictor.amplitude,
+            "trace_hessian": [float(self.problem.trace_hessian(w)) for w in (self.start, self.predictor.flattest.w)],
+            **{name: [row[name] for row in rows] for name in rows[0]},
+        }
+
+    def _plan_lr(self, lr: float) -> dict[str, Any]:
+        best = self.predictor.recommend(lr)
+        grid = np.minimum(1.0, best.one_minus_beta * GRID)
+        grid = np.where(np.append(np.diff(grid) > 0, True), grid, np.nan)
+        if np.isnan(grid).any():
+            highest = best.one_minus_beta * GRID[-1]
+            raise InputError("--lr", lr, f"smaller: the sweep would need 1 - beta = {highest:.3g} > 1")
+        predicted = self.predictor.convergence_time(lr, grid)
+        # Long enough to see a late return above the target; there is none well above the optimum.
+        horizon = np.where(GRID < 1, 3 * best.time, np.where(GRID < 2, 2.0, 1.5) * predicted)
+        return {
+            "effective_loss": best.one_minus_beta,
+            "effective_loss_time": best.time,
+            "closed_form": float(self.predictor.closed_form.one_minus_beta(lr)),
+            "one_minus_beta": grid.tolist(),
+            "predicted_time": predicted.tolist(),
+            "horizon": np.maximum(np.ceil(horizon), N_RECORDS).astype(int).tolist(),
+        }
+
+    def sweep(self, plan: dict[str, Any]) -> sweep.Sweep:
+        """The sweep that `plan` describes."""
+        seeds = np.arange(self.configuration["n_seeds"], dtype=np.uint64) + (
+            np.uint64(self.configuration["seed"]) << np.uint64(32)
+        )
+        metrics = tuple(dict.fromkeys([self.configuration["metric"], "test_error", "trace_hessian", "train_loss"]))
+        return sweep.Sweep(
+            self.method,
+            self.start,
+            np.array(self.configuration["lr"]),
+            np.array(plan["one_minus_beta"]),
+            np.array(plan["horizon"], dtype=np.int64),
+            seeds,
+            metrics,
+            N_RECORDS,
+        )
+
+    def dataset(self, plan: dict[str, Any], folder: Path) -> xr.Dataset:
+        """Runs, convergence times and predictions, with units and the full configuration."""
+        data = sweep.collect(self.sweep(plan), folder)
+        metric, fraction = self.configuration["metric"], self.configuration["fraction"]
+        step = data["step"].broadcast_like(data[metric]).transpose(*data[metric].dims)
+        times = sm.convergence_time(data[metric].values, step.values, fraction)
+        grid = ("lr", "momentum")
+        steps = {"units": "steps"}
+        note = f"after which {metric} stays below {fraction} of its start; inf: not within the run"
+        optima = [plan["effective_loss"], plan["closed_form"]]
+        recommended = {"long_name": "predicted at the recommendation of L_eff", **steps}
+        delta = plan["one_minus_beta"][-1][-1]
+        same = torch_sgd.difference(self.method, self.start, self.configuration["lr"][-1], 1 - delta, 0, TORCH_STEPS)
+        attributes = {
+            "configuration": json.dumps(self.configuration),
+            "command": command(self.configuration),
+            "versions": json.dumps(_versions()),
+            "noise": self.method.noise,
+            "curvature": plan["curvature"],
+            "amplitude": plan["amplitude"],
+            "trace_hessian_start": plan["trace_hessian"][0],
+            "trace_hessian_flattest": plan["trace_hessian"][1],
+            "torch_difference": same,
+        }
+        data = data.assign(
+            convergence_time=((*grid, "seed"), times, {"long_name": note, **steps}),
+            predicted_time=(grid, plan["predicted_time"], {"long_name": "the same, predicted by L_eff", **steps}),
+            predicted_optimum=(("method", "lr"), optima, {"long_name": "recommended 1 - momentum", "units": "1"}),
+            recommended_time=("lr", plan["effective_loss_time"], recommended),
+        )
+        return data.assign_coords(method=["effective loss", "closed form"]).assign_attrs(attributes)
+
+
+def _versions() -> dict[str, str]:
+    names = ("sde-momentum", "numpy", "scipy", "numba", "xarray", "torch")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def write_dataset(data: xr.Dataset, path: Path) -> None:
+    """NetCDF-4, whole or not at all."""
+    packed = {name: {"zlib": True, "complevel": 4} for name, values in data.data_vars.items() if values.ndim == 4}
+    content = data.to_netcdf(engine="h5netcdf", encoding=packed)
+    write_whole(path, lambda file: file.write(content))
+
+
+def read_dataset(path: Path) -> xr.Dataset:
+    """A results file, or an InputError that names it."""
+    wanted = {"convergence_time", "predicted_time", "predicted_optimum"}
+    try:
+        data = xr.load_dataset(path, engine="h5netcdf")
+    except Exception:  # whatever the reader makes of a broken file, the user has one thing to do about it
+        data = None
+    if data is None or not wanted <= set(data.variables) or "configuration" not in data.attrs:
+        raise InputError("results", path, "a readable results file of `sde-momentum validate`")
+    return data
+
+
+def open_folder(out: Path, options: Options, *, resume: bool) -> tuple[Experiment, Folder]:
+    """The checked experiment and its folder; nothing is written yet."""
+    configuration = options.configuration()
+    experiment = Experiment(configuration)
+    folder = Folder.open(out, configuration, resume=resume)
+    experiment.check()
+    return experiment, folder

@@ -1,0 +1,189 @@
+"""The best momentum that a sweep measured, with intervals: per learning rate, as a power law, and what a prediction costs.
+
+A run's speed is 1 / its convergence time, 0 if it never arrives. The time of a momentum is 1 / (mean speed over the
+seeds): defined wherever some run arrives, and smooth across the cliff, where ever fewer do. All intervals are 95 % and
+come from resampling the seeds, the same for all learning rates and momenta, for they share their noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sde_momentum.errors import InputError
+
+Floats = NDArray[np.float64]
+N_RESAMPLES = 1000
+_NEAR = 1.35  # the optimum is sought among momenta whose time is within this factor of the shortest
+_DENSE = 400
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured number, its 95 % interval and its standard error."""
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+
+    @classmethod
+    def of(cls, value: float, resamples: Floats) -> Estimate:
+        good = resamples[np.isfinite(resamples)]
+        if not good.size:
+            return cls(float(value), np.nan, np.nan, np.nan)
+        low, high = np.quantile(good, [0.025, 0.975])
+        return cls(float(value), float(low), float(high), float(good.std(ddof=1)))
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """1 - beta* = prefactor lr^exponent exp(correction lr^(1/3)); correction: theory's leading one (T5, T8), or 0."""
+
+    exponent: Estimate
+    prefactor: Estimate
+    correction: Estimate
+    resamples: Floats  # (n_resamples, 3): ln prefactor, exponent, correction
+
+    def curve(self, lr: ArrayLike) -> tuple[Floats, Floats, Floats]:
+        """(value, low, high) of the fitted optimum at `lr`."""
+        best = np.array([np.log(self.prefactor.value), self.exponent.value, self.correction.value])
+        design = _design(np.asarray(lr, dtype=np.float64))
+        low, high = np.quantile(self.resamples @ design.T, [0.025, 0.975], axis=0)
+        return np.exp(design @ best), np.exp(low), np.exp(high)
+
+
+def _design(lr: Floats) -> Floats:
+    return np.stack([np.ones_like(lr), np.log(lr), np.cbrt(lr)], axis=-1)
+
+
+class Optima:
+    """What the convergence times of a sweep say.
+
+    Args:
+        lr: (n_lr,)
+        one_minus_beta: (n_lr, n_momentum), increasing along the momenta
+        times: convergence time of each run, (n_lr, n_momentum, n_seed), inf: never
+        seed: of the resampling
+    """
+
+    def __init__(self, lr: Floats, one_minus_beta: Floats, times: Floats, *, seed: int = 0) -> None:
+        if times.shape[-1] < 2:
+            raise InputError("seeds", times.shape[-1], "at least 2, for intervals")
+        self.lr, self.one_minus_beta = lr, one_minus_beta
+        self._speed = 1 / times
+        if not np.all((self._speed > 0).any(axis=(1, 2))):
+            raise InputError("--fraction", "a target that no run reaches at some learning rate", "a larger fraction")
+        n_seed = times.shape[-1]
+        rng = np.random.default_rng([seed, 20])
+        self._weights = rng.multinomial(n_seed, np.full(n_seed, 1 / n_seed), size=N_RESAMPLES) / n_seed
+
+    @cached_property
+    def time(self) -> Floats:
+        """(n_lr, n_momentum), steps; inf where no run arrived."""
+        with np.errstate(divide="ignore"):
+            return 1 / self._speed.mean(axis=-1)
+
+    @cached_property
+    def relative_error(self) -> Floats:
+        """Standard error of ln time, (n_lr, n_momentum)."""
+        mean = self._speed.mean(axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._speed.std(axis=-1, ddof=1) / np.sqrt(self._speed.shape[-1]) / mean
+
+    @cached_property
+    def arrived(self) -> Floats:
+        """Share of the runs that reach the target within the sweep's horizon, (n_lr, n_momentum)."""
+        return (self._speed > 0).mean(axis=-1)
+
+    @cached_property
+    def _resampled(self) -> Floats:
+        """ln time under each resample, (n_resamples, n_lr, n_momentum)."""
+        with np.errstate(divide="ignore"):
+            return -np.log(np.einsum("bs,lms->blm", self._weights, self._speed))
+
+    def _fastest(self, i: int) -> tuple[float, Floats]:
+        """ln of the fastest 1 - beta at learning rate i and its resamples: the lowest point of a cubic in ln(1 - beta)."""
+        x, y = np.log(self.one_minus_beta[i]), np.log(self.time[i])
+        k = int(np.argmin(y))
+        first, last = k, k
+        while first > 0 and (y[first - 1] < y[k] + np.log(_NEAR) or k - first < 2) and np.isfinite(y[first - 1]):
+            first -= 1
+        while last < len(y) - 1 and (y[last + 1] < y[k] + np.log(_NEAR) or last - k < 2) and np.isfinite(y[last + 1]):
+            last += 1
+        near = slice(first, last + 1)
+        degree = min(3, last - first)
+        weight = 1 / np.maximum(self.relative_error[i, near], 1e-6)
+        center = x[k]
+        design = np.vander(x[near] - center, degree + 1) * weight[:, None]
+        solve = np.linalg.pinv(design) * weight
+        dense = np.linspace(x[first], x[last], _DENSE)
+        shape = np.vander(dense - center, degree + 1)
+
+        def lowest(curves: Floats) -> Floats:
+            return dense[np.argmin((curves @ solve.T) @ shape.T, axis=-1)]
+
+        resampled = self._resampled[:, i, near]
+        # A resample in which no run arrives: slower than any time in which one of all the runs does.
+        never = y[k] + np.log(10 * self._speed.shape[-1])
+        return float(lowest(y[near])), lowest(np.where(np.isfinite(resampled), resampled, never))
+
+    @cached_property
+    def _logs(self) -> tuple[Floats, Floats]:
+        """ln of the optimum (n_lr,), and its resamples (n_resamples, n_lr)."""
+        found = [self._fastest(i) for i in range(len(self.lr))]
+        return np.array([value for value, _ in found]), np.stack([resamples for _, resamples in found], axis=1)
+
+    def optimum(self, i: int) -> Estimate:
+        """The fastest 1 - beta at learning rate i."""
+        value, resamples = self._logs
+        return Estimate.of(np.exp(value[i]), np.exp(resamples[:, i]))
+
+    def power_law(self, *, correction: bool, among: NDArray[np.bool_] | None = None) -> PowerLaw:
+        """Fit the optima, weighted by their standard errors; `among` (n_lr,) selects learning rates."""
+        use = np.ones(len(self.lr), dtype=bool) if among is None else among
+        n_terms = 3 if correction else 2
+        if use.sum() < n_terms:
+            raise InputError("--lr", f"{use.sum()} learning rates", f"at least {n_terms}, for the fit")
+        value, resamples = self._logs
+        weight = 1 / np.maximum(resamples[:, use].std(axis=0, ddof=1), 1e-3)
+        design = _design(self.lr[use])[:, :n_terms] * weight[:, None]
+        solve = np.linalg.pinv(design) * weight
+        full = np.zeros((N_RESAMPLES, 3))
+        full[:, :n_terms] = resamples[:, use] @ solve.T
+        best = np.zeros(3)
+        best[:n_terms] = solve @ value[use]
+        return PowerLaw(
+            Estimate.of(best[1], full[:, 1]),
+            Estimate.of(np.exp(best[0]), np.exp(full[:, 0])),
+            Estimate.of(best[2], full[:, 2]),
+            full,
+        )
+
+    def regret(self, i: int, one_minus_beta: float) -> Estimate:
+        """Time at `one_minus_beta` (interpolated in the logarithms) over the shortest time of the sweep at learning rate i.
+
+        NaN outside the momenta of the sweep.
+        """
+        x = np.log(self.one_minus_beta[i])
+        at = np.log(one_minus_beta)
+        if not x[0] - 1e-9 <= at <= x[-1] + 1e-9:
+            return Estimate(np.nan, np.nan, np.nan, np.nan)
+        j = int(np.clip(np.searchsorted(x, at), 1, len(x) - 1))
+        share = np.clip((at - x[j - 1]) / (x[j] - x[j - 1]), 0, 1)
+
+        def over_best(y: Floats) -> Floats:
+            # A share of 0 or 1 must not touch the other neighbour, which may be infinite.
+            left = y[..., j - 1] * (1 - share) if share < 1 else 0.0
+            right = y[..., j] * share if share > 0 else 0.0
+            return np.asarray(np.exp(left + right - y.min(axis=-1)))
+
+        return Estimate.of(float(over_best(np.log(self.time[i]))), over_best(self._resampled[:, i]))
