@@ -75,11 +75,9 @@ def matrix_sensing(
     path = out or Path("results") / f"{experiment.NAME}-{profile}"
     work, folder = experiment.open_folder(path, options, resume=resume)
     try:
-        plan = folder.plan
-        if plan is None:
-            with _progress("predicting", len(work.configuration["lr"])) as report:
-                plan = work.plan(workers, report)
-            folder.keep_plan(plan)
+        folder.begin()
+        with _progress("predicting", len(work.configuration["lr"])) as report:
+            plan = work.plan(path, workers, report)
         runs = work.sweep(plan)
         with _progress("training", sum(map(runs.cost, runs.chunks()))) as report:
             sweep.run(runs, path, workers, report)

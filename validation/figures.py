@@ -127,9 +127,9 @@ def exponent(summary: Summary) -> Figure:
     """The measured optimum against the learning rate, the fit with its band, and the predictions."""
     optima, lr = summary.optima, summary.lr
     dense = np.geomspace(lr[0] / 1.5, lr[-1] * 1.5, 200)
-    value, low, high = summary.corrected.curve(dense)
+    value, low, high = summary.law.curve(dense)
     found = [optima.optimum(i) for i in range(len(lr))]
-    gamma = summary.corrected.exponent
+    gamma = summary.law.exponent
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
         for axis, power in ((left, 0.0), (right, 2 / 3)):

@@ -23,10 +23,11 @@ import sde_momentum as sm
 from sde_momentum.errors import InputError, check_integer, check_lr, check_positive
 
 from . import sweep, torch_sgd
-from .store import Folder, write_whole
+from .store import Folder, read_json, write_json, write_whole
 
 NAME = "matrix-sensing"
 RESULTS = "results.nc"
+PREDICTIONS = "predictions"
 
 GRID = np.array([0.35, 0.42, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.35, 1.7, 2.2, 3.0, 4.2, 6.0])
 """1 - beta of the sweep over the recommended: dense where the optimum is expected, to 6 times it on the safe side."""
@@ -128,22 +129,33 @@ class Experiment:
         top = max(self.configuration["lr"])
         self.predictor.check_stable(top, min(1.0, 4 * float(self.predictor.closed_form.one_minus_beta(top))))
 
-    def plan(self, workers: int, report: Callable[[int], None]) -> dict[str, Any]:
-        """Predictions, and the sweep around them; `report(1)` after each learning rate."""
+    def plan(self, folder: Path, workers: int, report: Callable[[int], None]) -> dict[str, Any]:
+        """Predictions, and the sweep around them; `report(1)` after each learning rate.
+
+        A prediction that `folder` holds already is not made again.
+        """
+        (folder / PREDICTIONS).mkdir(exist_ok=True)
         rates = self.configuration["lr"]
-        jobs = (delayed(self._plan_lr)(lr) for lr in rates[::-1])  # the predictor's own flow is made before the threads start
+        point = self.predictor.flattest  # made before the threads start
+        jobs = (delayed(self._predict)(folder / PREDICTIONS / f"lr{i:02d}.json", rates[i]) for i in range(len(rates)))
         rows = []
         for row in Parallel(n_jobs=workers, prefer="threads", return_as="generator")(jobs):
             rows.append(row)
             report(1)
-        rows.reverse()
         return {
-            "configuration": self.configuration,
             "curvature": self.predictor.curvature,
             "amplitude": self.predictor.amplitude,
-            "trace_hessian": [float(self.problem.trace_hessian(w)) for w in (self.start, self.predictor.flattest.w)],
+            "trace_hessian": [float(self.problem.trace_hessian(w)) for w in (self.start, point.w)],
             **{name: [row[name] for row in rows] for name in rows[0]},
         }
+
+    def _predict(self, file: Path, lr: float) -> dict[str, Any]:
+        if not file.exists():
+            write_json(file, self._plan_lr(lr))
+        row = read_json(file)
+        if not isinstance(row, dict) or len(row.get("horizon", ())) != len(GRID):
+            raise InputError("--out", file, "an intact file of this sweep; delete it to compute it again")
+        return row
 
     def _plan_lr(self, lr: float) -> dict[str, Any]:
         best = self.predictor.recommend(lr)

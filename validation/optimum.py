@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from sde_momentum.errors import InputError
 
@@ -44,25 +45,37 @@ class Estimate:
         return (self.high - self.low) / 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PowerLaw:
-    """1 - beta* = prefactor lr^exponent exp(correction lr^(1/3)); correction: theory's leading one (T5, T8), or 0."""
+    """1 - beta* = prefactor lr^exponent exp(a_1 lr^(1/3) + a_2 lr^(2/3) + ...): theory's series at finite lr (T5, T8).
+
+    `corrections` are the a_i, none for the plain power law; `chi2` and `freedom` say how well it fits the optima,
+    `p_value` how often a true law would fit worse.
+    """
 
     exponent: Estimate
     prefactor: Estimate
-    correction: Estimate
-    resamples: Floats  # (n_resamples, 3): ln prefactor, exponent, correction
+    corrections: tuple[Estimate, ...]
+    chi2: float
+    freedom: int
+    terms: Floats  # (n_terms,): ln prefactor, exponent, a_1, ...
+    resamples: Floats  # (n_resamples, n_terms)
+
+    @property
+    def p_value(self) -> float:
+        """Of the chi-squared test; NaN where nothing is left over to test."""
+        return float(stats.chi2.sf(self.chi2, self.freedom)) if self.freedom else np.nan
 
     def curve(self, lr: ArrayLike) -> tuple[Floats, Floats, Floats]:
         """(value, low, high) of the fitted optimum at `lr`."""
-        best = np.array([np.log(self.prefactor.value), self.exponent.value, self.correction.value])
-        design = _design(np.asarray(lr, dtype=np.float64))
+        design = _design(np.asarray(lr, dtype=np.float64), len(self.corrections))
         low, high = np.quantile(self.resamples @ design.T, [0.025, 0.975], axis=0)
-        return np.exp(design @ best), np.exp(low), np.exp(high)
+        return np.exp(design @ self.terms), np.exp(low), np.exp(high)
 
 
-def _design(lr: Floats) -> Floats:
-    return np.stack([np.ones_like(lr), np.log(lr), np.cbrt(lr)], axis=-1)
+def _design(lr: Floats, order: int) -> Floats:
+    powers = [np.cbrt(lr) ** (i + 1) for i in range(order)]
+    return np.stack([np.ones_like(lr), np.log(lr), *powers], axis=-1)
 
 
 class Optima:
@@ -147,25 +160,28 @@ class Optima:
         value, resamples = self._logs
         return Estimate.of(np.exp(value[i]), np.exp(resamples[:, i]))
 
-    def power_law(self, *, correction: bool, among: NDArray[np.bool_] | None = None) -> PowerLaw:
-        """Fit the optima, weighted by their standard errors; `among` (n_lr,) selects learning rates."""
+    def power_law(self, order: int, among: NDArray[np.bool_] | None = None) -> PowerLaw:
+        """Fit the optima, weighted by their standard errors, with corrections up to lr^(order / 3).
+
+        `among` (n_lr,) selects learning rates.
+        """
         use = np.ones(len(self.lr), dtype=bool) if among is None else among
-        n_terms = 3 if correction else 2
-        if use.sum() < n_terms:
-            raise InputError("--lr", f"{use.sum()} learning rates", f"at least {n_terms}, for the fit")
-        value, resamples = self._logs
-        weight = 1 / np.maximum(resamples[:, use].std(axis=0, ddof=1), 1e-3)
-        design = _design(self.lr[use])[:, :n_terms] * weight[:, None]
-        solve = np.linalg.pinv(design) * weight
-        full = np.zeros((N_RESAMPLES, 3))
-        full[:, :n_terms] = resamples[:, use] @ solve.T
-        best = np.zeros(3)
-        best[:n_terms] = solve @ value[use]
+        if use.sum() < 2 + order:
+            raise InputError("--lr", f"{use.sum()} learning rates", f"at least {2 + order}, for the fit")
+        value, resamples = (logs[..., use] for logs in self._logs)
+        weight = 1 / np.maximum(resamples.std(axis=0, ddof=1), 1e-3)
+        plain = _design(self.lr[use], order)
+        solve = np.linalg.pinv(plain * weight[:, None]) * weight
+        terms, resampled = solve @ value, resamples @ solve.T
+        prefactor, exponent, *corrections = (Estimate.of(t, r) for t, r in zip(terms, resampled.T, strict=True))
         return PowerLaw(
-            Estimate.of(best[1], full[:, 1]),
-            Estimate.of(np.exp(best[0]), np.exp(full[:, 0])),
-            Estimate.of(best[2], full[:, 2]),
-            full,
+            exponent,
+            Estimate.of(np.exp(prefactor.value), np.exp(resampled[:, 0])),
+            tuple(corrections),
+            float(np.sum(((plain @ terms - value) * weight) ** 2)),
+            int(use.sum()) - len(terms),
+            terms,
+            resampled,
         )
 
     def regret(self, i: int, one_minus_beta: float) -> Estimate:

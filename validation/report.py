@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from rich.table import Table
 
-from .optimum import N_RESAMPLES, Estimate, PowerLaw
+from .optimum import N_RESAMPLES, Estimate
 from .store import write_whole
 from .summary import CLOSED_FORM, EFFECTIVE_LOSS, METHODS, Summary
 
@@ -52,21 +52,18 @@ def _rows(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _fits(summary: Summary) -> list[list[str]]:
-    def row(name: str, law: PowerLaw) -> list[str]:
-        gamma, prefactor = law.exponent, law.prefactor
-        interval = f"{gamma.low:.4f} to {gamma.high:.4f}"
-        return [name, f"{gamma.value:.4f} ± {gamma.standard_error:.4f}", interval, _number(prefactor.value), _interval(prefactor)]
-
-    rows = [
-        row("C lr^γ exp(a lr^(1/3)): with theory’s leading correction", summary.corrected),
-        row("C lr^γ: all learning rates", summary.plain),
-    ]
+    names = ("C lr^γ", "C lr^γ exp(a₁ lr^(1/3))", "C lr^γ exp(a₁ lr^(1/3) + a₂ lr^(2/3))")
+    rows = []
+    for name, law in zip(names, summary.laws, strict=False):
+        fit = f"{law.chi2:.1f} / {law.freedom} (p = {law.p_value:.2g})" if law.freedom else "–"
+        rows.append([name, *_exponent(law.exponent), _number(law.prefactor.value), _interval(law.prefactor), fit])
     for low, high, gamma in summary.exponent_between():
-        interval = f"{gamma.low:.3f} to {gamma.high:.3f}"
-        rows.append(
-            [f"C lr^γ: lr from {low:.3g} to {high:.3g}", f"{gamma.value:.3f} ± {gamma.standard_error:.3f}", interval, "", ""]
-        )
+        rows.append([f"C lr^γ, only lr from {low:.3g} to {high:.3g}", *_exponent(gamma), "", "", ""])
     return rows
+
+
+def _exponent(gamma: Estimate) -> tuple[str, str]:
+    return f"{gamma.value:.3f} ± {gamma.standard_error:.3f}", f"{gamma.low:.3f} to {gamma.high:.3f}"
 
 
 def _percent(value: float) -> str:
@@ -75,7 +72,7 @@ def _percent(value: float) -> str:
 
 def findings(summary: Summary) -> list[str]:
     """What was found, a sentence each, misses included."""
-    gamma, worst = summary.corrected.exponent, summary.worst_time_ratio()
+    gamma, worst = summary.law.exponent, summary.worst_time_ratio()
     contains = "contains" if gamma.low <= 2 / 3 <= gamma.high else "misses"
     lines = []
     for method in (EFFECTIVE_LOSS, CLOSED_FORM):
@@ -94,12 +91,13 @@ def findings(summary: Summary) -> list[str]:
 
 
 def _exponent_note(summary: Summary) -> str:
-    a = summary.corrected.correction
-    shift = _percent(np.expm1(summary.lr[-1] ** (1 / 3) * a.value))
+    law = summary.law
+    shift = _percent(np.expm1(sum(a.value * summary.lr[-1] ** ((i + 1) / 3) for i, a in enumerate(law.corrections))))
     return (
-        "Theory has γ = 2/3 in the limit of small learning rates, with corrections of relative order lr^(1/3). The fit has "
-        f"a = {a.value:.2f} ({a.low:.2f} to {a.high:.2f}): at the largest learning rate they move the best 1 − β by {shift}, "
-        "so a fit without them finds another exponent, the more so the larger the learning rates it is given."
+        "Theory has γ = 2/3 in the limit of small learning rates, with corrections in powers of lr^(1/3). The last of the fits "
+        f"to all learning rates has them up to lr^({len(law.corrections)}/3): at the largest learning rate they move the best "
+        f"1 − β by {shift}. A fit without them finds a larger exponent, the more so the larger the learning rates it is given, "
+        "as the lower rows show. χ² tells how well a fit follows the optima, and p how often a true law would fit worse."
     )
 
 

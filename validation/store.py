@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sde_momentum.errors import InputError
 
-PLAN = "plan.json"
+CONFIGURATION = "configuration.json"
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -37,7 +37,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise InputError("--out", path, "a readable file; delete it to start over") from None
+        raise InputError("--out", path, "a readable file; delete it to compute it again") from None
 
 
 def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
@@ -60,28 +60,27 @@ def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
 class Folder:
     """The folder of one configuration.
 
-    `open` makes it or, with `resume`, takes it up again; it refuses a folder that holds something else. Nothing is
-    written before `keep_plan`.
+    `open` checks a folder, new or taken up again, and refuses one that holds something else; `begin` writes its first file.
     """
 
-    def __init__(self, path: Path, plan: dict[str, Any] | None) -> None:
-        self.path = path
-        self.plan = plan
-        """What `keep_plan` stored in an earlier run, None in a new folder."""
+    def __init__(self, path: Path, configuration: dict[str, Any]) -> None:
+        self.path, self.configuration = path, configuration
 
     @classmethod
-    def open(cls, path: Path, configuration: Mapping[str, object], *, resume: bool) -> Folder:
+    def open(cls, path: Path, configuration: dict[str, Any], *, resume: bool) -> Folder:
         """Raises InputError for a folder of another configuration, or with results and no `resume`."""
+        new = cls(path, configuration)
         if path.exists() and not path.is_dir():
             raise InputError("--out", path, "a folder")
         if not path.exists() or not any(path.iterdir()):
-            return cls(path, None)
-        if not (path / PLAN).exists():
+            return new
+        if not (path / CONFIGURATION).exists():
+            if all(file.name.startswith(CONFIGURATION) for file in path.iterdir()):  # killed before the first file was whole
+                return new
             raise InputError("--out", f"{path}, which holds other files", "a new or empty folder")
-        plan = read_json(path / PLAN)
-        stored = plan.get("configuration") if isinstance(plan, dict) else None
+        stored = read_json(path / CONFIGURATION)
         if not isinstance(stored, dict):
-            raise InputError("--out", path / PLAN, "a readable file; delete it to start over")
+            raise InputError("--out", path / CONFIGURATION, "a readable file; delete the folder to start over")
         asked = json.loads(json.dumps(configuration))
         for name in sorted({*stored, *asked}):
             if stored.get(name) != asked.get(name):
@@ -89,10 +88,10 @@ class Folder:
                 raise InputError("--out", other, f"a folder with {name} = {asked.get(name)}, or a new one")
         if not resume:
             raise InputError("--out", f"{path}, which holds results", "a new or empty folder, or --resume")
-        return cls(path, plan)
+        return new
 
-    def keep_plan(self, plan: dict[str, Any]) -> None:
-        """Store what every later file depends on."""
+    def begin(self) -> None:
+        """Make the folder and say whose it is."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / PLAN, plan)
-        self.plan = plan
+        if not (self.path / CONFIGURATION).exists():
+            write_json(self.path / CONFIGURATION, self.configuration)
