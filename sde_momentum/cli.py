@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Annotated
 
@@ -54,6 +55,7 @@ def predict(
     typer.echo(json.dumps(result) if as_json else f"momentum {result['momentum']:.6f}\n{rule.explain(lr)}")
 
 
+@cache
 def _add_commands() -> None:
     for entry in sorted(entry_points(group="sde_momentum.commands"), key=lambda entry: entry.name):
         command = entry.load()

@@ -91,7 +91,9 @@ class Folder:
         return new
 
     def begin(self) -> None:
-        """Make the folder and say whose it is."""
+        """Make the folder, say whose it is, and clear away what a killed process left half-written."""
         self.path.mkdir(parents=True, exist_ok=True)
+        for part in self.path.rglob("*.part"):
+            part.unlink()
         if not (self.path / CONFIGURATION).exists():
             write_json(self.path / CONFIGURATION, self.configuration)
