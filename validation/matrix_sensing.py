@@ -98,7 +98,7 @@ def command(configuration: dict[str, Any]) -> str:
     profile = PROFILES[configuration["profile"]]
     words = ["sde-momentum", "validate", NAME, "--profile", configuration["profile"], "--seed", str(configuration["seed"])]
     if tuple(configuration["lr"]) != profile.lr:
-        words += [word for lr in configuration["lr"] for word in ("--lr", f"{lr:.17g}")]
+        words += [word for lr in configuration["lr"] for word in ("--lr", repr(lr))]
     if configuration["n_seeds"] != profile.n_seeds:
         words += ["--seeds", str(configuration["n_seeds"])]
     for name in ("d", "rank", "n_measurements", "label_noise", "metric", "fraction"):

@@ -77,7 +77,7 @@ class EffectiveLossPredictor:
     Source: theory sections 3, 5 and 7; at beta = 0 V is the regulariser of Damian, Ma, Lee (arXiv 2106.06530).
 
     >>> import sde_momentum as sm
-    >>> problem = sm.MatrixSensing(5, 1, 12)
+    >>> problem = sm.MatrixSensing(6, 1, 20)
     >>> predictor = sm.EffectiveLossPredictor(problem, problem.interpolating_start(), noise=1e-3)
     >>> best = predictor.recommend(0.01)
     >>> bool(best.shortest_time <= best.time <= 1.15 * best.shortest_time * 1.001)
