@@ -22,7 +22,7 @@ from joblib import Parallel, delayed
 import sde_momentum as sm
 from sde_momentum.errors import InputError, check_integer, check_lr, check_positive
 
-from . import sweep, torch_sgd
+from . import sweep
 from .store import Folder, read_json, write_json, write_whole
 
 NAME = "matrix-sensing"
@@ -195,6 +195,8 @@ class Experiment:
 
     def dataset(self, plan: dict[str, Any], folder: Path) -> xr.Dataset:
         """Runs, convergence times and predictions, with units and the full configuration."""
+        from .torch_sgd import difference  # torch takes seconds to load: not before a mistake in the input is told
+
         data = sweep.collect(self.sweep(plan), folder)
         metric, fraction = self.configuration["metric"], self.configuration["fraction"]
         step = data["step"].broadcast_like(data[metric]).transpose(*data[metric].dims)
@@ -205,7 +207,7 @@ class Experiment:
         optima = [plan["effective_loss"], plan["closed_form"]]
         recommended = {"long_name": "predicted at the recommendation of L_eff", **steps}
         delta = plan["one_minus_beta"][-1][-1]
-        same = torch_sgd.difference(self.method, self.start, self.configuration["lr"][-1], 1 - delta, 0, TORCH_STEPS)
+        same = difference(self.method, self.start, self.configuration["lr"][-1], 1 - delta, 0, TORCH_STEPS)
         attributes = {
             "configuration": json.dumps(self.configuration),
             "command": command(self.configuration),
