@@ -42,7 +42,7 @@ class CompiledProblem(Problem):
         self.targets = np.ascontiguousarray(targets, dtype=np.float64)
         self.formulas = outputs
         self._per_sample = bool(inputs)
-        self._n_inputs = len(inputs)
+        self.n_inputs = len(inputs)
         self._data = np.zeros((1, 1)) if data is None or not inputs else np.ascontiguousarray(data, dtype=np.float64)
         self._graph = Graph(self.n_parameters)
         names: dict[sp.Expr, Node] = {symbol: self._graph.param(i) for i, symbol in enumerate(parameters)}
@@ -55,7 +55,7 @@ class CompiledProblem(Problem):
 
     def _build(self, nodes: list[Node], rows: int, with_outputs: bool) -> tuple[ModuleType, Array, int]:
         """(module, data, scratch rows) of kernels that take `rows` parameters."""
-        plan = Plan(nodes, self.n_parameters, self._n_inputs, self._per_sample)
+        plan = Plan(nodes, self.n_parameters, self.n_inputs, self._per_sample)
         source = KernelSource(plan, rows)
         columns = [evaluate(node, self._data)[:, None] for node in plan.derived]
         data = np.ascontiguousarray(np.hstack([self._data, *columns]))

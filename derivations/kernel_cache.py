@@ -20,7 +20,7 @@ import numpy as np
 
 from sde_momentum.problems import base
 
-from . import lanes
+from . import lane_functions, lanes
 
 
 def directory() -> Path:
@@ -59,7 +59,7 @@ def load(source: str) -> ModuleType:
 def _key(source: str) -> str:
     """Hash of the text, of the versions, and of the modules whose code is compiled into the kernel."""
     parts = [source, numba.__version__, llvmlite.__version__, np.__version__, sys.version]
-    parts += [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (lanes, base)]
+    parts += [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (lanes, lane_functions, base)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 

@@ -1,15 +1,13 @@
 """Lanes as one SIMD value: the arithmetic that the generated kernels are written in.
 
 A value of this type lives in vector registers, so that a kernel's speed does not hang on whether the compiler
-can prove that its arrays do not overlap. exp, log, tanh, sin and cos are branch-free polynomials (fdlibm's
-reductions; within 3 units in the last place, tested); other functions go lane by lane to libm.
+can prove that its arrays do not overlap. `lane_functions` builds exp, tanh and their like from what is here.
 Multiplications and additions may contract to fused ones, nothing else is reordered: a lane's numbers do not
 depend on its neighbours.
 """
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -151,23 +149,23 @@ def sqrt(context: Any, x: Any) -> Any:
 
 
 @intrinsic
-def _fabs(context: Any, x: Any) -> Any:
+def fabs(context: Any, x: Any) -> Any:
     return _vector_intrinsic("fabs", 1)
 
 
 @intrinsic
-def _copysign(context: Any, x: Any, sign: Any) -> Any:
+def copysign(context: Any, x: Any, sign: Any) -> Any:
     return _vector_intrinsic("copysign", 2)
 
 
 @intrinsic
-def _fma(context: Any, x: Any, y: Any, z: Any) -> Any:
+def fma(context: Any, x: Any, y: Any, z: Any) -> Any:
     """x y + z rounded once, whatever the compiler chooses elsewhere: argument reductions rely on it."""
     return _vector_intrinsic("fma", 3)
 
 
 @intrinsic
-def _largest(context: Any, x: Any) -> Any:
+def largest(context: Any, x: Any) -> Any:
     """The largest lane (NaN ignored)."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -191,17 +189,17 @@ def _all(value: int) -> Any:
     return ir.Constant(_INTEGERS, [value] * WIDTH)
 
 
-_MAGIC = 6755399441055744.0  # 1.5 2^52: x + MAGIC rounds x to an integer, which its low bits then hold
+MAGIC = 6755399441055744.0  # 1.5 2^52: x + MAGIC rounds x to an integer, which its low bits then hold
 
 
 @intrinsic
-def _power_of_two(context: Any, shifted: Any) -> Any:
+def power_of_two(context: Any, shifted: Any) -> Any:
     """2^k from k + MAGIC, -1022 <= k <= 1023."""
     return _bit_operation(lambda b, bits: b.shl(b.add(bits, _all(1023)), _all(52)))
 
 
 @intrinsic
-def _exponent(context: Any, x: Any) -> Any:
+def exponent(context: Any, x: Any) -> Any:
     """floor(log2(x sqrt 2)) + MAGIC of normal x > 0: the mantissa that is left lies in [1/sqrt 2, sqrt 2)."""
 
     def build(b: Any, bits: Any) -> Any:
@@ -212,13 +210,13 @@ def _exponent(context: Any, x: Any) -> Any:
 
 
 @intrinsic
-def _odd_bit_to_sign(context: Any, shifted: Any) -> Any:
+def odd_bit_to_sign(context: Any, shifted: Any) -> Any:
     """+-0: the sign is the lowest bit of k in k + MAGIC."""
     return _bit_operation(lambda b, bits: b.shl(bits, _all(63)))
 
 
 @intrinsic
-def _below(context: Any, x: Any, y: Any, yes: Any, no: Any) -> Any:
+def below(context: Any, x: Any, y: Any, yes: Any, no: Any) -> Any:
     """Lane by lane `yes` where x < y, else `no` (NaN: no)."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -228,7 +226,9 @@ def _below(context: Any, x: Any, y: Any, yes: Any, no: Any) -> Any:
 
 
 @intrinsic
-def _get(context: Any, x: Any, i: Any) -> Any:
+def lane(context: Any, x: Any, i: Any) -> Any:
+    """Lane i as a number."""
+
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.extract_element(args[0], args[1])
 
@@ -236,140 +236,13 @@ def _get(context: Any, x: Any, i: Any) -> Any:
 
 
 @intrinsic
-def _set(context: Any, x: Any, i: Any, value: Any) -> Any:
+def with_lane(context: Any, x: Any, i: Any, value: Any) -> Any:
+    """x with another number in lane i."""
+
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.insert_element(args[0], args[2], args[1])
 
     return LANES_TYPE(LANES_TYPE, types.int64, types.float64), generate
-
-
-def _lane_by_lane(scalar: Callable[[float], float]) -> Any:
-    @njit
-    def function(x: Any) -> Any:
-        y = x
-        for i in range(WIDTH):
-            y = _set(y, i, scalar(_get(x, i)))
-        return y
-
-    return function
-
-
-atan, asin, acos, erf = (_lane_by_lane(f) for f in (math.atan, math.asin, math.acos, math.erf))
-sinh, cosh, asinh, acosh = (_lane_by_lane(f) for f in (math.sinh, math.cosh, math.asinh, math.acosh))
-atanh, tan = _lane_by_lane(math.atanh), _lane_by_lane(math.tan)
-_libm_sin, _libm_cos = _lane_by_lane(math.sin), _lane_by_lane(math.cos)
-
-_LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.6931471803691238, 1.9082149292705877e-10
-
-
-@njit
-def _expm1_reduced(r: Any) -> Any:
-    """exp(r) - 1 for |r| <= ln(2) / 2: its Taylor series to r^13, by Estrin's scheme."""
-    r2 = r * r
-    r4 = r2 * r2
-    a = 0.5 + r * (1 / 6)
-    b = 1 / 24 + r * (1 / 120)
-    c = 1 / 720 + r * (1 / 5040)
-    d = 1 / 40320 + r * (1 / 362880)
-    e = 1 / 3628800 + r * (1 / 39916800)
-    f = 1 / 479001600 + r * (1 / 6227020800)
-    return r + r2 * ((a + r2 * b) + r4 * ((c + r2 * d) + r4 * (e + r2 * f)))
-
-
-@njit
-def exp(x: Any) -> Any:
-    """e^x: 2^k (1 + (e^r - 1)), x = k ln 2 + r; inf above 709.78, 0 below -745.13."""
-    big, small = spread(710.0), spread(-746.0)
-    x = _below(big, x, big, _below(x, small, small, x))
-    shifted = x * _LOG2E + _MAGIC
-    k = shifted - _MAGIC
-    r = _fma(k, spread(-_LN2_LOW), _fma(k, spread(-_LN2_HIGH), x))
-    # 2^k in two factors: k = 1024 and denormal results lie outside what one can hold
-    half = k * 0.5 + _MAGIC
-    rest = (k - (half - _MAGIC)) + _MAGIC
-    return ((1.0 + _expm1_reduced(r)) * _power_of_two(half)) * _power_of_two(rest)
-
-
-@njit
-def tanh(x: Any) -> Any:
-    """tanh x = m / (m + 2), m = e^(2|x|) - 1; no cancellation near 0."""
-    top = spread(20.0)  # tanh rounds to 1 from 18.99 on
-    y = _fabs(x)
-    y = 2.0 * _below(top, y, top, y)
-    shifted = y * _LOG2E + _MAGIC
-    k = shifted - _MAGIC
-    r = _fma(k, spread(-_LN2_LOW), _fma(k, spread(-_LN2_HIGH), y))
-    scale = _power_of_two(shifted)
-    m = _expm1_reduced(r) * scale + (scale - 1.0)
-    return _copysign(m / (m + 2.0), x)
-
-
-@njit
-def log(x: Any) -> Any:
-    """ln x = k ln 2 + ln m, m in [1/sqrt 2, sqrt 2) (fdlibm's series in s = f / (2 + f), f = m - 1)."""
-    tiny = spread(2.2250738585072014e-308)
-    scaled = _below(x, tiny, x * 18014398509481984.0, x)  # denormals, times 2^54
-    shift = _below(x, tiny, spread(54.0), spread(0.0))
-    shifted = _exponent(scaled)
-    k = shifted - _MAGIC
-    f = scaled * _power_of_two(_MAGIC - k) - 1.0
-    k = k - shift
-    s = f / (2.0 + f)
-    z = s * s
-    w = z * z
-    odd = w * (0.3999999999940941908 + w * (0.2222219843214978396 + w * 0.1531383769920937332))
-    even = 0.6666666666666735130 + w * (0.2857142874366239149 + w * (0.1818357216161805012 + w * 0.1479819860511658591))
-    half = 0.5 * f * f
-    value = k * _LN2_HIGH - ((half - (s * (half + (odd + z * even)) + k * _LN2_LOW)) - f)
-    zero, infinity = spread(0.0), spread(math.inf)
-    value = _below(x, infinity, value, x)  # inf and NaN stay themselves
-    return _below(zero, x, value, _below(x, zero, spread(math.nan), _below(x, infinity, spread(-math.inf), x)))
-
-
-# pi / 2 in three parts of 33 bits (fdlibm): k times a part is exact up to |k| of 2^20.
-_HALF_PI_1, _HALF_PI_2, _HALF_PI_3 = 1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21
-_FAR = 1e5
-
-
-@njit
-def _quarter_turn(x: Any, offset: float) -> Any:
-    """sin(x + offset pi / 2), offset 0 or 1, |x| <= FAR."""
-    quarters = x * 0.6366197723675814 + _MAGIC
-    k = quarters - _MAGIC
-    r = _fma(k, spread(-_HALF_PI_3), _fma(k, spread(-_HALF_PI_2), _fma(k, spread(-_HALF_PI_1), x)))
-    z = r * r
-    sine = r + r * z * (
-        -1.66666666666666324348e-01
-        + z * (8.33333333332248946124e-03 + z * (-1.98412698298579493134e-04
-        + z * (2.75573137070700676789e-06 + z * (-2.50507602534068634195e-08 + z * 1.58969099521155010221e-10))))
-    )  # fmt: skip
-    cosine = 1.0 - 0.5 * z + z * z * (
-        4.16666666666666019037e-02
-        + z * (-1.38888888888741095749e-03 + z * (2.48015872894767294178e-05
-        + z * (-2.75573143513906633035e-07 + z * (2.08757232129817482790e-09 + z * -1.13596475577881948265e-11))))
-    )  # fmt: skip
-    k = k + offset
-    half = k * 0.5 - 0.25 + _MAGIC  # floor(k / 2) for integer k
-    pairs = half - _MAGIC
-    odd = k - 2.0 * pairs
-    value = _below(spread(0.5), odd, cosine, sine)
-    return value * _copysign(spread(1.0), _odd_bit_to_sign(half))
-
-
-@njit
-def sin(x: Any) -> Any:
-    """sin x; a lane beyond 1e5 is libm's, and that lane alone."""
-    near = _quarter_turn(x, 0.0)
-    size = _fabs(x)
-    return near if _largest(size) < _FAR else _below(size, spread(_FAR), near, _libm_sin(x))
-
-
-@njit
-def cos(x: Any) -> Any:
-    """cos x; a lane beyond 1e5 is libm's, and that lane alone."""
-    near = _quarter_turn(x, 1.0)
-    size = _fabs(x)
-    return near if _largest(size) < _FAR else _below(size, spread(_FAR), near, _libm_cos(x))
 
 
 @njit

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from derivations import lanes
+from derivations import lane_functions, lanes
 
 RANGES = {
     "exp": [(-740, 709.7), (-1, 1)],
@@ -25,7 +25,7 @@ RANGES = {
 
 @cache
 def compiled(name):
-    function, load, store, width = getattr(lanes, name), lanes.load, lanes.store, lanes.WIDTH
+    function, load, store, width = getattr(lane_functions, name), lanes.load, lanes.store, lanes.WIDTH
 
     @njit
     def run(x, y):
