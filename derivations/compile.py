@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -37,6 +38,7 @@ class CompiledProblem(Problem):
         inputs: tuple[sp.Symbol, ...] = (),
         data: Array | None = None,
     ) -> None:
+        self._arguments = (name, outputs, parameters, targets, inputs, data)
         self.name = name
         self.n_parameters = len(parameters)
         self.targets = np.ascontiguousarray(targets, dtype=np.float64)
@@ -49,9 +51,18 @@ class CompiledProblem(Problem):
         names |= {symbol: self._graph.input(i) for i, symbol in enumerate(inputs)}
         self._nodes = [self._graph.from_sympy(f, names, f"outputs[{k}]") for k, f in enumerate(outputs)]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CompiledProblem, self._arguments  # compiled code stays where it is
+
     def settings(self) -> dict[str, Any]:
-        """The formulas themselves, as text."""
-        return {"problem": self.name, "formulas": "; ".join(map(str, self.formulas))[:2000]}
+        """The formulas themselves, and hashes of the numbers in them: inputs' data and targets."""
+        numbers = {"data": self._data, "targets": self.targets}
+        return {
+            "problem": self.name,
+            "formulas": "; ".join(map(str, self.formulas)),
+            "parameters": " ".join(map(str, self._arguments[2])),
+            **{f"{key}_sha256": hashlib.sha256(value.tobytes()).hexdigest() for key, value in numbers.items()},
+        }
 
     def _build(self, nodes: list[Node], rows: int, with_outputs: bool) -> tuple[ModuleType, Array, int]:
         """(module, data, scratch rows) of kernels that take `rows` parameters."""

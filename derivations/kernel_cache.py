@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +22,9 @@ import numpy as np
 from sde_momentum.problems import base
 
 from . import lane_functions, lanes
+
+_LOCK = threading.Lock()
+"""The simulator's threads ask for their kernels at the same time: one imports, the others wait."""
 
 
 def directory() -> Path:
@@ -36,8 +40,12 @@ def directory() -> Path:
 
 
 def load(source: str) -> ModuleType:
-    """The module whose text is `source`, imported once per process. Safe when several processes do so at once."""
-    name = f"sde_momentum_kernel_{_key(source)}"
+    """The module whose text is `source`, imported once per process. Threads and processes may do so at once."""
+    with _LOCK:
+        return _load(f"sde_momentum_kernel_{_key(source)}", source)
+
+
+def _load(name: str, source: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     path = directory() / f"{name}.py"

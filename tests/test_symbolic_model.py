@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import doctest
 import os
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import mpmath
@@ -233,26 +235,28 @@ def test_docstrings_show_what_happens(module):
 
 
 EXAMPLE = """
-import numpy as np, sympy as sp, sde_momentum as sm
+import sympy as sp
+import sde_momentum as sm
 from derivations import SymbolicModel
-
 u, v = sp.symbols("u:16"), sp.symbols("v:16")
 model = SymbolicModel(sum(a * b for a, b in zip(u, v)) / 4, [*u, *v], targets=[1.0], point=[0.9] * 16 + [0.3] * 16)
-start, lr = model.interpolating_point(), 0.02
-best = model.momentum_rule(label_noise=0.3, start=start).one_minus_beta(lr)
-method = sm.LabelNoiseSGD(model.compile(), label_noise=0.3)
-runs = sm.simulate(method, start, lr, 1 - best * np.array([4, 1, 0.25]), seeds=range(256), steps=range(0, 4001, 10))
-excess = runs.trace_hessian.mean("seed") / model.at(model.flattest_point()).trace_hessian - 1
+best = model.momentum_rule(label_noise=0.3).one_minus_beta(lr=0.02)
+method, momenta = sm.LabelNoiseSGD(model.compile(), label_noise=0.3), [1 - 4 * best, 1 - best, 1 - best / 4]
+runs = sm.simulate(method, model.interpolating_point(), 0.02, momenta, seeds=range(256), steps=range(0, 801, 100))
+print(runs.trace_hessian.mean("seed").squeeze().to_pandas().T)
 """
 
 
-def test_the_example_finds_that_the_predicted_momentum_is_faster_than_a_quarter_and_four_times_its_distance_to_one():
+def test_in_the_example_the_predicted_momentum_reaches_the_flattest_point_first(capsys):
+    """Seeds are fixed. Means of 5 times over 256 runs: 0.01 against 0.05 and 0.28, standard error 0.02 at most."""
     names: dict = {}
     exec(EXAMPLE, names)
-    excess, runs = names["excess"].values[0], names["runs"]
-    above = np.abs(excess) > 0.1 * excess[:, :1]
-    last = np.array([runs.time.values[row].max() for row in above])
-    assert last[1] < 0.8 * min(last[0], last[2]), last
+    assert len(EXAMPLE.strip().splitlines()) < 10
+    assert "momentum" in capsys.readouterr().out
+    flattest = names["model"].at(names["model"].flattest_point()).trace_hessian
+    late = names["runs"].trace_hessian.mean("seed").sel(time=slice(400, None))
+    excess = np.abs(late.values[0] - flattest).mean(axis=1)
+    assert excess[1] < 0.5 * min(excess[0], excess[2]), excess
 
 
 # -- the cache -----------------------------------------------------------------------------------------
@@ -290,6 +294,21 @@ def test_a_damaged_module_is_written_again(tmp_path, monkeypatch):
     del sys.modules[module.__name__]
     assert kernel_cache.load("answer = 1 + 1\n").answer == 2
     assert path.read_text() == "answer = 1 + 1\n"
+
+
+def test_threads_wait_for_the_one_that_imports(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDE_MOMENTUM_CACHE", str(tmp_path))
+    source = "import time\n\ntime.sleep(0.2)\nanswer = 3\n"
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: kernel_cache.load(source).answer, range(4))) == [3] * 4
+
+
+def test_a_compiled_problem_travels_to_another_process_and_says_what_it_is():
+    problem = model_of("features").compile()
+    again = pickle.loads(pickle.dumps(problem))
+    np.testing.assert_array_equal(again.outputs(points(problem)), problem.outputs(points(problem)))
+    assert again.settings() == problem.settings()
+    assert "tanh(w0*x0 + w1)" in problem.settings()["formulas"]
 
 
 def test_a_directory_that_cannot_be_made_is_replaced_by_a_temporary_one(tmp_path, monkeypatch):
