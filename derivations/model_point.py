@@ -103,8 +103,10 @@ def flattest_point(problem: Problem, start: Array, tolerance: float = 1e-8, max_
         if better is None:
             break
         point = better
-    size_left = float(np.linalg.norm(point.gradient))
-    raise InputError("start", f"one that leads to |grad tr H| = {size_left:.3g} and no further", "a start near a flattest point")
+    given = f"one that leads to |grad tr H| = {np.linalg.norm(point.gradient):.3g} and no further"
+    if point.rank < problem.n_outputs:
+        given += f", where J has lost rank ({point.rank} < P = {problem.n_outputs})"
+    raise InputError("start", given, "a start near a flattest point")
 
 
 def _shorten(point: ManifoldPoint, step: Array, fall: float) -> ManifoldPoint | None:

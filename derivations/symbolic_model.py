@@ -275,7 +275,9 @@ class SymbolicModel:
         """1 - beta = (c mu)^(1/3) eta^(2/3) with c and mu of this model (T5, T6).
 
         mu is `curvature`, or else that of the slowest motion at the flattest point reached from `start`; the
-        other arguments are those of `MomentumRule.from_geometry`.
+        other arguments are those of `MomentumRule.from_geometry`. Where J loses rank at the flattest point (sparse or
+        low-rank solutions) there is an InputError, and `curvature` must say which mu the displacement feels (T5):
+        `ManifoldPoint(model.compile(), flattest).curvature(start - flattest)`.
         """
         mu = self.at(self.flattest_point(start)).mu if curvature is None else curvature
         return MomentumRule.from_geometry(self.noise(label_noise, batch_size), mu, explicit_curvature, target)
