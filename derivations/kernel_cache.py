@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import threading
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -36,6 +37,11 @@ def directory() -> Path:
             return chosen
     except OSError:
         pass
+    return _own_directory()
+
+
+@cache
+def _own_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="sde_momentum-"))
 
 

@@ -316,6 +316,7 @@ def test_a_directory_that_cannot_be_made_is_replaced_by_a_temporary_one(tmp_path
     (tmp_path / "file").touch()
     monkeypatch.setenv("SDE_MOMENTUM_CACHE", str(tmp_path / "file" / "cache"))
     assert kernel_cache.directory().is_dir()
+    assert kernel_cache.directory() == kernel_cache.directory()
 
 
 # -- bad input -----------------------------------------------------------------------------------------
