@@ -22,7 +22,7 @@ from derivations.models.valley import theta
 from sde_momentum.dynamics.random import fill_rademacher, streams
 
 x = sp.symbols("x:3", real=True)
-w = sp.symbols("w:9", real=True)
+w = sp.symbols("w:16", real=True)
 
 
 def functions():
@@ -43,10 +43,11 @@ def features():
 
 
 def nested():
-    """Sums in sums, index tables that are not affine, roots of roots."""
+    """Sums in sums, index tables that are not affine, roots of roots, a loop some of whose parameters are used elsewhere."""
     rows = [sp.Add(*(w[(i * j) % 9] * w[(i + j) % 9] for j in range(1, 9))) for i in range(8)]
     total = sp.Add(*(row**2 for row in rows))
-    return SymbolicModel([total, rows[0] * total, *(sp.exp(-(row**2) / 9) for row in rows)], w, np.zeros(10))
+    cubes = sp.Add(*(v**3 for v in w[7:]))
+    return SymbolicModel([total, rows[0] * total, cubes, *(sp.exp(-(row**2) / 9) for row in rows)], w, np.zeros(11))
 
 
 MODELS = {
