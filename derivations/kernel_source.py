@@ -1,0 +1,149 @@
+"""Numba source of a plan: f(w), and by reverse-mode differentiation J(w)^T r, for WIDTH lanes at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from .expression_graph import DERIVATIVE, y
+from .kernel_adjoints import AdjointWriter
+from .kernel_plan import Family
+from .kernel_values import Turn
+
+_HEADER = '''"""Generated from a formula by `derivations.compile`; the name holds the hash of this text and of the versions."""
+
+import numpy as np
+from derivations import lane_functions as simd
+from derivations.lanes import WIDTH, at, load, narrow, spread, store, widen
+from numba import njit
+from sde_momentum.problems.base import KERNEL, PULLBACK
+
+_COMPILE = {"cache": True, "nogil": True, "error_model": "numpy"}
+'''
+
+
+class KernelSource(AdjointWriter):
+    """The text of a module with the functions `outputs` and `pullback` (or only the latter), and `scratch_rows`."""
+
+    def text(self, *, with_outputs: bool = True) -> str:
+        """The module."""
+        functions = [self._outputs()] if with_outputs else []
+        functions.append(self._pullback())
+        return "\n".join([_HEADER, *self._table_lines, *functions])
+
+    @contextmanager
+    def _function(self, name: str, kind: str, arguments: tuple[str, ...], result: str) -> Iterator[list[str]]:
+        """A function over blocks of WIDTH lanes; fewer than that are filled up, and the results cut again."""
+        self._indent, self._needed = 0, set()
+        with self._aside() as lines:
+            self._put(f"\n@njit({kind}, **_COMPILE)")
+            with self._block(f"def {name}({', '.join(arguments)}):"):
+                self._put(f"asked = {result}")
+                with self._block("if w.shape[1] < WIDTH:"):
+                    for argument in (name for name in arguments[1:] if name != "w"):
+                        filled = f"np.empty(({argument}.shape[0], WIDTH))"
+                        self._put(f"{argument} = {filled if argument in (result, 'scratch') else f'widen({argument})'}")
+                    self._put("w = widen(w)")
+                self._put("lanes = w.shape[1]")
+                if self.plan.per_sample:
+                    self._put("columns = data.shape[1]")
+                # the last block overlaps its neighbour where lanes is no multiple of WIDTH
+                with self._block("for block in range(0, lanes, WIDTH):"):
+                    self._put("n = min(block, lanes - WIDTH)")
+                    if self.copied:
+                        with self._loop(self.copied) as row:
+                            self._put(f"store(scratch, {row} * WIDTH, load(w, {row} * lanes + n))")
+                    yield lines
+                with self._block("if asked.shape[1] < WIDTH:"):
+                    self._put(f"narrow({result}, asked)")
+
+    def _forward(self, by_samples: bool) -> None:
+        """Values of the needed roots, in the order of their dependence."""
+        pieces = []
+        for i, family in reversed(list(enumerate(self.plan.families))):
+            if family.by_samples == by_samples and i in self._needed:
+                with self._aside() as lines:
+                    self._store_values(family, "scratch", lambda row: self._scratch(row, self.root_row))
+                pieces.append(lines)
+        for lines in reversed(pieces):
+            self._lines += lines
+
+    def _store_values(self, family: Family, array: str, offset: Callable[[str], str]) -> None:
+        scope = family.scope
+        known = self._invariants(None, scope)
+        with self._loop(scope.count) as variable:
+            turn = Turn(scope, (variable,), known)
+            value = self._value(scope.tree, turn)
+            if scope.tree[0] == "leaf" and scope.kinds[scope.tree[1]] in ("const", "input"):
+                value = f"spread({value})"
+            self._put(f"store({array}, {offset(self._entry(family.rows, (variable,)))}, {value})")
+
+    def _output_offset(self, entry: str) -> str:
+        row = f"sample * {len(self.plan.outputs)} + {entry}" if self.plan.per_sample else entry
+        return f"({row}) * lanes + n"
+
+    @contextmanager
+    def _samples(self) -> Iterator[None]:
+        if self.plan.per_sample:
+            with self._block("for sample in range(data.shape[0]):"):
+                yield
+        else:
+            yield
+
+    def _outputs(self) -> str:
+        with self._function("outputs", "KERNEL", ("data", "w", "f", "scratch"), "f") as text:
+            with self._aside() as by_sample, self._samples():
+                with self._aside() as sinks:
+                    for family in self.plan.sinks:
+                        self._store_values(family, "f", self._output_offset)
+                if self.plan.per_sample:
+                    self._forward(True)
+                self._lines += sinks
+            self._forward(False)
+            self._lines += by_sample
+        return "\n".join(text)
+
+    def _pullback(self) -> str:
+        self._find_added_to()
+        with self._function("pullback", "PULLBACK", ("data", "w", "r", "g", "scratch"), "g") as text:
+            with self._aside() as backward:
+                for family in reversed(self.plan.families):
+                    if family.active and not family.by_samples:
+                        self._reverse_family(family)
+            with self._aside() as by_sample, self._samples():
+                with self._aside() as reverse:
+                    for family in self.plan.sinks:
+                        if family.active:
+                            self._reverse_family(family, self._output_offset)
+                    for family in reversed(self.plan.families):
+                        if family.active and family.by_samples:
+                            self._reverse_family(family)
+                if self.plan.per_sample:
+                    self._zero("root", self._row_by_samples)
+                    self._forward(True)
+                self._lines += reverse
+            self._zero("param", np.True_)
+            self._zero("root", ~self._row_by_samples)
+            self._forward(False)
+            self._lines += by_sample
+            self._lines += backward
+            if self.plan.per_sample:
+                with self._loop(self.plan.n_active) as row:
+                    self._put(f"store(g, {row} * lanes + n, load(scratch, {self._scratch(row, self.adjoint_row)}))")
+        return "\n".join(text)
+
+    def _reverse_family(self, family: Family, r: Callable[[str], str] | None = None) -> None:
+        """Reverse mode through a family of outputs (adjoints from the array r) or of roots (from their own rows)."""
+
+        def body(turn: Turn) -> None:
+            entry = self._entry(family.rows, turn.variables)
+            array, offset = ("r", r(entry)) if r else self._adjoint("root", entry)
+            bar, tree = self._let(f"load({array}, {offset})"), family.scope.tree
+            if r is None and tree[0] == "call" and DERIVATIVE[tree[1]].has(y):  # its value is at hand
+                self._needed |= {int(self.plan.family_of_row[family.rows[0]])}
+                turn.values[tree] = self._let(f"load(scratch, {self._scratch(entry, self.root_row)})")
+            self._reverse(tree, bar, turn)
+
+        self._reverse_loop(family.scope, None, body)
