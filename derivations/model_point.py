@@ -9,8 +9,8 @@ import numpy as np
 from scipy.linalg import qr
 
 from sde_momentum.errors import InputError
-from sde_momentum.geometry import ManifoldPoint, project_to_manifold
-from sde_momentum.problems.base import Array, Problem
+from sde_momentum.geometry import ManifoldPoint
+from sde_momentum.problems.base import Array
 
 FLAT = 1e-6
 """Curvatures of tr H below this share of the largest count as zero: directions that no force acts along."""
@@ -80,44 +80,5 @@ class ModelPoint(ManifoldPoint):
         felt = self.curvatures[np.abs(self.curvatures) > FLAT * largest]
         if not len(felt) or felt[0] < 0:
             given = f"a point where tr H has curvature {felt[0]:.3g}" if len(felt) else "a point where tr H is constant on Gamma"
-            raise InputError("w", given, "a minimum of tr H on Gamma (flattest_point finds one)")
+            raise InputError("w", given, "a minimum of tr H on Gamma (SymbolicModel.flattest_point finds one)")
         return float(felt[0])
-
-
-def flattest_point(problem: Problem, start: Array, tolerance: float = 1e-8, max_steps: int = 200) -> Array:
-    """A local minimum of tr H on Gamma, by Newton's method with |eigenvalues| of the Riemannian Hessian.
-
-    From `start` (N,), projected to Gamma first. Stops where |grad_Gamma tr H| <= tolerance (1 + tr H). InputError if
-    that is not reached, as where J loses rank at the flattest point.
-    """
-    point = ManifoldPoint(problem, project_to_manifold(problem, problem.check_point(start)))
-    for _ in range(max_steps):
-        slope = point.tangent.T @ point.gradient
-        if np.linalg.norm(slope) <= tolerance * (1 + point.trace_hessian):
-            return point.w
-        values, vectors = np.linalg.eigh(point.hessian)
-        size = np.maximum(np.abs(values), 1e-6 * np.abs(values).max() + np.finfo(float).tiny)
-        step = point.tangent @ (vectors @ ((vectors.T @ slope) / size))
-        step *= min(1.0, 0.5 * (1 + float(np.linalg.norm(point.w))) / float(np.linalg.norm(step)))
-        better = _shorten(point, step, float(slope @ (point.tangent.T @ step)))
-        if better is None:
-            break
-        point = better
-    given = f"one that leads to |grad tr H| = {np.linalg.norm(point.gradient):.3g} and no further"
-    if point.rank < problem.n_outputs:
-        given += f", where J has lost rank ({point.rank} < P = {problem.n_outputs})"
-    raise InputError("start", given, "a start near a flattest point")
-
-
-def _shorten(point: ManifoldPoint, step: Array, fall: float) -> ManifoldPoint | None:
-    """The point after -step, -step / 2, ... that first lowers tr H enough (Armijo), None if none does."""
-    for halvings in range(40):
-        share = 0.5**halvings
-        try:
-            new = ManifoldPoint(point.problem, project_to_manifold(point.problem, point.w - share * step, max_steps=20))
-        except InputError:  # too far for Gauss-Newton
-            continue
-        noise = 1e-14 * (1 + point.trace_hessian)  # rounding decides nothing
-        if new.trace_hessian <= point.trace_hessian - 1e-4 * share * fall + noise:
-            return new
-    return None

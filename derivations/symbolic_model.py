@@ -10,13 +10,14 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike
 
+from sde_momentum.dynamics.drift_flow import drift_flow
 from sde_momentum.errors import InputError, check_integer, check_non_negative, check_positive
 from sde_momentum.geometry import descend_to_manifold, project_to_manifold
-from sde_momentum.momentum_rule import MomentumRule
+from sde_momentum.predictors.momentum_rule import MomentumRule
 from sde_momentum.problems.base import Array
 
 from .compile import CompiledProblem
-from .model_point import ModelPoint, flattest_point
+from .model_point import ModelPoint
 
 _CLOSED_OUTPUTS, _CLOSED_PARAMETERS = 2, 40
 """Up to here the geometry of Gamma is written as formulas; with more outputs only where J J^T is diagonal on a known Gamma."""
@@ -248,10 +249,17 @@ class SymbolicModel:
         given = f"no interpolating point found from {source}; outputs[{worst}] starts {off[worst]:.3g} off its target"
         raise InputError("targets", given, "targets that the outputs reach together, or another seed, scale or point")
 
-    def flattest_point(self, start: ArrayLike | None = None) -> Array:
-        """A local minimum of tr H on Gamma, from `start` (N,) or else from `interpolating_point()`."""
-        w = self.interpolating_point() if start is None else self._problem.check_point(start)
-        return flattest_point(self._problem, w)
+    def flattest_point(self, start: ArrayLike | None = None, rest: float = 1e-7) -> Array:
+        """Where the drift along Gamma from `start` (N,), or else from `interpolating_point()`, comes to rest.
+
+        `rest` as in `sde_momentum.drift_flow`.
+        """
+        return drift_flow(self._problem, self._on_gamma(start), rest=rest).points[-1]
+
+    def _on_gamma(self, start: ArrayLike | None) -> Array:
+        if start is None:
+            return self.interpolating_point()
+        return project_to_manifold(self._problem, self._problem.check_point(start))
 
     # -- momentum ------------------------------------------------------------------------------------
 
@@ -274,13 +282,17 @@ class SymbolicModel:
     ) -> MomentumRule:
         """1 - beta = (c mu)^(1/3) eta^(2/3) with c and mu of this model (T5, T6).
 
-        mu is `curvature`, or else that of the slowest motion at the flattest point reached from `start`; the
-        other arguments are those of `MomentumRule.from_geometry`. Where J loses rank at the flattest point (sparse or
-        low-rank solutions) there is an InputError, and `curvature` must say which mu the displacement feels (T5):
-        `ManifoldPoint(model.compile(), flattest).curvature(start - flattest)`.
+        mu is `curvature`, or else what the displacement from the flattest point that the drift reaches from `start`
+        (or `interpolating_point()`) feels (T5, "which mu"). The other arguments are those of `MomentumRule.from_geometry`.
         """
-        mu = self.at(self.flattest_point(start)).mu if curvature is None else curvature
-        return MomentumRule.from_geometry(self.noise(label_noise, batch_size), mu, explicit_curvature, target)
+        noise = self.noise(label_noise, batch_size)
+        if curvature is None:
+            w = self._on_gamma(start)
+            flow = drift_flow(self._problem, w)
+            if len(flow.points) == 1:
+                raise InputError("start", "a flattest point", "another point of Gamma, or give curvature")
+            curvature = flow.flattest.curvature(w - flow.flattest.w)
+        return MomentumRule.from_geometry(noise, curvature, explicit_curvature, target)
 
     def __repr__(self) -> str:
         return f"SymbolicModel({self.name!r}, N = {self.n_parameters}, P = {self.n_outputs})"
