@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from functools import reduce
 
 import sympy as sp
 from sympy.printing.numpy import NumPyPrinter
@@ -30,6 +31,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .compensated import sum_of_products
 '''
 
 
@@ -43,6 +46,28 @@ class _Printer(NumPyPrinter):
         *cases, (last, _) = expr.args
         lines = [f"np.where({self._print(condition)}, {self._print(value)}," for value, condition in cases]
         return "\n".join([*lines, self._print(last) + ")" * len(cases)])
+
+    def _print_Min(self, expr: sp.Min) -> str:
+        return reduce(lambda left, right: f"np.minimum({left}, {right})", map(self._print, expr.args))
+
+    def _print_Max(self, expr: sp.Max) -> str:
+        return reduce(lambda left, right: f"np.maximum({left}, {right})", map(self._print, expr.args))
+
+    def _print_compensated(self, expr: sp.Expr) -> str:
+        polynomial = sp.Poly(expr.args[0])
+        names = [str(generator) for generator in polynomial.gens]
+        products = (self._product(powers, int(factor), names) for powers, factor in polynomial.terms())
+        return f"sum_of_products({', '.join(products)})"
+
+    @staticmethod
+    def _product(powers: tuple[int, ...], factor: int, names: list[str]) -> str:
+        """One product as a tuple of factors; a power of two, which multiplies exactly, joins the first of them."""
+        factors = [name for name, power in zip(names, powers, strict=True) for _ in range(power)]
+        if not factors or abs(factor) & (abs(factor) - 1):
+            factors.insert(0, str(factor))
+        elif factor != 1:
+            factors[0] = f"-{factors[0]}" if factor == -1 else f"{factor}*{factors[0]}"
+        return f"({', '.join(factors)}{',' if len(factors) == 1 else ''})"
 
 
 def function(formula: Formula) -> str:

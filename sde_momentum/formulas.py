@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .compensated import sum_of_products
+
 
 def heavy_ball_stability_limit(one_minus_beta: ArrayLike) -> NDArray[np.float64]:
     """The a = lr * eigenvalue at and above which heavy ball is unstable. (T2)
@@ -43,10 +45,7 @@ def heavy_ball_discriminant(
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = eigenvalue*lr
-        lower = one_minus_beta**2/(np.sqrt(1 - one_minus_beta) + 1)**2
-        upper = (-one_minus_beta/(np.sqrt(1 - one_minus_beta) + 1) + 2)**2
-        value = (a - lower)*(a - upper)
+        value = sum_of_products((eigenvalue, eigenvalue, lr, lr), (2*eigenvalue, lr, one_minus_beta), (-4*eigenvalue, lr), (one_minus_beta, one_minus_beta))
     return np.asarray(value, dtype=np.float64)
 
 
@@ -69,14 +68,17 @@ def heavy_ball_relaxation_time(
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
-        lower = one_minus_beta**2/(np.sqrt(1 - one_minus_beta) + 1)**2
-        upper = (-one_minus_beta/(np.sqrt(1 - one_minus_beta) + 1) + 2)**2
-        root = np.sqrt((a - lower)*(a - upper))
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        discriminant = sum_of_products((eigenvalue, eigenvalue, lr, lr), (2*eigenvalue, lr, one_minus_beta), (-4*eigenvalue, lr), (one_minus_beta, one_minus_beta))
+        nearer = np.minimum(a, margin)
+        root = np.sqrt(discriminant)
+        gap = 2*nearer/(nearer + one_minus_beta + root)
+        multiplier = (1/2)*root + (1/2)*abs(sum_of_products((-eigenvalue, lr), (-one_minus_beta,), (2,)))
         value = (
-            np.where(a >= 4 - 2*one_minus_beta, np.inf,
-            np.where(a <= lower, -1/np.log1p(-2*a/(a + one_minus_beta + root)),
-            np.where(a < upper, -2/np.log1p(-one_minus_beta),
-            -1/np.log1p(-(-2*a - 4*one_minus_beta + 8)/(-a - one_minus_beta + root + 4)))))
+            np.where(margin <= 0, np.inf,
+            np.where(discriminant < 0, -2/np.log1p(-one_minus_beta),
+            np.where(multiplier >= 1/2, -1/np.log1p(-gap),
+            -1/np.log(multiplier))))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -113,9 +115,9 @@ def nesterov_discriminant(
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = eigenvalue*lr
-        lower = one_minus_beta**2/(2 - one_minus_beta)**2
-        value = (1 - a)*(2 - one_minus_beta)**2*(-a + lower)
+        contraction = sum_of_products((-eigenvalue, lr), (1,))
+        window = sum_of_products((-eigenvalue, lr, one_minus_beta, one_minus_beta), (4*eigenvalue, lr, one_minus_beta), (-4*eigenvalue, lr), (one_minus_beta, one_minus_beta))
+        value = contraction*window
     return np.asarray(value, dtype=np.float64)
 
 
@@ -138,13 +140,20 @@ def nesterov_relaxation_time(
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
-        lower = one_minus_beta**2/(2 - one_minus_beta)**2
-        root = np.sqrt((1 - a)*(-a + lower))*(2 - one_minus_beta)
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        contraction = sum_of_products((-eigenvalue, lr), (1,))
+        window = sum_of_products((-eigenvalue, lr, one_minus_beta, one_minus_beta), (4*eigenvalue, lr, one_minus_beta), (-4*eigenvalue, lr), (one_minus_beta, one_minus_beta))
+        root = np.sqrt(contraction*window)
+        gap = np.where(a <= 1, 2*a/(a*(2 - one_minus_beta) + one_minus_beta + root),
+    2*margin/(contraction*(2 - one_minus_beta) + root + 2))
+        multiplier = (1/2)*root + (1/2)*(2 - one_minus_beta)*abs(contraction)
+        log_contraction = np.where(a < 1/2, np.log1p(-a),
+    np.log(contraction))
         value = (
-            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
-            np.where(a <= lower, -1/np.log1p(-2*a/(a*(2 - one_minus_beta) + one_minus_beta + root)),
-            np.where(a < 1, -2/(np.log1p(-a) + np.log1p(-one_minus_beta)),
-            -1/np.log1p(-(-2*a*(3 - 2*one_minus_beta) - 4*one_minus_beta + 8)/(root + (1 - a)*(2 - one_minus_beta) + 2)))))
+            np.where(margin <= 0, np.inf,
+            np.where(contraction*window < 0, -2/(log_contraction + np.log1p(-one_minus_beta)),
+            np.where(multiplier >= 1/2, -1/np.log1p(-gap),
+            -1/np.log(multiplier))))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -170,10 +179,10 @@ def heavy_ball_stationary_variance(
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = eigenvalue*lr
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
         value = (
-            np.where(a >= 4 - 2*one_minus_beta, np.inf,
-            lr*noise*(2 - one_minus_beta)/(one_minus_beta*(-a - 2*one_minus_beta + 4)))
+            np.where(margin <= 0, np.inf,
+            lr*noise*(2 - one_minus_beta)/(margin*one_minus_beta))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -200,9 +209,11 @@ def nesterov_stationary_variance(
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
+        contraction = sum_of_products((-eigenvalue, lr), (1,))
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
         value = (
-            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
-            lr*noise*((1 - a)*(1 - one_minus_beta) + 1)/((a*(1 - one_minus_beta) + one_minus_beta)*(-a*(3 - 2*one_minus_beta) - 2*one_minus_beta + 4)))
+            np.where(margin <= 0, np.inf,
+            lr*noise*(contraction*(1 - one_minus_beta) + 1)/(margin*(a*(1 - one_minus_beta) + one_minus_beta)))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -229,9 +240,12 @@ def heavy_ball_potential(
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        logarithm = np.where(a < 2 - one_minus_beta, np.log1p(-a/(4 - 2*one_minus_beta)),
+    np.log(margin/(4 - 2*one_minus_beta)))
         value = (
-            np.where(a >= 4 - 2*one_minus_beta, np.inf,
-            -1/2*lr*noise*(2 - one_minus_beta)*np.log1p(-a/(4 - 2*one_minus_beta))/one_minus_beta**2)
+            np.where(margin <= 0, np.inf,
+            -1/2*logarithm*lr*noise*(2 - one_minus_beta)/one_minus_beta**2)
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -257,10 +271,10 @@ def heavy_ball_drift_weight(
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = eigenvalue*lr
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
         value = (
-            np.where(a >= 4 - 2*one_minus_beta, np.inf,
-            (1/4)*lr**2*noise/(one_minus_beta**2*(-a/(4 - 2*one_minus_beta) + 1)))
+            np.where(margin <= 0, np.inf,
+            (1/2)*lr**2*noise*(2 - one_minus_beta)/(margin*one_minus_beta**2))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -287,9 +301,12 @@ def nesterov_potential(
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        logarithm = np.where(a < (1/2)*(4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.log1p(-a*(3 - 2*one_minus_beta)/(4 - 2*one_minus_beta)),
+    np.log(margin/(4 - 2*one_minus_beta)))
         value = (
-            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
-            (1/2)*lr*noise*(2*(1 - one_minus_beta)**2*np.log1p(a*(1 - one_minus_beta)/one_minus_beta) - (2 - one_minus_beta)*(3 - 2*one_minus_beta)*np.log1p(-a*(3 - 2*one_minus_beta)/(4 - 2*one_minus_beta)))/(one_minus_beta*(4 - 3*one_minus_beta)))
+            np.where(margin <= 0, np.inf,
+            (1/2)*lr*noise*(-logarithm*(2 - one_minus_beta)*(3 - 2*one_minus_beta) + 2*(1 - one_minus_beta)**2*np.log1p(a*(1 - one_minus_beta)/one_minus_beta))/(one_minus_beta*(4 - 3*one_minus_beta)))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -316,9 +333,10 @@ def nesterov_drift_weight(
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
         value = (
-            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
-            (1/2)*lr**2*noise*(a*(1 - one_minus_beta)*(3 - 2*one_minus_beta) - one_minus_beta + 2)/(one_minus_beta*(a*(1 - one_minus_beta) + one_minus_beta)*(-a*(3 - 2*one_minus_beta) - 2*one_minus_beta + 4)))
+            np.where(margin <= 0, np.inf,
+            (1/2)*lr**2*noise*(a*(1 - one_minus_beta)*(3 - 2*one_minus_beta) - one_minus_beta + 2)/(margin*one_minus_beta*(a*(1 - one_minus_beta) + one_minus_beta)))
         )
     return np.asarray(value, dtype=np.float64)
 
