@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import reduce
 
 import sympy as sp
 from sympy.printing.numpy import NumPyPrinter
 
-from . import drift, energy_share, oscillator, prefactor, stationary_variance
+from . import drift, energy_share, general_drift, oscillator, pair_covariance, prefactor, stationary_variance
 from .formula import MEANING, Derivation, Formula
 
-DERIVATIONS: tuple[Derivation, ...] = (
-    oscillator.DERIVATION,
-    stationary_variance.DERIVATION,
-    drift.DERIVATION,
-    energy_share.DERIVATION,
-    prefactor.DERIVATION,
-)
+# In the order of the theory page, by the name that `derive` knows them by: the module's.
+BY_NAME: Mapping[str, Derivation] = {
+    module.__name__.rpartition(".")[2]: module.DERIVATION
+    for module in (oscillator, stationary_variance, pair_covariance, drift, general_drift, energy_share, prefactor)
+}
+DERIVATIONS: tuple[Derivation, ...] = tuple(BY_NAME.values())
 
 _HEADER = '''"""The library's formulas as numpy code. Generated: do not edit.
 

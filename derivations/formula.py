@@ -28,6 +28,9 @@ energy_share = sp.Symbol("energy_share", nonnegative=True)  # b
 relaxation_time = sp.Symbol("relaxation_time", positive=True)  # tau_perp
 eigenvalue_growth = sp.Symbol("eigenvalue_growth", real=True)  # rho
 n_steps = sp.Symbol("n_steps", nonnegative=True)  # k
+other_eigenvalue = sp.Symbol("other_eigenvalue", positive=True)  # lambda_j
+noise_covariance = sp.Symbol("noise_covariance", real=True)  # Sigma_ij
+scaled_damping = sp.Symbol("scaled_damping", positive=True)  # C = delta / sqrt(eta)
 
 # What the generated docstrings say about each argument.
 MEANING: Mapping[sp.Symbol, str] = {
@@ -46,6 +49,9 @@ MEANING: Mapping[sp.Symbol, str] = {
     relaxation_time: "tau_perp of the mode's amplitude, in steps, > 0 (inf: never)",
     eigenvalue_growth: "rho = d ln lambda / dk, per step; 0 for an overdamped mode",
     n_steps: "k, steps, >= 0",
+    other_eigenvalue: "lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue",
+    noise_covariance: "Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient",
+    scaled_damping: "C = delta / sqrt(eta), in units of sqrt(eigenvalue), > 0",
 }
 
 

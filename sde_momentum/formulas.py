@@ -218,6 +218,102 @@ def nesterov_stationary_variance(
     return np.asarray(value, dtype=np.float64)
 
 
+def heavy_ball_pair_covariance(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    other_eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise_covariance: ArrayLike,
+) -> NDArray[np.float64]:
+    """Stationary covariance of two heavy-ball modes, in squared parameter units; nan if either is unstable. (T2)
+
+        E x_i x_j = q delta (1 + beta) / (beta (a - b)^2 + delta^2 ((1 + beta) (a + b) - a b)), q = eta^2 Sigma_ij
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise_covariance = np.asarray(noise_covariance, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        b = lr*other_eigenvalue
+        difference = lr*(eigenvalue - other_eigenvalue)
+        q = lr**2*noise_covariance
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        other_margin = sum_of_products((-lr, other_eigenvalue), (-2*one_minus_beta,), (4,))
+        value = (
+            np.where(np.minimum(margin, other_margin) <= 0, np.nan,
+            one_minus_beta*q*(2 - one_minus_beta)/(difference**2*(1 - one_minus_beta) + one_minus_beta**2*((1/2)*a*other_margin + (1/2)*b*margin)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def nesterov_pair_covariance(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    other_eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise_covariance: ArrayLike,
+) -> NDArray[np.float64]:
+    """Stationary covariance of two Nesterov modes, in squared parameter units; nan if either is unstable. (T2)
+
+        E x_i x_j = q (1 - (1 - a) (1 - b) beta^2) / (beta^2 (a - b)^2 + (delta + a beta) (delta + b beta) ((1 + beta) (a + b) - a b (1 + 2 beta)))
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise_covariance = np.asarray(noise_covariance, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        b = lr*other_eigenvalue
+        difference = lr*(eigenvalue - other_eigenvalue)
+        q = lr**2*noise_covariance
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        other_margin = sum_of_products((2*lr, one_minus_beta, other_eigenvalue), (-3, lr, other_eigenvalue), (-2*one_minus_beta,), (4,))
+        value = (
+            np.where(np.minimum(margin, other_margin) <= 0, np.nan,
+            q*(a*(1 - one_minus_beta) + b*(1 - one_minus_beta) + 2*one_minus_beta - (a*(1 - one_minus_beta) + one_minus_beta)*(b*(1 - one_minus_beta) + one_minus_beta))/(difference**2*(1 - one_minus_beta)**2 + ((1/2)*a*other_margin + (1/2)*b*margin)*(a*(1 - one_minus_beta) + one_minus_beta)*(b*(1 - one_minus_beta) + one_minus_beta)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def stationary_operator(
+    eigenvalue: ArrayLike,
+    other_eigenvalue: ArrayLike,
+    scaled_damping: ArrayLike,
+) -> NDArray[np.float64]:
+    """E x_i x_j = (eta / delta) Sigma_ij times this, for small lr and 1 - beta, either update. (T2)
+
+        2 C^2 / ((l_i - l_j)^2 + 2 C^2 (l_i + l_j))
+
+    Args:
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
+        scaled_damping: C = delta / sqrt(eta), in units of sqrt(eigenvalue), > 0
+    """
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
+    scaled_damping = np.asarray(scaled_damping, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = 2*scaled_damping**2/(2*scaled_damping**2*(eigenvalue + other_eigenvalue) + (eigenvalue - other_eigenvalue)**2)
+    return np.asarray(value, dtype=np.float64)
+
+
 def heavy_ball_potential(
     lr: ArrayLike,
     eigenvalue: ArrayLike,
@@ -385,6 +481,80 @@ def longitudinal_time(
     curvature = np.asarray(curvature, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value = 4*one_minus_beta**2/(curvature*lr**2*noise)
+    return np.asarray(value, dtype=np.float64)
+
+
+def heavy_ball_pair_drift_weight(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    other_eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise_covariance: ArrayLike,
+) -> NDArray[np.float64]:
+    """Weight of dH_ij/dtheta in the heavy-ball drift under general noise, per step; nan if unstable. (T3)
+
+        -(d theta per step) / (dH_ij/dtheta) = (eta / (2 delta)) E x_i x_j
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise_covariance = np.asarray(noise_covariance, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        b = lr*other_eigenvalue
+        difference = lr*(eigenvalue - other_eigenvalue)
+        q = lr**2*noise_covariance
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        other_margin = sum_of_products((-lr, other_eigenvalue), (-2*one_minus_beta,), (4,))
+        value = (
+            np.where(np.minimum(margin, other_margin) <= 0, np.nan,
+            (1/2)*lr*q*(2 - one_minus_beta)/(difference**2*(1 - one_minus_beta) + one_minus_beta**2*((1/2)*a*other_margin + (1/2)*b*margin)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def nesterov_pair_drift_weight(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    other_eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise_covariance: ArrayLike,
+) -> NDArray[np.float64]:
+    """Weight of dH_ij/dtheta in the Nesterov drift under general noise, per step; nan if unstable. (T3)
+
+        -(d theta per step) / (dH_ij/dtheta) = (eta / (2 delta)) E y_i y_j, y the look-ahead point
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise_covariance = np.asarray(noise_covariance, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        b = lr*other_eigenvalue
+        difference = lr*(eigenvalue - other_eigenvalue)
+        q = lr**2*noise_covariance
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        other_margin = sum_of_products((2*lr, one_minus_beta, other_eigenvalue), (-3, lr, other_eigenvalue), (-2*one_minus_beta,), (4,))
+        value = (
+            np.where(np.minimum(margin, other_margin) <= 0, np.nan,
+            (1/2)*lr*q*((1 - one_minus_beta)**2*(a*(1 - one_minus_beta) + b*(1 - one_minus_beta) + 2*one_minus_beta - (a*(1 - one_minus_beta) + one_minus_beta)*(b*(1 - one_minus_beta) + one_minus_beta)) + (2 - one_minus_beta)**2*(a*(1 - one_minus_beta) + one_minus_beta)*(b*(1 - one_minus_beta) + one_minus_beta))/(one_minus_beta*(difference**2*(1 - one_minus_beta)**2 + ((1/2)*a*other_margin + (1/2)*b*margin)*(a*(1 - one_minus_beta) + one_minus_beta)*(b*(1 - one_minus_beta) + one_minus_beta))))
+        )
     return np.asarray(value, dtype=np.float64)
 
 
