@@ -9,13 +9,33 @@ from functools import reduce
 import sympy as sp
 from sympy.printing.numpy import NumPyPrinter
 
-from . import drift, energy_share, general_drift, oscillator, pair_covariance, prefactor, stationary_variance
+from . import (
+    crossing,
+    drift,
+    energy_share,
+    finite_lr,
+    general_drift,
+    oscillator,
+    pair_covariance,
+    prefactor,
+    stationary_variance,
+)
 from .formula import MEANING, Derivation, Formula
 
 # In the order of the theory page, by the name that `derive` knows them by: the module's.
 BY_NAME: Mapping[str, Derivation] = {
     module.__name__.rpartition(".")[2]: module.DERIVATION
-    for module in (oscillator, stationary_variance, pair_covariance, drift, general_drift, energy_share, prefactor)
+    for module in (
+        oscillator,
+        stationary_variance,
+        pair_covariance,
+        drift,
+        general_drift,
+        energy_share,
+        crossing,
+        prefactor,
+        finite_lr,
+    )
 }
 DERIVATIONS: tuple[Derivation, ...] = tuple(BY_NAME.values())
 
@@ -69,6 +89,11 @@ class _Printer(NumPyPrinter):
         return f"({', '.join(factors)}{',' if len(factors) == 1 else ''})"
 
 
+def _assignment(name: str, value: str) -> str:
+    """`name = value` inside the function's `with`; a value of several lines in parentheses."""
+    return f"    {name} = (\n{textwrap.indent(value, ' ' * 8)}\n    )" if "\n" in value else f"    {name} = {value}"
+
+
 def function(formula: Formula) -> str:
     """The source of one function."""
     printer = _Printer()
@@ -76,9 +101,8 @@ def function(formula: Formula) -> str:
     lines = [f"{name} = np.asarray({name}, dtype=np.float64)" for name in names]
     # Branches that are not taken may divide by zero or leave the domain of a root.
     lines.append('with np.errstate(divide="ignore", invalid="ignore", over="ignore"):')
-    lines += [f"    {name} = {printer.doprint(value)}" for name, value in formula.where]
-    result = textwrap.indent(printer.doprint(formula.expression), " " * 8)
-    lines += [f"    value = (\n{result}\n    )" if "\n" in result else f"    value = {result.strip()}"]
+    lines += [_assignment(str(name), printer.doprint(value)) for name, value in formula.where]
+    lines.append(_assignment("value", printer.doprint(formula.expression)))
     lines.append("return np.asarray(value, dtype=np.float64)")
     code = "\n".join(lines).replace("numpy.", "np.")
     signature = ", ".join(f"{name}: ArrayLike" for name in names)

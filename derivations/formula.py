@@ -31,6 +31,11 @@ n_steps = sp.Symbol("n_steps", nonnegative=True)  # k
 other_eigenvalue = sp.Symbol("other_eigenvalue", positive=True)  # lambda_j
 noise_covariance = sp.Symbol("noise_covariance", real=True)  # Sigma_ij
 scaled_damping = sp.Symbol("scaled_damping", positive=True)  # C = delta / sqrt(eta)
+noise_power = sp.Symbol("noise_power", real=True)  # p
+square_curvature = sp.Symbol("square_curvature", real=True)  # nu
+kappa = sp.Symbol("kappa", positive=True)
+coupling = sp.Symbol("coupling", nonnegative=True)  # g
+squared_slopes = sp.Symbol("squared_slopes", nonnegative=True)  # G2
 
 # What the generated docstrings say about each argument.
 MEANING: Mapping[sp.Symbol, str] = {
@@ -51,6 +56,11 @@ MEANING: Mapping[sp.Symbol, str] = {
     n_steps: "k, steps, >= 0",
     other_eigenvalue: "lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue",
     noise_covariance: "Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient",
+    noise_power: "p in c ~ lr^p; 0 for label noise of fixed strength",
+    square_curvature: "nu = (tr H^2)'' - (tr H)''' (tr H^2)' / mu along Gamma at the flattest point, any sign",
+    kappa: "kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0",
+    coupling: "g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0",
+    squared_slopes: "G2 = sum_j |grad lambda_j|^2 at the flattest point, >= 0",
     scaled_damping: "C = delta / sqrt(eta), in units of sqrt(eigenvalue), > 0",
 }
 

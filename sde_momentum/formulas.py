@@ -144,11 +144,15 @@ def nesterov_relaxation_time(
         contraction = sum_of_products((-eigenvalue, lr), (1,))
         window = sum_of_products((-eigenvalue, lr, one_minus_beta, one_minus_beta), (4*eigenvalue, lr, one_minus_beta), (-4*eigenvalue, lr), (one_minus_beta, one_minus_beta))
         root = np.sqrt(contraction*window)
-        gap = np.where(a <= 1, 2*a/(a*(2 - one_minus_beta) + one_minus_beta + root),
-    2*margin/(contraction*(2 - one_minus_beta) + root + 2))
+        gap = (
+            np.where(a <= 1, 2*a/(a*(2 - one_minus_beta) + one_minus_beta + root),
+            2*margin/(contraction*(2 - one_minus_beta) + root + 2))
+        )
         multiplier = (1/2)*root + (1/2)*(2 - one_minus_beta)*abs(contraction)
-        log_contraction = np.where(a < 1/2, np.log1p(-a),
-    np.log(contraction))
+        log_contraction = (
+            np.where(a < 1/2, np.log1p(-a),
+            np.log(contraction))
+        )
         value = (
             np.where(margin <= 0, np.inf,
             np.where(contraction*window < 0, -2/(log_contraction + np.log1p(-one_minus_beta)),
@@ -337,8 +341,10 @@ def heavy_ball_potential(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
         margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
-        logarithm = np.where(a < 2 - one_minus_beta, np.log1p(-a/(4 - 2*one_minus_beta)),
-    np.log(margin/(4 - 2*one_minus_beta)))
+        logarithm = (
+            np.where(a < 2 - one_minus_beta, np.log1p(-a/(4 - 2*one_minus_beta)),
+            np.log(margin/(4 - 2*one_minus_beta)))
+        )
         value = (
             np.where(margin <= 0, np.inf,
             -1/2*logarithm*lr*noise*(2 - one_minus_beta)/one_minus_beta**2)
@@ -398,8 +404,10 @@ def nesterov_potential(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
         margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
-        logarithm = np.where(a < (1/2)*(4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.log1p(-a*(3 - 2*one_minus_beta)/(4 - 2*one_minus_beta)),
-    np.log(margin/(4 - 2*one_minus_beta)))
+        logarithm = (
+            np.where(a < (1/2)*(4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.log1p(-a*(3 - 2*one_minus_beta)/(4 - 2*one_minus_beta)),
+            np.log(margin/(4 - 2*one_minus_beta)))
+        )
         value = (
             np.where(margin <= 0, np.inf,
             (1/2)*lr*noise*(-logarithm*(2 - one_minus_beta)*(3 - 2*one_minus_beta) + 2*(1 - one_minus_beta)**2*np.log1p(a*(1 - one_minus_beta)/one_minus_beta))/(one_minus_beta*(4 - 3*one_minus_beta)))
@@ -586,6 +594,20 @@ def energy_share_after(
     return np.asarray(value, dtype=np.float64)
 
 
+def critical_exponent(noise_power: ArrayLike) -> NDArray[np.float64]:
+    """The gamma in 1 - beta ~ lr^gamma at which training is fastest, for noise of strength c ~ lr^p; p < 1. (T4)
+
+        gamma = max(1/2, (2 + p) / 3)
+
+    Args:
+        noise_power: p in c ~ lr^p; 0 for label noise of fixed strength
+    """
+    noise_power = np.asarray(noise_power, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = np.maximum(1/2, (1/3)*noise_power + 2/3)
+    return np.asarray(value, dtype=np.float64)
+
+
 def longitudinal_stiffness(
     lr: ArrayLike,
     one_minus_beta: ArrayLike,
@@ -764,4 +786,117 @@ def power_law_lr(
     exponent = np.asarray(exponent, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value = reference_lr*(one_minus_beta/reference_one_minus_beta)**(exponent**(-1.0))
+    return np.asarray(value, dtype=np.float64)
+
+
+def discrete_critical_one_minus_beta(
+    lr: ArrayLike,
+    noise: ArrayLike,
+    curvature: ArrayLike,
+    explicit_curvature: ArrayLike,
+) -> NDArray[np.float64]:
+    """The 1 - beta that damps the discrete update along Gamma critically; 1 where even plain SGD overshoots. (T5)
+
+        (1 - sqrt(beta))^2 = k(delta); with delta0 = (c mu)^(1/3) eta^(2/3): delta0 (1 - delta0 / 6 + ...)
+
+    Args:
+        lr: eta, learning rate, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    explicit_curvature = np.asarray(explicit_curvature, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        p = 4*explicit_curvature*lr
+        q = curvature*lr**2*noise
+        r = (3/2)*np.sqrt(3)*q/p**(3/2)
+        u = (1/2)*2**(2/3)*q**(1/3)*(np.sqrt(1 - 1/r**2) + 1)**(1/3)
+        s_0 = (
+            (1/2)*np.where(p + q <= 0, 0,
+            np.where(r >= 1, (1/3)*p/u + u,
+            (2/3)*np.sqrt(3)*np.sqrt(p)*np.cos((1/3)*np.arccos(r))))
+        )
+        s_1 = s_0 - ((1/4)*p*s_0**2 - 1/2*p*s_0 - 1/4*q - s_0**4 + 2*s_0**3)/((1/2)*p*s_0 - 1/2*p - 4*s_0**3 + 6*s_0**2)
+        s_2 = s_1 - ((1/4)*p*s_1**2 - 1/2*p*s_1 - 1/4*q - s_1**4 + 2*s_1**3)/((1/2)*p*s_1 - 1/2*p - 4*s_1**3 + 6*s_1**2)
+        s_3 = s_2 - ((1/4)*p*s_2**2 - 1/2*p*s_2 - 1/4*q - s_2**4 + 2*s_2**3)/((1/2)*p*s_2 - 1/2*p - 4*s_2**3 + 6*s_2**2)
+        s_4 = s_3 - ((1/4)*p*s_3**2 - 1/2*p*s_3 - 1/4*q - s_3**4 + 2*s_3**3)/((1/2)*p*s_3 - 1/2*p - 4*s_3**3 + 6*s_3**2)
+        s_5 = s_4 - ((1/4)*p*s_4**2 - 1/2*p*s_4 - 1/4*q - s_4**4 + 2*s_4**3)/((1/2)*p*s_4 - 1/2*p - 4*s_4**3 + 6*s_4**2)
+        s_6 = s_5 - ((1/4)*p*s_5**2 - 1/2*p*s_5 - 1/4*q - s_5**4 + 2*s_5**3)/((1/2)*p*s_5 - 1/2*p - 4*s_5**3 + 6*s_5**2)
+        value = (
+            np.where(p + q <= 0, 0,
+            np.where(p + q >= 4, 1,
+            -s_6**2 + 2*s_6))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def discrete_critical_lr(
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+    curvature: ArrayLike,
+    explicit_curvature: ArrayLike,
+) -> NDArray[np.float64]:
+    """The lr at which `discrete_critical_one_minus_beta` is the given one. (T5)
+
+        eta = 2 K / (h + sqrt(h^2 + c mu K / delta)), K = (1 - sqrt(beta))^2
+
+    Args:
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
+    """
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    explicit_curvature = np.asarray(explicit_curvature, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = 2*one_minus_beta**2/((explicit_curvature + np.sqrt(curvature*noise*one_minus_beta/(np.sqrt(1 - one_minus_beta) + 1)**2 + explicit_curvature**2))*(np.sqrt(1 - one_minus_beta) + 1)**2)
+    return np.asarray(value, dtype=np.float64)
+
+
+def finite_lr_curvature(
+    lr: ArrayLike,
+    one_minus_beta: ArrayLike,
+    curvature: ArrayLike,
+    square_curvature: ArrayLike,
+) -> NDArray[np.float64]:
+    """Curvature along Gamma of section 3's potential at its flattest point, in place of mu, to first order in lr. (T5)
+
+        mu + eta nu / (4 (1 + beta))
+
+    Args:
+        lr: eta, learning rate, > 0
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        square_curvature: nu = (tr H^2)'' - (tr H)''' (tr H^2)' / mu along Gamma at the flattest point, any sign
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    square_curvature = np.asarray(square_curvature, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = curvature + lr*square_curvature/(8 - 4*one_minus_beta)
+    return np.asarray(value, dtype=np.float64)
+
+
+def equilibrated_share(n_steps: ArrayLike, one_minus_beta: ArrayLike) -> NDArray[np.float64]:
+    """Share of the stationary energy of underdamped normal modes that is there k steps after a start on Gamma. (T5)
+
+        b(k) = 1 - beta^k, about 1 - exp(-delta k)
+
+    Args:
+        n_steps: k, steps, >= 0
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+    """
+    n_steps = np.asarray(n_steps, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (
+            np.where(n_steps <= 0, 0,
+            -np.expm1(n_steps*np.log1p(-one_minus_beta)))
+        )
     return np.asarray(value, dtype=np.float64)
