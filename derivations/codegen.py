@@ -10,6 +10,8 @@ import sympy as sp
 from sympy.printing.numpy import NumPyPrinter
 
 from . import (
+    critical_decay,
+    critical_limit,
     crossing,
     drift,
     energy_share,
@@ -35,6 +37,8 @@ BY_NAME: Mapping[str, Derivation] = {
         crossing,
         prefactor,
         finite_lr,
+        critical_limit,
+        critical_decay,
     )
 }
 DERIVATIONS: tuple[Derivation, ...] = tuple(BY_NAME.values())

@@ -900,3 +900,203 @@ def equilibrated_share(n_steps: ArrayLike, one_minus_beta: ArrayLike) -> NDArray
             -np.expm1(n_steps*np.log1p(-one_minus_beta)))
         )
     return np.asarray(value, dtype=np.float64)
+
+
+def critical_kappa(
+    lr: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+) -> NDArray[np.float64]:
+    """Strength of the energies' force in the reduced SDE, in units of 1 / curvature. (T7)
+
+        kappa = eta^2 c / (4 delta^3)
+
+    Args:
+        lr: eta, learning rate, > 0
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (1/4)*lr**2*noise/one_minus_beta**3
+    return np.asarray(value, dtype=np.float64)
+
+
+def one_minus_beta_at_kappa(
+    lr: ArrayLike,
+    noise: ArrayLike,
+    kappa: ArrayLike,
+) -> NDArray[np.float64]:
+    """The 1 - beta at which `critical_kappa` is the given one; at lr = 1 it is the prefactor C. (T7)
+
+        1 - beta = C eta^(2/3), C = (c / (4 kappa))^(1/3)
+
+    Args:
+        lr: eta, learning rate, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    kappa = np.asarray(kappa, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (1/2)*2**(1/3)*lr**(2/3)*noise**(1/3)/kappa**(1/3)
+    return np.asarray(value, dtype=np.float64)
+
+
+def critical_cubic_linear(
+    kappa: ArrayLike,
+    curvature: ArrayLike,
+    coupling: ArrayLike,
+) -> NDArray[np.float64]:
+    """Coefficient of r in the cubic of the decay rates, in units of s = delta k. (T7)
+
+        a_1 = 1 + kappa (m - g / 2) in r^3 + 2 r^2 + a_1 r + kappa m
+
+    Args:
+        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+    """
+    kappa = np.asarray(kappa, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    coupling = np.asarray(coupling, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (1/2)*sum_of_products((-coupling, kappa), (2*curvature, kappa), (2,))
+    return np.asarray(value, dtype=np.float64)
+
+
+def stability_margin(
+    kappa: ArrayLike,
+    curvature: ArrayLike,
+    coupling: ArrayLike,
+) -> NDArray[np.float64]:
+    """Positive iff the mean stays at the flattest point (m > 0). (T7)
+
+        2 + kappa (m - g)
+
+    Args:
+        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+    """
+    kappa = np.asarray(kappa, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    coupling = np.asarray(coupling, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = sum_of_products((-coupling, kappa), (curvature, kappa), (2,))
+    return np.asarray(value, dtype=np.float64)
+
+
+def stability_edge_kappa(curvature: ArrayLike, coupling: ArrayLike) -> NDArray[np.float64]:
+    """The kappa from which on training leaves the flattest point; inf where the coupling g <= m. (T7)
+
+        kappa = 2 / (g - m)
+
+    Args:
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+    """
+    curvature = np.asarray(curvature, dtype=np.float64)
+    coupling = np.asarray(coupling, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (
+            np.where(coupling > curvature, 2/(coupling - curvature),
+            np.inf)
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def valley_variance(
+    kappa: ArrayLike,
+    curvature: ArrayLike,
+    coupling: ArrayLike,
+    squared_slopes: ArrayLike,
+) -> NDArray[np.float64]:
+    """Stationary variance of the position along the valley, in squared parameter units; inf from the edge on. (T7)
+
+        2 kappa G2 / (m (2 + kappa (m - g)))
+
+    Args:
+        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+        squared_slopes: G2 = sum_j |grad lambda_j|^2 at the flattest point, >= 0
+    """
+    kappa = np.asarray(kappa, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    coupling = np.asarray(coupling, dtype=np.float64)
+    squared_slopes = np.asarray(squared_slopes, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        margin = sum_of_products((-coupling, kappa), (curvature, kappa), (2,))
+        value = (
+            np.where(margin <= 0, np.inf,
+            2*kappa*squared_slopes/(curvature*margin))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def critical_decay_rate(
+    kappa: ArrayLike,
+    curvature: ArrayLike,
+    coupling: ArrayLike,
+) -> NDArray[np.float64]:
+    """Slowest decay rate at the flattest point, per unit of s = delta k; negative beyond the stability edge. (T7)
+
+        min -Re r, (r^2 + r + kappa m) (r + 1) - kappa g r / 2 = 0
+
+    Args:
+        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+    """
+    kappa = np.asarray(kappa, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    coupling = np.asarray(coupling, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a_1 = (1/2)*sum_of_products((-coupling, kappa), (2*curvature, kappa), (2,))
+        a_0 = curvature*kappa
+        P = a_1 - 4/3
+        Q = -a_0 + (2/3)*a_1 - 16/27
+        D = (1/27)*P**3 + (1/4)*Q**2
+        scale = (1/27)*P**2*abs(P) + (1/4)*Q**2
+        root_of_D = np.sqrt(D)
+        u = -(root_of_D + (1/2)*abs(Q))**(1/3)*np.sign(Q)
+        angle = np.arccos(np.maximum(-1, np.minimum(1, (3/2)*np.sqrt(3)*Q*np.sqrt(-1/P)/P)))
+        y_0 = (
+            np.where(D > 0, -1/3*P/u + u,
+            np.where(P < 0, -2/3*np.sqrt(3)*np.sqrt(-P)*np.sin((1/3)*angle + (1/6)*np.pi),
+            0)) + 2/3
+        )
+        y_1 = (
+            np.where(abs(D) > (1/10000000000)*scale, y_0 - sum_of_products((-coupling, kappa, y_0), (2*curvature, kappa, y_0), (-2*curvature, kappa), (2*y_0, y_0, y_0), (-4*y_0, y_0), (2*y_0,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_0, y_0), (-8*y_0,), (2,)),
+            y_0)
+        )
+        y_2 = (
+            np.where(abs(D) > (1/10000000000)*scale, y_1 - sum_of_products((-coupling, kappa, y_1), (2*curvature, kappa, y_1), (-2*curvature, kappa), (2*y_1, y_1, y_1), (-4*y_1, y_1), (2*y_1,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_1, y_1), (-8*y_1,), (2,)),
+            y_1)
+        )
+        y_3 = (
+            np.where(abs(D) > (1/10000000000)*scale, y_2 - sum_of_products((-coupling, kappa, y_2), (2*curvature, kappa, y_2), (-2*curvature, kappa), (2*y_2, y_2, y_2), (-4*y_2, y_2), (2*y_2,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_2, y_2), (-8*y_2,), (2,)),
+            y_2)
+        )
+        z_0 = 2 - y_3
+        z_1 = (
+            np.where(abs(D) > (1/10000000000)*scale, z_0 - sum_of_products((-coupling, kappa, z_0), (2*coupling, kappa), (2*curvature, kappa, z_0), (-2*curvature, kappa), (2*z_0, z_0, z_0), (-8*z_0, z_0), (10, z_0), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_0, z_0), (-16*z_0,), (10,)),
+            z_0)
+        )
+        z_2 = (
+            np.where(abs(D) > (1/10000000000)*scale, z_1 - sum_of_products((-coupling, kappa, z_1), (2*coupling, kappa), (2*curvature, kappa, z_1), (-2*curvature, kappa), (2*z_1, z_1, z_1), (-8*z_1, z_1), (10, z_1), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_1, z_1), (-16*z_1,), (10,)),
+            z_1)
+        )
+        z_3 = (
+            np.where(abs(D) > (1/10000000000)*scale, z_2 - sum_of_products((-coupling, kappa, z_2), (2*coupling, kappa), (2*curvature, kappa, z_2), (-2*curvature, kappa), (2*z_2, z_2, z_2), (-8*z_2, z_2), (10, z_2), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_2, z_2), (-16*z_2,), (10,)),
+            z_2)
+        )
+        value = (
+            np.where(D > 0, np.minimum(y_3, (1/2)*z_3),
+            y_3)
+        )
+    return np.asarray(value, dtype=np.float64)
