@@ -56,7 +56,7 @@ _sigma = sp.Matrix([[_xx, _xy], [_xy, _yy]])
 
 
 def operator(covariance: sp.Matrix, scaled: sp.Expr) -> sp.Matrix:
-    """V_ij = Sigma_ij 2 C^2 / ((l_i - l_j)^2 + 2 C^2 (l_i + l_j)) at delta = C sqrt(eta)."""
+    """V_ij = Sigma_ij 2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j)) at delta = C sqrt(eta)."""
     eigenvalues = (_l_x, _l_y)
     return sp.Matrix(2, 2, lambda i, j: covariance[i, j] * stationary_operator(eigenvalues[i], eigenvalues[j], scaled))
 
@@ -84,7 +84,7 @@ DERIVATION = Derivation(
     ),
     steps=(
         Step(
-            "dH/dtheta in the eigenbasis: lambda' on the diagonal, (l_x - l_y) turn beside it",
+            "dH/dtheta in the eigenbasis: lambda' on the diagonal, (lambda_x - lambda_y) turn beside it",
             _contracted(sp.Matrix([[_s_xx, _s_xy], [_s_xy, _s_yy]])),
             _slope_x * _s_xx + _slope_y * _s_yy + 2 * (_l_x - _l_y) * _turn * _s_xy,
         ),
@@ -103,7 +103,7 @@ DERIVATION = Derivation(
             _entries(_diagonal * _few + _few * _diagonal),
             _entries(_sigma),
         ),
-        Step("gamma < 1/2, entry by entry: V_xy = Sigma_xy / (l_x + l_y)", _few[0, 1], _xy / (_l_x + _l_y)),
+        Step("gamma < 1/2, entry by entry: V_xy = Sigma_xy / (lambda_x + lambda_y)", _few[0, 1], _xy / (_l_x + _l_y)),
         Step("gamma > 1/2: the modes decouple, V_xy = 0", _many[0, 1], sp.Integer(0)),
         Step(
             "gamma > 1/2: the drift is -(1/4) sum_i Sigma_ii (ln lambda_i)'",

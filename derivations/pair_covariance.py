@@ -136,7 +136,7 @@ DERIVATION = Derivation(
             (a - b) ** 2 * delta / (1 + beta) + 2 * delta**2 * (a + b) * a * b / ((a + b) * (1 + beta)),
         ),
         Step(
-            "in units of eta Sigma / delta, with delta = C sqrt(eta): 2 C^2 / ((l_i - l_j)^2 + 2 C^2 (l_i + l_j))",
+            "in units of eta Sigma / delta, at delta = C sqrt(eta), it is a function of the eigenvalues and C",
             (small_pair / q * delta * lr).subs({a: lr * _lambda_i, b: lr * _lambda_j}).subs(delta, _C * sp.sqrt(lr)),
             _operator,
         ),
@@ -144,17 +144,17 @@ DERIVATION = Derivation(
         Step("gamma < 1/2 (1/4): it tends to the Lyapunov solution", sp.limit(_scaled(1), _s, 0), lyapunov_operator),
         Step("gamma > 1/2 (3/4): distinct modes decouple", sp.limit(_scaled(3), _s, 0), sp.Integer(0)),
         Step(
-            "as eta^(2 gamma - 1): what is left is 2 C^2 / (l_i - l_j)^2 times that",
+            "as eta^(2 gamma - 1): what is left is 2 C^2 / (lambda_i - lambda_j)^2 times that",
             sp.limit(_scaled(3) / _s**2, _s, 0),
             2 * _C**2 / (_lambda_i - _lambda_j) ** 2,
         ),
         Step(
-            "gamma > 1/2: equal modes keep the Lyapunov solution 1 / (2 l)",
+            "gamma > 1/2: equal modes keep the Lyapunov solution 1 / (2 lambda)",
             sp.limit(_scaled(3).subs(_lambda_j, _lambda_i), _s, 0),
             1 / (2 * _lambda_i),
         ),
         Step(
-            "two modes count as equal up to |l_i - l_j| = C sqrt(2 (l_i + l_j)) (omega apart by delta): half is left",
+            "half of it is left at |lambda_i - lambda_j| = C sqrt(2 (lambda_i + lambda_j)), omega_i and omega_j delta apart",
             2 * _C**2 / (2 * _C**2 * (_lambda_i + _lambda_j) + (_C * sp.sqrt(2 * (_lambda_i + _lambda_j))) ** 2),
             lyapunov_operator / 2,
         ),
@@ -193,7 +193,7 @@ DERIVATION = Derivation(
             "stationary_operator",
             (eigenvalue, other_eigenvalue, scaled_damping),
             stationary_operator(eigenvalue, other_eigenvalue, scaled_damping),
-            "2 C^2 / ((l_i - l_j)^2 + 2 C^2 (l_i + l_j))",
+            "2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j))",
             "E x_i x_j = (eta / delta) Sigma_ij times this, for small lr and 1 - beta, either update.",
             "T2",
         ),

@@ -303,7 +303,7 @@ def stationary_operator(
 ) -> NDArray[np.float64]:
     """E x_i x_j = (eta / delta) Sigma_ij times this, for small lr and 1 - beta, either update. (T2)
 
-        2 C^2 / ((l_i - l_j)^2 + 2 C^2 (l_i + l_j))
+        2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j))
 
     Args:
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
