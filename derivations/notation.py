@@ -77,7 +77,7 @@ def _words(text: str) -> str:
     out = html.escape(text, quote=False)
     out = re.sub(r"\bsqrt\(", "√(", out)
     out = re.sub(r"\bsum(?=_)", "Σ", out)
-    out = re.sub(r"\bgrad (?=[A-Za-z])", "∇", out).replace("grad_", "∇_")
+    out = re.sub(r"\bgrad (?=[A-Za-z])", "∇", out).replace("grad_Gamma", "∇<sub>Γ</sub>")
     out = out.replace("-&gt;", "→").replace("+-i", "± i").replace("&lt;=", "≤").replace("&gt;=", "≥").replace("...", "…")
     out = _WORD.sub(lambda match: match[1] + _GREEK[match[2]], out)
     out = re.sub(r"\^\(([^()]*)\)|\^(-?[\w.]+)", lambda match: f"<sup>{match[1] or match[2]}</sup>", out)

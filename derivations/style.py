@@ -29,6 +29,7 @@ ol.steps > li::marker { color: var(--soft) }
   margin-top: .35rem; background: var(--card); border-radius: .4rem }
 .scroll { overflow-x: auto; overflow-y: hidden; max-width: 100%; padding: .3rem .1rem }
 math { font-size: 1.08em; font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math }
+mi { padding: 0 .07em }
 mtable { border-left: 2px solid var(--soft); border-radius: .6rem; padding-left: .5rem }
 mtd { text-align: left; padding: .2em 1em .2em 0 }
 sup, sub { line-height: 0 }

@@ -112,6 +112,7 @@ def test_latex_is_an_article_with_balanced_braces():
         ("a < 1 & theta'' -> oo", "a &lt; 1 &amp; θ'' → ∞"),
         ("delta0 = lambda_j", "δ<sub>0</sub> = λ<sub>j</sub>"),
         ("1 - beta", "1 − β"),
+        ("dw = -grad_Gamma V", "dw = −∇<sub>Γ</sub> V"),
         ("one_minus_beta", "one_minus_beta"),
         ("x_{k+1} = T x_k, dtheta'", "x<sub>k+1</sub> = T x<sub>k</sub>, dθ'"),
         ("`other_eigenvalue`", "<code>other_eigenvalue</code>"),
