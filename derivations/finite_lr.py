@@ -16,7 +16,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import sympy as sp
-from sympy.codegen.cfunctions import expm1, log1p
 
 from .drift import heavy_ball_weight, small_lr_weight
 from .formula import (
@@ -27,7 +26,6 @@ from .formula import (
     damping_ratio,
     explicit_curvature,
     lr,
-    n_steps,
     noise,
     one_minus_beta,
     square_curvature,
@@ -96,7 +94,6 @@ _right = (_moments - beta * sp.eye(3)).nullspace()[0]
 _left = (_moments.T - beta * sp.eye(3)).nullspace()[0]
 _stationary = sp.Matrix([1, _T / (1 + _d), 1])
 _share = sp.factor((_left.dot(_stationary) / _left.dot(_right) * _right[0]).simplify())
-equilibrated_share = -expm1(n_steps * log1p(-delta))
 
 DERIVATION = Derivation(
     title="The prefactor at finite learning rate",
@@ -198,14 +195,6 @@ DERIVATION = Derivation(
             _evaluated_curvature,
             "mu + eta nu / (4 (1 + beta))",
             "Curvature along Gamma of section 3's potential at its flattest point, in place of mu, to first order in lr.",
-            "T5",
-        ),
-        Formula(
-            "equilibrated_share",
-            (n_steps, one_minus_beta),
-            sp.Piecewise((sp.Integer(0), n_steps <= 0), (equilibrated_share, True)),
-            "b(k) = 1 - beta^k, about 1 - exp(-delta k)",
-            "Share of the stationary energy of underdamped normal modes that is there k steps after a start on Gamma.",
             "T5",
         ),
     ),

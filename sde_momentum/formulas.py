@@ -883,25 +883,6 @@ def finite_lr_curvature(
     return np.asarray(value, dtype=np.float64)
 
 
-def equilibrated_share(n_steps: ArrayLike, one_minus_beta: ArrayLike) -> NDArray[np.float64]:
-    """Share of the stationary energy of underdamped normal modes that is there k steps after a start on Gamma. (T5)
-
-        b(k) = 1 - beta^k, about 1 - exp(-delta k)
-
-    Args:
-        n_steps: k, steps, >= 0
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-    """
-    n_steps = np.asarray(n_steps, dtype=np.float64)
-    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        value = (
-            np.where(n_steps <= 0, 0,
-            -np.expm1(n_steps*np.log1p(-one_minus_beta)))
-        )
-    return np.asarray(value, dtype=np.float64)
-
-
 def critical_kappa(
     lr: ArrayLike,
     one_minus_beta: ArrayLike,

@@ -119,6 +119,8 @@ def test_normal_modes_fill_as_the_moments_of_the_update_do(n_steps, fraction, de
     for _ in range(n_steps):
         xx, xy, yy = trace**2 * xx - 2 * trace * determinant * xy + determinant**2 * yy + a, trace * xx - determinant * xy, xx
     energy = xx - trace * xy + determinant * yy
-    share = float(formulas.equilibrated_share(n_steps, delta))
-    assert energy == pytest.approx(share * at_rest, rel=1e-6, abs=1e-6 * at_rest)
-    assert relative_error(share, lambda k, d: 1 - (1 - d) ** k, (float(n_steps), delta)) < ACCURACY
+    assert energy == pytest.approx((1 - (1 - delta) ** n_steps) * at_rest, rel=1e-6, abs=1e-6 * at_rest)
+    if float(formulas.heavy_ball_discriminant(1.0, a, delta)) < 0:
+        time = formulas.heavy_ball_relaxation_time(1.0, a, delta)
+        share = float(formulas.energy_share_after(0.0, time, 0.0, n_steps))
+        assert relative_error(share, lambda k, d: 1 - (1 - d) ** k, (float(n_steps), delta)) < ACCURACY
