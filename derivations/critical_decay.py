@@ -4,8 +4,8 @@ The rates y = -r solve f(y) = y^3 - 2 y^2 + a_1 y - a_0 = 0 with a_0 = kappa m, 
 start, Newton's method with a compensated residual finishes: the slowest rate is nearly a difference of large terms both for
 small kappa m, where a real y is small, and at the stability edge, where the real part z / 2 of a pair is, z = 2 - y.
 
-Where two roots are closer than 1e-5 of their size, Newton's method does not converge and the start is kept: there a
-relative change of 1e-16 in an argument moves the root by up to 1e-8, and the error is up to that.
+Where the two slowest are nearly equal, as at critical damping, Newton's method would not converge. There f is expanded at
+its own extremum d beside them: with the far root's offset h_3 known, Vieta's rules give the sum and product of theirs.
 """
 
 from __future__ import annotations
@@ -28,20 +28,41 @@ _viete = -2 * sp.sqrt(-_P / 3) * sp.cos((_angle - sp.pi) / 3)  # the smallest of
 
 
 def _refined(start: sp.Expr, polynomial: sp.Expr, name: sp.Symbol, label: str) -> tuple[tuple[sp.Symbol, sp.Expr], ...]:
-    """Newton's method from `start`, kept where the roots are too close."""
+    """Newton's method from `start`."""
     lines = [(sp.Symbol(f"{label}_0", real=True), start)]
     for i in range(_ITERATIONS):
         before = lines[-1][0]
-        value, slope = (compensated(p.subs(name, before)) for p in (polynomial, sp.expand(sp.diff(polynomial, name))))
-        kept = sp.Piecewise((before - value / slope, sp.Abs(_D) > _scale * sp.Rational(1, 10**10)), (before, True))
-        lines.append((sp.Symbol(f"{label}_{i + 1}", real=True), kept))
+        value, slope = (_at(p, name, before) for p in (polynomial, sp.diff(polynomial, name)))
+        lines.append((sp.Symbol(f"{label}_{i + 1}", real=True), before - value / slope))
     return tuple(lines)
+
+
+def _at(polynomial: sp.Expr, name: sp.Symbol, where: sp.Symbol) -> sp.Expr:
+    return compensated(sp.expand(polynomial.subs(name, where)))
 
 
 _start = sp.Piecewise((_cardano, _D > 0), (_viete, _P < 0), (sp.Integer(0), True)) + sp.Rational(2, 3)
 _by_y = _refined(_start, _of_y, _y, "y")
 _by_z = _refined(2 - _by_y[-1][0], _of_z, _z, "z")
-_slowest = sp.Piecewise((sp.Min(_by_y[-1][0], _by_z[-1][0] / 2), _D > 0), (_by_y[-1][0], True))
+# f(d + h) = f_0 + f_1 h + bend h^2 + h^3 at the extremum d; offsets h_3 of the far root, the pair's sum and product.
+_d, _bend, _f0, _f1, _far, _sum = sp.symbols("d bend f_0 f_1 h_3 h_sum", real=True)
+_far_offset = -_bend - _f0 / _bend**2 + _f1 / _bend  # to second order in the small f_0, f_1
+_sum_of_pair, _product_of_pair = _f0 / _far**2 + _f1 / _far, -_f0 / _far
+_pair = _d + _sum / 2 - sp.sqrt(sp.Max(0, _sum**2 / 4 - _product_of_pair))
+_close = sp.Symbol("close", real=True)
+_WHERE_CLOSE = (
+    (_close, sp.Max(sp.Abs(_D) - _scale * sp.Rational(1, 10**10), _Q)),
+    (_d, sp.Rational(2, 3) - sp.sqrt(sp.Max(0, -_P) / 3)),
+    (_bend, 3 * _d - 2),
+    (_f0, _at(_of_y, _y, _d) / 2),
+    (_f1, _at(sp.diff(_of_y, _y), _y, _d) / 2),
+    (_far, _far_offset),
+    (_sum, _sum_of_pair),
+)
+_h = sp.Symbol("h")
+_root_of_far = -(_far**3 + _bend * _far**2 + _f1 * _far)  # the f_0 of which h_3 is a root
+
+_slowest = sp.Piecewise((_pair, _close < 0), (sp.Min(_by_y[-1][0], _by_z[-1][0] / 2), _D > 0), (_by_y[-1][0], True))
 
 _depressed = sp.expand((_y**3 - 2 * _y**2 + _a1 * _y - _a0).subs(_y, _w + sp.Rational(2, 3)))
 _DEFINE_P = (_P, _a1 - sp.Rational(4, 3))
@@ -81,6 +102,23 @@ DERIVATION = Derivation(
             (_w**3 + _P * _w + _Q).subs(_w, _viete).subs(*_DEFINE_ANGLE).subs({_P: -3 * _v**2, _Q: 2 * _v**3 * (2 * _t - 1)}),
             sp.Integer(0),
         ),
+        Step(
+            "expanded at d: f = f(d) + f'(d) h + (3 d - 2) h^2 + h^3",
+            _of_y.subs(_y, _d + _h) / 2,
+            _of_y.subs(_y, _d) / 2 + sp.diff(_of_y, _y).subs(_y, _d) / 2 * _h + (3 * _d - 2) * _h**2 + _h**3,
+        ),
+        Step(
+            "where h_3 is a root, the other two have the sum f_0 / h_3^2 + f_1 / h_3 and the product -f_0 / h_3",
+            ((_h - _far) * (_h**2 - _sum_of_pair * _h + _product_of_pair)).subs(_f0, _root_of_far),
+            (_h**3 + _bend * _h**2 + _f1 * _h + _f0).subs(_f0, _root_of_far),
+        ),
+        Step(
+            "h_3 = -bend - f_0 / bend^2 + f_1 / bend up to second order in f_0, f_1",
+            sp.series(
+                (_h**3 + _bend * _h**2 + _t * (_f1 * _h + _f0)).subs(_h, -_bend + _t * (_far_offset + _bend)), _t, 0, 2
+            ).removeO(),
+            sp.Integer(0),
+        ),
     ),
     formulas=(
         Formula(
@@ -102,6 +140,7 @@ DERIVATION = Derivation(
                 _DEFINE_ANGLE,
                 *_by_y,
                 *_by_z,
+                *_WHERE_CLOSE,
             ),
         ),
     ),

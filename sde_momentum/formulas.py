@@ -1051,33 +1051,23 @@ def critical_decay_rate(
             np.where(P < 0, -2/3*np.sqrt(3)*np.sqrt(-P)*np.sin((1/3)*angle + (1/6)*np.pi),
             0)) + 2/3
         )
-        y_1 = (
-            np.where(abs(D) > (1/10000000000)*scale, y_0 - sum_of_products((-coupling, kappa, y_0), (2*curvature, kappa, y_0), (-2*curvature, kappa), (2*y_0, y_0, y_0), (-4*y_0, y_0), (2*y_0,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_0, y_0), (-8*y_0,), (2,)),
-            y_0)
-        )
-        y_2 = (
-            np.where(abs(D) > (1/10000000000)*scale, y_1 - sum_of_products((-coupling, kappa, y_1), (2*curvature, kappa, y_1), (-2*curvature, kappa), (2*y_1, y_1, y_1), (-4*y_1, y_1), (2*y_1,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_1, y_1), (-8*y_1,), (2,)),
-            y_1)
-        )
-        y_3 = (
-            np.where(abs(D) > (1/10000000000)*scale, y_2 - sum_of_products((-coupling, kappa, y_2), (2*curvature, kappa, y_2), (-2*curvature, kappa), (2*y_2, y_2, y_2), (-4*y_2, y_2), (2*y_2,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_2, y_2), (-8*y_2,), (2,)),
-            y_2)
-        )
+        y_1 = y_0 - sum_of_products((-coupling, kappa, y_0), (2*curvature, kappa, y_0), (-2*curvature, kappa), (2*y_0, y_0, y_0), (-4*y_0, y_0), (2*y_0,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_0, y_0), (-8*y_0,), (2,))
+        y_2 = y_1 - sum_of_products((-coupling, kappa, y_1), (2*curvature, kappa, y_1), (-2*curvature, kappa), (2*y_1, y_1, y_1), (-4*y_1, y_1), (2*y_1,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_1, y_1), (-8*y_1,), (2,))
+        y_3 = y_2 - sum_of_products((-coupling, kappa, y_2), (2*curvature, kappa, y_2), (-2*curvature, kappa), (2*y_2, y_2, y_2), (-4*y_2, y_2), (2*y_2,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_2, y_2), (-8*y_2,), (2,))
         z_0 = 2 - y_3
-        z_1 = (
-            np.where(abs(D) > (1/10000000000)*scale, z_0 - sum_of_products((-coupling, kappa, z_0), (2*coupling, kappa), (2*curvature, kappa, z_0), (-2*curvature, kappa), (2*z_0, z_0, z_0), (-8*z_0, z_0), (10, z_0), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_0, z_0), (-16*z_0,), (10,)),
-            z_0)
-        )
-        z_2 = (
-            np.where(abs(D) > (1/10000000000)*scale, z_1 - sum_of_products((-coupling, kappa, z_1), (2*coupling, kappa), (2*curvature, kappa, z_1), (-2*curvature, kappa), (2*z_1, z_1, z_1), (-8*z_1, z_1), (10, z_1), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_1, z_1), (-16*z_1,), (10,)),
-            z_1)
-        )
-        z_3 = (
-            np.where(abs(D) > (1/10000000000)*scale, z_2 - sum_of_products((-coupling, kappa, z_2), (2*coupling, kappa), (2*curvature, kappa, z_2), (-2*curvature, kappa), (2*z_2, z_2, z_2), (-8*z_2, z_2), (10, z_2), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_2, z_2), (-16*z_2,), (10,)),
-            z_2)
-        )
+        z_1 = z_0 - sum_of_products((-coupling, kappa, z_0), (2*coupling, kappa), (2*curvature, kappa, z_0), (-2*curvature, kappa), (2*z_0, z_0, z_0), (-8*z_0, z_0), (10, z_0), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_0, z_0), (-16*z_0,), (10,))
+        z_2 = z_1 - sum_of_products((-coupling, kappa, z_1), (2*coupling, kappa), (2*curvature, kappa, z_1), (-2*curvature, kappa), (2*z_1, z_1, z_1), (-8*z_1, z_1), (10, z_1), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_1, z_1), (-16*z_1,), (10,))
+        z_3 = z_2 - sum_of_products((-coupling, kappa, z_2), (2*coupling, kappa), (2*curvature, kappa, z_2), (-2*curvature, kappa), (2*z_2, z_2, z_2), (-8*z_2, z_2), (10, z_2), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_2, z_2), (-16*z_2,), (10,))
+        close = np.maximum(Q, -1/10000000000*scale + abs(D))
+        d = -1/3*np.sqrt(3)*np.sqrt(np.maximum(0, -P)) + 2/3
+        bend = 3*d - 2
+        f_0 = (1/2)*sum_of_products((2*d, d, d), (-4*d, d), (-d, coupling, kappa), (2*d, curvature, kappa), (2*d,), (-2*curvature, kappa))
+        f_1 = (1/2)*sum_of_products((6, d, d), (-8*d,), (-coupling, kappa), (2*curvature, kappa), (2,))
+        h_3 = -bend + f_1/bend - f_0/bend**2
+        h_sum = f_0/h_3**2 + f_1/h_3
         value = (
+            np.where(close < 0, d + (1/2)*h_sum - np.sqrt(np.maximum(0, f_0/h_3 + (1/4)*h_sum**2)),
             np.where(D > 0, np.minimum(y_3, (1/2)*z_3),
-            y_3)
+            y_3))
         )
     return np.asarray(value, dtype=np.float64)

@@ -43,6 +43,12 @@ def exact_rate(kappa, m, g):
     return -max(mp.re(root) for root in roots)
 
 
+def discriminant(kappa, m, g):
+    """Of r^3 + 2 r^2 + a_1 r + a_0."""
+    a1, a0 = 1 + kappa * (m - mp.mpf(g) / 2), kappa * m
+    return 36 * a1 * a0 - 32 * a0 + 4 * a1**2 - 4 * a1**3 - 27 * a0**2
+
+
 def exact_valley(kappa, m, g, squared_slopes):
     return 2 * kappa * squared_slopes / (m * (2 + kappa * (m - g)))
 
@@ -108,13 +114,20 @@ def test_valley_variance_matches_lyapunov(kappa, m, g, squared_slopes):
 @example(1e-8, 1e-4, 1.0)  # a tiny real rate
 @example(2.0, 1.0, 2.0 - 1e-13)  # a tiny margin
 def test_decay_rate_agrees_with_50_digits(kappa, m, g):
-    """Where two rates are closer than 1e-5 of their size the method stops at their closeness: 1e-8 is allowed there."""
-    with mp.workdps(60):
-        roots = mp.polyroots([1, 2, 1 + mp.mpf(kappa) * (m - mp.mpf(g) / 2), mp.mpf(kappa) * m], maxsteps=500, extraprec=400)
-        size = max(abs(root) for root in roots)
-        separation = min(abs(roots[i] - roots[j]) for i in range(3) for j in range(i)) / size
     error = relative_error(formulas.critical_decay_rate(kappa, m, g), exact_rate, (kappa, m, g))
-    assert error < (ACCURACY if separation > 1e-4 else 1e-7), f"separation {float(separation):.2g}, error {error:.2g}"
+    assert error < ACCURACY, f"error {error:.2g}"
+
+
+@POINTS
+@given(powers(1e-3, 1e3), st.floats(0, 0.9), st.floats(-52, -3), st.sampled_from([-1, 1]))
+def test_decay_rate_agrees_with_50_digits_where_two_rates_meet(m, ratio, distance, side):
+    """kappa within 2^distance of critical damping, which is at kappa m = 1/4 without coupling."""
+    g = m * ratio
+    with mp.workdps(60):  # the smallest kappa at which the cubic's discriminant vanishes
+        meet = mp.findroot(lambda k: discriminant(k, m, g), mp.mpf(0.25) / (m + g))
+    kappa = float(meet) * (1 + side * 2.0**distance)
+    error = relative_error(formulas.critical_decay_rate(kappa, m, g), exact_rate, (kappa, m, g))
+    assert error < ACCURACY, f"error {error:.2g}"
 
 
 @POINTS
