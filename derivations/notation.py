@@ -15,12 +15,9 @@ from .formula import MEANING, plain
 # The letter of the theory page is the first word of what an argument means.
 _LETTER = {symbol: re.match(r"\w+", meaning)[0] for symbol, meaning in MEANING.items()}  # type: ignore[index]
 _GREEK = {
-    name: chr(code)
-    for name, code in {
-        "alpha": 0x3B1, "beta": 0x3B2, "gamma": 0x3B3, "delta": 0x3B4, "zeta": 0x3B6, "eta": 0x3B7, "theta": 0x3B8,
-        "kappa": 0x3BA, "lambda": 0x3BB, "mu": 0x3BC, "nu": 0x3BD, "xi": 0x3BE, "pi": 0x3C0, "sigma": 0x3C3, "tau": 0x3C4,
-        "phi": 0x3C6, "omega": 0x3C9, "Gamma": 0x393, "Sigma": 0x3A3, "oo": 0x221E,
-    }.items()
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "zeta": "ζ", "eta": "η", "theta": "θ", "kappa": "κ", "lambda": "λ",
+    "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ", "omega": "ω",
+    "Gamma": "Γ", "Sigma": "Σ", "oo": "∞",
 }  # fmt: skip
 _WORD = re.compile(r"(?<![A-Za-z_])(d?)(" + "|".join(_GREEK) + r")(?![A-Za-z])")
 
@@ -80,7 +77,7 @@ def _words(text: str) -> str:
     out = re.sub(r"\bgrad (?=[A-Za-z])", "∇", out).replace("grad_Gamma", "∇<sub>Γ</sub>")
     out = out.replace("-&gt;", "→").replace("+-i", "± i").replace("&lt;=", "≤").replace("&gt;=", "≥").replace("...", "…")
     out = _WORD.sub(lambda match: match[1] + _GREEK[match[2]], out)
-    out = re.sub(r"\^\(([^()]*)\)|\^(-?[\w.]+)", lambda match: f"<sup>{match[1] or match[2]}</sup>", out)
+    out = re.sub(r"\^\(((?:[^()]|\([^()]*\))*)\)|\^(-?[\w.]+)", lambda match: f"<sup>{match[1] or match[2]}</sup>", out)
     out = re.sub(r"_\{([^}]*)\}|_([A-Za-zΓ]|\d+|perp|par|[ijxy]{2})(?!\w)", lambda m: f"<sub>{m[1] or m[2]}</sub>", out)
-    out = re.sub(r"(?<=[ηδλGx])(\d)(?!\d)", r"<sub>\1</sub>", out)
+    out = re.sub(r"(?<=[ηβδλGx])(\d)(?!\d)", r"<sub>\1</sub>", out)
     return re.sub(r"(?<=[\s(/=~])-(?=[\d(A-Za-zΑ-ω√∇])|^-(?=\S)|(?<= )-(?= )", "−", out)
