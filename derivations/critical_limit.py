@@ -171,7 +171,7 @@ _steps_variance = (
     Step("X is spread at the rate 2 G2", _x_noise, 2 * sum(slope**2 for slope in _slopes)),
     Step("variance along the valley, from the Lyapunov equation", _moments[0, 0].subs(_solved), valley_variance),
     Step("variance of p: kappa m / 2 times that of theta", _moments[1, 1].subs(_solved), kappa * m / 2 * valley_variance),
-    Step("small kappa: kappa G2 / m", sp.limit(valley_variance / kappa, kappa, 0), squared_slopes / m),
+    Step("small kappa: kappa G2 / m", sp.Limit(valley_variance / kappa, kappa, 0), squared_slopes / m),
 )
 
 _LINEAR = (kappa, curvature, coupling)

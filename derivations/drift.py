@@ -114,7 +114,7 @@ DERIVATION = Derivation(
         Step("Nesterov, small eta: eta^2 c / (4 delta^2)", nesterov_weight.subs(a, 0), small_lr_weight),
         Step(
             "Nesterov, a and delta small together: eta^2 c / (4 delta (delta + a))",
-            sp.limit((nesterov_weight * delta * (delta + a) / lr**2).subs(delta, 3 * a), a, 0),
+            sp.Limit((nesterov_weight * delta * (delta + a) / lr**2).subs(delta, 3 * a), a, 0),
             noise / 4,
         ),
         Step(

@@ -162,12 +162,12 @@ DERIVATION = Derivation(
         ),
         Step(
             "for small a far above delta^2 (underdamped) f is 1",
-            sp.limit(_share.subs({a: _t * _x, delta: _t * _u}), _t, 0),
+            sp.Limit(_share.subs({a: _t * _x, delta: _t * _u}), _t, 0),
             sp.Integer(1),
         ),
         Step(
             "so b(k) = 1 - beta^k, and 1 - exp(-delta k) at small delta",
-            sp.limit(1 - beta ** (_u / delta), delta, 0),
+            sp.Limit(1 - beta ** (_u / delta), delta, 0),
             1 - sp.exp(-_u),
         ),
     ),

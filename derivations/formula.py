@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import mpmath as mp
 import sympy as sp
@@ -122,14 +123,15 @@ class Step:
     """
 
     claim: str
-    left: sp.Expr
+    left: sp.Expr  # a limit stays as `sp.Limit`, so that it can be read
     right: sp.Expr
     region: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def sides(self) -> tuple[sp.Expr, sp.Expr]:
-        """Both sides without marks on how to evaluate them."""
-        return plain(self.left), plain(self.right)
+        """Both sides with their limits taken and without marks on how to evaluate them."""
+        left, right = (plain(side) for side in (self.left, self.right))
+        return (left.doit() if left.has(sp.Limit) else left), (right.doit() if right.has(sp.Limit) else right)
 
     @property
     def symbolic(self) -> bool:

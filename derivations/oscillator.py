@@ -129,17 +129,17 @@ _steps_heavy_ball = (
     ),
     Step(
         "overdamped limit: a tau -> delta",
-        sp.limit(a / _gap.subs(root, _root).subs(nearer, a), a, 0),
+        sp.Limit(a / _gap.subs(root, _root).subs(nearer, a), a, 0),
         delta,
     ),
-    Step("underdamped limit: delta tau -> 2", sp.limit(-2 * delta / sp.log(1 - delta), delta, 0), sp.Integer(2)),
+    Step("underdamped limit: delta tau -> 2", sp.Limit(-2 * delta / sp.log(1 - delta), delta, 0), sp.Integer(2)),
     Step(
         "crossover at gamma = 1/2, a = x delta^2 with x < 1/4: delta tau -> 2 / (1 - sqrt(1 - 4 x))",
         1 / _crossover_gap,
         2 / (1 - sp.sqrt(1 - 4 * x)),
         {x: t / 4},
     ),
-    Step("the crossover begins at the overdamped limit: x delta tau -> 1", sp.limit(x / _crossover_gap, x, 0), sp.Integer(1)),
+    Step("the crossover begins at the overdamped limit: x delta tau -> 1", sp.Limit(x / _crossover_gap, x, 0), sp.Integer(1)),
     Step(
         "and ends at the underdamped one: delta tau = 2 at x = 1/4, which is a = delta^2 / 4",
         1 / _crossover_gap.subs(x, sp.Rational(1, 4)),

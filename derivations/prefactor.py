@@ -93,7 +93,7 @@ DERIVATION = Derivation(
             sp.Integer(0),
         ),
         Step("zeta(x) overshoots by just x", _overshoot.subs(zeta, ratio_of_target), target),
-        Step("x -> 0 is critical damping", sp.limit(ratio_of_target, target, 0), sp.Integer(1)),
+        Step("x -> 0 is critical damping", sp.Limit(ratio_of_target, target, 0), sp.Integer(1)),
         Step(
             "delta = 2 zeta sqrt(k) is the cubic",
             (delta**2 - 4 * zeta**2 * stiffness) * delta,

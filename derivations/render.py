@@ -33,7 +33,7 @@ class Checked:
 
     @property
     def equation(self) -> tuple[sp.Expr, sp.Expr]:
-        left, right = (displayed(side) for side in self.step.sides)
+        left, right = (displayed(side) for side in (self.step.left, self.step.right))
         return left, right
 
 

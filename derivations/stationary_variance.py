@@ -65,7 +65,7 @@ DERIVATION = Derivation(
         Step("heavy ball, small a: eta c / (2 delta)", heavy_ball_variance.subs(a, 0), lr * noise / (2 * delta)),
         Step(
             "Nesterov, a and delta small together: eta c / (2 (delta + a))",
-            sp.limit((nesterov_variance * (delta + a)).subs(delta, 3 * a), a, 0),
+            sp.Limit((nesterov_variance * (delta + a)).subs(delta, 3 * a), a, 0),
             lr * noise / 2,
         ),
         Step(
