@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import reduce
 
 import sympy as sp
 from sympy.printing.numpy import NumPyPrinter
 
-from . import drift, energy_share, oscillator, prefactor, stationary_variance
+from . import (
+    critical_decay,
+    critical_limit,
+    crossing,
+    drift,
+    energy_share,
+    finite_lr,
+    general_drift,
+    oscillator,
+    pair_covariance,
+    prefactor,
+    stationary_variance,
+)
 from .formula import MEANING, Derivation, Formula
 
-DERIVATIONS: tuple[Derivation, ...] = (
-    oscillator.DERIVATION,
-    stationary_variance.DERIVATION,
-    drift.DERIVATION,
-    energy_share.DERIVATION,
-    prefactor.DERIVATION,
-)
+# In the order of the theory page, by the name that `derive` knows them by: the module's.
+BY_NAME: Mapping[str, Derivation] = {
+    module.__name__.rpartition(".")[2]: module.DERIVATION
+    for module in (
+        oscillator,
+        stationary_variance,
+        pair_covariance,
+        drift,
+        general_drift,
+        energy_share,
+        crossing,
+        prefactor,
+        finite_lr,
+        critical_limit,
+        critical_decay,
+    )
+}
+DERIVATIONS: tuple[Derivation, ...] = tuple(BY_NAME.values())
 
 _HEADER = '''"""The library's formulas as numpy code. Generated: do not edit.
 
@@ -30,6 +54,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .compensated import sum_of_products
 '''
 
 
@@ -44,6 +70,33 @@ class _Printer(NumPyPrinter):
         lines = [f"np.where({self._print(condition)}, {self._print(value)}," for value, condition in cases]
         return "\n".join([*lines, self._print(last) + ")" * len(cases)])
 
+    def _print_Min(self, expr: sp.Min) -> str:
+        return reduce(lambda left, right: f"np.minimum({left}, {right})", map(self._print, expr.args))
+
+    def _print_Max(self, expr: sp.Max) -> str:
+        return reduce(lambda left, right: f"np.maximum({left}, {right})", map(self._print, expr.args))
+
+    def _print_compensated(self, expr: sp.Expr) -> str:
+        polynomial = sp.Poly(expr.args[0])
+        names = [str(generator) for generator in polynomial.gens]
+        products = (self._product(powers, int(factor), names) for powers, factor in polynomial.terms())
+        return f"sum_of_products({', '.join(products)})"
+
+    @staticmethod
+    def _product(powers: tuple[int, ...], factor: int, names: list[str]) -> str:
+        """One product as a tuple of factors; a power of two, which multiplies exactly, joins the first of them."""
+        factors = [name for name, power in zip(names, powers, strict=True) for _ in range(power)]
+        if not factors or abs(factor) & (abs(factor) - 1):
+            factors.insert(0, str(factor))
+        elif factor != 1:
+            factors[0] = f"-{factors[0]}" if factor == -1 else f"{factor}*{factors[0]}"
+        return f"({', '.join(factors)}{',' if len(factors) == 1 else ''})"
+
+
+def _assignment(name: str, value: str) -> str:
+    """`name = value` inside the function's `with`; a value of several lines in parentheses."""
+    return f"    {name} = (\n{textwrap.indent(value, ' ' * 8)}\n    )" if "\n" in value else f"    {name} = {value}"
+
 
 def function(formula: Formula) -> str:
     """The source of one function."""
@@ -52,9 +105,8 @@ def function(formula: Formula) -> str:
     lines = [f"{name} = np.asarray({name}, dtype=np.float64)" for name in names]
     # Branches that are not taken may divide by zero or leave the domain of a root.
     lines.append('with np.errstate(divide="ignore", invalid="ignore", over="ignore"):')
-    lines += [f"    {name} = {printer.doprint(value)}" for name, value in formula.where]
-    result = textwrap.indent(printer.doprint(formula.expression), " " * 8)
-    lines += [f"    value = (\n{result}\n    )" if "\n" in result else f"    value = {result.strip()}"]
+    lines += [_assignment(str(name), printer.doprint(value)) for name, value in formula.where]
+    lines.append(_assignment("value", printer.doprint(formula.expression)))
     lines.append("return np.asarray(value, dtype=np.float64)")
     code = "\n".join(lines).replace("numpy.", "np.")
     signature = ", ".join(f"{name}: ArrayLike" for name in names)

@@ -13,8 +13,20 @@ import sympy as sp
 from sympy.codegen.cfunctions import log1p
 
 from .formula import Derivation, Formula, Step, curvature, eigenvalue, lr, noise, one_minus_beta
-from .oscillator import DEFINE_A, a, beta, delta, heavy_ball_limit, nesterov_limit, nesterov_margin
-from .stationary_variance import below, heavy_ball_variance, kick, nesterov_lyapunov, nesterov_variance
+from .oscillator import (
+    DEFINE_A,
+    DEFINE_HEAVY_BALL_MARGIN,
+    DEFINE_NESTEROV_MARGIN,
+    a,
+    beta,
+    delta,
+    heavy_ball_limit,
+    heavy_ball_margin,
+    margin,
+    nesterov_limit,
+    nesterov_margin,
+)
+from .stationary_variance import below_limit, heavy_ball_variance, kick, nesterov_lyapunov, nesterov_variance
 
 _ARGUMENTS = (lr, eigenvalue, one_minus_beta, noise)
 _SAFE = {a: sp.Symbol("t", positive=True) * nesterov_limit}  # inside both stability limits
@@ -35,23 +47,33 @@ def weight(second_moment: sp.Expr) -> sp.Expr:
     return lr * second_moment / (2 * delta)
 
 
+# ln(1 - a / limit) from a or from the margin, whichever is the smaller.
+logarithm = sp.Symbol("logarithm", nonpositive=True)
+
+
+def _define_logarithm(limit: sp.Expr, margin_at_zero: sp.Expr) -> tuple[sp.Symbol, sp.Expr]:
+    near = sp.log(margin / margin_at_zero)
+    return logarithm, sp.Piecewise((log1p(-a / limit), a < limit / 2), (near, True))
+
+
 # --- Heavy ball -------------------------------------------------------------------------------------
 small_lr_weight = lr**2 * noise / (4 * delta**2)
-heavy_ball_weight = small_lr_weight / (1 - a / heavy_ball_limit)
-heavy_ball_potential = -(lr * noise * (1 + beta) / (2 * delta**2)) * log1p(-a / heavy_ball_limit)
+_heavy_ball_weight = lr**2 * noise * (1 + beta) / (2 * delta**2 * margin)
+heavy_ball_weight = _heavy_ball_weight.subs(margin, heavy_ball_margin)
+_heavy_ball_potential = -(lr * noise * (1 + beta) / (2 * delta**2)) * logarithm
+heavy_ball_potential = _heavy_ball_potential.subs(logarithm, log1p(-a / heavy_ball_limit))
 
 # --- Nesterov ---------------------------------------------------------------------------------------
 # The update is x_{k+1} = (1 - a) y_k + e_k with y the look-ahead point, so E x^2 = (1 - a)^2 E y^2 + E e^2.
 _lookahead = ((1 + beta) ** 2 + beta**2) * nesterov_lyapunov[0] - 2 * beta * (1 + beta) * nesterov_lyapunov[1]
 lookahead_variance = lr * noise * (1 + beta + a * beta * (1 + 2 * beta)) / ((delta + a * beta) * nesterov_margin)
 nesterov_weight = weight(lookahead_variance)
+_nesterov_weight = weight(lr * noise * (1 + beta + a * beta * (1 + 2 * beta)) / ((delta + a * beta) * margin))
 # Partial fractions of the weight in a, integrated from a = 0.
-nesterov_potential = (
-    lr
-    * noise
-    / (2 * delta * (1 + 3 * beta))
-    * (2 * beta**2 * log1p(a * beta / delta) - (1 + beta) * (1 + 2 * beta) * log1p(-a / nesterov_limit))
+_nesterov_potential = (
+    lr * noise / (2 * delta * (1 + 3 * beta)) * (2 * beta**2 * log1p(a * beta / delta) - (1 + beta) * (1 + 2 * beta) * logarithm)
 )
+nesterov_potential = _nesterov_potential.subs(logarithm, log1p(-a / nesterov_limit))
 
 
 def _by_eigenvalue(potential: sp.Expr) -> sp.Expr:
@@ -74,6 +96,11 @@ DERIVATION = Derivation(
         Step("mean force along theta = lambda' E x^2 / 2", _mean_force, _slope * _second_moment / 2),
         Step("settled velocity = -(eta / (2 delta)) E x^2 lambda'", _settled, -weight(_second_moment) * _slope),
         Step("heavy ball: dV/dlambda from the variance", weight(heavy_ball_variance), heavy_ball_weight),
+        Step(
+            "heavy ball: dV/dlambda is (eta^2 c / (4 delta^2)) / (1 - a / (2 (1 + beta)))",
+            heavy_ball_weight,
+            small_lr_weight / (1 - a / heavy_ball_limit),
+        ),
         Step("heavy ball: V integrates dV/dlambda", _by_eigenvalue(heavy_ball_potential), heavy_ball_weight),
         Step(
             "heavy ball at beta = 0: V = -(eta c / 2) ln(1 - a / 2), the regulariser of Damian, Ma, Lee",
@@ -87,7 +114,7 @@ DERIVATION = Derivation(
         Step("Nesterov, small eta: eta^2 c / (4 delta^2)", nesterov_weight.subs(a, 0), small_lr_weight),
         Step(
             "Nesterov, a and delta small together: eta^2 c / (4 delta (delta + a))",
-            sp.limit((nesterov_weight * delta * (delta + a) / lr**2).subs(delta, 3 * a), a, 0),
+            sp.Limit((nesterov_weight * delta * (delta + a) / lr**2).subs(delta, 3 * a), a, 0),
             noise / 4,
         ),
         Step(
@@ -101,45 +128,60 @@ DERIVATION = Derivation(
             nesterov_potential.subs(delta, 1).rewrite(sp.log),
             _SAFE,
         ),
+        Step(
+            "heavy ball: 1 - a / limit = margin / (2 (1 + beta))",
+            1 - a / heavy_ball_limit,
+            heavy_ball_margin / (2 * (1 + beta)),
+        ),
+        Step(
+            "Nesterov: 1 - a / limit = margin / (2 (1 + beta))",
+            1 - a / nesterov_limit,
+            nesterov_margin / (2 * (1 + beta)),
+        ),
+        Step(
+            "Nesterov: dV/dlambda in terms of the margin",
+            _nesterov_weight.subs(margin, nesterov_margin),
+            nesterov_weight,
+        ),
         Step("tau_par = 1 / (mu dV/dlambda)", longitudinal_time, 1 / (curvature * small_lr_weight)),
     ),
     formulas=(
         Formula(
             "heavy_ball_potential",
             _ARGUMENTS,
-            below(heavy_ball_limit, heavy_ball_potential),
+            below_limit(_heavy_ball_potential),
             "V = -(eta c (1 + beta) / (2 delta^2)) ln(1 - a / (2 (1 + beta)))",
             "Effective potential of one heavy-ball mode, per step: dw = -grad_Gamma sum V; inf if unstable.",
             "T3",
-            (DEFINE_A,),
+            (DEFINE_A, DEFINE_HEAVY_BALL_MARGIN, _define_logarithm(heavy_ball_limit, 2 * (1 + beta))),
         ),
         Formula(
             "heavy_ball_drift_weight",
             _ARGUMENTS,
-            below(heavy_ball_limit, heavy_ball_weight),
+            below_limit(_heavy_ball_weight),
             "dV/dlambda = (eta^2 c / (4 delta^2)) / (1 - a / (2 (1 + beta)))",
             "Weight of grad lambda_j in the heavy-ball drift, per step; inf if unstable.",
             "T3",
-            (DEFINE_A,),
+            (DEFINE_HEAVY_BALL_MARGIN,),
         ),
         Formula(
             "nesterov_potential",
             _ARGUMENTS,
-            below(nesterov_limit, nesterov_potential),
+            below_limit(_nesterov_potential),
             "V = (eta c / (2 delta (1 + 3 beta))) (2 beta^2 ln(1 + a beta / delta)"
             " - (1 + beta) (1 + 2 beta) ln(1 - a (1 + 2 beta) / (2 (1 + beta))))",
             "Effective potential of one Nesterov mode, per step: dw = -grad_Gamma sum V; inf if unstable.",
             "T3",
-            (DEFINE_A,),
+            (DEFINE_A, DEFINE_NESTEROV_MARGIN, _define_logarithm(nesterov_limit, 2 * (1 + beta))),
         ),
         Formula(
             "nesterov_drift_weight",
             _ARGUMENTS,
-            below(nesterov_limit, nesterov_weight),
+            below_limit(_nesterov_weight),
             "dV/dlambda = eta^2 c (1 + beta + a beta (1 + 2 beta)) / (2 delta (delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))",
             "Weight of grad lambda_j in the Nesterov drift, per step; inf if unstable.",
             "T3",
-            (DEFINE_A,),
+            (DEFINE_A, DEFINE_NESTEROV_MARGIN),
         ),
         Formula(
             "small_lr_drift_weight",

@@ -2,7 +2,8 @@
 
 The mode x with a = eta lambda obeys x_{k+1} = T x_k - d x_{k-1}, whose multipliers are the roots of
 kappa^2 - T kappa + d. Heavy ball: T = 1 + beta - a, d = beta. Nesterov: T = (1-a)(1+beta), d = (1-a) beta.
-Everything is written in delta = 1 - beta, for 1 - beta must never be computed from beta.
+Everything is written in delta = 1 - beta, for 1 - beta must never be computed from beta; margins and
+discriminants, which nearly cancel at the edges of the regimes, are marked `compensated`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,27 @@ from __future__ import annotations
 import sympy as sp
 from sympy.codegen.cfunctions import log1p
 
-from .formula import Derivation, Formula, Step, eigenvalue, lr, one_minus_beta
+from .formula import Derivation, Formula, Step, compensated, eigenvalue, lr, one_minus_beta
 
 a = sp.Symbol("a", positive=True)
 delta = one_minus_beta
 beta = 1 - delta
-kappa, root, lower, upper, t = sp.symbols("kappa root lower upper t", positive=True)
+kappa, root, t = sp.symbols("kappa root t", positive=True)
+margin, discriminant, window, contraction = sp.symbols("margin discriminant window contraction", real=True)
+log_contraction = sp.Symbol("log_contraction", real=True)
+nearer, gap, multiplier = sp.symbols("nearer gap multiplier", nonnegative=True)
 _ARGUMENTS = (lr, eigenvalue, one_minus_beta)
 DEFINE_A = (a, lr * eigenvalue)
+
+
+def marked(polynomial: sp.Expr) -> sp.Expr:
+    """A polynomial in a and delta as one in the arguments themselves, to be evaluated without cancellation."""
+    return compensated(sp.expand(polynomial.subs(*DEFINE_A)))
+
+
+def time_of(multiplier_gap: sp.Expr, size: sp.Expr) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
+    """-1 / ln|kappa| from 1 - |kappa| or from |kappa|, whichever is the smaller: the cases of a Piecewise."""
+    return (-1 / log1p(-multiplier_gap), size >= sp.Rational(1, 2)), (-1 / sp.log(size), True)
 
 
 def polynomial(trace: sp.Expr, determinant: sp.Expr) -> sp.Expr:
@@ -38,17 +52,33 @@ r = delta / (1 + sp.sqrt(beta))
 _lower, _upper = r**2, (2 - r) ** 2
 heavy_ball_discriminant = (a - _lower) * (a - _upper)
 
-# 1 - max|kappa| without cancellation: a quotient in place of a difference, in either real regime.
+# With M = 2 (1 + beta) - a, the distance to the limit, a and M enter the discriminant alike, and with them
+# 1 - |kappa| in either real regime: a quotient of positive terms in place of a difference.
+heavy_ball_margin = heavy_ball_limit - a
 _root = sp.sqrt(_plain_discriminant)
-_gap_positive = 2 * a / (delta + a + root)
-_gap_alternating = 2 * (heavy_ball_limit - a) / (4 - a - delta + root)
-
-heavy_ball_time = sp.Piecewise(
-    (sp.oo, a >= heavy_ball_limit),
-    (-1 / log1p(-_gap_positive), a <= lower),
-    (-2 / log1p(-delta), a < upper),
-    (-1 / log1p(-_gap_alternating), True),
+DEFINE_HEAVY_BALL_MARGIN = (margin, marked(heavy_ball_margin))
+_gap = 2 * nearer / (nearer + delta + root)
+_HEAVY_BALL_TIME = Formula(
+    "heavy_ball_relaxation_time",
+    _ARGUMENTS,
+    sp.Piecewise((sp.oo, margin <= 0), (-2 / log1p(-delta), discriminant < 0), *time_of(gap, multiplier)),
+    "tau = -1 / ln max|kappa|, kappa^2 - (1 + beta - a) kappa + beta = 0",
+    "Relaxation time of the amplitude of one heavy-ball mode, in steps; inf if unstable.",
+    "T2",
+    (
+        DEFINE_A,
+        DEFINE_HEAVY_BALL_MARGIN,
+        (discriminant, marked(_plain_discriminant)),
+        (nearer, sp.Min(a, margin)),
+        (root, sp.sqrt(discriminant)),
+        (gap, _gap),
+        (multiplier, (sp.Abs(marked(heavy_ball_trace)) + root) / 2),
+    ),
 )
+
+# At a = x delta^2, the crossover between the two regimes: delta tau is a function of x = lambda / C^2 alone.
+x = sp.Symbol("x", positive=True)
+_crossover_gap = sp.limit(_gap.subs(root, _root).subs(nearer, a).subs(a, x * delta**2) / delta, delta, 0)
 
 _steps_heavy_ball = (
     Step("heavy ball: p(1) = a", _p.subs(kappa, 1), a),
@@ -58,24 +88,63 @@ _steps_heavy_ball = (
     Step("heavy ball: 1 - sqrt(beta) = r", 1 - sp.sqrt(beta), r),
     Step("heavy ball: discriminant in factors", _plain_discriminant, heavy_ball_discriminant),
     Step(
-        "heavy ball, overdamped: 1 - kappa = 2 a / (delta + a + root)",
+        "heavy ball: the discriminant treats a and M = 2 (1 + beta) - a alike",
+        _plain_discriminant.subs(a, heavy_ball_limit - a),
+        _plain_discriminant,
+    ),
+    Step(
+        "heavy ball, overdamped: 1 - kappa = 2 a / (a + delta + root)",
         1 - (heavy_ball_trace + _root) / 2,
-        _gap_positive.subs(root, _root),
+        _gap.subs(root, _root).subs(nearer, a),
         {a: t * _lower},
     ),
     Step(
-        "heavy ball, alternating: 1 - |kappa| = 2 (2 (1 + beta) - a) / (4 - a - delta + root)",
+        "heavy ball, alternating: 1 - |kappa| = 2 M / (M + delta + root)",
         1 - (-heavy_ball_trace + _root) / 2,
-        _gap_alternating.subs(root, _root),
+        _gap.subs(root, _root).subs(nearer, heavy_ball_margin),
         {a: _upper + t * (heavy_ball_limit - _upper)},
+    ),
+    Step(
+        "heavy ball, overdamped: the time evaluated is that of the multiplier",
+        _HEAVY_BALL_TIME.unfolded,
+        -1 / sp.log((heavy_ball_trace + _root) / 2).subs(*DEFINE_A),
+        {eigenvalue: t * _lower / lr},
+    ),
+    Step(
+        "heavy ball, alternating: the time evaluated is that of the multiplier",
+        _HEAVY_BALL_TIME.unfolded,
+        -1 / sp.log((-heavy_ball_trace + _root) / 2).subs(*DEFINE_A),
+        {eigenvalue: (_upper + t * (heavy_ball_limit - _upper)) / lr},
+    ),
+    Step(
+        "heavy ball, underdamped: the time evaluated is -2 / ln beta",
+        _HEAVY_BALL_TIME.unfolded,
+        -2 / sp.log(beta),
+        {eigenvalue: (_lower + t * (_upper - _lower)) / lr},
     ),
     Step(
         "heavy ball, underdamped: |kappa|^2 = (Re kappa)^2 + (Im kappa)^2 = beta",
         (heavy_ball_trace / 2) ** 2 + (sp.sqrt(-_plain_discriminant) / 2) ** 2,
         beta,
     ),
-    Step("overdamped limit: a tau -> delta", sp.limit(a / _gap_positive.subs(root, _root), a, 0), delta),
-    Step("underdamped limit: delta tau -> 2", sp.limit(-2 * delta / sp.log(1 - delta), delta, 0), sp.Integer(2)),
+    Step(
+        "overdamped limit: a tau -> delta",
+        sp.Limit(a / _gap.subs(root, _root).subs(nearer, a), a, 0),
+        delta,
+    ),
+    Step("underdamped limit: delta tau -> 2", sp.Limit(-2 * delta / sp.log(1 - delta), delta, 0), sp.Integer(2)),
+    Step(
+        "crossover at gamma = 1/2, a = x delta^2 with x < 1/4: delta tau -> 2 / (1 - sqrt(1 - 4 x))",
+        1 / _crossover_gap,
+        2 / (1 - sp.sqrt(1 - 4 * x)),
+        {x: t / 4},
+    ),
+    Step("the crossover begins at the overdamped limit: x delta tau -> 1", sp.Limit(x / _crossover_gap, x, 0), sp.Integer(1)),
+    Step(
+        "and ends at the underdamped one: delta tau = 2 at x = 1/4, which is a = delta^2 / 4",
+        1 / _crossover_gap.subs(x, sp.Rational(1, 4)),
+        sp.Integer(2),
+    ),
 )
 
 # --- Nesterov ---------------------------------------------------------------------------------------
@@ -90,13 +159,32 @@ nesterov_discriminant = (1 - a) * (_edge - a) * (2 - delta) ** 2
 
 _nesterov_root = sp.sqrt(_plain_nesterov)
 _nesterov_gap_positive = 2 * a / (delta + a * (2 - delta) + root)
-_nesterov_gap_alternating = 2 * nesterov_margin / (2 + nesterov_trace + root)
-
-nesterov_time = sp.Piecewise(
-    (sp.oo, a >= nesterov_limit),
-    (-1 / log1p(-_nesterov_gap_positive), a <= lower),
-    (-2 / (log1p(-a) + log1p(-delta)), a < 1),
-    (-1 / log1p(-_nesterov_gap_alternating), True),
+_nesterov_gap_alternating = 2 * margin / (2 + contraction * (2 - delta) + root)
+DEFINE_NESTEROV_MARGIN = (margin, marked(nesterov_margin))
+DEFINE_CONTRACTION = (contraction, marked(1 - a))
+_DEFINE_WINDOW = (window, marked(delta**2 - a * (2 - delta) ** 2))
+_log_contraction = sp.Piecewise((log1p(-a), a < sp.Rational(1, 2)), (sp.log(contraction), True))
+_NESTEROV_TIME = Formula(
+    "nesterov_relaxation_time",
+    _ARGUMENTS,
+    sp.Piecewise(
+        (sp.oo, margin <= 0),
+        (-2 / (log_contraction + log1p(-delta)), contraction * window < 0),
+        *time_of(gap, multiplier),
+    ),
+    "tau = -1 / ln max|kappa|, kappa^2 - (1 - a) (1 + beta) kappa + (1 - a) beta = 0",
+    "Relaxation time of the amplitude of one Nesterov mode, in steps; inf if unstable.",
+    "T2",
+    (
+        DEFINE_A,
+        DEFINE_NESTEROV_MARGIN,
+        DEFINE_CONTRACTION,
+        _DEFINE_WINDOW,
+        (root, sp.sqrt(contraction * window)),
+        (gap, sp.Piecewise((_nesterov_gap_positive, a <= 1), (_nesterov_gap_alternating, True))),
+        (multiplier, (sp.Abs(contraction) * (2 - delta) + root) / 2),
+        (log_contraction, _log_contraction),
+    ),
 )
 
 _steps_nesterov = (
@@ -114,6 +202,7 @@ _steps_nesterov = (
         (1 + beta) / (1 + 2 * beta),
     ),
     Step("Nesterov: discriminant in factors", _plain_nesterov, nesterov_discriminant),
+    Step("Nesterov: discriminant as evaluated", _DEFINE_WINDOW[1] * DEFINE_CONTRACTION[1], _plain_nesterov.subs(*DEFINE_A)),
     Step(
         "Nesterov, overdamped: 1 - kappa = 2 a / (delta + a (1 + beta) + root)",
         1 - (nesterov_trace + _nesterov_root) / 2,
@@ -123,8 +212,26 @@ _steps_nesterov = (
     Step(
         "Nesterov, a > 1: 1 - |kappa| = 2 margin / (2 + T + root)",
         1 - (-nesterov_trace + _nesterov_root) / 2,
-        _nesterov_gap_alternating.subs(root, _nesterov_root),
+        _nesterov_gap_alternating.subs({root: _nesterov_root, margin: nesterov_margin, contraction: 1 - a}),
         {a: 1 + t * (nesterov_limit - 1)},
+    ),
+    Step(
+        "Nesterov, overdamped: the time evaluated is that of the multiplier",
+        _NESTEROV_TIME.unfolded,
+        -1 / sp.log((nesterov_trace + _nesterov_root) / 2).subs(*DEFINE_A),
+        {eigenvalue: t * _edge / lr},
+    ),
+    Step(
+        "Nesterov, a > 1: the time evaluated is that of the multiplier",
+        _NESTEROV_TIME.unfolded,
+        -1 / sp.log((-nesterov_trace + _nesterov_root) / 2).subs(*DEFINE_A),
+        {eigenvalue: (1 + t * (nesterov_limit - 1)) / lr},
+    ),
+    Step(
+        "Nesterov, underdamped: the time evaluated is -2 / ln((1 - a) beta)",
+        _NESTEROV_TIME.unfolded,
+        -2 / sp.log((1 - lr * eigenvalue) * beta),
+        {eigenvalue: (_edge + t * (1 - _edge)) / lr},
     ),
     Step(
         "Nesterov, underdamped: |kappa|^2 = (Re kappa)^2 + (Im kappa)^2 = (1 - a) beta",
@@ -150,21 +257,12 @@ DERIVATION = Derivation(
         Formula(
             "heavy_ball_discriminant",
             _ARGUMENTS,
-            (a - lower) * (a - upper),
+            marked(_plain_discriminant),
             "(1 + beta - a)^2 - 4 beta = (a - (1 - sqrt(beta))^2) (a - (1 + sqrt(beta))^2)",
             "Negative iff the heavy-ball mode is underdamped.",
             "T2",
-            (DEFINE_A, (lower, _lower), (upper, _upper)),
         ),
-        Formula(
-            "heavy_ball_relaxation_time",
-            _ARGUMENTS,
-            heavy_ball_time,
-            "tau = -1 / ln max|kappa|, kappa^2 - (1 + beta - a) kappa + beta = 0",
-            "Relaxation time of the amplitude of one heavy-ball mode, in steps; inf if unstable.",
-            "T2",
-            (DEFINE_A, (lower, _lower), (upper, _upper), (root, sp.sqrt((a - lower) * (a - upper)))),
-        ),
+        _HEAVY_BALL_TIME,
         Formula(
             "nesterov_stability_limit",
             (one_minus_beta,),
@@ -176,20 +274,12 @@ DERIVATION = Derivation(
         Formula(
             "nesterov_discriminant",
             _ARGUMENTS,
-            (1 - a) * (lower - a) * (2 - delta) ** 2,
+            contraction * window,
             "(1 - a)^2 (1 + beta)^2 - 4 (1 - a) beta = (1 - a) (delta^2 - a (1 + beta)^2)",
             "Negative iff the Nesterov mode is underdamped.",
             "T2",
-            (DEFINE_A, (lower, _edge)),
+            (DEFINE_CONTRACTION, _DEFINE_WINDOW),
         ),
-        Formula(
-            "nesterov_relaxation_time",
-            _ARGUMENTS,
-            nesterov_time,
-            "tau = -1 / ln max|kappa|, kappa^2 - (1 - a) (1 + beta) kappa + (1 - a) beta = 0",
-            "Relaxation time of the amplitude of one Nesterov mode, in steps; inf if unstable.",
-            "T2",
-            (DEFINE_A, (lower, _edge), (root, (2 - delta) * sp.sqrt((1 - a) * (lower - a)))),
-        ),
+        _NESTEROV_TIME,
     ),
 )

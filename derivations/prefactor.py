@@ -1,4 +1,4 @@
-"""T4, T5, T6: the momentum that makes training fastest, with its prefactor.
+"""T5, T6: the momentum that makes training fastest, with its prefactor.
 
 Along Gamma the mean follows theta'' + delta theta' + k(delta) theta = 0 (time in steps) with
 k(delta) = eta h + eta^2 c mu / (4 delta). Its slowest rate is delta / 2 while delta^2 < 4 k, which grows with
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sympy as sp
 
-from .drift import longitudinal_time
 from .formula import (
     Derivation,
     Formula,
@@ -27,13 +26,6 @@ from .formula import (
 )
 
 delta, zeta = one_minus_beta, damping_ratio
-
-# --- T4: the exponent -------------------------------------------------------------------------------
-_gamma, _constant = sp.symbols("gamma constant", positive=True)
-_rule = _constant * lr**_gamma
-_slope_perp = lr * sp.diff(sp.log(2 / _rule), lr)
-_slope_par = lr * sp.diff(sp.log(longitudinal_time.subs(delta, _rule)), lr)
-crossing = sp.solve(sp.simplify(_slope_perp - _slope_par), _gamma)[0]
 
 # --- T5: curvature along Gamma, critical damping, the target ---------------------------------------
 stiffness = lr * explicit_curvature + lr**2 * noise * curvature / (4 * delta)
@@ -58,6 +50,7 @@ _ratio = (_q / 2) / (_p / 3) ** sp.Rational(3, 2)
 _cube_root = sp.cbrt(_q / 2 * (1 + sp.sqrt(1 - 1 / _r**2)))
 _cardano = _u + _p / (3 * _u)
 _viete = 2 * sp.sqrt(_p / 3) * sp.cos(sp.acos(_r) / 3)
+WHERE_CRITICAL = ((_p, linear), (_q, constant), (_r, _ratio), (_u, _cube_root))
 critical = sp.Piecewise((sp.Integer(0), _p + _q <= 0), (_cardano, _r >= 1), (_viete, True))
 
 _cardano_full = _cardano.subs(_u, _cube_root).subs(_r, _ratio)
@@ -78,13 +71,12 @@ power_law_inverse = reference_lr * (one_minus_beta / reference_one_minus_beta) *
 _GEOMETRY = (noise, curvature, explicit_curvature, damping_ratio)
 DERIVATION = Derivation(
     title="The prefactor",
-    section="T4, T5, T6",
+    section="T5, T6",
     assumptions=(
         "k is small, so that the discrete update follows the differential equation (relative order sqrt(k))",
         "the normal modes are equilibrated and the energies average out (sections 5 and 7)",
     ),
     steps=(
-        Step("tau_perp and tau_par cross at gamma = 2/3", crossing, sp.Rational(2, 3)),
         Step(
             "theta(t) solves theta'' + 2 zeta omega theta' + omega^2 theta = 0",
             sp.diff(_swing, _time, 2) + 2 * _decay * sp.diff(_swing, _time) + _omega**2 * _swing,
@@ -101,7 +93,7 @@ DERIVATION = Derivation(
             sp.Integer(0),
         ),
         Step("zeta(x) overshoots by just x", _overshoot.subs(zeta, ratio_of_target), target),
-        Step("x -> 0 is critical damping", sp.limit(ratio_of_target, target, 0), sp.Integer(1)),
+        Step("x -> 0 is critical damping", sp.Limit(ratio_of_target, target, 0), sp.Integer(1)),
         Step(
             "delta = 2 zeta sqrt(k) is the cubic",
             (delta**2 - 4 * zeta**2 * stiffness) * delta,
@@ -156,7 +148,7 @@ DERIVATION = Derivation(
             "delta^2 = 4 zeta^2 k(delta), that is delta^3 = 4 zeta^2 eta h delta + zeta^2 eta^2 c mu",
             "The best 1 - beta under label noise and an explicit force; 0 when both vanish.",
             "T6",
-            ((_p, linear), (_q, constant), (_r, _ratio), (_u, _cube_root)),
+            WHERE_CRITICAL,
         ),
         Formula(
             "critical_lr",

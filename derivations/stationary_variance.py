@@ -11,14 +11,18 @@ import sympy as sp
 from .formula import Derivation, Formula, Step, eigenvalue, lr, noise, one_minus_beta
 from .oscillator import (
     DEFINE_A,
+    DEFINE_CONTRACTION,
+    DEFINE_HEAVY_BALL_MARGIN,
+    DEFINE_NESTEROV_MARGIN,
     a,
     beta,
+    contraction,
     delta,
     heavy_ball_determinant,
-    heavy_ball_limit,
+    heavy_ball_margin,
     heavy_ball_trace,
+    margin,
     nesterov_determinant,
-    nesterov_limit,
     nesterov_margin,
     nesterov_trace,
 )
@@ -27,9 +31,9 @@ _ARGUMENTS = (lr, eigenvalue, one_minus_beta, noise)
 kick = lr * noise * a  # eta^2 c lambda, as eta c a
 
 
-def below(limit: sp.Expr, value: sp.Expr) -> sp.Expr:
-    """`value` for a below the stability limit, infinity from there on."""
-    return sp.Piecewise((sp.oo, a >= limit), (value, True))
+def below_limit(value: sp.Expr) -> sp.Expr:
+    """`value` where the margin to the stability limit is positive, infinity elsewhere."""
+    return sp.Piecewise((sp.oo, margin <= 0), (value, True))
 
 
 def lyapunov(trace: sp.Expr, determinant: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
@@ -45,8 +49,11 @@ def lyapunov(trace: sp.Expr, determinant: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
 heavy_ball_lyapunov = lyapunov(heavy_ball_trace, heavy_ball_determinant)
 nesterov_lyapunov = lyapunov(nesterov_trace, nesterov_determinant)
 
-heavy_ball_variance = lr * noise * (1 + beta) / (delta * (heavy_ball_limit - a))
-nesterov_variance = lr * noise * (1 + (1 - a) * beta) / ((delta + a * beta) * nesterov_margin)
+# In terms of the margin to the stability limit and, for Nesterov, of 1 - a.
+_heavy_ball = lr * noise * (1 + beta) / (delta * margin)
+_nesterov = lr * noise * (1 + contraction * beta) / ((delta + a * beta) * margin)
+heavy_ball_variance = _heavy_ball.subs(margin, heavy_ball_margin)
+nesterov_variance = _nesterov.subs({contraction: 1 - a, margin: nesterov_margin})
 
 DERIVATION = Derivation(
     title="Stationary variance of one mode",
@@ -58,7 +65,7 @@ DERIVATION = Derivation(
         Step("heavy ball, small a: eta c / (2 delta)", heavy_ball_variance.subs(a, 0), lr * noise / (2 * delta)),
         Step(
             "Nesterov, a and delta small together: eta c / (2 (delta + a))",
-            sp.limit((nesterov_variance * (delta + a)).subs(delta, 3 * a), a, 0),
+            sp.Limit((nesterov_variance * (delta + a)).subs(delta, 3 * a), a, 0),
             lr * noise / 2,
         ),
         Step(
@@ -71,20 +78,20 @@ DERIVATION = Derivation(
         Formula(
             "heavy_ball_stationary_variance",
             _ARGUMENTS,
-            below(heavy_ball_limit, heavy_ball_variance),
+            below_limit(_heavy_ball),
             "s = eta c (1 + beta) / (delta (2 (1 + beta) - a))",
             "Stationary variance of one heavy-ball mode, in squared parameter units; inf if unstable.",
             "T2",
-            (DEFINE_A,),
+            (DEFINE_HEAVY_BALL_MARGIN,),
         ),
         Formula(
             "nesterov_stationary_variance",
             _ARGUMENTS,
-            below(nesterov_limit, nesterov_variance),
+            below_limit(_nesterov),
             "s = eta c (1 + (1 - a) beta) / ((delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))",
             "Stationary variance of one Nesterov mode, in squared parameter units; inf if unstable.",
             "T2",
-            (DEFINE_A,),
+            (DEFINE_A, DEFINE_CONTRACTION, DEFINE_NESTEROV_MARGIN),
         ),
     ),
 )

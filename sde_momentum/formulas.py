@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .compensated import sum_of_products
+
 
 def heavy_ball_stability_limit(one_minus_beta: ArrayLike) -> NDArray[np.float64]:
     """The a = lr * eigenvalue at and above which heavy ball is unstable. (T2)
@@ -43,10 +45,7 @@ def heavy_ball_discriminant(
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = eigenvalue*lr
-        lower = one_minus_beta**2/(np.sqrt(1 - one_minus_beta) + 1)**2
-        upper = (-one_minus_beta/(np.sqrt(1 - one_minus_beta) + 1) + 2)**2
-        value = (a - lower)*(a - upper)
+        value = sum_of_products((eigenvalue, eigenvalue, lr, lr), (2*eigenvalue, lr, one_minus_beta), (-4*eigenvalue, lr), (one_minus_beta, one_minus_beta))
     return np.asarray(value, dtype=np.float64)
 
 
@@ -69,14 +68,17 @@ def heavy_ball_relaxation_time(
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
-        lower = one_minus_beta**2/(np.sqrt(1 - one_minus_beta) + 1)**2
-        upper = (-one_minus_beta/(np.sqrt(1 - one_minus_beta) + 1) + 2)**2
-        root = np.sqrt((a - lower)*(a - upper))
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        discriminant = sum_of_products((eigenvalue, eigenvalue, lr, lr), (2*eigenvalue, lr, one_minus_beta), (-4*eigenvalue, lr), (one_minus_beta, one_minus_beta))
+        nearer = np.minimum(a, margin)
+        root = np.sqrt(discriminant)
+        gap = 2*nearer/(nearer + one_minus_beta + root)
+        multiplier = (1/2)*root + (1/2)*abs(sum_of_products((-eigenvalue, lr), (-one_minus_beta,), (2,)))
         value = (
-            np.where(a >= 4 - 2*one_minus_beta, np.inf,
-            np.where(a <= lower, -1/np.log1p(-2*a/(a + one_minus_beta + root)),
-            np.where(a < upper, -2/np.log1p(-one_minus_beta),
-            -1/np.log1p(-(-2*a - 4*one_minus_beta + 8)/(-a - one_minus_beta + root + 4)))))
+            np.where(margin <= 0, np.inf,
+            np.where(discriminant < 0, -2/np.log1p(-one_minus_beta),
+            np.where(multiplier >= 1/2, -1/np.log1p(-gap),
+            -1/np.log(multiplier))))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -113,9 +115,9 @@ def nesterov_discriminant(
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = eigenvalue*lr
-        lower = one_minus_beta**2/(2 - one_minus_beta)**2
-        value = (1 - a)*(2 - one_minus_beta)**2*(-a + lower)
+        contraction = sum_of_products((-eigenvalue, lr), (1,))
+        window = sum_of_products((-eigenvalue, lr, one_minus_beta, one_minus_beta), (4*eigenvalue, lr, one_minus_beta), (-4*eigenvalue, lr), (one_minus_beta, one_minus_beta))
+        value = contraction*window
     return np.asarray(value, dtype=np.float64)
 
 
@@ -138,13 +140,24 @@ def nesterov_relaxation_time(
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
-        lower = one_minus_beta**2/(2 - one_minus_beta)**2
-        root = np.sqrt((1 - a)*(-a + lower))*(2 - one_minus_beta)
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        contraction = sum_of_products((-eigenvalue, lr), (1,))
+        window = sum_of_products((-eigenvalue, lr, one_minus_beta, one_minus_beta), (4*eigenvalue, lr, one_minus_beta), (-4*eigenvalue, lr), (one_minus_beta, one_minus_beta))
+        root = np.sqrt(contraction*window)
+        gap = (
+            np.where(a <= 1, 2*a/(a*(2 - one_minus_beta) + one_minus_beta + root),
+            2*margin/(contraction*(2 - one_minus_beta) + root + 2))
+        )
+        multiplier = (1/2)*root + (1/2)*(2 - one_minus_beta)*abs(contraction)
+        log_contraction = (
+            np.where(a < 1/2, np.log1p(-a),
+            np.log(contraction))
+        )
         value = (
-            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
-            np.where(a <= lower, -1/np.log1p(-2*a/(a*(2 - one_minus_beta) + one_minus_beta + root)),
-            np.where(a < 1, -2/(np.log1p(-a) + np.log1p(-one_minus_beta)),
-            -1/np.log1p(-(-2*a*(3 - 2*one_minus_beta) - 4*one_minus_beta + 8)/(root + (1 - a)*(2 - one_minus_beta) + 2)))))
+            np.where(margin <= 0, np.inf,
+            np.where(contraction*window < 0, -2/(log_contraction + np.log1p(-one_minus_beta)),
+            np.where(multiplier >= 1/2, -1/np.log1p(-gap),
+            -1/np.log(multiplier))))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -170,10 +183,10 @@ def heavy_ball_stationary_variance(
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = eigenvalue*lr
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
         value = (
-            np.where(a >= 4 - 2*one_minus_beta, np.inf,
-            lr*noise*(2 - one_minus_beta)/(one_minus_beta*(-a - 2*one_minus_beta + 4)))
+            np.where(margin <= 0, np.inf,
+            lr*noise*(2 - one_minus_beta)/(margin*one_minus_beta))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -200,10 +213,108 @@ def nesterov_stationary_variance(
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
+        contraction = sum_of_products((-eigenvalue, lr), (1,))
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
         value = (
-            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
-            lr*noise*((1 - a)*(1 - one_minus_beta) + 1)/((a*(1 - one_minus_beta) + one_minus_beta)*(-a*(3 - 2*one_minus_beta) - 2*one_minus_beta + 4)))
+            np.where(margin <= 0, np.inf,
+            lr*noise*(contraction*(1 - one_minus_beta) + 1)/(margin*(a*(1 - one_minus_beta) + one_minus_beta)))
         )
+    return np.asarray(value, dtype=np.float64)
+
+
+def heavy_ball_pair_covariance(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    other_eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise_covariance: ArrayLike,
+) -> NDArray[np.float64]:
+    """Stationary covariance of two heavy-ball modes, in squared parameter units; nan if either is unstable. (T2)
+
+        E x_i x_j = q delta (1 + beta) / (beta (a - b)^2 + delta^2 ((1 + beta) (a + b) - a b)), q = eta^2 Sigma_ij
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise_covariance = np.asarray(noise_covariance, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        b = lr*other_eigenvalue
+        difference = lr*(eigenvalue - other_eigenvalue)
+        q = lr**2*noise_covariance
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        other_margin = sum_of_products((-lr, other_eigenvalue), (-2*one_minus_beta,), (4,))
+        value = (
+            np.where(np.minimum(margin, other_margin) <= 0, np.nan,
+            one_minus_beta*q*(2 - one_minus_beta)/(difference**2*(1 - one_minus_beta) + one_minus_beta**2*((1/2)*a*other_margin + (1/2)*b*margin)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def nesterov_pair_covariance(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    other_eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise_covariance: ArrayLike,
+) -> NDArray[np.float64]:
+    """Stationary covariance of two Nesterov modes, in squared parameter units; nan if either is unstable. (T2)
+
+        E x_i x_j = q (1 - (1 - a) (1 - b) beta^2) / (beta^2 (a - b)^2 + (delta + a beta) (delta + b beta) ((1 + beta) (a + b) - a b (1 + 2 beta)))
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise_covariance = np.asarray(noise_covariance, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        b = lr*other_eigenvalue
+        difference = lr*(eigenvalue - other_eigenvalue)
+        q = lr**2*noise_covariance
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        other_margin = sum_of_products((2*lr, one_minus_beta, other_eigenvalue), (-3, lr, other_eigenvalue), (-2*one_minus_beta,), (4,))
+        value = (
+            np.where(np.minimum(margin, other_margin) <= 0, np.nan,
+            q*(a*(1 - one_minus_beta) + b*(1 - one_minus_beta) + 2*one_minus_beta - (a*(1 - one_minus_beta) + one_minus_beta)*(b*(1 - one_minus_beta) + one_minus_beta))/(difference**2*(1 - one_minus_beta)**2 + ((1/2)*a*other_margin + (1/2)*b*margin)*(a*(1 - one_minus_beta) + one_minus_beta)*(b*(1 - one_minus_beta) + one_minus_beta)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def stationary_operator(
+    eigenvalue: ArrayLike,
+    other_eigenvalue: ArrayLike,
+    scaled_damping: ArrayLike,
+) -> NDArray[np.float64]:
+    """E x_i x_j = (eta / delta) Sigma_ij times this, for small lr and 1 - beta, either update. (T2)
+
+        2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j))
+
+    Args:
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
+        scaled_damping: C = delta / sqrt(eta), in units of sqrt(eigenvalue), > 0
+    """
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
+    scaled_damping = np.asarray(scaled_damping, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = 2*scaled_damping**2/(2*scaled_damping**2*(eigenvalue + other_eigenvalue) + (eigenvalue - other_eigenvalue)**2)
     return np.asarray(value, dtype=np.float64)
 
 
@@ -229,9 +340,14 @@ def heavy_ball_potential(
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        logarithm = (
+            np.where(a < 2 - one_minus_beta, np.log1p(-a/(4 - 2*one_minus_beta)),
+            np.log(margin/(4 - 2*one_minus_beta)))
+        )
         value = (
-            np.where(a >= 4 - 2*one_minus_beta, np.inf,
-            -1/2*lr*noise*(2 - one_minus_beta)*np.log1p(-a/(4 - 2*one_minus_beta))/one_minus_beta**2)
+            np.where(margin <= 0, np.inf,
+            -1/2*logarithm*lr*noise*(2 - one_minus_beta)/one_minus_beta**2)
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -257,10 +373,10 @@ def heavy_ball_drift_weight(
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = eigenvalue*lr
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
         value = (
-            np.where(a >= 4 - 2*one_minus_beta, np.inf,
-            (1/4)*lr**2*noise/(one_minus_beta**2*(-a/(4 - 2*one_minus_beta) + 1)))
+            np.where(margin <= 0, np.inf,
+            (1/2)*lr**2*noise*(2 - one_minus_beta)/(margin*one_minus_beta**2))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -287,9 +403,14 @@ def nesterov_potential(
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        logarithm = (
+            np.where(a < (1/2)*(4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.log1p(-a*(3 - 2*one_minus_beta)/(4 - 2*one_minus_beta)),
+            np.log(margin/(4 - 2*one_minus_beta)))
+        )
         value = (
-            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
-            (1/2)*lr*noise*(2*(1 - one_minus_beta)**2*np.log1p(a*(1 - one_minus_beta)/one_minus_beta) - (2 - one_minus_beta)*(3 - 2*one_minus_beta)*np.log1p(-a*(3 - 2*one_minus_beta)/(4 - 2*one_minus_beta)))/(one_minus_beta*(4 - 3*one_minus_beta)))
+            np.where(margin <= 0, np.inf,
+            (1/2)*lr*noise*(-logarithm*(2 - one_minus_beta)*(3 - 2*one_minus_beta) + 2*(1 - one_minus_beta)**2*np.log1p(a*(1 - one_minus_beta)/one_minus_beta))/(one_minus_beta*(4 - 3*one_minus_beta)))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -316,9 +437,10 @@ def nesterov_drift_weight(
     noise = np.asarray(noise, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = eigenvalue*lr
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
         value = (
-            np.where(a >= (4 - 2*one_minus_beta)/(3 - 2*one_minus_beta), np.inf,
-            (1/2)*lr**2*noise*(a*(1 - one_minus_beta)*(3 - 2*one_minus_beta) - one_minus_beta + 2)/(one_minus_beta*(a*(1 - one_minus_beta) + one_minus_beta)*(-a*(3 - 2*one_minus_beta) - 2*one_minus_beta + 4)))
+            np.where(margin <= 0, np.inf,
+            (1/2)*lr**2*noise*(a*(1 - one_minus_beta)*(3 - 2*one_minus_beta) - one_minus_beta + 2)/(margin*one_minus_beta*(a*(1 - one_minus_beta) + one_minus_beta)))
         )
     return np.asarray(value, dtype=np.float64)
 
@@ -370,6 +492,80 @@ def longitudinal_time(
     return np.asarray(value, dtype=np.float64)
 
 
+def heavy_ball_pair_drift_weight(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    other_eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise_covariance: ArrayLike,
+) -> NDArray[np.float64]:
+    """Weight of dH_ij/dtheta in the heavy-ball drift under general noise, per step; nan if unstable. (T3)
+
+        -(d theta per step) / (dH_ij/dtheta) = (eta / (2 delta)) E x_i x_j
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise_covariance = np.asarray(noise_covariance, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        b = lr*other_eigenvalue
+        difference = lr*(eigenvalue - other_eigenvalue)
+        q = lr**2*noise_covariance
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        other_margin = sum_of_products((-lr, other_eigenvalue), (-2*one_minus_beta,), (4,))
+        value = (
+            np.where(np.minimum(margin, other_margin) <= 0, np.nan,
+            (1/2)*lr*q*(2 - one_minus_beta)/(difference**2*(1 - one_minus_beta) + one_minus_beta**2*((1/2)*a*other_margin + (1/2)*b*margin)))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def nesterov_pair_drift_weight(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    other_eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise_covariance: ArrayLike,
+) -> NDArray[np.float64]:
+    """Weight of dH_ij/dtheta in the Nesterov drift under general noise, per step; nan if unstable. (T3)
+
+        -(d theta per step) / (dH_ij/dtheta) = (eta / (2 delta)) E y_i y_j, y the look-ahead point
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise_covariance = np.asarray(noise_covariance, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        b = lr*other_eigenvalue
+        difference = lr*(eigenvalue - other_eigenvalue)
+        q = lr**2*noise_covariance
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        other_margin = sum_of_products((2*lr, one_minus_beta, other_eigenvalue), (-3, lr, other_eigenvalue), (-2*one_minus_beta,), (4,))
+        value = (
+            np.where(np.minimum(margin, other_margin) <= 0, np.nan,
+            (1/2)*lr*q*((1 - one_minus_beta)**2*(a*(1 - one_minus_beta) + b*(1 - one_minus_beta) + 2*one_minus_beta - (a*(1 - one_minus_beta) + one_minus_beta)*(b*(1 - one_minus_beta) + one_minus_beta)) + (2 - one_minus_beta)**2*(a*(1 - one_minus_beta) + one_minus_beta)*(b*(1 - one_minus_beta) + one_minus_beta))/(one_minus_beta*(difference**2*(1 - one_minus_beta)**2 + ((1/2)*a*other_margin + (1/2)*b*margin)*(a*(1 - one_minus_beta) + one_minus_beta)*(b*(1 - one_minus_beta) + one_minus_beta))))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
 def energy_share_after(
     energy_share: ArrayLike,
     relaxation_time: ArrayLike,
@@ -395,6 +591,20 @@ def energy_share_after(
             np.where((1/2)*eigenvalue_growth + 2/relaxation_time == 0, energy_share + 2*n_steps/relaxation_time,
             energy_share*np.exp(n_steps*(-1/2*eigenvalue_growth - 2/relaxation_time)) - 2*np.expm1(n_steps*(-1/2*eigenvalue_growth - 2/relaxation_time))/(relaxation_time*((1/2)*eigenvalue_growth + 2/relaxation_time)))
         )
+    return np.asarray(value, dtype=np.float64)
+
+
+def critical_exponent(noise_power: ArrayLike) -> NDArray[np.float64]:
+    """The gamma in 1 - beta ~ lr^gamma at which training is fastest, for noise of strength c ~ lr^p; p < 1. (T4)
+
+        gamma = max(1/2, (2 + p) / 3)
+
+    Args:
+        noise_power: p in c ~ lr^p; 0 for label noise of fixed strength
+    """
+    noise_power = np.asarray(noise_power, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = np.maximum(1/2, (1/3)*noise_power + 2/3)
     return np.asarray(value, dtype=np.float64)
 
 
@@ -576,4 +786,288 @@ def power_law_lr(
     exponent = np.asarray(exponent, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value = reference_lr*(one_minus_beta/reference_one_minus_beta)**(exponent**(-1.0))
+    return np.asarray(value, dtype=np.float64)
+
+
+def discrete_critical_one_minus_beta(
+    lr: ArrayLike,
+    noise: ArrayLike,
+    curvature: ArrayLike,
+    explicit_curvature: ArrayLike,
+) -> NDArray[np.float64]:
+    """The 1 - beta that damps the discrete update along Gamma critically; 1 where even plain SGD overshoots. (T5)
+
+        (1 - sqrt(beta))^2 = k(delta); with delta0 = (c mu)^(1/3) eta^(2/3): delta0 (1 - delta0 / 6 + ...)
+
+    Args:
+        lr: eta, learning rate, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    explicit_curvature = np.asarray(explicit_curvature, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        p = 4*explicit_curvature*lr
+        q = curvature*lr**2*noise
+        r = (3/2)*np.sqrt(3)*q/p**(3/2)
+        u = (1/2)*2**(2/3)*q**(1/3)*(np.sqrt(1 - 1/r**2) + 1)**(1/3)
+        s_0 = (
+            (1/2)*np.where(p + q <= 0, 0,
+            np.where(r >= 1, (1/3)*p/u + u,
+            (2/3)*np.sqrt(3)*np.sqrt(p)*np.cos((1/3)*np.arccos(r))))
+        )
+        s_1 = s_0 - ((1/4)*p*s_0**2 - 1/2*p*s_0 - 1/4*q - s_0**4 + 2*s_0**3)/((1/2)*p*s_0 - 1/2*p - 4*s_0**3 + 6*s_0**2)
+        s_2 = s_1 - ((1/4)*p*s_1**2 - 1/2*p*s_1 - 1/4*q - s_1**4 + 2*s_1**3)/((1/2)*p*s_1 - 1/2*p - 4*s_1**3 + 6*s_1**2)
+        s_3 = s_2 - ((1/4)*p*s_2**2 - 1/2*p*s_2 - 1/4*q - s_2**4 + 2*s_2**3)/((1/2)*p*s_2 - 1/2*p - 4*s_2**3 + 6*s_2**2)
+        s_4 = s_3 - ((1/4)*p*s_3**2 - 1/2*p*s_3 - 1/4*q - s_3**4 + 2*s_3**3)/((1/2)*p*s_3 - 1/2*p - 4*s_3**3 + 6*s_3**2)
+        s_5 = s_4 - ((1/4)*p*s_4**2 - 1/2*p*s_4 - 1/4*q - s_4**4 + 2*s_4**3)/((1/2)*p*s_4 - 1/2*p - 4*s_4**3 + 6*s_4**2)
+        s_6 = s_5 - ((1/4)*p*s_5**2 - 1/2*p*s_5 - 1/4*q - s_5**4 + 2*s_5**3)/((1/2)*p*s_5 - 1/2*p - 4*s_5**3 + 6*s_5**2)
+        value = (
+            np.where(p + q <= 0, 0,
+            np.where(p + q >= 4, 1,
+            -s_6**2 + 2*s_6))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def discrete_critical_lr(
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+    curvature: ArrayLike,
+    explicit_curvature: ArrayLike,
+) -> NDArray[np.float64]:
+    """The lr at which `discrete_critical_one_minus_beta` is the given one. (T5)
+
+        eta = 2 K / (h + sqrt(h^2 + c mu K / delta)), K = (1 - sqrt(beta))^2
+
+    Args:
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
+    """
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    explicit_curvature = np.asarray(explicit_curvature, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = 2*one_minus_beta**2/((explicit_curvature + np.sqrt(curvature*noise*one_minus_beta/(np.sqrt(1 - one_minus_beta) + 1)**2 + explicit_curvature**2))*(np.sqrt(1 - one_minus_beta) + 1)**2)
+    return np.asarray(value, dtype=np.float64)
+
+
+def finite_lr_curvature(
+    lr: ArrayLike,
+    one_minus_beta: ArrayLike,
+    curvature: ArrayLike,
+    square_curvature: ArrayLike,
+) -> NDArray[np.float64]:
+    """Curvature along Gamma of section 3's potential at its flattest point, in place of mu, to first order in lr. (T5)
+
+        mu + eta nu / (4 (1 + beta))
+
+    Args:
+        lr: eta, learning rate, > 0
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        square_curvature: nu = (tr H^2)'' - (tr H)''' (tr H^2)' / mu along Gamma at the flattest point, any sign
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    square_curvature = np.asarray(square_curvature, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = curvature + lr*square_curvature/(8 - 4*one_minus_beta)
+    return np.asarray(value, dtype=np.float64)
+
+
+def critical_kappa(
+    lr: ArrayLike,
+    one_minus_beta: ArrayLike,
+    noise: ArrayLike,
+) -> NDArray[np.float64]:
+    """Strength of the energies' force in the reduced SDE, in units of 1 / curvature. (T7)
+
+        kappa = eta^2 c / (4 delta^3)
+
+    Args:
+        lr: eta, learning rate, > 0
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (1/4)*lr**2*noise/one_minus_beta**3
+    return np.asarray(value, dtype=np.float64)
+
+
+def one_minus_beta_at_kappa(
+    lr: ArrayLike,
+    noise: ArrayLike,
+    kappa: ArrayLike,
+) -> NDArray[np.float64]:
+    """The 1 - beta at which `critical_kappa` is the given one; at lr = 1 it is the prefactor C. (T7)
+
+        1 - beta = C eta^(2/3), C = (c / (4 kappa))^(1/3)
+
+    Args:
+        lr: eta, learning rate, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    kappa = np.asarray(kappa, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (1/2)*2**(1/3)*lr**(2/3)*noise**(1/3)/kappa**(1/3)
+    return np.asarray(value, dtype=np.float64)
+
+
+def critical_cubic_linear(
+    kappa: ArrayLike,
+    curvature: ArrayLike,
+    coupling: ArrayLike,
+) -> NDArray[np.float64]:
+    """Coefficient of r in the cubic of the decay rates, in units of s = delta k. (T7)
+
+        a_1 = 1 + kappa (m - g / 2) in r^3 + 2 r^2 + a_1 r + kappa m
+
+    Args:
+        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+    """
+    kappa = np.asarray(kappa, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    coupling = np.asarray(coupling, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (1/2)*sum_of_products((-coupling, kappa), (2*curvature, kappa), (2,))
+    return np.asarray(value, dtype=np.float64)
+
+
+def stability_margin(
+    kappa: ArrayLike,
+    curvature: ArrayLike,
+    coupling: ArrayLike,
+) -> NDArray[np.float64]:
+    """Positive iff the mean stays at the flattest point (m > 0). (T7)
+
+        2 + kappa (m - g)
+
+    Args:
+        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+    """
+    kappa = np.asarray(kappa, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    coupling = np.asarray(coupling, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = sum_of_products((-coupling, kappa), (curvature, kappa), (2,))
+    return np.asarray(value, dtype=np.float64)
+
+
+def stability_edge_kappa(curvature: ArrayLike, coupling: ArrayLike) -> NDArray[np.float64]:
+    """The kappa from which on training leaves the flattest point; inf where the coupling g <= m. (T7)
+
+        kappa = 2 / (g - m)
+
+    Args:
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+    """
+    curvature = np.asarray(curvature, dtype=np.float64)
+    coupling = np.asarray(coupling, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (
+            np.where(coupling > curvature, 2/(coupling - curvature),
+            np.inf)
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def valley_variance(
+    kappa: ArrayLike,
+    curvature: ArrayLike,
+    coupling: ArrayLike,
+    squared_slopes: ArrayLike,
+) -> NDArray[np.float64]:
+    """Stationary variance of the position along the valley, in squared parameter units; inf from the edge on. (T7)
+
+        2 kappa G2 / (m (2 + kappa (m - g)))
+
+    Args:
+        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+        squared_slopes: G2 = sum_j |grad lambda_j|^2 at the flattest point, >= 0
+    """
+    kappa = np.asarray(kappa, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    coupling = np.asarray(coupling, dtype=np.float64)
+    squared_slopes = np.asarray(squared_slopes, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        margin = sum_of_products((-coupling, kappa), (curvature, kappa), (2,))
+        value = (
+            np.where(margin <= 0, np.inf,
+            2*kappa*squared_slopes/(curvature*margin))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def critical_decay_rate(
+    kappa: ArrayLike,
+    curvature: ArrayLike,
+    coupling: ArrayLike,
+) -> NDArray[np.float64]:
+    """Slowest decay rate at the flattest point, per unit of s = delta k; negative beyond the stability edge. (T7)
+
+        min -Re r, (r^2 + r + kappa m) (r + 1) - kappa g r / 2 = 0
+
+    Args:
+        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+    """
+    kappa = np.asarray(kappa, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    coupling = np.asarray(coupling, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a_1 = (1/2)*sum_of_products((-coupling, kappa), (2*curvature, kappa), (2,))
+        a_0 = curvature*kappa
+        P = a_1 - 4/3
+        Q = -a_0 + (2/3)*a_1 - 16/27
+        D = (1/27)*P**3 + (1/4)*Q**2
+        scale = (1/27)*P**2*abs(P) + (1/4)*Q**2
+        root_of_D = np.sqrt(D)
+        u = -(root_of_D + (1/2)*abs(Q))**(1/3)*np.sign(Q)
+        angle = np.arccos(np.maximum(-1, np.minimum(1, (3/2)*np.sqrt(3)*Q*np.sqrt(-1/P)/P)))
+        y_0 = (
+            np.where(D > 0, -1/3*P/u + u,
+            np.where(P < 0, -2/3*np.sqrt(3)*np.sqrt(-P)*np.sin((1/3)*angle + (1/6)*np.pi),
+            0)) + 2/3
+        )
+        y_1 = y_0 - sum_of_products((-coupling, kappa, y_0), (2*curvature, kappa, y_0), (-2*curvature, kappa), (2*y_0, y_0, y_0), (-4*y_0, y_0), (2*y_0,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_0, y_0), (-8*y_0,), (2,))
+        y_2 = y_1 - sum_of_products((-coupling, kappa, y_1), (2*curvature, kappa, y_1), (-2*curvature, kappa), (2*y_1, y_1, y_1), (-4*y_1, y_1), (2*y_1,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_1, y_1), (-8*y_1,), (2,))
+        y_3 = y_2 - sum_of_products((-coupling, kappa, y_2), (2*curvature, kappa, y_2), (-2*curvature, kappa), (2*y_2, y_2, y_2), (-4*y_2, y_2), (2*y_2,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, y_2, y_2), (-8*y_2,), (2,))
+        z_0 = 2 - y_3
+        z_1 = z_0 - sum_of_products((-coupling, kappa, z_0), (2*coupling, kappa), (2*curvature, kappa, z_0), (-2*curvature, kappa), (2*z_0, z_0, z_0), (-8*z_0, z_0), (10, z_0), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_0, z_0), (-16*z_0,), (10,))
+        z_2 = z_1 - sum_of_products((-coupling, kappa, z_1), (2*coupling, kappa), (2*curvature, kappa, z_1), (-2*curvature, kappa), (2*z_1, z_1, z_1), (-8*z_1, z_1), (10, z_1), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_1, z_1), (-16*z_1,), (10,))
+        z_3 = z_2 - sum_of_products((-coupling, kappa, z_2), (2*coupling, kappa), (2*curvature, kappa, z_2), (-2*curvature, kappa), (2*z_2, z_2, z_2), (-8*z_2, z_2), (10, z_2), (-4,))/sum_of_products((-coupling, kappa), (2*curvature, kappa), (6, z_2, z_2), (-16*z_2,), (10,))
+        close = np.maximum(Q, -1/10000000000*scale + abs(D))
+        d = -1/3*np.sqrt(3)*np.sqrt(np.maximum(0, -P)) + 2/3
+        bend = 3*d - 2
+        f_0 = (1/2)*sum_of_products((2*d, d, d), (-4*d, d), (-d, coupling, kappa), (2*d, curvature, kappa), (2*d,), (-2*curvature, kappa))
+        f_1 = (1/2)*sum_of_products((6, d, d), (-8*d,), (-coupling, kappa), (2*curvature, kappa), (2,))
+        h_3 = -bend + f_1/bend - f_0/bend**2
+        h_sum = f_0/h_3**2 + f_1/h_3
+        value = (
+            np.where(close < 0, d + (1/2)*h_sum - np.sqrt(np.maximum(0, f_0/h_3 + (1/4)*h_sum**2)),
+            np.where(D > 0, np.minimum(y_3, (1/2)*z_3),
+            y_3))
+        )
     return np.asarray(value, dtype=np.float64)

@@ -111,12 +111,10 @@ def timescales(
     if nesterov:
         transverse = formulas.nesterov_relaxation_time(*mode)
         discriminant = formulas.nesterov_discriminant(*mode)
-        limit = formulas.nesterov_stability_limit(mode[2])
     else:
         transverse = formulas.heavy_ball_relaxation_time(*mode)
         discriminant = formulas.heavy_ball_discriminant(*mode)
-        limit = formulas.heavy_ball_stability_limit(mode[2])
-    unstable = mode[0] * mode[1] >= limit
+    unstable = np.isinf(transverse)
     regime = np.where(unstable, "unstable", np.where(discriminant < 0, "underdamped", "overdamped"))
 
     variance = longitudinal = None

@@ -1,0 +1,53 @@
+"""The command `derive`: read a derivation, or all of them on one page. `sde-momentum` finds it as an entry point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sde_momentum.errors import InputError
+
+FORMATS = ("text", "latex", "html")
+
+
+def derive(
+    name: Annotated[str | None, typer.Argument(help="a derivation, or 'all'; without it they are listed")] = None,
+    output_format: Annotated[str, typer.Option("--format", help="text, latex or html")] = "text",
+    out: Annotated[Path | None, typer.Option(help="file to write; standard output without it")] = None,
+) -> None:
+    """Print a derivation: its assumptions, every step with how it was checked, and the formulas it ends in.
+
+    All steps are verified on the way; the exit status is 1 if one does not hold.
+    """
+    try:
+        from . import render
+        from .codegen import BY_NAME
+    except ModuleNotFoundError as error:
+        raise InputError("derive", f"no {error.name} installed", "after: pip install 'sde-momentum[symbolic]'") from None
+    if output_format not in FORMATS:
+        raise InputError("format", output_format, ", ".join(FORMATS))
+    if name is not None and name != "all" and name not in BY_NAME:
+        raise InputError("name", name, ", ".join((*BY_NAME, "all")))
+    if out is not None and not out.resolve().parent.is_dir():
+        raise InputError("out", out, "a file in a folder that exists")
+    if name is None:
+        if out is not None or output_format != "text":
+            raise InputError("name", "none", "a derivation or 'all', to be written")
+        typer.echo("\n".join(render.summary(*entry) for entry in BY_NAME.items()))
+        return
+    chosen = BY_NAME if name == "all" else {name: BY_NAME[name]}
+    checked = {key: (derivation, render.check(derivation)) for key, derivation in chosen.items()}
+    text = {"text": render.as_text, "latex": render.as_latex, "html": render.as_html}[output_format](checked)
+    if out is None:
+        typer.echo(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+        typer.echo(f"{sum(len(steps) for _, steps in checked.values())} steps written to {out}")
+    if not all(step.holds for _, steps in checked.values() for step in steps):
+        raise typer.Exit(1)
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command()(derive)

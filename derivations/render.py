@@ -1,0 +1,214 @@
+"""A derivation to read: as plain text, as a LaTeX article, or as one HTML page that needs no network."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+
+import sympy as sp
+
+from .formula import MEANING, POINTS, Derivation, Formula, Step
+from .notation import displayed, letter, mathml, typeset
+from .style import STYLE
+
+FOLD_FROM = 70  # operations; a longer side of an equation is folded away on the page
+_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A step, and how it fared."""
+
+    step: Step
+    holds: bool
+
+    @property
+    def verdict(self) -> str:
+        if not self.holds:
+            return "DOES NOT HOLD"
+        return "proved symbolically" if self.step.symbolic else f"holds to 50 digits at {POINTS} random points"
+
+    @property
+    def equation(self) -> tuple[sp.Expr, sp.Expr]:
+        left, right = (displayed(side) for side in (self.step.left, self.step.right))
+        return left, right
+
+
+def check(derivation: Derivation) -> list[Checked]:
+    """All steps of a derivation, each verified now."""
+    return [Checked(step, step.holds()) for step in derivation.steps]
+
+
+def symbols(derivation: Derivation) -> list[tuple[str, str]]:
+    """Letter and meaning of the library's arguments that appear."""
+    used: set[sp.Basic] = set()
+    for step in derivation.steps:
+        used |= set().union(*(side.free_symbols for side in step.sides))
+    for formula in derivation.formulas:
+        used |= set(formula.arguments)
+    return [(letter(symbol), f"`{symbol}`: {meaning}") for symbol, meaning in MEANING.items() if symbol in used]
+
+
+def introduction(name: str) -> list[str]:
+    """The paragraphs in which the derivation's module says what it is about."""
+    text = import_module(f".{name}", __package__).__doc__ or ""
+    return text.strip().split("\n\n")
+
+
+def summary(name: str, derivation: Derivation) -> str:
+    """One line of the list of derivations."""
+    return f"{name:20} {derivation.section:11} {derivation.title}: {len(derivation.steps)} steps"
+
+
+# --- Text -----------------------------------------------------------------------------------------------
+def as_text(checked: Mapping[str, tuple[Derivation, list[Checked]]]) -> str:
+    """Every derivation as plain text, 100 columns."""
+    return "\n\n".join(_text(name, *entry) for name, entry in checked.items())
+
+
+def _wrapped(text: str, indent: str, first: str | None = None) -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent=indent if first is None else first, subsequent_indent=indent)
+
+
+def _text(name: str, derivation: Derivation, steps: list[Checked]) -> str:
+    title = f"{derivation.title} ({derivation.section}): {name}"
+    lines = [title, "=" * len(title), "", *"\n\n".join(introduction(name)).splitlines(), "", "Assumptions"]
+    lines += [_wrapped(assumption, "    ", "  - ") for assumption in derivation.assumptions]
+    lines += ["", "Symbols"]
+    lines += [_wrapped(f"{symbol:10}{meaning}", " " * 12, "  ") for symbol, meaning in symbols(derivation)]
+    lines += ["", "Steps"]
+    for number, checked in enumerate(steps, 1):
+        left, right = (sp.sstr(side) for side in checked.equation)
+        lines.append(_wrapped(f"{checked.step.claim}  [{checked.verdict}]", "      ", f"{number:4}. "))
+        lines.append(_wrapped(left if left == right else f"{left} = {right}", " " * 12, " " * 8))
+    lines += ["", "Result"]
+    for formula in derivation.formulas:
+        arguments = ", ".join(map(str, formula.arguments))
+        lines.append(_wrapped(f"sde_momentum.formulas.{formula.name}({arguments})", "      ", "  "))
+        lines.append(_wrapped(f"{formula.summary} ({formula.section})", "      "))
+        lines.append(_wrapped(formula.text, " " * 12, " " * 8))
+    return "\n".join(lines) + "\n"
+
+
+# --- LaTeX ----------------------------------------------------------------------------------------------
+_PREAMBLE = r"""\documentclass{article}
+\usepackage[a4paper, margin=25mm]{geometry}
+\usepackage{amsmath, amssymb, adjustbox, hyperref}
+\newcommand{\equationline}[1]{\par\smallskip\noindent\adjustbox{max width=\linewidth}{$\displaystyle #1$}\smallskip\par}
+\title{Derivations}\date{}
+\begin{document}
+\maketitle\tableofcontents
+"""
+
+
+def _tex(text: str) -> str:
+    """Plain words for LaTeX; formulas in them stay as they are written."""
+    escapes = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}"}
+    escapes |= {">": r"\textgreater{}"} | {character: f"\\{character}" for character in "#$%&_{}"}
+    return "".join(escapes.get(character, character) for character in text)
+
+
+def as_latex(checked: Mapping[str, tuple[Derivation, list[Checked]]]) -> str:
+    """Every derivation as a section of one article."""
+    return _PREAMBLE + "\n".join(_latex(name, *entry) for name, entry in checked.items()) + "\\end{document}\n"
+
+
+def _latex(name: str, derivation: Derivation, steps: list[Checked]) -> str:
+    lines = [rf"\section{{{_tex(derivation.title)} ({_tex(derivation.section)})}}"]
+    lines += [_tex(paragraph) + "\n" for paragraph in introduction(name)]
+    lines += [r"\subsection*{Assumptions}"]
+    lines += [r"\begin{itemize}", *(rf"\item {_tex(assumption)}" for assumption in derivation.assumptions), r"\end{itemize}"]
+    lines += [r"\subsection*{Steps}", r"\begin{enumerate}"]
+    for checked in steps:
+        left, right = (sp.latex(side) for side in checked.equation)
+        equation = left if left == right else f"{left} = {right}"
+        lines.append(rf"\item {_tex(checked.step.claim)} \emph{{({checked.verdict})}}\equationline{{{equation}}}")
+    lines += [r"\end{enumerate}"]
+    if derivation.formulas:
+        lines += [r"\subsection*{Result}", r"\begin{description}"]
+        lines += [rf"\item[\texttt{{{_tex(f.name)}}}] {_tex(f.summary)}\par {_tex(f.text)}" for f in derivation.formulas]
+        lines += [r"\end{description}"]
+    return "\n".join(lines) + "\n"
+
+
+# --- HTML -----------------------------------------------------------------------------------------------
+def as_html(checked: Mapping[str, tuple[Derivation, list[Checked]]]) -> str:
+    """One self-contained page: contents, then every derivation with its formulas in MathML."""
+    entries = [(name, derivation, steps) for name, (derivation, steps) in checked.items()]
+    total = sum(len(steps) for _, _, steps in entries)
+    proved = sum(c.holds and c.step.symbolic for _, _, steps in entries for c in steps)
+    failed = sum(not c.holds for _, _, steps in entries for c in steps)
+    verdict = f"{total} steps: {proved} proved symbolically, {total - proved - failed} evaluated with 50 digits"
+    verdict += f", <strong class=bad>{failed} do not hold</strong>" if failed else ", all hold"
+    contents = "\n".join(
+        f"<li><a href='#{name}'>{html.escape(d.title)}</a> <span class=tag>{d.section}</span></li>" for name, d, _ in entries
+    )
+    body = "\n".join(_article(*entry) for entry in entries)
+    return (
+        "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>sde-momentum: derivations</title><style>{STYLE}</style></head><body>\n"
+        "<header><h1>Momentum, label noise and the flat direction: derivations</h1>"
+        f"<p>Every formula of <code>sde_momentum.formulas</code> is generated from these. {verdict}.</p></header>\n"
+        f"<nav><h2>Contents</h2><ol>{contents}</ol></nav>\n<main>{body}</main></body></html>\n"
+    )
+
+
+def _article(name: str, derivation: Derivation, steps: list[Checked]) -> str:
+    about = "".join(_paragraph(text) for text in introduction(name))
+    assumptions = "".join(f"<li>{typeset(text)}</li>" for text in derivation.assumptions)
+    meanings = "".join(f"<dt>{typeset(s)}</dt><dd>{typeset(meaning)}</dd>" for s, meaning in symbols(derivation))
+    proof = "\n".join(_step(checked) for checked in steps)
+    results = "\n".join(_result(formula) for formula in derivation.formulas)
+    result = f"<h3>Result</h3>{results}" if results else ""
+    return (
+        f"<article id='{name}'><h2>{html.escape(derivation.title)} <span class=tag>{derivation.section}</span></h2>"
+        f"{about}<h3>Assumptions</h3><ul>{assumptions}</ul><details><summary>Symbols</summary><dl>{meanings}</dl></details>"
+        f"<h3>Steps</h3><ol class=steps>{proof}</ol>{result}</article>"
+    )
+
+
+def _paragraph(text: str) -> str:
+    """Words, or an indented block of formulas line by line."""
+    if text.startswith("    "):
+        return f"<p class=formula>{'<br>'.join(typeset(line.strip()) for line in text.splitlines())}</p>"
+    return f"<p>{typeset(' '.join(text.split()))}</p>"
+
+
+def _math(expression: sp.Expr) -> str:
+    return f"<div class=scroll><math displaystyle=true>{mathml(expression)}</math></div>"
+
+
+def _side(expression: sp.Expr) -> str:
+    operations = expression.count_ops()
+    if operations < FOLD_FROM:
+        return _math(expression)
+    return f"<details class=side><summary>expression of {operations} operations</summary>{_math(expression)}</details>"
+
+
+def _step(checked: Checked) -> str:
+    left, right = checked.equation
+    kind = "bad" if not checked.holds else ("symbolic" if checked.step.symbolic else "numeric")
+    # Where both sides come out in the same form there is one to show: the derived one.
+    equation = _side(left) if left == right else f"{_side(left)}<span class=equals>=</span>{_side(right)}"
+    return (
+        f"<li><p>{typeset(checked.step.claim)} <span class='verdict {kind}'>{checked.verdict}</span></p>"
+        f"<div class=equation>{equation}</div></li>"
+    )
+
+
+def _result(formula: Formula) -> str:
+    names = ", ".join(map(str, formula.arguments))
+    where = "".join(
+        f"<div class=equation>{_math(sp.Eq(sp.Symbol(str(letter(s))), displayed(v), evaluate=False))}</div>"
+        for s, v in formula.where
+    )
+    signature = f"<code>{formula.name}({names})</code> <span class=tag>{formula.section}</span>"
+    evaluated = f"{where}<div class=equation>{_math(displayed(formula.expression))}</div>"
+    return (
+        f"<section class=result><p class=signature>{signature}</p>"
+        f"<p class=formula>{typeset(formula.text)}</p><p>{typeset(formula.summary)}</p>"
+        f"<details><summary>as evaluated</summary>{evaluated}</details></section>"
+    )

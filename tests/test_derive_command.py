@@ -1,0 +1,164 @@
+"""`derive`: what it lists, prints and writes, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+import sympy as sp
+from typer.testing import CliRunner
+
+from derivations import codegen, notation
+from derivations.cli import app
+from derivations.codegen import BY_NAME
+from derivations.formula import Derivation, Step, lr, other_eigenvalue, reference_lr
+from sde_momentum.errors import InputError
+
+
+def derive(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> str:
+    path, start = tmp_path_factory.mktemp("page") / "all.html", time.monotonic()
+    assert f"steps written to {path}" in derive("all", "--format", "html", "--out", str(path)).replace("\n", "")
+    assert time.monotonic() - start < 60
+    return path.read_text(encoding="utf-8")
+
+
+class Outline(HTMLParser):
+    """Ids, links, what would be fetched, and whether every tag is closed."""
+
+    VOID = frozenset({"meta", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids, self.links, self.fetched, self.open = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.ids += [given["id"]] if "id" in given else []
+        self.links += [given["href"]] if "href" in given else []
+        self.fetched += [given["src"]] if "src" in given else []
+        if tag in {"script", "link", "img", "iframe"}:
+            self.fetched.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+
+def test_without_a_name_every_derivation_is_listed_in_one_line():
+    lines = derive().splitlines()
+    assert [line.split()[0] for line in lines] == list(BY_NAME)
+    assert all(BY_NAME[line.split()[0]].title in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["stationary_variance", "crossing", "critical_limit"])
+def test_text_has_assumptions_steps_and_results(name):
+    text = " ".join(derive(name).split())
+    derivation = BY_NAME[name]
+    for part in (*derivation.assumptions, *(s.claim for s in derivation.steps), *(f.text for f in derivation.formulas)):
+        assert " ".join(part.split()) in text
+    assert text.count("proved symbolically") + text.count("holds to 50 digits") == len(derivation.steps)
+
+
+def test_the_page_is_complete_and_fetches_nothing(page):
+    outline = Outline()
+    outline.feed(page)
+    assert outline.open == []
+    assert outline.ids == list(BY_NAME)
+    assert outline.links == [f"#{name}" for name in BY_NAME]
+    assert outline.fetched == []
+    assert "url(" not in page
+    assert page.count("class='verdict") == sum(len(d.steps) for d in BY_NAME.values())
+    for formula in (f for d in BY_NAME.values() for f in d.formulas):
+        assert f"<code>{formula.name}(" in page
+
+
+def test_every_formula_on_the_page_is_well_formed(page):
+    formulas = re.findall(r"<math displaystyle=true>(.*?)</math>", page, re.DOTALL)
+    assert len(formulas) > 300
+    for formula in formulas:
+        without_entities = re.sub(r"&(?!lt|gt|amp)[A-Za-z]+;", "·", formula)  # HTML knows them, XML does not
+        assert len(ElementTree.fromstring(f"<math>{without_entities}</math>"))
+    names = set(re.findall(r"<mi>(\w+)</mi>", " ".join(formulas)))
+    assert not names & {"lr", "eigenvalue", "noise", "compensated", "log1p"}
+
+
+def test_latex_is_an_article_with_balanced_braces():
+    text = derive("prefactor", "--format", "latex")
+    assert text.startswith(r"\documentclass{article}")
+    assert text.rstrip().endswith(r"\end{document}")
+    assert text.count("{") == text.count("}")
+    assert sorted(re.findall(r"\\begin\{(\w+)\}", text)) == sorted(re.findall(r"\\end\{(\w+)\}", text))
+    assert text.count(r"\equationline{") == len(BY_NAME["prefactor"].steps)
+
+
+@pytest.mark.parametrize(
+    ("plain", "html"),
+    [
+        ("delta ~ eta^(2/3)", "δ ~ η<sup>2/3</sup>"),
+        ("a < 1 & theta'' -> oo", "a &lt; 1 &amp; θ'' → ∞"),
+        ("delta0 = lambda_j", "δ<sub>0</sub> = λ<sub>j</sub>"),
+        ("1 - beta0", "1 − β<sub>0</sub>"),
+        ("eta^((1 + m) gamma)", "η<sup>(1 + m) γ</sup>"),
+        ("dw = -grad_Gamma V", "dw = −∇<sub>Γ</sub> V"),
+        ("one_minus_beta", "one_minus_beta"),
+        ("x_{k+1} = T x_k, dtheta'", "x<sub>k+1</sub> = T x<sub>k</sub>, dθ'"),
+        ("`other_eigenvalue`", "<code>other_eigenvalue</code>"),
+        ("the meta data", "the meta data"),
+    ],
+)
+def test_plain_formulas_are_typeset(plain, html):
+    assert notation.typeset(plain) == html
+
+
+def test_expressions_are_shown_in_the_letters_of_the_theory_page():
+    shown = notation.displayed(lr / reference_lr + other_eigenvalue)
+    assert sp.sstr(shown) == "eta/eta_0 + lambda_j"
+
+
+def test_a_step_that_fails_is_shown_and_sets_the_exit_status(monkeypatch):
+    wrong = Derivation("Wrong", "T0", (), (Step("one is two", sp.Integer(1), sp.Integer(2)),), ())
+    monkeypatch.setattr(codegen, "BY_NAME", {"drift": wrong})
+    result = CliRunner().invoke(app, ["drift"])
+    assert result.exit_code == 1
+    assert "one is two [DOES NOT HOLD]" in " ".join(result.output.split())
+    page = CliRunner().invoke(app, ["drift", "--format", "html"]).output
+    assert "1 do not hold" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], r"name: given nothing; allowed: oscillator, .*, all$"),
+        (["drift", "--format", "pdf"], "format: given pdf; allowed: text, latex, html"),
+        (["drift", "--out", "/nowhere/x.txt"], "out: given /nowhere/x.txt; allowed: a file in a folder that exists"),
+        (["--format", "html"], "name: given none; allowed: a derivation or 'all'"),
+    ],
+)
+def test_bad_input_is_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def test_the_command_says_what_to_install_and_costs_nothing_until_it_runs():
+    code = (
+        "import sys; sys.modules['sympy'] = None\n"
+        "from derivations.cli import derive\n"
+        "try: derive('all')\n"
+        "except Exception as error: print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "derive: given no sympy installed; allowed: after: pip install 'sde-momentum[symbolic]'\n"
