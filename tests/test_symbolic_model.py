@@ -16,8 +16,9 @@ import pytest
 import sympy as sp
 
 import sde_momentum as sm
-from derivations import SymbolicModel, kernel_cache, models
-from derivations.expression_graph import DERIVATIVE
+from derivations import SymbolicModel, models
+from derivations.kernels import cache as kernel_cache
+from derivations.kernels.expression_graph import DERIVATIVE
 from derivations.models.valley import theta
 from sde_momentum.dynamics.random import fill_rademacher, streams
 from tests.test_readme import BLOCKS
