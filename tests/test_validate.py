@@ -105,6 +105,19 @@ def test_killed_twenty_times_and_resumed_it_gives_the_same_to_the_last_bit(finis
     assert not list(out.rglob("*.part"))
 
 
+def test_control_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen([*COMMAND, *SMALL, "--out", out], stderr=subprocess.PIPE, text=True)
+    while not list(out.glob("runs/*.npz")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted; finished runs are kept: add --resume to go on" in error
+    assert "Traceback" not in error
+
+
 def test_report_draws_finished_results_again(finished, call):
     out, done = finished
     before = (out / "report.html").read_bytes()
