@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+import sde_momentum as sm
 from sde_momentum import InputError, cli
 
 xr = pytest.importorskip("xarray")
@@ -72,6 +73,14 @@ def test_results_carry_dims_units_and_the_configuration(finished):
         assert data[name].attrs["units"] in ("1", "steps"), name
     assert json.loads(data.attrs["configuration"])["n_seeds"] == 4
     assert data.attrs["torch_difference"] < 1e-9
+
+
+def test_results_make_a_momentum_rule(finished):
+    rule = sm.MomentumRule.from_sweep(xr.load_dataset(finished[0] / "results.nc", engine="h5netcdf"))
+    plain = json.loads(finished[1].stdout)["fits"][0]
+    for lr in (0.03, 0.1):
+        expected = plain["prefactor"]["value"] * lr ** plain["exponent"]["value"]
+        assert rule.one_minus_beta(lr) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_finished_sweep_is_not_run_again_and_any_number_of_workers_gives_the_same(finished, tmp_path, call):
