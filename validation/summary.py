@@ -82,7 +82,8 @@ class Summary:
     def worst_time_ratio(self) -> dict[str, float]:
         """Where the predicted time is furthest from the measured one, from the recommendation upwards."""
         ratio, error = self.time_ratio
-        off = np.where(self.safe, np.abs(np.log(ratio)), -1.0)
+        with np.errstate(divide="ignore"):  # where no run arrived
+            off = np.where(self.safe, np.abs(np.log(ratio)), -1.0)
         i, j = np.unravel_index(int(np.argmax(off)), off.shape)
         delta = self.data["one_minus_beta"].values[i, j]
         return {
