@@ -142,11 +142,11 @@ def print_table(records: list[dict[str, Any]]) -> None:
             group = r["group"]
             print(f"\n{group} ({r['unit']})")
             print(
-                f"  {'engine':42s}{'rate':>9s}{'ours/it':>9s}{'spread':>8s}{'compile s':>11s}{'MiB':>7s}{'law, SE':>9s}  threads"
+                f"  {'engine':48s}{'rate':>9s}{'ours/it':>9s}{'spread':>8s}{'compile s':>11s}{'MiB':>7s}{'law, SE':>9s}  cores by"
             )
         spread = (max(r["rounds"]) / min(r["rounds"]) - 1) if r["rounds"] else None
         print(
-            f"  {r['engine']:42s}{cell(r['throughput'], '9,.1f'):>9s}{cell(r['ours over theirs'], '.1f'):>9s}"
+            f"  {r['engine']:48s}{cell(r['throughput'], '9,.1f'):>9s}{cell(r['ours over theirs'], '.1f'):>9s}"
             f"{cell(spread, '.0%'):>8s}{cell(r['compile'], '.1f'):>11s}{cell(r['memory'], '.0f'):>7s}"
             f"{cell(r['deviation'], '.1f'):>9s}  {r['fault'] or r['cores by']}"
         )

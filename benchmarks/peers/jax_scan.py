@@ -1,7 +1,9 @@
 """Raw JAX: `jit` of a `lax.scan` over record times and steps, the whole batch as one array (XLA shares it among the cores).
 
 Threefry, JAX's default, made more normals per second on CPU than `rbg` and `unsafe_rbg`; vmap over blocks of paths and
-smaller arrays were slower too (XLA divides large arrays among threads only).
+smaller arrays were slower too (XLA divides large arrays among threads only), except where the generator is so cheap that
+memory counts: there blocks of paths within the cache, in two processes, are offered as well. Normals come from
+`random.normal`, or by hand (`jax_normals.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 
+from .jax_normals import box_muller
 from .problems import CriticalValley, Floats, LabelNoise, Moments, OrnsteinUhlenbeck
 
 jax.config.update("jax_enable_x64", True)
@@ -40,11 +43,10 @@ def unpacked_bits(key: Any, shape: tuple[int, ...]) -> Any:
 
 
 def scan_moments(
-    step: Callable[[Any, Any], Any], observe: Callable[[Any], Any], start: Any, problem: Any
+    step: Callable[[Any, Any], Any], observe: Callable[[Any], Any], start: Any, problem: Any, blocks: int = 1
 ) -> Callable[[int], Moments]:
-    """Mean and variance of observe(state) every `stride` steps of step(state, key)."""
+    """Mean and variance of observe(state) every `stride` steps of step(state, key), over `blocks` runs from `start`."""
 
-    @jax.jit
     def simulate(key: Any) -> Any:
         def record(state: Any, time: Any) -> Any:
             steps = time * problem.stride + jnp.arange(problem.stride)
@@ -54,22 +56,33 @@ def scan_moments(
 
         return lax.scan(record, start, jnp.arange(problem.n_times))[1]
 
+    def one_after_another(key: Any) -> Any:
+        mean, variance = lax.map(simulate, random.split(key, blocks))
+        return mean.mean(0), variance.mean(0) + mean.var(0)
+
+    compiled = jax.jit(simulate if blocks == 1 else one_after_another)
+
     def run(seed: int) -> Moments:
-        return Moments(*map(np.asarray, simulate(random.key(seed))))
+        return Moments(*map(np.asarray, compiled(random.key(seed))))
 
     return run
 
 
-def _ou(problem: OrnsteinUhlenbeck, draw: Draw) -> Callable[[int], Moments]:
+def _ou(problem: OrnsteinUhlenbeck, draw: Draw, blocks: int = 1) -> Callable[[int], Moments]:
     def step(x: Any, key: Any) -> Any:
         return problem.decay * x + problem.kick * draw(key, x.shape)
 
-    return scan_moments(step, lambda x: x, jnp.full(problem.n_paths, problem.start), problem)
+    return scan_moments(step, lambda x: x, jnp.full(problem.n_paths // blocks, problem.start), problem, blocks)
 
 
 def p1_normal(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
     """random.normal."""
     return _ou(problem, normal)
+
+
+def p1_box_muller(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
+    """Box-Muller by hand."""
+    return _ou(problem, box_muller)
 
 
 def p1_two_point(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
@@ -82,7 +95,12 @@ def p1_two_point_bits(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
     return _ou(problem, unpacked_bits)
 
 
-def _valley(problem: CriticalValley, draw: Draw) -> Callable[[int], Moments]:
+def p1_two_point_blocks(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
+    """+-1 from single bits, blocks of 10,000 paths."""
+    return _ou(problem, unpacked_bits, max(1, problem.n_paths // 10_000))
+
+
+def _valley(problem: CriticalValley, draw: Draw, blocks: int = 1) -> Callable[[int], Moments]:
     base, slope, bend = (jnp.asarray(x)[:, None] for x in (problem.base, problem.slope, problem.bend))
     dt, root = problem.dt, (2 * problem.dt) ** 0.5
 
@@ -94,14 +112,24 @@ def _valley(problem: CriticalValley, draw: Draw) -> Callable[[int], Moments]:
         e = e + (lam - plus + 0.5 * p * pull) * dt + root * jnp.sqrt(lam * plus) * draw(key, e.shape)
         return theta + p * dt, p - (p + problem.kappa * pull.sum(0)) * dt, e
 
-    n = problem.n_paths
+    n = problem.n_paths // blocks
     start = (jnp.full(n, problem.start), jnp.zeros(n), jnp.repeat(jnp.asarray(problem.start_energies)[:, None], n, axis=1))
-    return scan_moments(step, lambda state: state[0], start, problem)
+    return scan_moments(step, lambda state: state[0], start, problem, blocks)
 
 
 def p2_normal(problem: CriticalValley) -> Callable[[int], Moments]:
     """random.normal."""
     return _valley(problem, normal)
+
+
+def p2_box_muller(problem: CriticalValley) -> Callable[[int], Moments]:
+    """Box-Muller by hand."""
+    return _valley(problem, box_muller)
+
+
+def p2_box_muller_blocks(problem: CriticalValley) -> Callable[[int], Moments]:
+    """Box-Muller by hand, blocks of 1,000 paths."""
+    return _valley(problem, box_muller, max(1, problem.n_paths // 1_000))
 
 
 def p2_two_point(problem: CriticalValley) -> Callable[[int], Moments]:
@@ -112,6 +140,11 @@ def p2_two_point(problem: CriticalValley) -> Callable[[int], Moments]:
 def p2_two_point_bits(problem: CriticalValley) -> Callable[[int], Moments]:
     """+-1 from single bits."""
     return _valley(problem, unpacked_bits)
+
+
+def p2_two_point_blocks(problem: CriticalValley) -> Callable[[int], Moments]:
+    """+-1 from single bits, blocks of 1,000 paths."""
+    return _valley(problem, unpacked_bits, max(1, problem.n_paths // 1_000))
 
 
 def _sensing(problem: LabelNoise, scan_seeds: Callable[[Any, Any], Any]) -> Callable[[int], Floats]:
