@@ -44,10 +44,11 @@ def entries(quick: bool) -> list[Entry]:
     p1 = replace(P1, n_paths=P1.n_paths // 10) if quick else P1
     p2 = replace(P2, n_paths=P2.n_paths // 10) if quick else P2
     p3 = replace(P3, n_steps=P3.n_steps // 10) if quick else P3
+    problems: dict[str, Problem] = {"P1": p1, "P2": p2, "P3": p3}
     one, either = (1,), (1, 2)
 
     def line(group: str, label: str, function: str, threads: tuple[int, ...] | None = None, processes: int = 1) -> Entry:
-        timed: Problem = {"P1": p1, "P2": p2, "P3": p3}[group[:2]]
+        timed = problems[group[:2]]
         return Entry(group, label, function, timed, P3_CHECK if timed is p3 else timed, threads, processes)
 
     normal, two_point = "P1 normal increments", "P1 two-point increments"

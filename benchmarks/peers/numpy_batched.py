@@ -31,9 +31,9 @@ def _over_blocks(step_block: Callable[[np.random.Generator, int], Floats], n_pat
     """Moments over blocks of paths: step_block(rng, n) returns sums of x and x^2, (2, n_times)."""
 
     def run(seed: int) -> Moments:
-        blocks = (step_block(_rng(seed, first), min(size, n_paths - first)) for first in range(0, n_paths, size))
-        first, second = sum(blocks) / n_paths
-        return Moments(first, second - first**2)
+        blocks = [step_block(_rng(seed, first), min(size, n_paths - first)) for first in range(0, n_paths, size)]
+        mean, square = np.sum(blocks, axis=0) / n_paths
+        return Moments(mean, square - mean**2)
 
     return run
 

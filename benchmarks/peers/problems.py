@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 
 LIMIT = 5.0
 """Largest admissible deviation in standard errors. Some 200 correlated Gaussian comparisons: a false alarm below 1.2e-4."""
