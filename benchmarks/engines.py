@@ -131,24 +131,21 @@ def table_lines(engines: list[Engine]) -> list[dict[str, Any]]:
 
 
 def print_table(records: list[dict[str, Any]]) -> None:
-    """The records as text, a block for each group."""
+    """The records of one group as text."""
 
     def cell(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)
 
-    group = None
+    print(f"\n{records[0]['group']} ({records[0]['unit']})")
+    head = f"{'engine':48s}{'rate':>9s}{'ours/it':>9s}{'spread':>8s}{'compile s':>11s}{'MiB':>7s}{'law, SE':>9s}"
+    print(f"  {head}  cores by")
     for r in records:
-        if r["group"] != group:
-            group = r["group"]
-            print(f"\n{group} ({r['unit']})")
-            print(
-                f"  {'engine':48s}{'rate':>9s}{'ours/it':>9s}{'spread':>8s}{'compile s':>11s}{'MiB':>7s}{'law, SE':>9s}  cores by"
-            )
         spread = (max(r["rounds"]) / min(r["rounds"]) - 1) if r["rounds"] else None
         print(
             f"  {r['engine']:48s}{cell(r['throughput'], '9,.1f'):>9s}{cell(r['ours over theirs'], '.1f'):>9s}"
             f"{cell(spread, '.0%'):>8s}{cell(r['compile'], '.1f'):>11s}{cell(r['memory'], '.0f'):>7s}"
-            f"{cell(r['deviation'], '.1f'):>9s}  {r['fault'] or r['cores by']}"
+            f"{cell(r['deviation'], '.1f'):>9s}  {r['fault'] or r['cores by']}",
+            flush=True,
         )
 
 
@@ -186,6 +183,11 @@ def select(every: list[Entry], only: str) -> list[Entry]:
     chosen = [e for e in every if any(w in f"{e.group} {e.label} {e.function}".lower() for w in words)] if words else every
     groups = {e.group for e in chosen}
     return [e for e in every if e in chosen or (e.label == "ours" and e.group in groups)]
+
+
+def write_json(path: Path, records: list[dict[str, Any]], machine: dict[str, float], load: list[float]) -> None:
+    """Everything measured so far."""
+    path.write_text(json.dumps({"results": records, "limits": machine, "versions": versions(), "load": load}, indent=1) + "\n")
 
 
 def main() -> None:
@@ -227,9 +229,12 @@ def main() -> None:
                     engine.run(100 + turn, given.limit)
             for engine in engines:
                 engine.stop()
-            records += table_lines(engines)
+            lines = table_lines(engines)
+            print_table(lines)  # at once: whoever stops the run keeps what is done
+            records += lines
+            if given.json:
+                write_json(given.json, records, machine, load)
     load.append(os.getloadavg()[0])
-    print_table(records)
     print("\nThis machine: " + "; ".join(f"{k} {v:,.0f}" for k, v in machine.items()))
     normal = next((r["throughput"] for r in records if r["group"].startswith("P1 normal") and r["engine"] == "ours"), None)
     if normal:
@@ -239,9 +244,7 @@ def main() -> None:
     if load[0] > 0.5:
         print("The machine was busy when the run began: PRELIMINARY figures.")
     if given.json:
-        given.json.write_text(
-            json.dumps({"results": records, "limits": machine, "versions": versions(), "load": load}, indent=1) + "\n"
-        )
+        write_json(given.json, records, machine, load)
 
 
 if __name__ == "__main__":
