@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Where `make demo` puts its results.
 DEMO ?= demo
 
-.PHONY: help demo benchmark test lint types formulas clean
+.PHONY: help demo benchmark benchmark-engines test lint types formulas clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,3 +41,8 @@ clean: ## remove the environment
 benchmark: $(VENV)/.installed ## speed as ratios: the simulator against torch.optim.SGD, compiled formulas against kernels by hand
 	$(BIN)/python benchmarks/simulator_vs_torch.py
 	$(BIN)/python benchmarks/symbolic_vs_handwritten.py
+
+benchmark-engines: ## this library and its peers side by side, in an environment of their own (a quiet machine, long)
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt -e .
+	.venv-peers/bin/python benchmarks/engines.py
