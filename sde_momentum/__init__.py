@@ -24,6 +24,7 @@ _HOME = {
     "Valley": "problems.valley",
     "convergence_time": "convergence",
     "critical_ensemble": "dynamics.critical_valley",
+    "critical_limit": "dynamics.critical_limit",
     "drift_flow": "dynamics.drift_flow",
     "project_to_manifold": "geometry",
     "simulate": "dynamics.label_noise_sgd",
@@ -34,6 +35,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from .convergence import convergence_time
+    from .dynamics.critical_limit import critical_limit
     from .dynamics.critical_valley import critical_ensemble
     from .dynamics.drift_flow import DriftFlow, drift_flow
     from .dynamics.label_noise_sgd import LabelNoiseSGD, simulate
