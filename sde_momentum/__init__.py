@@ -25,6 +25,7 @@ _HOME = {
     "convergence_time": "convergence",
     "critical_ensemble": "dynamics.critical_valley",
     "critical_limit": "dynamics.critical_limit",
+    "drift_diffusion": "dynamics.drift_diffusion",
     "drift_flow": "dynamics.drift_flow",
     "project_to_manifold": "geometry",
     "simulate": "dynamics.label_noise_sgd",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .convergence import convergence_time
     from .dynamics.critical_limit import critical_limit
     from .dynamics.critical_valley import critical_ensemble
+    from .dynamics.drift_diffusion import drift_diffusion
     from .dynamics.drift_flow import DriftFlow, drift_flow
     from .dynamics.label_noise_sgd import LabelNoiseSGD, simulate
     from .errors import InputError

@@ -8,6 +8,7 @@ from scipy.linalg import expm
 
 import sde_momentum as sm
 from sde_momentum import formulas
+from sde_momentum.dynamics.along_manifold import tangent
 from sde_momentum.dynamics.critical_limit import _Bundle, _continue
 
 SENSING = sm.MatrixSensing(6, 1, 20)
@@ -24,7 +25,7 @@ def test_moving_along_gamma_is_reversible_and_keeps_the_speed():
     rng = np.random.default_rng(1)
     runs = bundle(np.ones(3))
     w = runs.w
-    p = runs._tangent(SENSING.jacobian(w), rng.normal(size=w.shape))
+    p = tangent(SENSING.jacobian(w), rng.normal(size=w.shape))
     for h, allowed in ((0.1, 4e-2), (0.05, 1e-2)):
         there, speed, off = runs._drift(w, p, h)
         back, again, off_again = runs._drift(there, -speed, h)

@@ -24,12 +24,12 @@ from scipy.optimize import linear_sum_assignment
 from ..errors import InputError, check_positive
 from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
+from .along_manifold import move, tangent
 from .critical_valley import CRITICAL_LIMIT, check_times
 from .label_noise_sgd import check_metric, one_blas_thread
 from .random import fill_normal, streams
 
 _RUNS = 8  # runs stepped together; no run's numbers depend on it
-_MAX_PROJECTIONS = 30
 
 
 class _Bundle:
@@ -63,40 +63,10 @@ class _Bundle:
         self.w[some], self.p[some] = w, p
         self.fault[some[bad]] = self.time
 
-    def _residual(self, w: Array) -> Array:
-        # one run a matrix: the rounding of a product must not depend on the neighbours
-        return self.problem.outputs(w[:, None])[:, 0] - self.problem.targets
-
-    def _gram(self, jacobian: Array) -> Array:
-        """J J^T, damped by 1e-9 of its trace: it stays invertible where J loses rank."""
-        gram = jacobian @ np.swapaxes(jacobian, -1, -2)
-        damping = 1e-9 * np.trace(gram, axis1=-2, axis2=-1) + np.finfo(float).tiny
-        return gram + damping[:, None, None] * np.eye(gram.shape[-1])
-
     def _drift(self, w: Array, p: Array, h: float) -> tuple[Array, Array, NDArray[np.bool_]]:
         """(w, p) after moving along Gamma for h, and which runs did not come back onto it."""
-        start = w
-        jacobian = self.problem.jacobian(w)
-        gram = self._gram(jacobian)
-        w = w + h * p
-        todo = np.arange(len(w))
-        for _ in range(_MAX_PROJECTIONS):
-            residual = self._residual(w[todo])
-            size = np.sqrt(np.square(residual).sum(axis=-1))
-            left = ~(size <= self.goal) & (size < 1e50)
-            todo, residual = todo[left], residual[left]
-            if not len(todo):
-                break
-            shift = np.linalg.solve(gram[todo], residual[..., None])
-            w[todo] -= (np.swapaxes(jacobian[todo], -1, -2) @ shift)[..., 0]
-        off = ~(np.sqrt(np.square(self._residual(w)).sum(axis=-1)) <= self.goal)
-        w[off] = start[off]  # the run is over; its numbers stay finite
-        jacobian = self.problem.jacobian(w)
-        return w, self._tangent(jacobian, (w - start) / h if h else p), off
-
-    def _tangent(self, jacobian: Array, x: Array) -> Array:
-        inner = np.linalg.solve(self._gram(jacobian), jacobian @ x[..., None])
-        return x - (np.swapaxes(jacobian, -1, -2) @ inner)[..., 0]
+        end, off = move(self.problem, w, h * p, self.goal)
+        return end, tangent(self.problem.jacobian(end), (end - w) / h), off
 
     def _kick(
         self, some: NDArray[np.intp], w: Array, p: Array, xi: Array, h: float, off: NDArray[np.bool_]
@@ -114,7 +84,7 @@ class _Bundle:
         def push(p: Array, z: Array) -> Array:
             weights = np.square(np.abs(z)) / root  # (grad lambda_j / sqrt(lambda_j)) |z_j|^2, with u_j frozen
             weighted = (u * weights[:, None, :]) @ (np.swapaxes(u, -1, -2) @ jacobian)
-            force = self._tangent(jacobian, problem.contract_hessians(w, weighted * (2 / rows)))
+            force = tangent(jacobian, problem.contract_hessians(w, weighted * (2 / rows)))
             return np.exp(-h / 2) * p + np.expm1(-h / 2) * self.kappa[some][:, None] * force
 
         p = push(p, z)
