@@ -87,11 +87,11 @@ def test_weak_order_is_two(increments):
     assert abs(slope - 2) < 3 * slope_error + 0.1, f"{slope} +- {slope_error}: {bias}"
 
 
-def test_numbers_do_not_depend_on_threads_or_on_the_number_of_paths():
+def test_numbers_do_not_depend_on_threads_or_on_the_other_kappas():
     valley = sm.Valley.balanced(4, curvature=1.0, coupling=2.0)
     one, two = (sm.critical_ensemble(valley, 1.0, [0.5, 3.0], [1.0, 5.0], n_paths=1_500, workers=w) for w in (1, 2))
     assert one.equals(two)
-    # the first 64 paths are the same in a larger ensemble: the moments of a block of them are a part of its sums
+    # nor on the other kappas
     few = sm.critical_ensemble(valley, 1.0, 0.5, [1.0], n_paths=64)
     again = sm.critical_ensemble(valley, 1.0, [0.5, 9.0], [1.0], n_paths=64)
     assert few.position.values[0, 0] == again.position.values[0, 0]

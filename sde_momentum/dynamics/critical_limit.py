@@ -25,9 +25,12 @@ from ..errors import InputError, check_positive
 from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
 from .along_manifold import move, tangent
-from .critical_valley import CRITICAL_LIMIT, check_times
+from .ensemble import check_seeds, check_times
 from .label_noise_sgd import check_metric, one_blas_thread
 from .random import fill_normal, streams
+
+CRITICAL_LIMIT = 7
+"""The purpose of this module's random streams."""
 
 _RUNS = 8  # runs stepped together; no run's numbers depend on it
 
@@ -154,9 +157,7 @@ def critical_limit(
     strengths = np.atleast_1d(check_positive(kappa, "kappa"))
     if strengths.ndim != 1:
         raise InputError("kappa", f"shape {strengths.shape}", "shape (n_kappa,) or one number")
-    labels = np.atleast_1d(np.asarray(seeds))
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or np.any(labels < 0):
-        raise InputError("seeds", seeds, "a 1-D array of whole numbers >= 0")
+    labels = check_seeds(seeds)
     clock, n_steps, size = check_times(times, step)
     for name in metrics:
         check_metric(name, "metrics")

@@ -20,12 +20,13 @@ from joblib import Parallel, delayed
 from numba import int64, njit, types
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, check, check_integer, check_non_negative, check_positive
+from ..errors import InputError, check, check_integer, check_positive
 from ..problems.base import Array
 from ..problems.valley import Valley, eigenvalue, slope
+from .ensemble import check_times
 from .random import fill_normal, fill_rademacher, streams
 
-CRITICAL_LIMIT = 7
+VALLEY_PATHS = 8
 """The purpose of this module's random streams."""
 
 INCREMENTS = ("simplified", "normal")
@@ -142,16 +143,6 @@ def _run_block(
                     sums[t, 6 + 2 * j] += energy * energy
 
 
-def check_times(times: ArrayLike, step: float) -> tuple[Array, NDArray[np.int64], Array]:
-    """Record times s >= 0, increasing; the number of steps before each, and their size, at most `step`."""
-    given = np.atleast_1d(check_non_negative(times, "times"))
-    if given.ndim != 1 or given.size == 0 or np.any(np.diff(given) <= 0):
-        raise InputError("times", times, "a 1-D array of increasing numbers >= 0")
-    gaps = np.diff(given, prepend=0.0)
-    n_steps = np.ceil(gaps / float(check_positive(step, "step")) * (1 - 1e-12)).astype(np.int64)
-    return given, n_steps, gaps / np.maximum(n_steps, 1)
-
-
 def _moments(sums: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
     """Means and standard errors from the summed powers, (n_kappa, n_time, 5 + 2 P)."""
     with np.errstate(divide="ignore", invalid="ignore"):  # no path left: NaN
@@ -240,7 +231,7 @@ def critical_ensemble(
         for low in range(first, min(first + task, paths), _LANES):
             some = words[low : low + _LANES]
             fault = np.full(_LANES, np.nan)
-            state = streams(np.resize(some, _LANES), CRITICAL_LIMIT)
+            state = streams(np.resize(some, _LANES), VALLEY_PATHS)
             block = np.zeros_like(sums)
             _run_block(valley.data, start, strength, n_steps, size, state, len(some), increments == "normal", block, fault)
             sums += block

@@ -15,7 +15,7 @@ from ..errors import InputError, check_positive
 from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
 from .along_manifold import move
-from .critical_valley import check_times
+from .ensemble import check_seeds, check_times
 from .label_noise_sgd import check_metric, one_blas_thread
 from .random import fill_normal, streams
 
@@ -98,9 +98,7 @@ def drift_diffusion(
     >>> dict(runs.sizes), bool(runs.fault.isnull().all())
     ({'seed': 3, 'time': 2}, True)
     """
-    labels = np.atleast_1d(np.asarray(seeds))
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or np.any(labels < 0):
-        raise InputError("seeds", seeds, "a 1-D array of whole numbers >= 0")
+    labels = check_seeds(seeds)
     clock, n_steps, size = check_times(times, step)
     if scaled_damping != np.inf:
         check_positive(scaled_damping, "scaled_damping")
