@@ -38,5 +38,6 @@ formulas: $(VENV)/.installed ## regenerate sde_momentum/formulas.py from the der
 clean: ## remove the environment
 	rm -rf $(VENV)
 
-benchmark: $(VENV)/.installed ## the simulator against torch.optim.SGD, as a ratio
+benchmark: $(VENV)/.installed ## speed as ratios: the simulator against torch.optim.SGD, compiled formulas against kernels by hand
 	$(BIN)/python benchmarks/simulator_vs_torch.py
+	$(BIN)/python benchmarks/symbolic_vs_handwritten.py

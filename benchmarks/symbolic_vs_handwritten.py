@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from derivations.lane_functions import tanh as lanes_tanh
-from derivations.lanes import WIDTH, load, store
+from derivations.kernels.lane_functions import tanh as lanes_tanh
+from derivations.kernels.lanes import WIDTH, load, store
 from derivations.models import two_factor, two_layer_tanh
 from sde_momentum.dynamics.label_noise_sgd import LANES
 from sde_momentum.problems.base import KERNEL, PULLBACK

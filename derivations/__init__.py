@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 # public name -> the module that defines it
 _HOME = {
-    "CompiledProblem": "compile",
+    "CompiledProblem": "kernels.compiled_problem",
     "ModelPoint": "model_point",
     "SymbolicModel": "symbolic_model",
 }
@@ -19,7 +19,7 @@ _HOME = {
 __all__ = ["CompiledProblem", "ModelPoint", "SymbolicModel"]
 
 if TYPE_CHECKING:
-    from .compile import CompiledProblem
+    from .kernels.compiled_problem import CompiledProblem
     from .model_point import ModelPoint
     from .symbolic_model import SymbolicModel
 

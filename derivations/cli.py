@@ -22,8 +22,8 @@ def derive(
     All steps are verified on the way; the exit status is 1 if one does not hold.
     """
     try:
-        from . import render
         from .codegen import BY_NAME
+        from .page import render
     except ModuleNotFoundError as error:
         raise InputError("derive", f"no {error.name} installed", "after: pip install 'sde-momentum[symbolic]'") from None
     if output_format not in FORMATS:

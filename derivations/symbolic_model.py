@@ -16,7 +16,7 @@ from sde_momentum.geometry import descend_to_manifold, project_to_manifold
 from sde_momentum.predictors.momentum_rule import MomentumRule
 from sde_momentum.problems.base import Array
 
-from .compile import CompiledProblem
+from .kernels.compiled_problem import CompiledProblem
 from .model_point import ModelPoint
 
 _CLOSED_OUTPUTS, _CLOSED_PARAMETERS = 2, 40

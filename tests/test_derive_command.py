@@ -13,10 +13,11 @@ import pytest
 import sympy as sp
 from typer.testing import CliRunner
 
-from derivations import codegen, notation
+from derivations import codegen
 from derivations.cli import app
 from derivations.codegen import BY_NAME
 from derivations.formula import Derivation, Step, lr, other_eigenvalue, reference_lr
+from derivations.page import notation
 from sde_momentum.errors import InputError
 
 

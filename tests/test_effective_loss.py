@@ -99,6 +99,19 @@ def test_predicted_times_are_those_of_the_simulated_update(predictor):
         assert abs(np.log(time * rate.mean())) < max(0.03, 3 * error), f"{delta}: {time} against {1 / rate.mean()}"
 
 
+def test_without_moving_energies_the_predicted_time_is_too_long(predictor, monkeypatch):
+    """At 3 times the recommended 1 - beta: more than 4 % and 4 standard errors above the simulated time. Fixed seeds."""
+    moving, delta = formulas.energy_share_after, 3 * predictor.recommend(LR).one_minus_beta
+    monkeypatch.setattr(formulas, "energy_share_after", lambda b, time, _, steps: moving(b, time, 0.0, steps))
+    at_rest = float(predictor.convergence_time(LR, delta))
+    steps = np.unique(np.linspace(0, 2 * at_rest, 401).astype(int))
+    runs = sm.simulate(sm.LabelNoiseSGD(PROBLEM, SIGMA), START, LR, 1 - delta, range(512), steps, metrics=("test_error",))
+    rate = 1 / sm.convergence_time(runs.test_error.values[0, 0], steps, 0.1)
+    error = rate.std(ddof=1) / np.sqrt(512) / rate.mean()
+    ratio = np.log(at_rest * rate.mean())
+    assert ratio > max(0.04, 4 * error), (ratio, error)
+
+
 def test_the_recommendation_is_the_largest_within_its_tolerance(predictor):
     best = predictor.recommend(LR)
     dense = best.one_minus_beta * np.geomspace(0.3, 3, 60)

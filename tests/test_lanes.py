@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from derivations import lane_functions, lanes
+from derivations.kernels import lane_functions, lanes
 
 RANGES = {
     "exp": [(-740, 709.7), (-1, 1)],

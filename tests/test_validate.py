@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+import sde_momentum as sm
 from sde_momentum import InputError, cli
 
 xr = pytest.importorskip("xarray")
@@ -74,6 +75,14 @@ def test_results_carry_dims_units_and_the_configuration(finished):
     assert data.attrs["torch_difference"] < 1e-9
 
 
+def test_results_make_a_momentum_rule(finished):
+    rule = sm.MomentumRule.from_sweep(xr.load_dataset(finished[0] / "results.nc", engine="h5netcdf"))
+    plain = json.loads(finished[1].stdout)["fits"][0]
+    for lr in (0.03, 0.1):
+        expected = plain["prefactor"]["value"] * lr ** plain["exponent"]["value"]
+        assert rule.one_minus_beta(lr) == pytest.approx(expected, rel=1e-12)
+
+
 def test_a_finished_sweep_is_not_run_again_and_any_number_of_workers_gives_the_same(finished, tmp_path, call):
     out, _ = finished
     before = files(out)
@@ -103,6 +112,19 @@ def test_killed_twenty_times_and_resumed_it_gives_the_same_to_the_last_bit(finis
     assert (out / "results.nc").read_bytes() == (finished[0] / "results.nc").read_bytes()
     assert json.loads(last.stdout)["fits"] == json.loads(finished[1].stdout)["fits"]
     assert not list(out.rglob("*.part"))
+
+
+def test_control_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen([*COMMAND, *SMALL, "--out", out], stderr=subprocess.PIPE, text=True)
+    while not list(out.glob("runs/*.npz")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted; finished runs are kept: add --resume to go on" in error
+    assert "Traceback" not in error
 
 
 def test_report_draws_finished_results_again(finished, call):

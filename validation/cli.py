@@ -67,6 +67,7 @@ def matrix_sensing(
     """Matrix sensing from an interpolating start: sweep lr and momentum, compare with every prediction."""
     from . import matrix_sensing as experiment
     from . import sweep
+    from .summary import Summary
 
     options = experiment.Options(
         profile, tuple(lr) if lr else None, seeds, seed, d, rank, measurements, label_noise, metric, fraction, nesterov
@@ -82,7 +83,7 @@ def matrix_sensing(
         with _progress("training", sum(map(runs.cost, runs.chunks()))) as report:
             sweep.run(runs, path, workers, report)
         data = work.dataset(plan, path)
-        experiment.write_dataset(data, path / experiment.RESULTS)
+        experiment.write_dataset(data.assign_attrs(Summary(data).rule), path / experiment.RESULTS)
         summary = _write(path, path)
     except KeyboardInterrupt:
         _say(f"interrupted; finished runs are kept: add --resume to go on ({path})")

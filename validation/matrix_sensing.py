@@ -137,11 +137,11 @@ class Experiment:
         (folder / PREDICTIONS).mkdir(exist_ok=True)
         rates = self.configuration["lr"]
         point = self.predictor.flattest  # made before the threads start
-        jobs = (delayed(self._predict)(folder / PREDICTIONS / f"lr{i:02d}.json", rates[i]) for i in range(len(rates)))
-        rows = []
-        for row in Parallel(n_jobs=workers, prefer="threads", return_as="generator")(jobs):
-            rows.append(row)
+        files = [folder / PREDICTIONS / f"lr{i:02d}.json" for i in range(len(rates))]
+        jobs = (delayed(self._predict)(file, lr) for file, lr in zip(files, rates, strict=True))
+        for _ in Parallel(n_jobs=workers, prefer="threads", return_as="generator_unordered")(jobs):
             report(1)
+        rows = [read_json(file) for file in files]
         return {
             "curvature": self.predictor.curvature,
             "amplitude": self.predictor.amplitude,
@@ -149,13 +149,12 @@ class Experiment:
             **{name: [row[name] for row in rows] for name in rows[0]},
         }
 
-    def _predict(self, file: Path, lr: float) -> dict[str, Any]:
+    def _predict(self, file: Path, lr: float) -> None:
         if not file.exists():
             write_json(file, self._plan_lr(lr))
         row = read_json(file)
         if not isinstance(row, dict) or len(row.get("horizon", ())) != len(GRID):
             raise InputError("--out", file, "an intact file of this sweep; delete it to compute it again")
-        return row
 
     def _plan_lr(self, lr: float) -> dict[str, Any]:
         best = self.predictor.recommend(lr)

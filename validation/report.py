@@ -74,6 +74,10 @@ def findings(summary: Summary) -> list[str]:
     """What was found, a sentence each, misses included."""
     gamma, worst = summary.law.exponent, summary.worst_time_ratio()
     contains = "contains" if gamma.low <= 2 / 3 <= gamma.high else "misses"
+    cliff = max(summary.cliff())
+    slower = (
+        f"training takes up to {cliff:.1f} times as long as at the best" if np.isfinite(cliff) else "no run may arrive at all"
+    )
     lines = []
     for method in (EFFECTIVE_LOSS, CLOSED_FORM):
         regret = summary.worst_regret(method)
@@ -85,8 +89,7 @@ def findings(summary: Summary) -> list[str]:
         f"{_percent(abs(worst['ratio'] - 1))} (standard error there {_percent(worst['standard_error'])}).",
         f"Exponent γ = {gamma.value:.3f}, 95 % interval {gamma.low:.3f} to {gamma.high:.3f} "
         f"(half-width {gamma.half_width:.3f}): it {contains} 2/3.",
-        f"The cliff: at {summary.least_ratio:.2f} of the recommended 1 − β training takes up to "
-        f"{max(summary.cliff()):.1f} times as long as at the best.",
+        f"The cliff: at {summary.least_ratio:.2f} of the recommended 1 − β {slower}.",
     ]
 
 

@@ -44,6 +44,11 @@ class Summary:
         """The headline: the one with the most terms, whatever it gives."""
         return self.laws[-1]
 
+    @cached_property
+    def rule(self) -> dict[str, float]:
+        """The plain power law, for `MomentumRule.from_sweep`: within the swept learning rates it is close to the optima."""
+        return {"exponent": self.laws[0].exponent.value, "prefactor": self.laws[0].prefactor.value}
+
     def exponent_between(self) -> list[tuple[float, float, Estimate]]:
         """(lowest lr, highest lr, exponent of a plain power law) over three neighbouring learning rates at a time."""
         found = []
@@ -77,7 +82,8 @@ class Summary:
     def worst_time_ratio(self) -> dict[str, float]:
         """Where the predicted time is furthest from the measured one, from the recommendation upwards."""
         ratio, error = self.time_ratio
-        off = np.where(self.safe, np.abs(np.log(ratio)), -1.0)
+        with np.errstate(divide="ignore"):  # where no run arrived
+            off = np.where(self.safe, np.abs(np.log(ratio)), -1.0)
         i, j = np.unravel_index(int(np.argmax(off)), off.shape)
         delta = self.data["one_minus_beta"].values[i, j]
         return {
@@ -135,8 +141,7 @@ class Summary:
             }
 
         return {
-            "exponent": self.law.exponent.value,
-            "prefactor": self.law.prefactor.value,
+            "rule": self.rule,
             "fits": [plain(fit) for fit in self.laws],
             "worst_time_ratio": self.worst_time_ratio(),
             "worst_regret": {method: asdict(self.worst_regret(method)) for method in METHODS},

@@ -140,7 +140,7 @@ class MomentumRule:
 
         Args:
             result: has `exponent` (gamma) and `prefactor` (C) as attributes, as keys, or in its `attrs`
-                (an `xarray.Dataset`); both > 0
+                (an `xarray.Dataset`, such as the results of `sde-momentum validate`); both > 0
 
         Raises:
             InputError: when either is missing or not a positive number.

@@ -9,8 +9,8 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from .expression_graph import DERIVATIVE, a, y
-from .kernel_plan import Scope, Tree
-from .kernel_values import Turn, ValueWriter, power
+from .plan import Scope, Tree
+from .values import Turn, ValueWriter, power
 
 
 class AdjointWriter(ValueWriter):

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from .adjoints import AdjointWriter
 from .expression_graph import DERIVATIVE, y
-from .kernel_adjoints import AdjointWriter
-from .kernel_plan import Family
-from .kernel_values import Turn
+from .plan import Family
+from .values import Turn
 
-_HEADER = '''"""Generated from a formula by `derivations.compile`; the name holds the hash of this text and of the versions."""
+_HEADER = '''"""Generated from a formula by `derivations.kernels`; the name holds the hash of this text and of the versions."""
 
 import numpy as np
-from derivations import lane_functions as simd
-from derivations.lanes import WIDTH, at, load, narrow, spread, store, widen
+from derivations.kernels import lane_functions as simd
+from derivations.kernels.lanes import WIDTH, at, load, narrow, spread, store, widen
 from numba import njit
 from sde_momentum.problems.base import KERNEL, PULLBACK
 

@@ -10,7 +10,7 @@ import sympy as sp
 from sympy.codegen.cfunctions import expm1, log1p
 from sympy.printing.mathml import MathMLPresentationPrinter
 
-from .formula import MEANING, plain
+from ..formula import MEANING, plain
 
 # The letter of the theory page is the first word of what an argument means.
 _LETTER = {symbol: re.match(r"\w+", meaning)[0] for symbol, meaning in MEANING.items()}  # type: ignore[index]
@@ -32,7 +32,7 @@ def displayed(expression: sp.Expr) -> sp.Expr:
     shown = plain(expression).replace(log1p, lambda z: sp.log(1 + z)).replace(expm1, lambda z: sp.exp(z) - 1)
     shown = shown.replace(sp.log, sp.Function("ln"))
     # `eta0` is printed with a subscript, as `eta_0` is
-    named = {s: sp.Symbol(re.sub(r"(?<=[A-Za-z])(\d+)$", r"_\1", letter(s)), **s.assumptions0) for s in shown.free_symbols}
+    named = {s: sp.Symbol(re.sub(r"(?<=[A-Za-z])(\d+)$", r"_\1", letter(s)), **s.assumptions0) for s in shown.atoms(sp.Symbol)}
     return shown.xreplace(named)
 
 

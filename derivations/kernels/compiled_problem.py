@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from sde_momentum.problems.base import Array, Problem
 
-from . import kernel_cache
+from . import cache
 from . import lanes as simd
 from .expression_graph import Graph, Node, evaluate
-from .kernel_plan import Plan
-from .kernel_source import KernelSource
+from .plan import Plan
+from .source import KernelSource
 
 
 class CompiledProblem(Problem):
@@ -70,7 +70,7 @@ class CompiledProblem(Problem):
         source = KernelSource(plan, rows)
         columns = [evaluate(node, self._data)[:, None] for node in plan.derived]
         data = np.ascontiguousarray(np.hstack([self._data, *columns]))
-        return kernel_cache.load(source.text(with_outputs=with_outputs)), data, max(1, source.scratch_rows)
+        return cache.load(source.text(with_outputs=with_outputs)), data, max(1, source.scratch_rows)
 
     @cached_property
     def _first(self) -> tuple[ModuleType, Array, int]:

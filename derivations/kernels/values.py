@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernel_plan import Plan, Scope, Tree
+from .plan import Plan, Scope, Tree
 
 
 @dataclass

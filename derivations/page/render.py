@@ -10,7 +10,7 @@ from importlib import import_module
 
 import sympy as sp
 
-from .formula import MEANING, POINTS, Derivation, Formula, Step
+from ..formula import MEANING, POINTS, Derivation, Formula, Step
 from .notation import displayed, letter, mathml, typeset
 from .style import STYLE
 
@@ -54,7 +54,7 @@ def symbols(derivation: Derivation) -> list[tuple[str, str]]:
 
 def introduction(name: str) -> list[str]:
     """The paragraphs in which the derivation's module says what it is about."""
-    text = import_module(f".{name}", __package__).__doc__ or ""
+    text = import_module(f"..{name}", __package__).__doc__ or ""
     return text.strip().split("\n\n")
 
 

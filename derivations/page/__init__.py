@@ -1,0 +1,1 @@
+"""The derivations to read: as text, LaTeX, or one page."""
