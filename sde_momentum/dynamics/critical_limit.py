@@ -128,6 +128,11 @@ def critical_limit(
     the run of kappa is that of 1 - beta = C eta^(2/3), C = (c / (4 kappa))^(1/3) (`formulas.one_minus_beta_at_kappa`), and a
     time s is s / (1 - beta) steps.
 
+    Assumes that every two modes' frequencies differ, sqrt(eta) |sqrt(lambda_i) - sqrt(lambda_j)| / delta, by more than the
+    rate at which their eigenvectors turn, per unit of s. The ratio grows as eta^(-1/6) only; where it is not large, as with
+    many modes at large kappa, the way to a first passage still holds, but swings back from it are less damped than in
+    training.
+
     Args:
         problem: what moves
         start: a point of Gamma, (N,), left at rest with empty normal modes
