@@ -128,10 +128,10 @@ def critical_limit(
     the run of kappa is that of 1 - beta = C eta^(2/3), C = (c / (4 kappa))^(1/3) (`formulas.one_minus_beta_at_kappa`), and a
     time s is s / (1 - beta) steps.
 
-    Assumes that every two modes' frequencies differ, sqrt(eta) |sqrt(lambda_i) - sqrt(lambda_j)| / delta, by more than the
-    rate at which their eigenvectors turn, per unit of s. The ratio grows as eta^(-1/6) only; where it is not large, as with
-    many modes at large kappa, the way to a first passage still holds, but swings back from it are less damped than in
-    training.
+    Assumes that the frequencies sqrt(eta lambda_j) / delta per unit of s, and their differences, are large against the rates
+    at which eigenvalues and eigenvectors change. Measured on `MatrixSensing(8, 1, 40)` against the discrete update at lr 1e-4,
+    the time to 10 % of the test error for good: within 3 % from C = 0.044 (kappa = 0.7, the best) up. At kappa = 4 the first
+    passage agrees within 1 %, but the swing back is larger than in training, and the time for good 20 % too long.
 
     Args:
         problem: what moves
