@@ -21,7 +21,11 @@ _HOME = {
     "MomentumRule": "predictors.momentum_rule",
     "Recommendation": "predictors.effective_loss",
     "Timescales": "relaxation",
+    "Valley": "problems.valley",
     "convergence_time": "convergence",
+    "critical_ensemble": "dynamics.critical_valley",
+    "critical_limit": "dynamics.critical_limit",
+    "drift_diffusion": "dynamics.drift_diffusion",
     "drift_flow": "dynamics.drift_flow",
     "project_to_manifold": "geometry",
     "simulate": "dynamics.label_noise_sgd",
@@ -32,6 +36,9 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from .convergence import convergence_time
+    from .dynamics.critical_limit import critical_limit
+    from .dynamics.critical_valley import critical_ensemble
+    from .dynamics.drift_diffusion import drift_diffusion
     from .dynamics.drift_flow import DriftFlow, drift_flow
     from .dynamics.label_noise_sgd import LabelNoiseSGD, simulate
     from .errors import InputError
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
     from .predictors.effective_loss import EffectiveLossPredictor, Recommendation
     from .predictors.momentum_rule import MomentumRule
     from .problems.matrix_sensing import MatrixSensing
+    from .problems.valley import Valley
     from .relaxation import Timescales, timescales
 
 
