@@ -20,11 +20,13 @@ _HOME = {
     "MatrixSensing": "problems.matrix_sensing",
     "MomentumRule": "predictors.momentum_rule",
     "Recommendation": "predictors.effective_loss",
+    "SDE": "sde.equation",
     "Timescales": "relaxation",
     "convergence_time": "convergence",
     "drift_flow": "dynamics.drift_flow",
     "project_to_manifold": "geometry",
     "simulate": "dynamics.label_noise_sgd",
+    "solve": "sde.ensemble",
     "timescales": "relaxation",
 }
 
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from .predictors.momentum_rule import MomentumRule
     from .problems.matrix_sensing import MatrixSensing
     from .relaxation import Timescales, timescales
+    from .sde.ensemble import solve
+    from .sde.equation import SDE
 
 
 def __getattr__(name: str) -> object:
