@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
 import sde_momentum as sm
@@ -231,6 +232,25 @@ def test_an_ensemble_without_survivors_has_no_moments():
     np.testing.assert_array_equal(r["faulty"], [0, 10])
     assert r["mean"][0] == 1.0
     assert np.isnan(r["mean"][1])
+
+
+def test_the_result_is_labelled_and_survives_a_file(tmp_path):
+    args = dict(times=[0.0, 0.5], step=0.1, n_paths=100)
+    scalar = sm.solve(sm.SDE(lambda x, t, p: -x, lambda x, t, p: 1), 1.0, **args)
+    assert scalar["mean"].dims == scalar["faulty"].dims == ("time",)
+    assert scalar.attrs["clock"] == scalar["time"].attrs["units"] == "the equation's own t"
+    pair = sm.solve(sm.SDE(pair_drift, pair_diffusion, 2), (1.0, 2.0), parameters=(0.1, 0.2), **args)
+    assert pair["variance_se"].dims == ("time", "component")
+    np.testing.assert_array_equal(pair["mean"][0], [1.0, 2.0])
+    np.testing.assert_array_equal(pair["variance"][0], 0.0)
+    for result in (scalar, pair):
+        result.to_netcdf(tmp_path / "result.nc", engine="h5netcdf")
+        assert xr.load_dataset(tmp_path / "result.nc", engine="h5netcdf").equals(result)
+
+
+def test_the_clock_of_the_coefficients_starts_at_t0():
+    r = sm.solve(sm.SDE(lambda x, t, p: t, lambda x, t, p: 0.0), 0.0, [3.0], t0=1.0, step=0.5, n_paths=4)
+    assert r["mean"].item() == 0.5 * (1.0 + 1.5 + 2.0 + 2.5)
 
 
 OU = sm.SDE(linear, constant)

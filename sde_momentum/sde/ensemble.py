@@ -11,6 +11,7 @@ import xarray as xr
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 
+from .. import __version__
 from ..errors import InputError, check, check_integer, check_positive
 from .equation import SDE
 from .kernel import Kernel, compiled
@@ -93,6 +94,7 @@ def solve(
             "parameters": np.array(p),
             "n_paths": n_paths,
             "seed": seed,
+            "version": __version__,
             "faults": "a path that is not finite at a time is left out from that time on",
         },
     )
@@ -111,7 +113,16 @@ def follow(
     """The paths (n_steps + 1, dim, n_paths) on given Wiener increments dW (n_steps, dim, n_paths), variance `step` each.
 
     Sums of fine increments drive a coarse grid along the same Wiener path: for strong errors and common noise.
-    The step is the very code of `solve`. Raises InputError.
+    The step is the very code of `solve`, whose own increments are sqrt(step) times `noise.standard_increments`.
+    Raises InputError.
+
+    >>> from sde_momentum.sde.noise import standard_increments
+    >>> fine = 0.1 * standard_increments(0, n_paths=3, n_steps=200)  # of variance 0.01
+    >>> coarse = fine.reshape(100, 2, 1, 3).sum(axis=1)
+    >>> brownian = SDE(lambda x, t, p: 0.0, lambda x, t, p: 1.0)
+    >>> ends = [follow(brownian, 0.0, dw, step=h)[-1] for dw, h in ((fine, 0.01), (coarse, 0.02))]
+    >>> bool(np.allclose(*ends))
+    True
     """
     h, start, p = _check_common(sde, x0, step, t0, parameters)
     dw = check("increments", increments, lambda a: np.full(a.shape, True), "finite numbers")

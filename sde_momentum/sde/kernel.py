@@ -83,7 +83,11 @@ def source(method: type[Method], dim: int, derivative_given: bool = False) -> st
 
 
 def _expand(line: str, dim: int) -> str:
-    """One line of a method as one a component (`@`), or with all components joined (`name*`)."""
+    """One line of a method as one a component (`@`), or with all components joined (`name*`).
+
+    >>> _expand("a* = drift(x*, t, p)", 2)
+    'a0, a1 = drift((x0, x1), t, p)'
+    """
     if "@" in line:
         return "\n".join(line.replace("@", str(i)) for i in range(dim))
     result, call = line.split("* = ")

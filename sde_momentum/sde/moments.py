@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 # Sums may be regrouped here (and only here) so that they run in SIMD lanes: the compiled order is fixed all the same.
-@njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
 def _central_sums(row: Any, good: Any, n: float) -> Any:
     """Mean and sums of the 2nd, 3rd and 4th powers of the deviations of the n lanes with good[k] = 1."""
     total = 0.0
@@ -26,7 +26,7 @@ def _central_sums(row: Any, good: Any, n: float) -> Any:
     return mean, m2, m3, m4
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _merge(sums: Any, na: float, nb: float, mean: float, m2: float, m3: float, m4: float) -> None:
     """sums (4,) of na values <- those of na + nb values, the nb having the moments given (Pébay 2008, eqs. 2.1 to 2.4)."""
     n = na + nb
@@ -40,7 +40,7 @@ def _merge(sums: Any, na: float, nb: float, mean: float, m2: float, m3: float, m
     sums[0] += d * fb
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def record(x: Any, n_active: int, count: Any, sums: Any, good: Any) -> None:
     """Add the first n_active lanes of x (dim, lanes) to count (1,) and sums (dim, 4); non-finite paths are left out."""
     for k in range(good.shape[0]):
@@ -58,7 +58,7 @@ def record(x: Any, n_active: int, count: Any, sums: Any, good: Any) -> None:
         count[0] += n
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def merge_tasks(count: Any, sums: Any, other_count: Any, other_sums: Any) -> None:
     """count (times,), sums (times, dim, 4) <- merged with those of another task."""
     for t in range(count.shape[0]):
