@@ -13,7 +13,8 @@ from scipy import stats
 import sde_momentum as sm
 from sde_momentum.sde.ensemble import follow
 from sde_momentum.sde.methods import METHODS
-from sde_momentum.sde.noise import standard_increments
+from sde_momentum.sde.moments import merge_tasks, record
+from sde_momentum.sde.noise import LANES, standard_increments
 
 
 def linear(x, t, p):
@@ -87,6 +88,26 @@ def test_the_ensemble_equals_a_plain_loop_on_the_same_noise(method, dim):
     }
     for name, value in expected.items():
         np.testing.assert_allclose(np.atleast_1d(last[name]), value, rtol=10 * rtol, err_msg=name)
+
+
+def test_moments_merged_block_by_block_equal_those_of_all_at_once():
+    x = 100.0 + np.random.default_rng(0).gamma(1.0, size=(5, 2, LANES))  # skewed, and far from 0
+    x[1, 0, 7] = np.nan
+    x[2, 1, 8] = np.inf
+    x[3, :, :] = np.nan
+    active = [LANES, LANES, LANES, LANES, 3]
+    parts = [(np.zeros(1), np.zeros((1, 2, 4))) for _ in range(2)]
+    for i, block in enumerate(x):
+        count, sums = parts[i // 3]
+        record(block, active[i], count, sums[0], np.empty(LANES))
+    merge_tasks(*parts[0], *parts[1])
+    plain = np.concatenate([block[:, :n] for block, n in zip(x, active, strict=True)], axis=1)
+    plain = plain[:, np.isfinite(plain).all(axis=0)]
+    count, sums = parts[0]
+    assert count[0] == plain.shape[1] == 3 * LANES - 2 + 3
+    np.testing.assert_allclose(sums[0, :, 0], plain.mean(axis=1), rtol=1e-14)
+    for power in (2, 3, 4):
+        np.testing.assert_allclose(sums[0, :, power - 1], count[0] * stats.moment(plain, power, axis=1), rtol=1e-11)
 
 
 def test_a_given_derivative_equals_the_numerical_one():
@@ -268,7 +289,7 @@ GOOD = dict(sde=OU, x0=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0,
         (dict(seed=-1), r"seed: given -1; allowed: a whole number >= 0"),
         (dict(workers=0), r"workers: given 0; allowed: -1"),
         (dict(method="euler"), r"method: given euler; allowed: euler-maruyama, weak-euler, milstein, heun"),
-        (dict(method="heun"), r"method: given heun \(stratonovich\); allowed: for a ito equation: euler-maruyama"),
+        (dict(method="heun"), r"method: given heun \(stratonovich\); allowed: for ito: euler-maruyama, weak-euler, milstein"),
         (dict(parameters=(1.0,)), r"diffusion: given a function that raises IndexError.*; allowed: f\(x, t, p\) with 1 param"),
         (dict(parameters=(np.nan, 1.0)), r"parameters: given nan; allowed"),
         (dict(sde=sm.SDE(linear, lambda x, t, p: (x,))), r"diffusion: given a function that returns \(.*\); allowed: .* a float"),

@@ -19,8 +19,9 @@ from .methods import method_named
 from .moments import merge_tasks, statistics
 from .noise import LANES, path_states
 
-BLOCKS = 32
-"""Blocks in a task, a fixed number: the order in which moments are merged must not depend on the threads."""
+TASKS, MOST_BLOCKS = 32, 32
+"""Tasks of equal size, about TASKS of them or more, follow from n_paths alone: moments are merged in an order that
+does not depend on the threads."""
 
 
 def solve(
@@ -67,14 +68,15 @@ def solve(
     scheme.check(sde)
     sde.probe(start, float(t0), p)
     kernel = compiled(sde, scheme.name, len(p))
+    per_task = LANES * min(MOST_BLOCKS, max(1, n_paths // (LANES * TASKS)))
 
     def task(first: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        active = min(n_paths - first, BLOCKS * LANES)
+        active = min(n_paths - first, per_task)
         return _run(kernel, start, seed, first, active, float(t0), h, steps, p)
 
     count, sums = np.zeros(len(steps)), np.zeros((len(steps), sde.dim, 4))
     with ThreadPoolExecutor(effective_n_jobs(workers)) as pool:
-        for part in pool.map(task, range(0, n_paths, BLOCKS * LANES)):  # in the order of the paths, whoever is first
+        for part in pool.map(task, range(0, n_paths, per_task)):  # in the order of the paths, whoever is first
             merge_tasks(count, sums, *part)
     dims = ("time",) if sde.dim == 1 else ("time", "component")
     table = statistics(count, sums)

@@ -19,7 +19,7 @@ INTERPRETATIONS = ("ito", "stratonovich")
 
 @dataclass(frozen=True)
 class SDE:
-    """dX_i = a_i(X, t; p) dt + b_i(X, t; p) dW_i, i = 1..dim (Kloeden, Platen 1992, eq. 4.8.1 with diagonal noise).
+    """dX_i = a_i(X, t; p) dt + b_i(X, t; p) dW_i, i = 1..dim (Kloeden, Platen 1992, sec. 4.8, with diagonal noise).
 
     `drift` a and `diffusion` b are plain scalar Python, f(x, t, p), which numba compiles: for dim 1, x and the
     value are floats; for dim d > 1, tuples of d floats. t is the equation's own time, p the tuple of float

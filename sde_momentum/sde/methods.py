@@ -34,7 +34,7 @@ class Method:
         """Refuse an equation of the other interpretation."""
         if sde.interpretation != cls.interpretation:
             fitting = ", ".join(m.name for m in METHODS.values() if m.interpretation == sde.interpretation)
-            raise InputError("method", f"{cls.name} ({cls.interpretation})", f"for a {sde.interpretation} equation: {fitting}")
+            raise InputError("method", f"{cls.name} ({cls.interpretation})", f"for {sde.interpretation}: {fitting}")
 
 
 class EulerMaruyama(Method):
@@ -52,7 +52,7 @@ class EulerMaruyama(Method):
 
 
 class WeakEuler(EulerMaruyama):
-    """X_{n+1} = X_n + a h ± b sqrt(h), either sign with chance 1/2 (Kloeden, Platen 1992, eq. 14.1.2)."""
+    """X_{n+1} = X_n + a h ± b sqrt(h), either sign with chance 1/2 (Kloeden, Platen 1992, sec. 14.1)."""
 
     name = "weak-euler"
     strong_order, weak_order = None, 1.0

@@ -28,7 +28,7 @@ def _central_sums(row: Any, good: Any, n: float) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _merge(sums: Any, na: float, nb: float, mean: float, m2: float, m3: float, m4: float) -> None:
-    """sums (4,) of na values <- those of na + nb values, the nb having the moments given (Pébay 2008, eqs. 2.1 to 2.4)."""
+    """sums (4,) of na values <- those of na + nb values, the nb having the moments given (Pébay 2008)."""
     n = na + nb
     d = mean - sums[0]
     fa, fb = na / n, nb / n
@@ -73,7 +73,7 @@ def statistics(count: NDArray[np.float64], sums: NDArray[np.float64]) -> dict[st
     """Mean, unbiased variance and their standard errors, each (times, dim), from count (times,) and sums (times, dim, 4).
 
     se(mean)^2 = s^2 / n; se(s^2)^2 = (m4 - (n - 3) / (n - 1) s^4) / n with m4 the 4th central moment
-    (Kendall, Stuart 1969, vol. 1, eq. 10.8 ff.). NaN where fewer than two (four for the last) paths are left.
+    (Mood, Graybill, Boes 1974, ch. VI). NaN where fewer than two (four for the last) paths are left.
     """
     n = count[:, None]
     with np.errstate(all="ignore"):  # too few paths, or fourth powers that overflow, leave NaN or inf: as documented
