@@ -25,7 +25,8 @@ class SDE:
     value are floats; for dim d > 1, tuples of d floats. t is the equation's own time, p the tuple of float
     parameters given to `solve`. Branches and `math` functions are allowed; they cost what they cost per path.
     `interpretation`: "ito" or "stratonovich" (b ∘ dW). `diffusion_derivative`: ∂b_i/∂x_i in the same form, for
-    methods that use it; without it they take a central difference, exact to about 1e-10 of b's scale.
+    methods that use it; without it they take a central difference over x ± 6e-6 (1 + |x|), exact to about 1e-10 of
+    b's scale: give it where b has an edge that paths come near, such as sqrt(x) at 0.
 
     Methods of strong order 1 reach it where b_i depends on x_i and t alone.
     Raises InputError for a dim, an interpretation or a function that cannot be used.
