@@ -20,6 +20,7 @@ _HOME = {
     "MatrixSensing": "problems.matrix_sensing",
     "MomentumRule": "predictors.momentum_rule",
     "Recommendation": "predictors.effective_loss",
+    "SDE": "sde.equation",
     "Timescales": "relaxation",
     "Valley": "problems.valley",
     "convergence_time": "convergence",
@@ -29,6 +30,7 @@ _HOME = {
     "drift_flow": "dynamics.drift_flow",
     "project_to_manifold": "geometry",
     "simulate": "dynamics.label_noise_sgd",
+    "solve": "sde.ensemble",
     "timescales": "relaxation",
 }
 
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley
     from .relaxation import Timescales, timescales
+    from .sde.ensemble import solve
+    from .sde.equation import SDE
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,1 @@
+"""Stochastic differential equations of the user's own: the equation, the methods, the ensemble."""

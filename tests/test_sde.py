@@ -1,0 +1,312 @@
+"""Ensembles of a user's equation: orders, exactness on given noise, reproducibility, faults (Kloeden, Platen 1992).
+
+Chance enters with fixed seeds; tolerances are in standard errors, two-sided, the false-alarm rate beside each.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+import sde_momentum as sm
+from sde_momentum.sde.ensemble import follow
+from sde_momentum.sde.methods import METHODS
+from sde_momentum.sde.moments import merge_tasks, record
+from sde_momentum.sde.noise import LANES, standard_increments
+
+
+def linear(x, t, p):
+    return p[0] * x
+
+
+def volatility(x, t, p):
+    return p[1] * x
+
+
+def constant(x, t, p):
+    return p[1]
+
+
+GEOMETRIC = (0.5, 0.5)  # dX = 0.5 X dt + 0.5 X dW: multiplicative noise
+
+
+def geometric(method):
+    return sm.SDE(linear, volatility, interpretation=METHODS[method].interpretation)
+
+
+def pair_drift(x, t, p):
+    return (x[1], -x[0] - p[0] * x[1] + math.sin(t))
+
+
+def pair_diffusion(x, t, p):
+    return (0.1 * x[0], p[1] * (1.0 + x[1] * x[1]) ** 0.5)
+
+
+def naive(method, a, b, slope, x, dw, h):
+    """The method as the textbook has it; functions of (x, t) over arrays (dim, paths)."""
+    for k, w in enumerate(dw):
+        t = k * h
+        if method == "heun":
+            guess = x + a(x, t) * h + b(x, t) * w
+            x = x + (a(x, t) + a(guess, t + h)) * h / 2 + (b(x, t) + b(guess, t + h)) * w / 2
+        else:
+            correction = b(x, t) * slope(x, t) * (w**2 - h) / 2 if method == "milstein" else 0.0
+            x = x + a(x, t) * h + b(x, t) * w + correction
+    return x
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dim", [1, 2])
+def test_the_ensemble_equals_a_plain_loop_on_the_same_noise(method, dim):
+    n_paths, n_steps, h, p = 130, 41, 0.05, (0.7, 0.3)  # neither a multiple of the lanes nor of the buffer
+    dw = math.sqrt(h) * standard_increments(5, n_paths, n_steps, dim, METHODS[method].increments)
+    if dim == 1:
+        sde, x0 = sm.SDE(linear, volatility, interpretation=METHODS[method].interpretation), 1.0
+        functions = [lambda x, t: p[0] * x, lambda x, t: p[1] * x, lambda x, t: p[1]]
+    else:
+        sde, x0 = sm.SDE(pair_drift, pair_diffusion, 2, METHODS[method].interpretation), (1.0, -0.5)
+        functions = [
+            lambda x, t: np.stack(pair_drift(x, t, p)),
+            lambda x, t: np.stack(pair_diffusion(x, t, p)),
+            lambda x, t: np.stack([np.full(n_paths, 0.1), p[1] * x[1] / np.sqrt(1 + x[1] ** 2)]),
+        ]
+    start = np.repeat(np.atleast_1d(x0)[:, None], n_paths, axis=1)
+    x = naive(method, *functions, start, dw, h)
+    ours = sm.solve(sde, x0, [0.15, n_steps * h], step=h, method=method, n_paths=n_paths, seed=5, parameters=p)
+    rtol = 1e-8 if method == "milstein" else 1e-11  # Milstein differentiates numerically
+    np.testing.assert_allclose(follow(sde, x0, dw, step=h, method=method, parameters=p)[-1], x, rtol=rtol, atol=rtol)
+    last = ours.isel(time=-1)
+    fourth = stats.moment(x, 4, axis=1)
+    variance = x.var(axis=1, ddof=1)
+    expected = {
+        "mean": x.mean(axis=1),
+        "variance": variance,
+        "mean_se": np.sqrt(variance / n_paths),
+        "variance_se": np.sqrt((fourth - (n_paths - 3) / (n_paths - 1) * variance**2) / n_paths),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(np.atleast_1d(last[name]), value, rtol=10 * rtol, err_msg=name)
+
+
+def test_moments_merged_block_by_block_equal_those_of_all_at_once():
+    x = 100.0 + np.random.default_rng(0).gamma(1.0, size=(5, 2, LANES))  # skewed, and far from 0
+    x[1, 0, 7] = np.nan
+    x[2, 1, 8] = np.inf
+    x[3, :, :] = np.nan
+    active = [LANES, LANES, LANES, LANES, 3]
+    parts = [(np.zeros(1), np.zeros((1, 2, 4))) for _ in range(2)]
+    for i, block in enumerate(x):
+        count, sums = parts[i // 3]
+        record(block, active[i], count, sums[0], np.empty(LANES))
+    merge_tasks(*parts[0], *parts[1])
+    plain = np.concatenate([block[:, :n] for block, n in zip(x, active, strict=True)], axis=1)
+    plain = plain[:, np.isfinite(plain).all(axis=0)]
+    count, sums = parts[0]
+    assert count[0] == plain.shape[1] == 3 * LANES - 2 + 3
+    np.testing.assert_allclose(sums[0, :, 0], plain.mean(axis=1), rtol=1e-14)
+    for power in (2, 3, 4):
+        np.testing.assert_allclose(sums[0, :, power - 1], count[0] * stats.moment(plain, power, axis=1), rtol=1e-11)
+
+
+def test_a_given_derivative_equals_the_numerical_one():
+    dw = 0.1 * standard_increments(1, 64, 50)
+    given = sm.SDE(linear, volatility, diffusion_derivative=lambda x, t, p: p[1])
+    paths = [follow(s, 1.0, dw, step=0.01, method="milstein", parameters=GEOMETRIC) for s in (given, geometric("milstein"))]
+    np.testing.assert_allclose(*paths, rtol=1e-8)
+
+
+def order(h, errors):
+    """p of log error = c + p log h + d h, each row of `errors` (batches, n_h) fitted alone; d h is the next order.
+
+    Returns p and its standard error over the batches.
+    """
+    design = np.stack([np.ones_like(h), np.log(h), h], axis=1)
+    slopes = np.linalg.lstsq(design, np.log(errors).T, rcond=None)[0][1]
+    return slopes.mean(), slopes.std(ddof=1) / math.sqrt(len(slopes))
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m].strong_order])
+def test_strong_order_against_the_exact_geometric_brownian_motion(method):
+    mu, sigma = GEOMETRIC
+    n_fine, batches, width = 512, 20, 200
+    fine = math.sqrt(1 / n_fine) * standard_increments(3, batches * width, n_fine)
+    ito = METHODS[method].interpretation == "ito"
+    exact = np.exp(mu - (sigma**2 / 2 if ito else 0.0) + sigma * fine.sum(axis=0)[0])
+    h = 2.0 ** -np.arange(3, 10)
+    errors = []
+    for step in h:
+        coarse = fine.reshape(round(1 / step), -1, 1, fine.shape[2]).sum(axis=1)
+        last = follow(geometric(method), 1.0, coarse, step=step, method=method, parameters=GEOMETRIC)[-1, 0]
+        errors.append(np.abs(last - exact).reshape(batches, width).mean(axis=1))
+    slope, se = order(h, np.stack(errors, axis=1))
+    print(f"{method}: strong order {slope:.3f} +- {se:.3f}")
+    assert se < 0.1  # the interval says something
+    assert abs(slope - METHODS[method].strong_order) < stats.t.ppf(1 - 5e-5, batches - 1) * se  # false alarms: 1e-4
+
+
+def weak_order(h, bias, se):
+    """p of log |bias| = c + p log h + d h and its standard error, by least squares with independent errors `se`."""
+    relative = np.array(se) / np.abs(bias)
+    design = np.stack([np.ones_like(h), np.log(h), h], axis=1) / relative[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    return (covariance @ design.T @ (np.log(np.abs(bias)) / relative))[1], math.sqrt(covariance[1, 1])
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "heun"])
+def test_weak_order_against_the_exact_second_moment_of_geometric_brownian_motion(method):
+    mu, sigma = parameters = (-1.5, 0.2)  # little noise: the bias stands out
+    h = 2.0 ** -np.arange(2, 8)
+    bias, se = [], []
+    for i, step in enumerate(h):
+        sde = geometric(method)
+        r = sm.solve(sde, 1.0, 1.0, step=step, method=method, n_paths=2**16, seed=i, parameters=parameters).isel(time=0)
+        bias.append(float(r["variance"] + r["mean"] ** 2 - math.exp(2 * mu + sigma**2)))
+        se.append(float(np.hypot(r["variance_se"], 2 * r["mean"] * r["mean_se"])))
+    slope, width = weak_order(h, bias, se)
+    print(f"{method}: weak order {slope:.3f} +- {width:.3f}")
+    assert width < 0.1
+    assert abs(slope - METHODS[method].weak_order) < 4 * width  # false alarms: 6e-5
+
+
+def test_weak_order_of_heun_with_the_exact_path_as_control_variate():
+    # without noise Heun is of order 2: the bias of order 1 is small, so the exact path's square, of known mean, is taken off
+    mu, sigma = parameters = (1.0, 0.5)
+    h = 2.0 ** -np.arange(2, 8)
+    bias, se = [], []
+    for i, step in enumerate(h):
+        dw = math.sqrt(step) * standard_increments(i, 2**16, round(1 / step))
+        last = follow(geometric("heun"), 1.0, dw, step=step, method="heun", parameters=parameters)[-1, 0]
+        difference = last**2 - np.exp(2 * mu + 2 * sigma * dw.sum(axis=0)[0])
+        bias.append(difference.mean())
+        se.append(difference.std() / math.sqrt(len(difference)))
+    slope, width = weak_order(h, bias, se)
+    print(f"heun: weak order {slope:.3f} +- {width:.3f}")
+    assert width < 0.1
+    assert abs(slope - METHODS["heun"].weak_order) < 4 * width  # false alarms: 6e-5
+
+
+def test_mean_and_variance_of_ornstein_uhlenbeck_at_all_times():
+    theta, sigma, h, n = 1.0, 0.5, 0.01, np.array([1, 10, 100, 500])
+    sde = sm.SDE(linear, constant)
+    for method in ("euler-maruyama", "weak-euler"):
+        r = sm.solve(sde, 2.0, n * h, step=h, method=method, n_paths=20_000, seed=1, parameters=(-theta, sigma))
+        decay = 1 - theta * h  # the method's own moments are exact: no allowance for its bias
+        variance = sigma**2 * h * (1 - decay ** (2 * n)) / (1 - decay**2)
+        for name, value in (("mean", 2.0 * decay**n), ("variance", variance)):
+            error = np.abs(r[name] - value) / r[f"{name}_se"]
+            assert np.all(error < 5), f"{method} {name}: {error.values} standard errors"  # false alarms: 1e-5 over all 16
+
+
+def test_the_stationary_law_of_ornstein_uhlenbeck():
+    h, n = 0.05, 2000
+    dw = math.sqrt(h) * standard_increments(2, n, 200)
+    x = follow(sm.SDE(linear, constant), 0.0, dw, step=h, parameters=(-1.0, 0.5))[-1, 0]
+    sd = 0.5 * math.sqrt(h / (1 - (1 - h) ** 2))  # of the Euler chain
+    assert stats.kstest(x, stats.norm(scale=sd).cdf).pvalue > 1e-3  # false alarms: 1e-3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_results_do_not_depend_on_threads_or_on_the_times_of_record(method):
+    args = dict(step=0.1, method=method, n_paths=5000, seed=4, parameters=GEOMETRIC)
+    one = sm.solve(geometric(method), 1.0, [5.0], workers=1, **args)
+    two = sm.solve(geometric(method), 1.0, [0.3, 1.7, 5.0], workers=2, **args)
+    assert one.identical(two.isel(time=[-1]))
+
+
+@pytest.mark.parametrize("law", ["normal", "rademacher"])
+def test_a_longer_ensemble_contains_a_shorter_one(law):
+    many, few = (standard_increments(4, n, 70, 3, law) for n in (300, 7))
+    np.testing.assert_array_equal(many[:, :, :7], few)
+    np.testing.assert_array_equal(many[:50], standard_increments(4, 300, 50, 3, law))
+    assert not np.array_equal(many, standard_increments(5, 300, 70, 3, law))
+
+
+@pytest.mark.parametrize("law", ["normal", "rademacher"])
+def test_increments_have_their_law_and_add_up(law):
+    z = standard_increments(6, 2000, 96, 1, law)[:, 0]
+    pairs = (z[::2] + z[1::2]) / math.sqrt(2)
+    for x in (z, pairs):  # W(2h) = W(h) + the next, again of variance 1; 5 standard errors: false alarms 6e-7 each
+        assert abs(x.mean()) < 5 / math.sqrt(x.size)
+        assert abs((x**2).mean() - 1) <= 5 * (x**2).std() / math.sqrt(x.size)
+    assert abs((z[1:] * z[:-1]).mean()) < 5 / math.sqrt(z.size)
+    assert abs((z[:, 1:] * z[:, :-1]).mean()) < 5 / math.sqrt(z.size)
+
+
+def test_faulty_paths_are_counted_and_left_out():
+    # dX = X^2 dt + dW explodes on some paths; the naive loop tells which
+    sde = sm.SDE(lambda x, t, p: x * x, lambda x, t, p: 1.0)
+    n, h, times = 1000, 0.1, [1.0, 2.0, 3.0]
+    r = sm.solve(sde, 0.0, times, step=h, n_paths=n, seed=1)
+    with np.errstate(all="ignore"):
+        paths = follow(sde, 0.0, math.sqrt(h) * standard_increments(1, n, 30), step=h)[[10, 20, 30], 0]
+        good = np.isfinite(paths)
+    np.testing.assert_array_equal(r["faulty"], n - good.sum(axis=1))
+    assert 0 < r["faulty"][-1] < n
+    for k in range(3):
+        np.testing.assert_allclose(r["mean"][k], paths[k][good[k]].mean(), rtol=1e-10)
+
+
+def test_an_ensemble_without_survivors_has_no_moments():
+    r = sm.solve(sm.SDE(lambda x, t, p: 1.0 / (x - x), constant), 1.0, [0.0, 0.1], step=0.1, n_paths=10, parameters=(0.0, 1.0))
+    np.testing.assert_array_equal(r["faulty"], [0, 10])
+    assert r["mean"][0] == 1.0
+    assert np.isnan(r["mean"][1])
+
+
+def test_the_result_is_labelled_and_survives_a_file(tmp_path):
+    args = dict(times=[0.0, 0.5], step=0.1, n_paths=100)
+    scalar = sm.solve(sm.SDE(lambda x, t, p: -x, lambda x, t, p: 1), 1.0, **args)
+    assert scalar["mean"].dims == scalar["faulty"].dims == ("time",)
+    assert scalar.attrs["clock"] == scalar["time"].attrs["units"] == "the equation's own t"
+    pair = sm.solve(sm.SDE(pair_drift, pair_diffusion, 2), (1.0, 2.0), parameters=(0.1, 0.2), **args)
+    assert pair["variance_se"].dims == ("time", "component")
+    np.testing.assert_array_equal(pair["mean"][0], [1.0, 2.0])
+    np.testing.assert_array_equal(pair["variance"][0], 0.0)
+    for result in (scalar, pair):
+        result.to_netcdf(tmp_path / "result.nc", engine="h5netcdf")
+        assert xr.load_dataset(tmp_path / "result.nc", engine="h5netcdf").equals(result)
+
+
+def test_the_clock_of_the_coefficients_starts_at_t0():
+    r = sm.solve(sm.SDE(lambda x, t, p: t, lambda x, t, p: 0.0), 0.0, [3.0], t0=1.0, step=0.5, n_paths=4)
+    assert r["mean"].item() == 0.5 * (1.0 + 1.5 + 2.0 + 2.5)
+
+
+OU = sm.SDE(linear, constant)
+GOOD = dict(sde=OU, x0=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(x0=[1.0, 2.0]), r"x0: given \[1.0, 2.0\]; allowed: a finite number"),
+        (dict(step=0.0), r"step: given 0.0; allowed: finite numbers > 0"),
+        (dict(times=[0.1, 0.25]), r"times: given .*; allowed: increasing times >= t0 = 0, each a whole number of steps of 0.1"),
+        (dict(times=[0.2, 0.1]), r"times: given \[0.2, 0.1\]; allowed: increasing"),
+        (dict(n_paths=0), r"n_paths: given 0; allowed: a whole number >= 1"),
+        (dict(seed=-1), r"seed: given -1; allowed: a whole number >= 0"),
+        (dict(workers=0), r"workers: given 0; allowed: -1"),
+        (dict(method="euler"), r"method: given euler; allowed: euler-maruyama, weak-euler, milstein, heun"),
+        (dict(method="heun"), r"method: given heun \(stratonovich\); allowed: for ito: euler-maruyama, weak-euler, milstein"),
+        (dict(parameters=(1.0,)), r"diffusion: given a function that raises IndexError.*; allowed: f\(x, t, p\) with 1 param"),
+        (dict(parameters=(np.nan, 1.0)), r"parameters: given nan; allowed"),
+        (dict(sde=sm.SDE(linear, lambda x, t, p: (x,))), r"diffusion: given a function that returns \(.*\); allowed: .* a float"),
+        (dict(sde=sm.SDE(linear, lambda x, t, p: float(str(x)[:3]))), r"diffusion: given .*; allowed: scalar code that numba"),
+    ],
+)
+def test_bad_input_names_argument_given_and_allowed(change, message):
+    with pytest.raises(sm.InputError, match=message):
+        sm.solve(**(GOOD | change))
+
+
+def test_an_equation_that_cannot_be_is_refused():
+    with pytest.raises(sm.InputError, match=r"interpretation: given Ito; allowed: 'ito' or 'stratonovich'"):
+        sm.SDE(linear, constant, interpretation="Ito")
+    with pytest.raises(sm.InputError, match=r"dim: given 0; allowed: a whole number >= 1"):
+        sm.SDE(linear, constant, dim=0)
+    with pytest.raises(sm.InputError, match=r"diffusion: given 1.0; allowed: a function f\(x, t, p\)"):
+        sm.SDE(linear, 1.0)
+    with pytest.raises(sm.InputError, match=r"increments: given shape \(3, 2, 5\); allowed: shape \(n_steps, 1, n_paths\)"):
+        follow(OU, 1.0, np.zeros((3, 2, 5)), step=0.1, parameters=(-1.0, 1.0))
