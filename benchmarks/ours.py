@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,27 +15,65 @@ from peers.problems import CriticalValley, Floats, LabelNoise, Moments, Ornstein
 import sde_momentum as sm
 from sde_momentum.dynamics.random import LABEL_NOISE, fill_normal, streams
 
-_NO_ENGINE = "the SDE engine is not in this version"
+
+def _moments(
+    sde: sm.SDE, x0: Any, problem: OrnsteinUhlenbeck | CriticalValley, method: str, parameters: tuple[float, ...] = ()
+) -> Callable[[int], Moments]:
+    """Mean and variance of the first component, by `solve` on all cores."""
+    times = problem.dt * problem.stride * np.arange(1, problem.n_times + 1)
+
+    def run(seed: int) -> Moments:
+        result = sm.solve(
+            sde, x0, times, step=problem.dt, method=method, n_paths=problem.n_paths, seed=seed, parameters=parameters
+        )
+        first = result if sde.dim == 1 else result.isel(component=0)
+        return Moments(first["mean"].values, first["variance"].values)
+
+    return run
+
+
+def _ornstein_uhlenbeck(problem: OrnsteinUhlenbeck, method: str) -> Callable[[int], Moments]:
+    sde = sm.SDE(lambda x, t, p: -p[0] * x, lambda x, t, p: p[1])
+    return _moments(sde, problem.start, problem, method, (problem.rate, problem.noise))
 
 
 def p1_normal(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
-    """Euler-Maruyama."""
-    raise NotImplementedError(_NO_ENGINE)
+    """Euler-Maruyama on a user's own drift and diffusion."""
+    return _ornstein_uhlenbeck(problem, "euler-maruyama")
 
 
 def p1_two_point(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
     """Weak Euler with two-point increments."""
-    raise NotImplementedError(_NO_ENGINE)
+    return _ornstein_uhlenbeck(problem, "weak-euler")
+
+
+def _valley(problem: CriticalValley, method: str) -> Callable[[int], Moments]:
+    """x = (theta, p, e_1, ..., e_m) as a user would write it, each mode spelt out."""
+    rows = list(zip(problem.base.tolist(), problem.slope.tolist(), problem.bend.tolist(), strict=True))
+    modes = range(len(rows))
+    energies = [f"    e{j} = max(x[{j + 2}], 0.0)" for j in modes]
+    eigenvalues = [f"    lam{j} = {b} + ({s}) * x[0] + {h / 2} * x[0] * x[0]" for j, (b, s, h) in enumerate(rows)]
+    slopes = [f"    l{j} = ({s} + {h} * x[0]) / lam{j}" for j, (_, s, h) in enumerate(rows)]
+    force = " + ".join(f"l{j} * e{j}" for j in modes)
+    relax = ", ".join(f"lam{j} - e{j} + 0.5 * l{j} * x[1] * e{j}" for j in modes)
+    spread = ", ".join(f"math.sqrt(2.0 * lam{j} * e{j})" for j in modes)
+    lines = ["def drift(x, t, p):", *energies, *eigenvalues, *slopes, f"    return (x[1], -x[1] - p[0] * ({force}), {relax})"]
+    lines += ["def diffusion(x, t, p):", *energies, *eigenvalues, f"    return (0.0, 0.0, {spread})"]
+    text = "\n".join(lines)
+    names: dict[str, Any] = {"math": math}
+    exec(text, names)
+    sde = sm.SDE(names["drift"], names["diffusion"], dim=problem.components)
+    return _moments(sde, [problem.start, 0.0, *problem.start_energies], problem, method, (problem.kappa,))
 
 
 def p2_normal(problem: CriticalValley) -> Callable[[int], Moments]:
     """Euler-Maruyama with full truncation."""
-    raise NotImplementedError(_NO_ENGINE)
+    return _valley(problem, "euler-maruyama")
 
 
 def p2_two_point(problem: CriticalValley) -> Callable[[int], Moments]:
     """Weak Euler with two-point increments and full truncation."""
-    raise NotImplementedError(_NO_ENGINE)
+    return _valley(problem, "weak-euler")
 
 
 def p3(problem: LabelNoise) -> Callable[[int], Floats]:

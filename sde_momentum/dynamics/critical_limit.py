@@ -27,10 +27,7 @@ from ..problems.base import Array, Problem
 from .along_manifold import move, tangent
 from .ensemble import check_seeds, check_times
 from .label_noise_sgd import check_metric, one_blas_thread
-from .random import fill_normal, streams
-
-CRITICAL_LIMIT = 7
-"""The purpose of this module's random streams."""
+from .random import CRITICAL_LIMIT, fill_normal, streams
 
 _RUNS = 8  # runs stepped together; no run's numbers depend on it
 

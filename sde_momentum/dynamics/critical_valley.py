@@ -24,10 +24,7 @@ from ..errors import InputError, check, check_integer, check_positive
 from ..problems.base import Array
 from ..problems.valley import Valley, eigenvalue, slope
 from .ensemble import check_times
-from .random import fill_normal, fill_rademacher, streams
-
-VALLEY_PATHS = 8
-"""The purpose of this module's random streams."""
+from .random import VALLEY_PATHS, fill_normal, fill_rademacher, streams
 
 INCREMENTS = ("simplified", "normal")
 _LANES = 64  # paths stepped together, always this many

@@ -17,10 +17,7 @@ from ..problems.base import Array, Problem
 from .along_manifold import move
 from .ensemble import check_seeds, check_times
 from .label_noise_sgd import check_metric, one_blas_thread
-from .random import fill_normal, streams
-
-GRADIENT_NOISE = 3
-"""The purpose of this module's random streams."""
+from .random import GRADIENT_NOISE, fill_normal, streams
 
 _RUNS = 8  # runs stepped together; no run's numbers depend on it
 _CLOSED = 1e-12  # an eigenvalue below this share of the largest: the direction counts as tangent

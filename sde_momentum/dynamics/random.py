@@ -14,7 +14,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
-LABEL_NOISE, BATCHES = 0, 1
+# Purposes: what a stream is for. Streams of one seed and different purposes are independent.
+LABEL_NOISE, BATCHES, WIENER, GRADIENT_NOISE, CRITICAL_LIMIT, VALLEY_PATHS = 0, 1, 2, 3, 7, 8
 _STATE = types.Array(types.uint64, 2, "C")
 _U64 = types.uint64
 

@@ -9,13 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dynamics.random import fill_normal, fill_rademacher, streams
-
-WIENER = 2
-"""Purpose of these streams; 0 and 1 are the simulator's label noise and batches."""
+from ..dynamics.random import WIENER, fill_normal, fill_rademacher, streams
 
 LANES = 128
-"""Paths stepped together: of 64, 128 and 256, all within 5 %, the first whose buffer and moments both amortise."""
+"""Paths stepped together: of 64, 128 and 256, all within 7 %, the first whose buffer and moments both amortise."""
 
 FILL = {"normal": fill_normal, "rademacher": fill_rademacher}
 # 16 rows of normals (16 KiB) stay in the first-level cache with the paths; two-point rows come 64 from a word
