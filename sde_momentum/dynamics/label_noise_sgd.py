@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import InputError, check_integer, check_lr, check_momentum, check_non_negative
 from ..problems.base import KERNEL, METRICS, PULLBACK, Array, Problem
+from .ensemble import check_seeds
 from .random import BATCHES, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
 
 LANES = 64
@@ -249,9 +250,7 @@ def simulate(
     """
     rates = np.atleast_1d(check_lr(lr))
     betas = np.atleast_1d(check_momentum(momentum))
-    labels = np.atleast_1d(np.asarray(seeds))
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or np.any(labels < 0):
-        raise InputError("seeds", seeds, "a 1-D array of whole numbers >= 0")
+    labels = check_seeds(seeds)
     times = check_steps(steps)
     for name in metrics:
         check_metric(name, "metrics")
