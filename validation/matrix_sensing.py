@@ -1,8 +1,7 @@
 """Matrix sensing from an interpolating start: the time for the test error to fall, against the predicted (T5, T9).
 
-The model of Cowsik, Can, Glorioso's first experiment (arXiv 2210.16400), full batch, label noise in both phases absent
-and present: the start interpolates, then label noise is switched on and w slides to the flattest solution, the hidden
-matrix.
+The model of Cowsik, Can, Glorioso's first experiment (arXiv 2210.16400), full batch: the start interpolates, then label
+noise is switched on and w slides to the flattest solution, the hidden matrix.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import xarray as xr
 from joblib import Parallel, delayed
 
 import sde_momentum as sm
+from sde_momentum.dynamics.label_noise_sgd import one_blas_thread
 from sde_momentum.errors import InputError, check_integer, check_lr, check_positive
 
 from . import sweep
@@ -44,7 +44,6 @@ class Profile:
 
     lr: tuple[float, ...]
     n_seeds: int
-    about: str
 
 
 def _decades(low: float, high: float, n: int) -> tuple[float, ...]:
@@ -52,8 +51,8 @@ def _decades(low: float, high: float, n: int) -> tuple[float, ...]:
 
 
 PROFILES = {
-    "quick": Profile(_decades(1e-4, 1e-1, 7), 64, "3 decades of lr, 64 seeds: minutes on 2 cores"),
-    "full": Profile(_decades(1e-5, 1e-1, 9), 256, "4 decades of lr, 256 seeds: about half an hour on 2 cores"),
+    "quick": Profile(_decades(1e-4, 1e-1, 7), 64),
+    "full": Profile(_decades(1e-5, 1e-1, 9), 256),
 }
 
 
@@ -139,8 +138,10 @@ class Experiment:
         point = self.predictor.flattest  # made before the threads start
         files = [folder / PREDICTIONS / f"lr{i:02d}.json" for i in range(len(rates))]
         jobs = (delayed(self._predict)(file, lr) for file, lr in zip(files, rates, strict=True))
-        for _ in Parallel(n_jobs=workers, prefer="threads", return_as="generator_unordered")(jobs):
-            report(1)
+        # around all threads: each would give BLAS its threads back while others still compute
+        with one_blas_thread():
+            for _ in Parallel(n_jobs=workers, prefer="threads", return_as="generator_unordered")(jobs):
+                report(1)
         rows = [read_json(file) for file in files]
         return {
             "curvature": self.predictor.curvature,

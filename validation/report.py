@@ -81,6 +81,9 @@ def findings(summary: Summary) -> list[str]:
     lines = []
     for method in (EFFECTIVE_LOSS, CLOSED_FORM):
         regret = summary.worst_regret(method)
+        if np.isnan(regret.value):
+            lines.append(f"The momentum recommended by the {method} lies outside the sweep at some learning rate.")
+            continue
         costs = f"{_percent(regret.value - 1)} (± {_percent(regret.standard_error)})"
         lines.append(f"The momentum recommended by the {method} costs at most {costs} more time than the best of the sweep.")
     return [
@@ -100,7 +103,8 @@ def _exponent_note(summary: Summary) -> str:
         "Theory has γ = 2/3 in the limit of small learning rates, with corrections in powers of lr^(1/3). The last of the fits "
         f"to all learning rates has them up to lr^({len(law.corrections)}/3): at the largest learning rate they move the best "
         f"1 − β by {shift}. A fit without them finds a larger exponent, the more so the larger the learning rates it is given, "
-        "as the lower rows show. χ² tells how well a fit follows the optima, and p how often a true law would fit worse."
+        "as the lower rows show. Two corrections were settled on when a first full run had shown that one is too few. χ² tells "
+        "how well a fit follows the optima, and p how often a true law would fit worse."
     )
 
 
