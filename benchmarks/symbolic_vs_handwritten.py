@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from derivations.kernels.lane_functions import tanh as lanes_tanh
-from derivations.kernels.lanes import WIDTH, load, store
+from derivations.kernels.values import WIDTH
 from derivations.models import two_factor, two_layer_tanh
 from sde_momentum.dynamics.label_noise_sgd import LANES
 from sde_momentum.problems.base import KERNEL, PULLBACK
+from sde_momentum.simd.functions import tanh as lanes_tanh
+from sde_momentum.simd.lanes import load_and_spread, store
 
 ROUNDS = 101
+load, _ = load_and_spread(WIDTH)
 _COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}}
 
 

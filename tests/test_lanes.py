@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from derivations.kernels import lane_functions, lanes
+from sde_momentum.simd import functions, lanes
+
+WIDTH = 8
 
 RANGES = {
     "exp": [(-740, 709.7), (-1, 1)],
@@ -25,7 +27,7 @@ RANGES = {
 
 @cache
 def compiled(name):
-    function, load, store, width = getattr(lane_functions, name), lanes.load, lanes.store, lanes.WIDTH
+    function, load, store, width = getattr(functions, name), lanes.load_and_spread(WIDTH)[0], lanes.store, WIDTH
 
     @njit
     def run(x, y):
@@ -36,7 +38,7 @@ def compiled(name):
 
 
 def apply(name, x):
-    padded = np.resize(x, (1, -(-len(x) // lanes.WIDTH) * lanes.WIDTH)).astype(float)
+    padded = np.resize(x, (1, -(-len(x) // WIDTH) * WIDTH)).astype(float)
     y = np.empty_like(padded)
     compiled(name)(padded, y)
     return y[0, : len(x)]
@@ -72,6 +74,6 @@ def test_special_values(name, x, y):
 
 @pytest.mark.parametrize("name", ["sin", "cos", "tanh", "exp", "log"])
 def test_a_lane_is_the_same_in_any_company(name):
-    x = np.random.default_rng(0).uniform(0.5, 3, lanes.WIDTH)
-    company = np.where(np.arange(lanes.WIDTH) == 3, x, 1e9)
+    x = np.random.default_rng(0).uniform(0.5, 3, WIDTH)
+    company = np.where(np.arange(WIDTH) == 3, x, 1e9)
     assert apply(name, company)[3] == apply(name, x)[3]

@@ -17,10 +17,10 @@ import sympy as sp
 
 import sde_momentum as sm
 from derivations import SymbolicModel, models
-from derivations.kernels import cache as kernel_cache
 from derivations.kernels.expression_graph import DERIVATIVE
 from derivations.models.valley import theta
 from sde_momentum.dynamics.random import fill_rademacher, streams
+from sde_momentum.simd import cache as kernel_cache
 from tests.test_readme import BLOCKS
 
 x = sp.symbols("x:3", real=True)

@@ -12,12 +12,12 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from sde_momentum.problems.base import Array, Problem
+from sde_momentum.simd import cache
 
-from . import cache
-from . import lanes as simd
 from .expression_graph import Graph, Node, evaluate
 from .plan import Plan
 from .source import KernelSource
+from .values import WIDTH
 
 
 class CompiledProblem(Problem):
@@ -90,7 +90,7 @@ class CompiledProblem(Problem):
         kernel, _, data, rows = self.kernels
         points = _lanes(w)
         f = np.empty((self.n_outputs, points.shape[1]))
-        kernel(data, points, f, np.empty((rows, max(simd.WIDTH, points.shape[1]))))
+        kernel(data, points, f, np.empty((rows, max(WIDTH, points.shape[1]))))
         return np.ascontiguousarray(f.T).reshape(*w.shape[:-1], self.n_outputs)
 
     def _rows(self, built: tuple[ModuleType, Array, int], points: Array, samples: NDArray[np.int64]) -> Array:
@@ -102,7 +102,7 @@ class CompiledProblem(Problem):
         k = points.shape[1]
         w = _lanes(points)
         r = np.tile(np.eye(k), points.shape[0])
-        scratch = np.empty((rows, max(simd.WIDTH, w.shape[1])))
+        scratch = np.empty((rows, max(WIDTH, w.shape[1])))
         g = np.empty((self.n_parameters, w.shape[1]))
         out = np.empty((len(samples), points.shape[0], k, self.n_parameters))
         for i, sample in enumerate(samples):

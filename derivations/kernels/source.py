@@ -10,17 +10,19 @@ import numpy as np
 from .adjoints import AdjointWriter
 from .expression_graph import DERIVATIVE, y
 from .plan import Family
-from .values import Turn
+from .values import WIDTH, Turn
 
 _HEADER = '''"""Generated from a formula by `derivations.kernels`; the name holds the hash of this text and of the versions."""
 
 import numpy as np
-from derivations.kernels import lane_functions as simd
-from derivations.kernels.lanes import WIDTH, at, load, narrow, spread, store, widen
 from numba import njit
 from sde_momentum.problems.base import KERNEL, PULLBACK
+from sde_momentum.simd import functions as simd
+from sde_momentum.simd.lanes import at, load_and_spread, narrow, store, widen
 
-_COMPILE = {"cache": True, "nogil": True, "error_model": "numpy"}
+WIDTH = {width}
+load, spread = load_and_spread(WIDTH)
+_COMPILE = {{"cache": True, "nogil": True, "error_model": "numpy"}}
 '''
 
 
@@ -31,7 +33,7 @@ class KernelSource(AdjointWriter):
         """The module."""
         functions = [self._outputs()] if with_outputs else []
         functions.append(self._pullback())
-        return "\n".join([_HEADER, *self._table_lines, *functions])
+        return "\n".join([_HEADER.format(width=WIDTH), *self._table_lines, *functions])
 
     @contextmanager
     def _function(self, name: str, kind: str, arguments: tuple[str, ...], result: str) -> Iterator[list[str]]:
@@ -44,8 +46,8 @@ class KernelSource(AdjointWriter):
                 with self._block("if w.shape[1] < WIDTH:"):
                     for argument in (name for name in arguments[1:] if name != "w"):
                         filled = f"np.empty(({argument}.shape[0], WIDTH))"
-                        self._put(f"{argument} = {filled if argument in (result, 'scratch') else f'widen({argument})'}")
-                    self._put("w = widen(w)")
+                        self._put(f"{argument} = {filled if argument in (result, 'scratch') else f'widen({argument}, WIDTH)'}")
+                    self._put("w = widen(w, WIDTH)")
                 self._put("lanes = w.shape[1]")
                 if self.plan.per_sample:
                     self._put("columns = data.shape[1]")

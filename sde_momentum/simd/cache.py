@@ -20,9 +20,8 @@ import llvmlite
 import numba
 import numpy as np
 
-from sde_momentum.problems import base
-
-from . import lane_functions, lanes
+from ..problems import base
+from . import functions, lanes
 
 _LOCK = threading.Lock()
 """The simulator's threads ask for their kernels at the same time: one imports, the others wait."""
@@ -73,7 +72,7 @@ def _load(name: str, source: str) -> ModuleType:
 def _key(source: str) -> str:
     """Hash of the text, of the versions, and of the modules whose code is compiled into the kernel."""
     parts = [source, numba.__version__, llvmlite.__version__, np.__version__, sys.version]
-    parts += [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (lanes, lane_functions, base)]
+    parts += [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (lanes, functions, base)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 

@@ -14,7 +14,6 @@ from numba import njit
 
 from .lanes import (
     MAGIC,
-    WIDTH,
     below,
     copysign,
     exponent,
@@ -24,8 +23,9 @@ from .lanes import (
     largest,
     odd_bit_to_sign,
     power_of_two,
-    spread,
+    spread_like,
     sqrt,
+    width_of,
     with_lane,
 )
 
@@ -38,7 +38,7 @@ def _lane_by_lane(scalar: Callable[[float], float]) -> Any:
     @njit
     def function(x: Any) -> Any:
         y = x
-        for i in range(WIDTH):
+        for i in range(width_of(x)):
             y = with_lane(y, i, scalar(lane(x, i)))
         return y
 
@@ -70,11 +70,11 @@ def _expm1_reduced(r: Any) -> Any:
 @njit
 def exp(x: Any) -> Any:
     """e^x: 2^k (1 + (e^r - 1)), x = k ln 2 + r; inf above 709.78, 0 below -745.13."""
-    big, small = spread(710.0), spread(-746.0)
+    big, small = spread_like(x, 710.0), spread_like(x, -746.0)
     x = below(big, x, big, below(x, small, small, x))
     shifted = x * _LOG2E + MAGIC
     k = shifted - MAGIC
-    r = fma(k, spread(-_LN2_LOW), fma(k, spread(-_LN2_HIGH), x))
+    r = fma(k, spread_like(x, -_LN2_LOW), fma(k, spread_like(x, -_LN2_HIGH), x))
     # 2^k in two factors: k = 1024 and denormal results lie outside what one can hold
     half = k * 0.5 + MAGIC
     rest = (k - (half - MAGIC)) + MAGIC
@@ -84,12 +84,12 @@ def exp(x: Any) -> Any:
 @njit
 def tanh(x: Any) -> Any:
     """tanh x = m / (m + 2), m = e^(2|x|) - 1; no cancellation near 0."""
-    top = spread(20.0)  # tanh rounds to 1 from 18.99 on
+    top = spread_like(x, 20.0)  # tanh rounds to 1 from 18.99 on
     y = fabs(x)
     y = 2.0 * below(top, y, top, y)
     shifted = y * _LOG2E + MAGIC
     k = shifted - MAGIC
-    r = fma(k, spread(-_LN2_LOW), fma(k, spread(-_LN2_HIGH), y))
+    r = fma(k, spread_like(x, -_LN2_LOW), fma(k, spread_like(x, -_LN2_HIGH), y))
     scale = power_of_two(shifted)
     m = _expm1_reduced(r) * scale + (scale - 1.0)
     return copysign(m / (m + 2.0), x)
@@ -98,9 +98,9 @@ def tanh(x: Any) -> Any:
 @njit
 def log(x: Any) -> Any:
     """ln x = k ln 2 + ln m, m in [1/sqrt 2, sqrt 2) (fdlibm's series in s = f / (2 + f), f = m - 1)."""
-    tiny = spread(2.2250738585072014e-308)
+    tiny = spread_like(x, 2.2250738585072014e-308)
     scaled = below(x, tiny, x * 18014398509481984.0, x)  # denormals, times 2^54
-    shift = below(x, tiny, spread(54.0), spread(0.0))
+    shift = below(x, tiny, spread_like(x, 54.0), spread_like(x, 0.0))
     shifted = exponent(scaled)
     k = shifted - MAGIC
     f = scaled * power_of_two(MAGIC - k) - 1.0
@@ -112,9 +112,9 @@ def log(x: Any) -> Any:
     even = 0.6666666666666735130 + w * (0.2857142874366239149 + w * (0.1818357216161805012 + w * 0.1479819860511658591))
     half = 0.5 * f * f
     value = k * _LN2_HIGH - ((half - (s * (half + (odd + z * even)) + k * _LN2_LOW)) - f)
-    zero, infinity = spread(0.0), spread(math.inf)
+    zero, infinity = spread_like(x, 0.0), spread_like(x, math.inf)
     value = below(x, infinity, value, x)  # inf and NaN stay themselves
-    return below(zero, x, value, below(x, zero, spread(math.nan), below(x, infinity, spread(-math.inf), x)))
+    return below(zero, x, value, below(x, zero, spread_like(x, math.nan), below(x, infinity, spread_like(x, -math.inf), x)))
 
 
 # pi / 2 in three parts of 33 bits (fdlibm): k times a part is exact up to |k| of 2^20.
@@ -127,7 +127,7 @@ def _quarter_turn(x: Any, offset: float) -> Any:
     """sin(x + offset pi / 2), offset 0 or 1, |x| <= FAR."""
     quarters = x * 0.6366197723675814 + MAGIC
     k = quarters - MAGIC
-    r = fma(k, spread(-_HALF_PI_3), fma(k, spread(-_HALF_PI_2), fma(k, spread(-_HALF_PI_1), x)))
+    r = fma(k, spread_like(x, -_HALF_PI_3), fma(k, spread_like(x, -_HALF_PI_2), fma(k, spread_like(x, -_HALF_PI_1), x)))
     z = r * r
     sine = r + r * z * (
         -1.66666666666666324348e-01
@@ -143,8 +143,8 @@ def _quarter_turn(x: Any, offset: float) -> Any:
     half = k * 0.5 - 0.25 + MAGIC  # floor(k / 2) for integer k
     pairs = half - MAGIC
     odd = k - 2.0 * pairs
-    value = below(spread(0.5), odd, cosine, sine)
-    return value * copysign(spread(1.0), odd_bit_to_sign(half))
+    value = below(spread_like(x, 0.5), odd, cosine, sine)
+    return value * copysign(spread_like(x, 1.0), odd_bit_to_sign(half))
 
 
 @njit
@@ -152,7 +152,7 @@ def sin(x: Any) -> Any:
     """sin x; a lane beyond 1e5 is libm's, and that lane alone."""
     near = _quarter_turn(x, 0.0)
     size = fabs(x)
-    return near if largest(size) < _FAR else below(size, spread(_FAR), near, _libm_sin(x))
+    return near if largest(size) < _FAR else below(size, spread_like(x, _FAR), near, _libm_sin(x))
 
 
 @njit
@@ -160,4 +160,4 @@ def cos(x: Any) -> Any:
     """cos x; a lane beyond 1e5 is libm's, and that lane alone."""
     near = _quarter_turn(x, 1.0)
     size = fabs(x)
-    return near if largest(size) < _FAR else below(size, spread(_FAR), near, _libm_cos(x))
+    return near if largest(size) < _FAR else below(size, spread_like(x, _FAR), near, _libm_cos(x))
