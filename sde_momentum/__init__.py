@@ -30,7 +30,7 @@ _HOME = {
     "drift_flow": "dynamics.drift_flow",
     "project_to_manifold": "geometry",
     "simulate": "dynamics.label_noise_sgd",
-    "solve": "sde.ensemble",
+    "solve": "sde.solve",
     "timescales": "relaxation",
 }
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley
     from .relaxation import Timescales, timescales
-    from .sde.ensemble import solve
+    from .sde.solve import solve
     from .sde.equation import SDE
 
 

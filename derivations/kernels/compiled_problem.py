@@ -11,6 +11,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
+from sde_momentum.problems import base
 from sde_momentum.problems.base import Array, Problem
 from sde_momentum.simd import cache
 
@@ -70,7 +71,7 @@ class CompiledProblem(Problem):
         source = KernelSource(plan, rows)
         columns = [evaluate(node, self._data)[:, None] for node in plan.derived]
         data = np.ascontiguousarray(np.hstack([self._data, *columns]))
-        return cache.load(source.text(with_outputs=with_outputs)), data, max(1, source.scratch_rows)
+        return cache.load(source.text(with_outputs=with_outputs), uses=(base,)), data, max(1, source.scratch_rows)
 
     @cached_property
     def _first(self) -> tuple[ModuleType, Array, int]:

@@ -1,179 +1,139 @@
-"""The ensemble: many paths of one equation from one start, and their moments at chosen times; paths are never stored."""
+"""The ensemble: many paths of one equation from one start; what is asked of them at chosen times is streamed, no path stored.
+
+Paths are stepped in chunks of CHUNK, each chunk on its own; the chunks' sums are merged in their order. So nothing depends
+on how the chunks are spread over threads, on how many of them there are, or on where a run was interrupted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 
-from .. import __version__
-from ..errors import InputError, check, check_integer, check_positive
-from .equation import SDE
+from ..errors import InputError, check, check_positive
+from .equation import Coefficient, Equation, call, check_parameters
 from .kernel import Kernel, compiled
-from .methods import method_named
-from .moments import merge_tasks, statistics
-from .noise import LANES, path_states
+from .methods import Method, method_named
+from .noise import path_states
 
-TASKS, MOST_BLOCKS = 32, 32
-"""Tasks of equal size, about TASKS of them or more, follow from n_paths alone: moments are merged in an order that
-does not depend on the threads."""
+CHUNK = 1024
+"""Paths stepped and summed together."""
+_SLAB = 1 << 20
+"""Numbers of record held at a time for a chunk (8 MiB): the times are cut into slabs of so many."""
+
+Array = NDArray[np.float64]
 
 
-def solve(
-    sde: SDE,
-    x0: ArrayLike,
-    times: ArrayLike,
-    *,
-    step: float,
-    method: str = "euler-maruyama",
-    n_paths: int,
-    seed: int = 0,
-    parameters: Sequence[float] = (),
-    t0: float = 0.0,
-    workers: int = -1,
-) -> xr.Dataset:
-    """Mean and variance over n_paths paths of `sde` from X(t0) = x0, at `times`, each with its standard error.
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What every path of an ensemble has in common: equation, method, start, step, times and parameters, all checked."""
 
-    `x0`: a number in dim 1, else (dim,). `times` (n_time,): increasing, in the equation's own t, each a whole
-    number of `step`s (same unit) after `t0`. `method`: "euler-maruyama", "weak-euler", "milstein" (Ito) or "heun"
-    (Stratonovich). `parameters`: p of the equation's functions. `workers`: threads, -1 for all cores.
+    equation: Equation
+    method: type[Method]
+    kernel: Kernel
+    start: Array
+    seed: int
+    h: float
+    t0: float
+    parameters: tuple[float, ...]
+    instants: Array
+    steps: NDArray[np.int64]
+    event_at_start: float
 
-    Returns a Dataset over `time` (and `component`, in dim d > 1): `mean`, `variance` (unbiased), `mean_se`,
-    `variance_se`, and `faulty`, the number of paths that are not finite at that time. The rule for faults: such a
-    path is left out from that time on (it cannot return: a step adds to X), so the moments are those of the
-    paths that are left; with `faulty` > 0 they are conditional on survival.
+    @classmethod
+    def of(
+        cls,
+        equation: Equation,
+        x0: ArrayLike,
+        times: ArrayLike,
+        step: float,
+        method: str,
+        seed: int,
+        parameters: Sequence[float],
+        t0: float,
+        observe: dict[str, Coefficient] | None = None,
+        event: Coefficient | None = None,
+    ) -> Run:
+        """Everything checked; InputError says what cannot be used."""
+        h, origin, start, p = check_common(equation, x0, step, t0, parameters)
+        instants, steps = check_times(times, h, origin)
+        scheme = method_named(method)
+        scheme.check(equation)
+        equation.probe(start, origin, p)
+        x = float(start[0]) if equation.dim == 1 else tuple(map(float, start))
+        for name, function in ((observe or {}) | ({"event": event} if event is not None else {})).items():
+            value = call(name, function, x, origin, p)
+            if value is not None and (not np.isscalar(value) or isinstance(value, str)):
+                raise InputError(name, f"a function that returns {value!r}", "a function f(x, t, p) that returns a float")
+        at_start = call("event", event, x, origin, p) if event is not None else None
+        kernel = compiled(equation, scheme, len(p), observe, event)
+        return cls(equation, scheme, kernel, start, seed, h, origin, p, instants, steps, -np.inf if at_start is None else at_start)
 
-    A path's noise depends on (seed, path, step) alone, so a longer ensemble contains a shorter one; results do
-    not depend on `workers`. Memory does not grow with the number of steps. The first call for an equation and a
-    method compiles, a few seconds; further calls in the process, with other parameters too, do not.
-    Raises InputError.
+    def chunk(self, first: int, n_active: int, see: Callable[[int, Array], None]) -> Array:
+        """Step paths first .. first + n_active - 1 (at most CHUNK); `see(t, values)` gets values (blocks, times, rows, lanes)
+        of the record times from number t on. Returns what the kernel kept of each lane beside, (blocks, extras, lanes)."""
+        kernel, lanes = self.kernel, self.kernel.lanes
+        blocks = -(-n_active // lanes)
+        states = path_states(self.seed, first, blocks * lanes).reshape(4, blocks, lanes)
+        x = np.empty((blocks, len(self.start), lanes))
+        x[:] = self.start[:, None]
+        z = np.empty((blocks, kernel.layout.rows, lanes))
+        extra = np.zeros((blocks, max(1, kernel.extras.rows), lanes))
+        if kernel.extras.value is not None and kernel.extras.passage is not None:
+            extra[:, kernel.extras.value] = self.event_at_start
+            extra[:, kernel.extras.passage] = self.t0 if self.event_at_start >= 0 else np.inf
+        states, c, k = np.ascontiguousarray(states.transpose(1, 0, 2)), kernel.constants(self.h), 0
+        slab = max(1, _SLAB // (kernel.rows * blocks * lanes))
+        for t in range(0, len(self.steps), slab):
+            steps = self.steps[t : t + slab]
+            out = np.empty((blocks, len(steps), kernel.rows, lanes))
+            kernel.run(x, states, z, extra, k, steps, self.t0, self.h, self.parameters, c, out)
+            k = int(steps[-1])
+            see(t, out)
+        return extra
 
-    >>> ou = SDE(lambda x, t, p: -p[0] * x, lambda x, t, p: p[1])
-    >>> result = solve(ou, 1.0, [0.5, 1.0], step=0.01, n_paths=4096, parameters=(1.0, 0.2))
-    >>> bool(abs(result["mean"][-1] - 0.99**100) < 5 * result["mean_se"][-1])
-    True
-    """
-    h, start, p = _check_common(sde, x0, step, t0, parameters)
-    instants, steps = _check_times(times, h, t0)
-    check_integer(n_paths, "n_paths", 1)
-    check_integer(seed, "seed", 0)
+
+def in_order(jobs: Iterator[Callable[[], Any]], workers: int) -> Iterator[Any]:
+    """Results of the jobs in their order, run by so many threads (-1: all cores); few are alive at a time."""
     if isinstance(workers, bool) or not isinstance(workers, int) or workers == 0:
         raise InputError("workers", workers, "-1 (all cores) or a number of threads >= 1")
-    scheme = method_named(method)
-    scheme.check(sde)
-    sde.probe(start, float(t0), p)
-    kernel = compiled(sde, scheme.name, len(p))
-    per_task = LANES * min(MOST_BLOCKS, max(1, n_paths // (LANES * TASKS)))
-
-    def task(first: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        active = min(n_paths - first, per_task)
-        return _run(kernel, start, seed, first, active, float(t0), h, steps, p)
-
-    count, sums = np.zeros(len(steps)), np.zeros((len(steps), sde.dim, 4))
-    with ThreadPoolExecutor(effective_n_jobs(workers)) as pool:
-        for part in pool.map(task, range(0, n_paths, per_task)):  # in the order of the paths, whoever is first
-            merge_tasks(count, sums, *part)
-    dims = ("time",) if sde.dim == 1 else ("time", "component")
-    table = statistics(count, sums)
-    return xr.Dataset(
-        {name: (dims, values[:, 0] if sde.dim == 1 else values) for name, values in table.items()}
-        | {"faulty": ("time", n_paths - count.astype(np.int64), {"units": "paths"})},
-        coords={"time": ("time", instants, {"units": "the equation's own t"})}
-        | ({} if sde.dim == 1 else {"component": np.arange(sde.dim)}),
-        attrs={
-            "clock": "the equation's own t",
-            "method": scheme.name,
-            "interpretation": sde.interpretation,
-            "weak_order": scheme.weak_order,
-            "step": h,
-            "t0": float(t0),
-            "x0": start,
-            "parameters": np.array(p),
-            "n_paths": n_paths,
-            "seed": seed,
-            "version": __version__,
-            "faults": "a path that is not finite at a time is left out from that time on",
-        },
-    )
+    n = effective_n_jobs(workers)
+    if n == 1:
+        yield from (job() for job in jobs)
+        return
+    with ThreadPoolExecutor(n) as pool:
+        waiting: list[Future[Any]] = [pool.submit(job) for job in islice(jobs, 4 * n)]
+        try:
+            while waiting:
+                result = waiting.pop(0).result()
+                waiting += [pool.submit(job) for job in islice(jobs, 1)]
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
-def follow(
-    sde: SDE,
-    x0: ArrayLike,
-    increments: ArrayLike,
-    *,
-    step: float,
-    method: str = "euler-maruyama",
-    parameters: Sequence[float] = (),
-    t0: float = 0.0,
-) -> NDArray[np.float64]:
-    """The paths (n_steps + 1, dim, n_paths) on given Wiener increments dW (n_steps, dim, n_paths), variance `step` each.
-
-    Sums of fine increments drive a coarse grid along the same Wiener path: for strong errors and common noise.
-    The step is the very code of `solve`, whose own increments are sqrt(step) times `noise.standard_increments`.
-    Raises InputError.
-
-    >>> from sde_momentum.sde.noise import standard_increments
-    >>> fine = 0.1 * standard_increments(0, n_paths=3, n_steps=200)  # of variance 0.01
-    >>> coarse = fine.reshape(100, 2, 1, 3).sum(axis=1)
-    >>> brownian = SDE(lambda x, t, p: 0.0, lambda x, t, p: 1.0)
-    >>> ends = [follow(brownian, 0.0, dw, step=h)[-1] for dw, h in ((fine, 0.01), (coarse, 0.02))]
-    >>> bool(np.allclose(*ends))
-    True
-    """
-    h, start, p = _check_common(sde, x0, step, t0, parameters)
-    dw = check("increments", increments, lambda a: np.full(a.shape, True), "finite numbers")
-    if dw.ndim != 3 or dw.shape[1] != sde.dim:
-        raise InputError("increments", f"shape {dw.shape}", f"shape (n_steps, {sde.dim}, n_paths)")
-    scheme = method_named(method)
-    scheme.check(sde)
-    sde.probe(start, float(t0), p)
-    kernel = compiled(sde, scheme.name, len(p))
-    n_steps, _, n_paths = dw.shape
-    out = np.empty((n_steps + 1, sde.dim, n_paths))
-    out[0] = start[:, None]
-    for first in range(0, n_paths, LANES):
-        width = min(LANES, n_paths - first)
-        z = np.zeros((n_steps * sde.dim, LANES))
-        z[:, :width] = dw[:, :, first : first + width].reshape(n_steps * sde.dim, width) / np.sqrt(h)
-        x = np.repeat(start[:, None], LANES, axis=1)
-        for k in range(n_steps):
-            kernel.advance(x, z, k * sde.dim, 1, k, float(t0), h, p)
-            out[k + 1, :, first : first + width] = x[:, :width]
-    return out
-
-
-def _run(
-    kernel: Kernel, start: Any, seed: int, first: int, active: int, t0: float, h: float, steps: Any, p: tuple[float, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Count and sums of `active` paths from `first` on; lanes past them in the last block are stepped and left out."""
-    blocks = -(-active // LANES)
-    states = path_states(seed, first, blocks * LANES).reshape(4, blocks, LANES).transpose(1, 0, 2)
-    count, sums = np.zeros(len(steps)), np.zeros((len(steps), len(start), 4))
-    kernel.run(start, np.ascontiguousarray(states), active, t0, h, steps, p, count, sums)
-    return count, sums
-
-
-def _check_common(
-    sde: SDE, x0: ArrayLike, step: float, t0: float, parameters: Sequence[float]
-) -> tuple[float, NDArray[np.float64], tuple[float, ...]]:
-    if not isinstance(sde, SDE):
-        raise InputError("sde", sde, "an SDE")
+def check_common(
+    equation: Equation, x0: ArrayLike, step: float, t0: float, parameters: Sequence[float]
+) -> tuple[float, float, Array, tuple[float, ...]]:
+    """step, t0, start (dim,) and parameters, checked."""
+    if not isinstance(equation, Equation):
+        raise InputError("sde", equation, "an SDE, OrnsteinUhlenbeck or Langevin")
     h = check_positive(step, "step")
     origin = check("t0", t0, lambda t: np.full(t.shape, True), "a finite number")
-    p = check("parameters", parameters, lambda a: np.full(a.shape, True), "a sequence of finite numbers")
-    for name, value, ndim in (("step", h, 0), ("t0", origin, 0), ("parameters", p, 1)):
-        if value.ndim != ndim:
-            raise InputError(name, f"shape {value.shape}", "one number" if ndim == 0 else "a sequence of numbers")
-    return float(h), sde.check_start(x0), tuple(map(float, p))
+    for name, value in (("step", h), ("t0", origin)):
+        if value.ndim:
+            raise InputError(name, f"shape {value.shape}", "one number")
+    return float(h), float(origin), equation.check_start(x0), check_parameters(parameters)
 
 
-def _check_times(times: ArrayLike, h: float, t0: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def check_times(times: ArrayLike, h: float, t0: float) -> tuple[Array, NDArray[np.int64]]:
     """times and their numbers of steps from t0."""
     allowed = f"increasing times >= t0 = {t0:g}, each a whole number of steps of {h:g} after it"
     instants = np.atleast_1d(check("times", times, lambda t: t >= t0, allowed))

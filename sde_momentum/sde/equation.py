@@ -1,10 +1,11 @@
-"""The equation: dX_i = a_i(X, t) dt + b_i(X, t) dW_i, with one independent Wiener process a component (diagonal noise)."""
+"""The equation: dX = a(X, t) dt + b(X, t) dW, with diagonal, scalar or general noise, Ito or Stratonovich."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,21 +16,115 @@ Coefficient = Callable[[Any, float, Any], Any]
 """f(x, t, p): dim 1, a float of a float; dim d, a tuple of d floats of a tuple of d floats; p a tuple of floats."""
 
 INTERPRETATIONS = ("ito", "stratonovich")
+NOISES = ("diagonal", "scalar", "general")
+OUTSIDE = ("fault", "clip", "reflect")
+
+
+class Equation(ABC):
+    """What moves: `dim` components, driven by `n_noise` independent Wiener processes.
+
+    `parts`: the names under which a method knows the components, each with its first row; all parts are of the same
+    length, `n_indices`. `domain`: for each component the interval that it must not leave, `outside` what happens then.
+    """
+
+    parts: ClassVar[tuple[str, ...]] = ("x",)
+    interpretation: str = "ito"
+    domain: tuple[tuple[float, float], ...] | None = None
+    outside: str = "fault"
+    dim: int
+    n_noise: int
+
+    @abstractmethod
+    def coefficients(self) -> dict[str, Coefficient]:
+        """The functions that were given, by name."""
+
+    @property
+    def n_indices(self) -> int:
+        """Components of each part."""
+        return self.dim // len(self.parts)
+
+    def noise_shape(self, name: str) -> str:
+        """How the value of coefficient `name` meets the noise: "vector" (not at all), or one of NOISES."""
+        return "vector"
+
+    def check_start(self, x0: ArrayLike) -> NDArray[np.float64]:
+        """x0 as a finite array (dim,) in the domain; a scalar is allowed in dim 1."""
+        allowed = "a finite number" if self.dim == 1 else f"{self.dim} finite numbers"
+        try:
+            start = np.atleast_1d(np.asarray(x0, dtype=np.float64))
+        except (TypeError, ValueError):
+            raise InputError("x0", x0, allowed) from None
+        if start.shape != (self.dim,) or not np.all(np.isfinite(start)):
+            raise InputError("x0", x0, allowed)
+        if self.domain is not None:
+            low, high = np.transpose(self.domain)
+            if np.any((start < low) | (start > high)):
+                raise InputError("x0", x0, f"a point of the domain {self.domain}")
+        return start
+
+    def probe(self, start: NDArray[np.float64], t: float, p: tuple[float, ...]) -> None:
+        """Call each function once, as Python, at the start: a wrong form is named here, not by the compiler."""
+        n = self.n_indices
+        x = float(start[0]) if n == 1 else tuple(map(float, start[:n]))
+        for name, function in self.coefficients().items():
+            rows = self.n_noise if self.noise_shape(name) == "general" else None
+            value = call(name, function, x, t, p)
+            if value is not None and not _has_form(value, n, rows):
+                raise InputError(name, f"a function that returns {value!r}", f"a function that returns {_form(n, rows)}")
+
+
+def call(name: str, function: Coefficient, x: Any, t: float, p: tuple[float, ...]) -> Any:
+    """The function's value as Python has it; None where (x, t) lies outside its domain: a fault of the paths, counted as one."""
+    try:
+        return getattr(function, "py_func", function)(x, t, p)
+    except (ArithmeticError, ValueError):
+        return None
+    except (IndexError, TypeError) as error:
+        raise InputError(name, f"a function that raises {error!r}", f"f(x, t, p) with {len(p)} parameters") from None
+
+
+def _is_number(value: Any) -> bool:
+    return bool(np.isscalar(value)) and not isinstance(value, str) and not np.iscomplexobj(value)
+
+
+def _has_form(value: Any, n: int, columns: int | None) -> bool:
+    if columns is None:
+        if n == 1:
+            return _is_number(value)
+        return isinstance(value, tuple) and len(value) == n and all(map(_is_number, value))
+    rows = (value,) if n == 1 else value
+    return isinstance(rows, tuple) and len(rows) == n and all(isinstance(r, tuple) and _has_form((*r, 0.0), columns + 1, None) for r in rows)
+
+
+def _form(n: int, columns: int | None) -> str:
+    row = "a float" if columns is None else f"a tuple of {columns} floats"
+    if n == 1:
+        return row
+    return f"a tuple of {n} floats" if columns is None else f"a tuple of {n} tuples of {columns} floats"
 
 
 @dataclass(frozen=True)
-class SDE:
-    """dX_i = a_i(X, t; p) dt + b_i(X, t; p) dW_i, i = 1..dim (Kloeden, Platen 1992, sec. 4.8, with diagonal noise).
+class SDE(Equation):
+    """dX_i = a_i(X, t; p) dt + sum_k b_ik(X, t; p) dW_k, i = 1..dim (Kloeden, Platen 1992, sec. 4.8).
 
-    `drift` a and `diffusion` b are plain scalar Python, f(x, t, p), which numba compiles: for dim 1, x and the
-    value are floats; for dim d > 1, tuples of d floats. t is the equation's own time, p the tuple of float
-    parameters given to `solve`. Branches and `math` functions are allowed; they cost what they cost per path.
-    `interpretation`: "ito" or "stratonovich" (b ∘ dW). `diffusion_derivative`: ∂b_i/∂x_i in the same form, for
-    methods that use it; without it they take a central difference over x ± 6e-6 (1 + |x|), exact to about 1e-10 of
-    b's scale: give it where b has an edge that paths come near, such as sqrt(x) at 0.
+    `drift` a and `diffusion` b are plain scalar Python, f(x, t, p), which numba compiles: for dim 1, x and the value
+    are floats; for dim d > 1, tuples of d floats. t is the equation's own time, p the tuple of float parameters given
+    to `solve`. +, -, *, /, **, abs, min, max and the functions of `math` run many paths at once; branches are allowed,
+    and step the paths one by one.
+
+    `noise`: "diagonal", one Wiener process a component, b_i its coefficient; "scalar", one for all, b_i again;
+    "general", `n_noise` of them, b a tuple of d rows of n_noise floats (d = 1: one row). `additive`: b does not depend
+    on x, as the method "sra1" needs it. `interpretation`: "ito" or "stratonovich" (b ∘ dW).
+    `diffusion_derivative`: ∂b_i/∂x_i in the form of b (diagonal noise), for methods that use it; without it they take a
+    central difference over x ± 6e-6 (1 + |x|), exact to about 1e-10 of b's scale: give it where b has an edge that paths
+    come near, such as sqrt(x) at 0.
+
+    `domain`: ((low, high), ...), one closed interval a component (±inf: no bound; dim 1: one pair will do), which a path
+    may not leave. `outside`, what becomes of one that a step takes out of it: "fault", it is left out from then on;
+    "clip", the component is set to the bound; "reflect", it is mirrored at the bound. The steps that did are counted.
 
     Methods of strong order 1 reach it where b_i depends on x_i and t alone.
-    Raises InputError for a dim, an interpretation or a function that cannot be used.
+    Raises InputError for a dim, a noise, an interpretation, a domain or a function that cannot be used.
 
     >>> SDE(lambda x, t, p: -p[0] * x, lambda x, t, p: p[1]).dim
     1
@@ -40,42 +135,83 @@ class SDE:
     dim: int = 1
     interpretation: str = "ito"
     diffusion_derivative: Coefficient | None = None
+    noise: str = "diagonal"
+    n_noise: int = 0
+    additive: bool = False
+    domain: tuple[tuple[float, float], ...] | None = None
+    outside: str = "fault"
 
     def __post_init__(self) -> None:
         check_integer(self.dim, "dim", 1)
-        if self.interpretation not in INTERPRETATIONS:
-            raise InputError("interpretation", self.interpretation, " or ".join(map(repr, INTERPRETATIONS)))
+        for name, value, allowed in (
+            ("interpretation", self.interpretation, INTERPRETATIONS),
+            ("noise", self.noise, NOISES),
+            ("outside", self.outside, OUTSIDE),
+        ):
+            if value not in allowed:
+                raise InputError(name, value, " or ".join(map(repr, allowed)))
         for name, function in self.coefficients().items():
             if not callable(function):
                 raise InputError(name, function, "a function f(x, t, p)")
+        own = {"diagonal": self.dim, "scalar": 1}.get(self.noise)
+        if own is None:
+            check_integer(self.n_noise, "n_noise", 1)
+        elif self.n_noise not in (0, own):
+            raise InputError("n_noise", self.n_noise, f"{own}, as the noise is {self.noise}")
+        else:
+            object.__setattr__(self, "n_noise", own)
+        if self.diffusion_derivative is not None and self.noise != "diagonal":
+            raise InputError("diffusion_derivative", "a function", "none where the noise is not diagonal")
+        if self.domain is not None:
+            object.__setattr__(self, "domain", _check_domain(self.domain, self.dim))
 
     def coefficients(self) -> dict[str, Coefficient]:
-        """The functions that were given, by name."""
         given = {"drift": self.drift, "diffusion": self.diffusion}
         return given if self.diffusion_derivative is None else given | {"diffusion_derivative": self.diffusion_derivative}
 
-    def check_start(self, x0: ArrayLike) -> NDArray[np.float64]:
-        """x0 as a finite array (dim,); a scalar is allowed in dim 1."""
-        allowed = "a finite number" if self.dim == 1 else f"{self.dim} finite numbers"
-        try:
-            start = np.atleast_1d(np.asarray(x0, dtype=np.float64))
-        except (TypeError, ValueError):
-            raise InputError("x0", x0, allowed) from None
-        if start.shape != (self.dim,) or not np.all(np.isfinite(start)):
-            raise InputError("x0", x0, allowed)
-        return start
+    def noise_shape(self, name: str) -> str:
+        return self.noise if name == "diffusion" else "vector"
 
     def probe(self, start: NDArray[np.float64], t: float, p: tuple[float, ...]) -> None:
-        """Call each function once, as Python, at the start: a wrong form is named here, not by the compiler."""
-        x = float(start[0]) if self.dim == 1 else tuple(map(float, start))
-        form = "a float" if self.dim == 1 else f"a tuple of {self.dim} floats"
-        for name, function in self.coefficients().items():
-            try:
-                value = getattr(function, "py_func", function)(x, t, p)
-            except (ArithmeticError, ValueError):
-                continue  # outside its domain already at the start: a fault of the paths, counted as one
-            except (IndexError, TypeError) as error:
-                raise InputError(name, f"a function that raises {error!r}", f"f(x, t, p) with {len(p)} parameters") from None
-            good = np.isscalar(value) if self.dim == 1 else isinstance(value, tuple) and len(value) == self.dim
-            if not good or np.iscomplexobj(value):
-                raise InputError(name, f"a function that returns {value!r}", f"a function that returns {form}")
+        super().probe(start, t, p)
+        if self.additive:
+            values = [call("diffusion", self.diffusion, x if self.dim > 1 else x[0], t, p) for x in _two_points(start)]
+            if values[0] != values[1]:
+                raise InputError("additive", f"True, but b depends on x: {values[0]} and {values[1]}", "True for b(t)")
+
+
+def _two_points(start: NDArray[np.float64]) -> list[tuple[float, ...]]:
+    return [tuple(map(float, start + shift)) for shift in (0.0, 0.125)]
+
+
+def _check_domain(domain: Any, dim: int) -> tuple[tuple[float, float], ...]:
+    allowed = f"{dim} pairs (low, high), low < high, ±inf for no bound"
+    try:
+        pairs = np.atleast_2d(np.asarray(domain, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise InputError("domain", domain, allowed) from None
+    if pairs.shape != (dim, 2) or not np.all(pairs[:, 0] < pairs[:, 1]):
+        raise InputError("domain", domain, allowed)
+    return tuple((float(low), float(high)) for low, high in pairs)
+
+
+def check_functionals(observe: Any) -> dict[str, Coefficient]:
+    """name -> f(x, t, p), a float."""
+    if observe is None:
+        return {}
+    if not isinstance(observe, dict) or not all(isinstance(k, str) and k.isidentifier() and callable(f) for k, f in observe.items()):
+        raise InputError("observe", observe, "a dictionary of names and functions f(x, t, p)")
+    return dict(observe)
+
+
+def check_parameters(parameters: Sequence[float]) -> tuple[float, ...]:
+    """p as a tuple of finite floats."""
+    try:
+        p = np.asarray(parameters, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError("parameters", parameters, "a sequence of finite numbers") from None
+    if p.ndim != 1:
+        raise InputError("parameters", f"shape {p.shape}", "a sequence of numbers")
+    if not np.all(np.isfinite(p)):
+        raise InputError("parameters", p[~np.isfinite(p)][0], "a sequence of finite numbers")
+    return tuple(map(float, p))

@@ -1,124 +1,361 @@
-"""The compiled loop of one equation and one method, generated with the components unrolled.
+"""The compiled loop of one equation and one method: its text, and the text as a module that is kept on disk.
 
-A buffer of increments is filled first and the paths are updated after: done together, the generator's
-integer state pushes the update out of the registers.
+A buffer of increments is filled first and the paths are updated after: done together, the generator's integer state
+pushes the update out of the registers. Paths are stepped as lanes of vector registers, a tile of them through all steps
+of the buffer; equations whose functions branch are stepped one by one.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+import re
+import threading
+from functools import cached_property
 from textwrap import dedent, indent
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float64, int64, njit, typeof, types
+from numba import float64, int64, njit, types
 from numba.core.errors import NumbaError
+from numpy.typing import NDArray
 
 from ..errors import InputError
-from .equation import SDE
-from .methods import Method, method_named
-from .moments import record
-from .noise import FILL, LANES, buffer_steps
+from ..dynamics import random
+from ..simd import cache
+from .equation import Coefficient, Equation
+from .fingerprint import fingerprint
+from .methods import Method
+from .noise import Layout
 
-_TEMPLATE = '''
-def advance(x, z, row, n_steps, k, t0, h, p):
-    """n_steps steps from step k, in place: x (dim, lanes), z (rows, lanes) standard increments from `row` on."""
+_COMPILE: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+_HEADER = '''"""Generated from an equation and a method; the name holds the hash of this text and of what compiles it."""
+
+import math
+
+import numpy as np
+from numba import float64, int64, njit, typeof, types
+from sde_momentum.dynamics.random import fill_normal, next_words
+from sde_momentum.simd.lanes import load_and_spread, store
+from sde_momentum.simd.operators import as_lanes, signed, shifted, where_below
+
+load, spread = load_and_spread({width})
+_COMPILE = {{"cache": CACHE, "nogil": True, "error_model": "numpy", "fastmath": {{"contract"}}}}
+P = typeof((0.0,) * {n_parameters})
+V, M, A = (types.Array(float64, n, "C") for n in (1, 2, 3))
+
+
+@njit(inline="always")
+def fill(states, words, z):
+{fill}
+
+
+@njit(types.void(M, M, M, int64, int64, int64, float64, float64, P, V), **_COMPILE)
+def advance(x, z, extra, used, n_steps, k, t0, h, p, c):
+    """n_steps steps from step k, in place: x (dim, lanes), z the buffer of increments, from its step `used` on."""
     root = math.sqrt(h)
-    for j in range(n_steps):
-        t = t0 + (k + j) * h
-        r = row + j * {dim}
+{constants}
+{loop}
+
+
+@njit(types.void(M, M, float64, P), **_COMPILE)
+def look(x, out, t, p):
+    """The rows of record: the components, then the functionals."""
+    for i in range({dim}):
         for n in range({lanes}):
-{step}
+            out[i, n] = x[i, n]
+{look}
 
 
-def run(x0, states, n_paths, t0, h, steps, p, count, sums):
-    """All blocks of `states` (blocks, 4, lanes) from x0, in order; moments at `steps` go to count and sums."""
-    x = np.empty(({dim}, {lanes}))
-    z = np.empty(({rows}, {lanes}))
-    good = np.empty({lanes})
+@njit(types.void(A, types.Array(types.uint64, 3, "C"), A, A, int64, types.Array(int64, 1, "C"), float64, float64, P, V,
+                 types.Array(float64, 4, "C")), **_COMPILE)
+def run(x, states, z, extra, k, steps, t0, h, p, c, out):
+    """All blocks from step k to the last of `steps`; out (blocks, len(steps), rows, lanes) is what there is at each."""
     words = np.empty({lanes}, dtype=np.uint64)
-    for block in range(states.shape[0]):
-        for i in range({dim}):
-            x[i] = x0[i]
-        n_active = min({lanes}, n_paths - block * {lanes})
-        k = 0
+    for block in range(x.shape[0]):
+        i = k
         for m in range(steps.shape[0]):
-            while k < steps[m]:
-                used = k % {buffer}
+            while i < steps[m]:
+                used = i % {buffer}
                 if used == 0:
-                    fill(states[block], words, z)
-                n_steps = min({buffer} - used, steps[m] - k)
-                advance(x, z, used * {dim}, n_steps, k, t0, h, p)
-                k += n_steps
-            record(x, n_active, count[m : m + 1], sums[m], good)
+                    fill(states[block], words, z[block])
+                n_steps = min({buffer} - used, steps[m] - i)
+                advance(x[block], z[block], extra[block], used, n_steps, i, t0, h, p, c)
+                i += n_steps
+            look(x[block], out[block, m], t0 + i * h, p)
 '''
-
-_SLOPE_GIVEN = "slope* = diffusion_derivative(x*, t, p)\n"
-# the cube root of the rounding error balances truncation and cancellation in a central difference
-_SLOPE_DIFFERENCE = """\
-e@ = 6e-6 * (1.0 + abs(x@))
-up@ = x@ + e@
-down@ = x@ - e@
-high* = diffusion(up*, t, p)
-low* = diffusion(down*, t, p)
-slope@ = (high@ - low@) / (2.0 * e@)
-"""
+_FILL = {
+    "normal": "    fill_normal(states, words, z)",
+    "rademacher": "    for i in range(z.shape[0]):\n        next_words(states, z[i].view(np.uint64))",
+}
 
 
-class Kernel(NamedTuple):
-    """`advance` steps one block on given increments; `run` draws them, steps many blocks and records moments."""
+class Extras(NamedTuple):
+    """What is kept of each lane beside x, row by row: exits from the domain, the event's last value, its first passage."""
 
-    advance: Any
-    run: Any
+    exits: int | None
+    value: int | None
+    passage: int | None
 
-
-def source(method: type[Method], dim: int, derivative_given: bool = False) -> str:
-    """The text of the kernel's module."""
-    slope = "" if not method.derivative else _SLOPE_GIVEN if derivative_given else _SLOPE_DIFFERENCE
-    lines = "x@ = x[@, n]\ndw@ = root * z[r + @, n]\n" + slope + dedent(method.step) + "x[@, n] = new@\n"
-    buffer = buffer_steps(method.increments, dim)
-    step = indent("\n".join(_expand(line, dim) for line in lines.splitlines() if line.strip()), " " * 12)
-    return _TEMPLATE.format(dim=dim, lanes=LANES, buffer=buffer, rows=buffer * dim, step=step)
+    @property
+    def rows(self) -> int:
+        return sum(row is not None for row in self)
 
 
-def _expand(line: str, dim: int) -> str:
-    """One line of a method as one a component (`@`), or with all components joined (`name*`).
+class Kernel:
+    """The compiled functions for one equation, method, functionals and event."""
 
-    >>> _expand("a* = drift(x*, t, p)", 2)
-    'a0, a1 = drift((x0, x1), t, p)'
-    """
-    if "@" in line:
-        return "\n".join(line.replace("@", str(i)) for i in range(dim))
-    result, call = line.split("* = ")
-    function, rest = call.split("(", 1)
-    argument, rest = rest.split("*", 1)
-    names = [", ".join(f"{name}{i}" for i in range(dim)) for name in (result, argument)]
-    return f"{names[0]} = {function}({names[1]}{rest}" if dim == 1 else f"{names[0]} = {function}(({names[1]}){rest}"
+    def __init__(
+        self,
+        equation: Equation,
+        method: type[Method],
+        n_parameters: int,
+        observe: dict[str, Coefficient] | None = None,
+        event: Coefficient | None = None,
+    ) -> None:
+        self.equation, self.method, self.n_parameters = equation, method, n_parameters
+        self.observe, self.event = observe or {}, event
+        self.layout = Layout(equation.n_noise * method.draws, method.increments)
+        self.lanes = 128 if equation.dim < 8 else 64
+        """Paths of a block: the buffer, and the block's components, stay in the first-level cache."""
+        self.rows = equation.dim + len(self.observe)
+        counted = equation.domain is not None
+        self.extras = Extras(0 if counted else None, *((counted, counted + 1) if event else (None, None)))
+        self._given = Layout(self.layout.numbers, "normal")
+
+    # -- compiled ------------------------------------------------------------------------------------
+
+    @cached_property
+    def run(self) -> Any:
+        """`run` of the text above."""
+        return self._module(self.layout).run
+
+    @cached_property
+    def advance(self) -> Any:
+        """`advance` on given increments: rows of normals, whatever the method's law."""
+        return self._module(self._given).advance
+
+    def constants(self, h: float) -> NDArray[np.float64]:
+        """The method's numbers for the step h, one after another."""
+        values = self.method.constants(self.equation, h).values()
+        return np.concatenate([np.ravel(v) for v in values]) if values else np.zeros(1)
+
+    def _functions(self) -> dict[str, Coefficient]:
+        named = {f"functional_{name}": f for name, f in self.observe.items()}
+        return self.equation.coefficients() | named | ({"event": self.event} if self.event else {})
+
+    def _module(self, layout: Layout) -> Any:
+        functions = {name: getattr(f, "py_func", f) for name, f in self._functions().items()}
+        identity = fingerprint(functions)
+        with _LOCK:
+            for wide in (True, False):
+                text = self._text(layout, wide)
+                if wide and identity is not None and cache.is_refused(text, identity):
+                    continue
+                names = {name: njit(forceinline=True, **_COMPILE)(f) for name, f in functions.items()}
+                try:
+                    return cache.load(text, names, identity, uses=(random,))
+                except NumbaError as error:
+                    if not wide:
+                        raise self._whose_fault(names, error) from error
+                    if identity is not None:
+                        cache.refuse(text, identity)
+        raise InputError("drift", self.equation, "functions that numba compiles")
+
+    def _whose_fault(self, names: dict[str, Any], error: NumbaError) -> InputError:
+        """The message for functions that do not compile even for single numbers."""
+        n, dim = self.equation.n_indices, self.equation.dim
+        for name, function in names.items():
+            size = dim if name == "event" or name.startswith("functional_") else n
+            x = float64 if size == 1 else types.UniTuple(float64, size)
+            try:
+                function.compile((x, float64, types.UniTuple(float64, self.n_parameters)))
+            except NumbaError as reason:
+                lines = str(reason).strip().splitlines()
+                allowed = f"scalar code that numba compiles ({lines[-1] if lines else reason})"
+                return InputError(name.removeprefix("functional_"), self._functions()[name], allowed)
+        return InputError("drift", f"functions that do not fit together ({error})", "coefficients that return floats")
+
+    # -- text ----------------------------------------------------------------------------------------
+
+    @property
+    def _width(self) -> int:
+        """Lanes of a tile: enough to hide the latency of an operation, few enough for the registers."""
+        return 32 if self.equation.dim == 1 else 16 if self.equation.dim < 4 else 8
+
+    def _text(self, layout: Layout, wide: bool) -> str:
+        return _HEADER.format(
+            width=self._width,
+            n_parameters=self.n_parameters,
+            fill=_FILL[layout.law],
+            constants=indent("\n".join(self._constant_lines()), " " * 4),
+            loop=indent(self._loop(layout, wide), " " * 4),
+            lanes=self.lanes,
+            buffer=layout.steps,
+            dim=self.equation.dim,
+            look=indent("\n".join(self._look_lines(wide)), " " * 4),
+        )
+
+    def _constant_lines(self) -> list[str]:
+        lines, offset = [], 0
+        for name, value in self.method.constants(self.equation, 1.0).items():
+            for index in np.ndindex(value.shape):
+                lines.append(f"{'_'.join([name + str(index[0]), *map(str, index[1:])]) if index else name} = c[{offset}]")
+                offset += 1
+        return lines
+
+    def _loop(self, layout: Layout, wide: bool) -> str:
+        """The loops over tiles and steps; `wide`: steps inside, the state in registers."""
+        lanes, state = self.lanes, self._state_names()
+        rows = [(f"x, {i}", name) for i, name in enumerate(state)]
+        rows += [(f"extra, {row}", name) for name, row in self.extras._asdict().items() if row is not None]
+        if wide:
+            enter = [f"{name} = load({array} * {lanes} + n)" for array, name in rows]
+            leave = [f"store({array} * {lanes} + n, {name})" for array, name in rows]
+        else:
+            enter = [f"{name} = {array.split(', ')[0]}[{array.split(', ')[1]}, n]" for array, name in rows]
+            leave = [f"{array.split(', ')[0]}[{array.split(', ')[1]}, n] = {name}" for array, name in rows]
+        body = [*self._increment_lines(layout, wide), *self._step_lines(), *self._after_lines()]
+        body += [f"{name} = {self._new(i)}" for i, name in enumerate(state)]
+        if not wide:
+            inner = "\n".join([*enter, *body, *leave])
+            return f"for j in range(n_steps):\n    t = t0 + (k + j) * h\n    for n in range({lanes}):\n{indent(inner, ' ' * 8)}"
+        words = []
+        if layout.law == "rademacher" and layout.rows == 1:
+            words = ["word = load(z, n)", f"word = shifted(word, used * {layout.numbers})"]
+        inner = "\n".join(["t = t0 + (k + j) * h", *body])
+        return "\n".join(
+            [
+                f"for n in range(0, {lanes}, {self._width}):",
+                indent("\n".join([*enter, *words, "for j in range(n_steps):"]), " " * 4),
+                indent(inner, " " * 8),
+                indent("\n".join(leave), " " * 4),
+            ]
+        )
+
+    def _state_names(self) -> list[str]:
+        n = self.equation.n_indices
+        return [f"{part}{i}" for part in self.equation.parts for i in range(n)]
+
+    def _increment_lines(self, layout: Layout, wide: bool) -> list[str]:
+        m = self.equation.n_noise
+        text, lines = self.method.text(self.equation), []
+        for draw, (standard, scaled) in enumerate((("xi", "dw"), ("zeta", "du"))[: self.method.draws]):
+            for i in range(m):
+                row = draw * m + i
+                if layout.law == "normal":
+                    at = f"((used + j) * {layout.numbers} + {row})"
+                    lines.append(f"{standard}{i} = " + (f"load(z, {at} * {self.lanes} + n)" if wide else f"z[{at}, n]"))
+                    if scaled in text:
+                        lines.append(f"{scaled}{i} = root * {standard}{i}")
+                elif wide and layout.rows == 1:
+                    lines += [f"{scaled}{i} = signed(root, word)", "word = shifted(word, 1)"]
+                else:
+                    bit = f"((used + j) * {layout.numbers} + {row})"
+                    word = f"load(z, {bit} // 64 * {self.lanes} + n)" if wide else f"z[{bit} // 64, n]"
+                    lines.append(f"{scaled}{i} = signed(root, shifted({word}, {bit} % 64))")
+        return lines
+
+    def _step_lines(self) -> list[str]:
+        writer = _StepWriter(self.equation, self.method)
+        text = dedent(self.method.text(self.equation))
+        return [new for line in text.splitlines() if line.strip() for new in writer.expand(line.strip())]
+
+    def _new(self, i: int) -> str:
+        name = self._state_names()[i]
+        return f"new_{name}" if len(self.equation.parts) > 1 else name.replace("x", "new")
+
+    def _after_lines(self) -> list[str]:
+        """The domain's rule, then the event, at the new state."""
+        lines = []
+        if self.equation.domain is not None:
+            for i, bounds in enumerate(self.equation.domain):
+                for bound, beyond in zip(bounds, ("{new}, {bound}", "{bound}, {new}"), strict=True):
+                    if math.isfinite(bound):
+                        new = self._new(i)
+                        test = beyond.format(new=new, bound=repr(bound))
+                        rule = {"fault": "np.nan", "clip": repr(bound), "reflect": f"{2 * bound!r} - {new}"}[self.equation.outside]
+                        lines.append(f"exits = exits + where_below({test}, 1.0, 0.0)")
+                        lines.append(f"{new} = where_below({test}, {rule}, {new})")
+        if self.event is not None:
+            state = [self._new(i) for i in range(self.equation.dim)]
+            argument = state[0] if len(state) == 1 else f"({', '.join(state)})"
+            lines += [
+                f"now = as_lanes({state[0]}, event({argument}, t + h, p))",
+                "when = t + h * (value / (value - now))",  # the event is taken as linear in time within the step
+                "passage = where_below(now, 0.0, passage, min(passage, when))",
+                "value = now",
+            ]
+        return lines
+
+    def _look_lines(self, wide: bool) -> list[str]:
+        names, lanes, dim = list(self.observe), self.lanes, self.equation.dim
+        if not names:
+            return []
+        at = [f"load(x, {i * lanes} + n)" if wide else f"x[{i}, n]" for i in range(dim)]
+        argument = at[0] if dim == 1 else f"({', '.join(at)})"
+        lines = [f"for n in range(0, {lanes}, {self._width}):" if wide else f"for n in range({lanes}):"]
+        for i, name in enumerate(names):
+            value = f"functional_{name}({argument}, t, p)"
+            lines.append(
+                f"    store(out, {(dim + i) * lanes} + n, as_lanes({at[0]}, {value}))" if wide else f"    out[{dim + i}, n] = {value}"
+            )
+        return lines
 
 
-@lru_cache(maxsize=64)
-def compiled(sde: SDE, name: str, n_parameters: int) -> Kernel:
-    """The kernel, compiled once a process for each equation and method; InputError if numba refuses a coefficient."""
-    method = method_named(name)
-    p = typeof((0.0,) * n_parameters)
-    x = float64 if sde.dim == 1 else types.UniTuple(float64, sde.dim)
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    names: dict[str, Any] = {"math": math, "np": np, "record": record, "fill": FILL[method.increments]}
-    for coefficient, function in sde.coefficients().items():
-        names[coefficient] = njit(forceinline=True, **options)(getattr(function, "py_func", function))
-        try:
-            names[coefficient].compile((x, float64, p))
-        except NumbaError as error:
-            reason = str(error).strip().splitlines()
-            raise InputError(
-                coefficient, function, f"scalar code that numba compiles ({reason[-1] if reason else error})"
-            ) from error
-    exec(source(method, sde.dim, sde.diffusion_derivative is not None), names)
-    matrix, vector = types.Array(float64, 2, "C"), types.Array(float64, 1, "C")
-    states, steps = types.Array(types.uint64, 3, "C"), types.Array(int64, 1, "C")
-    names["advance"] = njit(types.void(matrix, matrix, int64, int64, int64, float64, float64, p), **options)(names["advance"])
-    run = njit(types.void(vector, states, int64, float64, float64, steps, p, vector, types.Array(float64, 3, "C")), **options)(
-        names["run"]
-    )
-    return Kernel(names["advance"], run)
+_LOCK = threading.Lock()
+
+
+class _StepWriter:
+    """Lines of a method for one equation: indices spelt out, products with the noise written as sums."""
+
+    def __init__(self, equation: Equation, method: type[Method]) -> None:
+        self.equation = equation
+        self.shapes = {name: ("vector", "diagonal", "general")[v.ndim] for name, v in method.constants(equation, 1.0).items()}
+
+    def expand(self, line: str) -> list[str]:
+        """One line of a method as the lines of the kernel."""
+        n = self.equation.n_indices
+        joined = re.fullmatch(r"(\w+)\* = (\w+)\((\w+)\*(.*)", line)
+        if joined is None:
+            return [self._products(line, i).replace("@", str(i)) for i in range(n)]
+        result, function, argument, rest = joined.groups()
+        self.shapes[result] = self.equation.noise_shape(function)
+        if self.shapes[result] == "general":
+            m = self.equation.n_noise
+            rows = [", ".join(f"{result}{i}_{k}" for k in range(m)) + ("," if m == 1 else "") for i in range(n)]
+            left = rows[0] if n == 1 else ", ".join(f"({row})" for row in rows)
+        else:
+            left = ", ".join(f"{result}{i}" for i in range(n))
+        names = ", ".join(f"{argument}{i}" for i in range(n))
+        return [f"{left} = {function}({names if n == 1 else f'({names})'}{rest}"]
+
+    def _products(self, line: str, i: int) -> str:
+        def product(match: re.Match[str]) -> str:
+            left, right = match.groups()
+            shape = self.shapes[left]
+            if shape == "general":
+                columns = self.equation.n_noise if right != "x" else self.equation.dim
+                return "(" + " + ".join(f"{left}{i}_{k} * {right}{k}" for k in range(columns)) + ")"
+            return f"({left}{i} * {right}{0 if shape == 'scalar' else i})"
+
+        return re.sub(r"\((\w+)\.(\w+)\)@", product, line)
+
+
+_KERNELS: dict[Any, Kernel] = {}
+
+
+def compiled(
+    equation: Equation,
+    method: type[Method],
+    n_parameters: int,
+    observe: dict[str, Coefficient] | None = None,
+    event: Coefficient | None = None,
+) -> Kernel:
+    """The kernel, compiled once for each equation and method, here or in an earlier process; InputError if numba refuses."""
+    key = (equation, method, n_parameters, tuple((observe or {}).items()), event)
+    if key not in _KERNELS:
+        if len(_KERNELS) >= 64:
+            _KERNELS.pop(next(iter(_KERNELS)))
+        _KERNELS[key] = Kernel(equation, method, n_parameters, observe, event)
+    return _KERNELS[key]

@@ -1,4 +1,4 @@
-"""Streaming moments: central sums per block, merged pairwise in a fixed order (Pébay 2008, Sandia SAND2008-6212)."""
+"""Streaming moments: power sums about a shift, a chunk of paths at a time, merged in the order of the chunks."""
 
 from __future__ import annotations
 
@@ -11,74 +11,121 @@ from numpy.typing import NDArray
 
 # Sums may be regrouped here (and only here) so that they run in SIMD lanes: the compiled order is fixed all the same.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
-def _central_sums(row: Any, good: Any, n: float) -> Any:
-    """Mean and sums of the 2nd, 3rd and 4th powers of the deviations of the n lanes with good[k] = 1."""
-    total = 0.0
-    for k in range(row.shape[0]):
-        total += row[k] if good[k] > 0.0 else 0.0
-    mean = total / n
-    m2, m3, m4 = 0.0, 0.0, 0.0
-    for k in range(row.shape[0]):
-        d = row[k] - mean if good[k] > 0.0 else 0.0
-        m2 += d * d
-        m3 += d * d * d
-        m4 += (d * d) * (d * d)
-    return mean, m2, m3, m4
+def _power_sums(row: Any, shift: float) -> Any:
+    s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0
+    for n in range(row.shape[0]):
+        d = row[n] - shift
+        s1 += d
+        s2 += d * d
+        s3 += d * d * d
+        s4 += (d * d) * (d * d)
+    return s1, s2, s3, s4
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
+def _power_sums_of(row: Any, shift: float, good: Any) -> Any:
+    """The same over the paths with good[n] = 1."""
+    s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0
+    for n in range(row.shape[0]):
+        d = row[n] - shift if good[n] > 0.0 else 0.0
+        s1 += d
+        s2 += d * d
+        s3 += d * d * d
+        s4 += (d * d) * (d * d)
+    return s1, s2, s3, s4
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _merge(sums: Any, na: float, nb: float, mean: float, m2: float, m3: float, m4: float) -> None:
-    """sums (4,) of na values <- those of na + nb values, the nb having the moments given (Pébay 2008)."""
-    n = na + nb
-    d = mean - sums[0]
-    fa, fb = na / n, nb / n
-    cross = d * d * na * fb
-    sums[3] += m4 + cross * d * d * (fa * fa - fa * fb + fb * fb)
-    sums[3] += 6.0 * d * d * (fa * fa * m2 + fb * fb * sums[1]) + 4.0 * d * (fa * m3 - fb * sums[2])
-    sums[2] += m3 + cross * d * (fa - fb) + 3.0 * d * (fa * m2 - fb * sums[1])
-    sums[1] += m2 + cross
-    sums[0] += d * fb
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def record(x: Any, n_active: int, count: Any, sums: Any, good: Any) -> None:
-    """Add the first n_active lanes of x (dim, lanes) to count (1,) and sums (dim, 4); non-finite paths are left out."""
-    for k in range(good.shape[0]):
-        finite = 0.0
-        for i in range(x.shape[0]):
-            finite += x[i, k] * 0.0  # NaN if x is not finite
-        good[k] = 1.0 if finite == 0.0 and k < n_active else 0.0
+def survivors(rows: Any, n_active: int, good: Any) -> float:
+    """good (lanes,) <- 1 for the first n_active paths all of whose rows (rows, lanes) are finite, else 0; how many."""
     n = 0.0
     for k in range(good.shape[0]):
+        finite = 0.0
+        for i in range(rows.shape[0]):
+            finite += rows[i, k] * 0.0  # NaN if a row is not finite
+        good[k] = 1.0 if finite == 0.0 and k < n_active else 0.0
         n += good[k]
-    if n > 0.0:
-        for i in range(x.shape[0]):
-            mean, m2, m3, m4 = _central_sums(x[i], good, n)
-            _merge(sums[i], count[0], n, mean, m2, m3, m4)
-        count[0] += n
+    return n
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def merge_tasks(count: Any, sums: Any, other_count: Any, other_sums: Any) -> None:
-    """count (times,), sums (times, dim, 4) <- merged with those of another task."""
+def add(values: Any, n_active: int, count: Any, shift: Any, sums: Any) -> None:
+    """Add values (blocks, times, rows, lanes), the first n_active paths, to count (times,) and sums (times, rows, 4).
+
+    `shift` (times, rows) is set by the first path that is finite. Paths that are not finite at a time are left out there.
+    """
+    n_rows, lanes = values.shape[2], values.shape[3]
+    good, here = np.empty(lanes), np.empty((n_rows, 4))
+    for block in range(values.shape[0]):
+        n_active_here = min(lanes, n_active - block * lanes)
+        for t in range(values.shape[1]):
+            rows = values[block, t]
+            if count[t] == 0.0 and survivors(rows, n_active_here, good) > 0.0:
+                first = 0
+                while good[first] == 0.0:
+                    first += 1
+                for i in range(n_rows):
+                    shift[t, i] = rows[i, first]
+            whole = n_active_here == lanes
+            if whole:
+                finite = 0.0
+                for i in range(n_rows):
+                    here[i] = _power_sums(rows[i], shift[t, i])
+                    finite += here[i, 0] * 0.0
+                whole = finite == 0.0
+            n = float(lanes)
+            if not whole:
+                n = survivors(rows, n_active_here, good)
+                for i in range(n_rows):
+                    here[i] = _power_sums_of(rows[i], shift[t, i], good)
+            count[t] += n
+            for i in range(n_rows):
+                for power in range(4):
+                    sums[t, i, power] += here[i, power]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def merge(count: Any, central: Any, n_here: Any, shift: Any, sums: Any) -> None:
+    """Merge a chunk's sums into count (times,) and central (times, rows, 4): mean, and sums of powers 2, 3, 4 of x - mean.
+
+    The central sums of two sets give those of both (Pébay 2008, Sandia SAND2008-6212).
+    """
     for t in range(count.shape[0]):
-        if other_count[t] > 0.0:
-            for i in range(sums.shape[1]):
-                o = other_sums[t, i]
-                _merge(sums[t, i], count[t], other_count[t], o[0], o[1], o[2], o[3])
-            count[t] += other_count[t]
+        nb, na = n_here[t], count[t]
+        if nb == 0.0:
+            continue
+        n = na + nb
+        fa, fb = na / n, nb / n
+        for i in range(central.shape[1]):
+            s1, s2, s3, s4 = sums[t, i]
+            e = s1 / nb  # the mean's distance from the shift
+            m2 = s2 - e * s1
+            m3 = s3 - 3.0 * e * s2 + 2.0 * e * e * s1
+            m4 = s4 - 4.0 * e * s3 + 6.0 * e * e * s2 - 3.0 * e * e * e * s1
+            c = central[t, i]
+            d = shift[t, i] + e - c[0]
+            if na == 0.0:
+                c[0], c[1], c[2], c[3] = shift[t, i] + e, m2, m3, m4
+                continue
+            cross = d * d * na * fb
+            c[3] += m4 + cross * d * d * (fa * fa - fa * fb + fb * fb)
+            c[3] += 6.0 * d * d * (fa * fa * m2 + fb * fb * c[1]) + 4.0 * d * (fa * m3 - fb * c[2])
+            c[2] += m3 + cross * d * (fa - fb) + 3.0 * d * (fa * m2 - fb * c[1])
+            c[1] += m2 + cross
+            c[0] += d * fb
+        count[t] = n
 
 
-def statistics(count: NDArray[np.float64], sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Mean, unbiased variance and their standard errors, each (times, dim), from count (times,) and sums (times, dim, 4).
+def statistics(count: NDArray[np.float64], central: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Mean, unbiased variance and their standard errors, each (times, rows), from count (times,) and central (times, rows, 4).
 
     se(mean)^2 = s^2 / n; se(s^2)^2 = (m4 - (n - 3) / (n - 1) s^4) / n with m4 the 4th central moment
     (Mood, Graybill, Boes 1974, ch. VI). NaN where fewer than two (four for the last) paths are left.
     """
     n = count[:, None]
     with np.errstate(all="ignore"):  # too few paths, or fourth powers that overflow, leave NaN or inf: as documented
-        mean = np.where(n >= 1, sums[..., 0], np.nan)
-        variance = np.where(n >= 2, sums[..., 1] / (n - 1), np.nan)
-        spread = sums[..., 3] / n - (n - 3) / (n - 1) * variance**2
+        mean = np.where(n >= 1, central[..., 0], np.nan)
+        variance = np.where(n >= 2, np.maximum(central[..., 1], 0.0) / (n - 1), np.nan)
+        spread = central[..., 3] / n - (n - 3) / (n - 1) * variance**2
         variance_se = np.where(n >= 4, np.sqrt(np.maximum(spread, 0.0) / n), np.nan)
         return {"mean": mean, "variance": variance, "mean_se": np.sqrt(variance / n), "variance_se": variance_se}

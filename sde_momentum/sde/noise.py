@@ -1,27 +1,38 @@
-"""The increments of each path: a stream keyed by (seed, path), drawn in the order step, component.
+"""The increments of each path: a stream keyed by (seed, path), drawn in the order step, draw, Wiener process.
 
-Numbers are drawn a buffer at a time, and the buffer outlives the times of record: the increment of a step depends
-on seed, path, step, component and the law alone, not on n_paths, on `times` or on threads.
+Numbers are drawn a buffer at a time, and the buffer outlives the times of record: the increment of a step depends on
+seed, path, step and the layout (Wiener processes, draws) alone, not on n_paths, on `times` or on threads. Normals fill
+rows; two-point increments are bits, the highest of a word first, and a buffer's steps take theirs from the same words.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dynamics.random import WIENER, fill_normal, fill_rademacher, streams
-
-LANES = 128
-"""Paths stepped together: of 64, 128 and 256, all within 7 %, the first whose buffer and moments both amortise."""
-
-FILL = {"normal": fill_normal, "rademacher": fill_rademacher}
-# 16 rows of normals (16 KiB) stay in the first-level cache with the paths; two-point rows come 64 from a word
-_ROWS = {"normal": 16, "rademacher": 64}
+from ..dynamics.random import WIENER, fill_normal, next_words, streams
 
 
-def buffer_steps(law: str, dim: int) -> int:
-    """Steps of one buffer: an even number, as normals are made in pairs."""
-    return max(2, _ROWS[law] // dim // 2 * 2)
+class Layout(NamedTuple):
+    """How a step's numbers lie in the buffer: `numbers` a step, of law "normal" or "rademacher"."""
+
+    numbers: int
+    law: str
+
+    @property
+    def steps(self) -> int:
+        """Steps of one buffer. Normals: about 16 rows, an even number, as they are made in pairs; bits: a word's."""
+        if self.law == "rademacher":
+            return max(1, 64 // self.numbers)
+        return max(1 + self.numbers % 2, 16 // self.numbers // 2 * 2)
+
+    @property
+    def rows(self) -> int:
+        """Rows of one buffer."""
+        numbers = self.steps * self.numbers
+        return -(-numbers // 64) if self.law == "rademacher" else numbers
 
 
 def path_states(seed: int, first: int, n_paths: int) -> NDArray[np.uint64]:
@@ -30,12 +41,25 @@ def path_states(seed: int, first: int, n_paths: int) -> NDArray[np.uint64]:
     return np.ascontiguousarray(streams(base + np.arange(first, first + n_paths, dtype=np.uint64), WIENER))
 
 
-def standard_increments(seed: int, n_paths: int, n_steps: int, dim: int = 1, law: str = "normal") -> NDArray[np.float64]:
-    """dW / sqrt(h) as `solve` draws it, (n_steps, dim, n_paths): mean 0, variance 1, law "normal" or "rademacher"."""
+def standard_increments(
+    seed: int, n_paths: int, n_steps: int, n_noise: int = 1, law: str = "normal", draws: int = 1
+) -> NDArray[np.float64]:
+    """dW / sqrt(h) as `solve` draws it, (n_steps, n_noise, n_paths): mean 0, variance 1, law "normal" or "rademacher".
+
+    With `draws` 2 (methods that need two numbers a step): (n_steps, 2 n_noise, n_paths), dW's first, then dU's.
+    """
+    layout = Layout(n_noise * draws, law)
     state, words = path_states(seed, 0, n_paths), np.empty(n_paths, np.uint64)
-    rows = buffer_steps(law, dim) * dim
     buffers = []
-    for _ in range(-(-n_steps * dim // rows)):
-        buffers.append(np.empty((rows, n_paths)))
-        FILL[law](state, words, buffers[-1])
-    return np.concatenate(buffers)[: n_steps * dim].reshape(n_steps, dim, n_paths)
+    for _ in range(-(-n_steps // layout.steps)):
+        if law == "normal":
+            numbers = np.empty((layout.rows, n_paths))
+            fill_normal(state, words, numbers)
+        else:
+            bits = []
+            for _ in range(layout.rows):
+                next_words(state, words)
+                bits.append((words >> np.arange(63, -1, -1, dtype=np.uint64)[:, None]) & np.uint64(1))
+            numbers = 1.0 - 2.0 * np.concatenate(bits)[: layout.steps * layout.numbers]
+        buffers.append(numbers.reshape(layout.steps, layout.numbers, n_paths))
+    return np.concatenate(buffers)[:n_steps]

@@ -12,16 +12,17 @@ import os
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
 
-from ..problems import base
-from . import functions, lanes
+from . import functions, lanes, operators
 
 _LOCK = threading.Lock()
 """The simulator's threads ask for their kernels at the same time: one imports, the others wait."""
@@ -44,13 +45,36 @@ def _own_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="sde_momentum-"))
 
 
-def load(source: str) -> ModuleType:
-    """The module whose text is `source`, imported once per process. Threads and processes may do so at once."""
+def load(source: str, names: Mapping[str, Any] | None = None, identity: str | None = "", uses: Sequence[ModuleType] = ()) -> ModuleType:
+    """The module whose text is `source`, imported once per process. Threads and processes may do so at once.
+
+    `names` are there before the text is executed, as CACHE is, the value that numba's `cache` should have. `identity`
+    stands for what they are: None keeps the module in memory alone. `uses`: modules whose code is compiled into it.
+    """
     with _LOCK:
-        return _load(f"sde_momentum_kernel_{_key(source)}", source)
+        if identity is None:
+            module = ModuleType("sde_momentum_kernel")
+            module.__dict__.update(names or {}, CACHE=False)
+            exec(source, module.__dict__)
+            return module
+        return _load(f"sde_momentum_kernel_{_key(source, identity, uses)}", source, names or {})
 
 
-def _load(name: str, source: str) -> ModuleType:
+def refuse(source: str, identity: str) -> None:
+    """Remember that the text does not compile with these names."""
+    _write(_refusal(source, identity), "does not compile\n")
+
+
+def is_refused(source: str, identity: str) -> bool:
+    """Whether `refuse` was said of it, with the same versions."""
+    return _refusal(source, identity).is_file()
+
+
+def _refusal(source: str, identity: str) -> Path:
+    return directory() / f"sde_momentum_kernel_{_key(source, identity, ())}.refused"
+
+
+def _load(name: str, source: str, names: Mapping[str, Any]) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     path = directory() / f"{name}.py"
@@ -60,6 +84,7 @@ def _load(name: str, source: str) -> ModuleType:
     if spec is None or spec.loader is None:  # only a broken importer gives none for a .py file
         raise ImportError(f"cannot import {path}")
     module = importlib.util.module_from_spec(spec)
+    module.__dict__.update(names, CACHE=True)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -69,10 +94,10 @@ def _load(name: str, source: str) -> ModuleType:
     return module
 
 
-def _key(source: str) -> str:
+def _key(source: str, identity: str, uses: Sequence[ModuleType]) -> str:
     """Hash of the text, of the versions, and of the modules whose code is compiled into the kernel."""
-    parts = [source, numba.__version__, llvmlite.__version__, np.__version__, sys.version]
-    parts += [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (lanes, functions, base)]
+    parts = [source, identity, numba.__version__, llvmlite.__version__, np.__version__, sys.version]
+    parts += [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (lanes, functions, operators, *uses)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 

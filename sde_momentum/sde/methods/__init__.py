@@ -1,0 +1,25 @@
+"""The methods, one family a file; each states its orders and the noise that it accepts."""
+
+from __future__ import annotations
+
+from ...errors import InputError
+from .base import Method
+from .euler import EulerMaruyama, WeakEuler
+from .heun import Heun
+from .milstein import Milstein
+from .obabo import OBABO
+from .ornstein_uhlenbeck import ExactOrnsteinUhlenbeck
+from .sra import SRA1
+
+METHODS: dict[str, type[Method]] = {
+    m.name: m for m in (EulerMaruyama, WeakEuler, Milstein, Heun, SRA1, ExactOrnsteinUhlenbeck, OBABO)
+}
+
+__all__ = ["METHODS", "Method", "method_named"]
+
+
+def method_named(name: str) -> type[Method]:
+    """The method of that name; InputError with the names there are."""
+    if name not in METHODS:
+        raise InputError("method", name, ", ".join(METHODS))
+    return METHODS[name]

@@ -1,0 +1,75 @@
+"""The contract of a method: its orders, what it accepts, and one step from X_n to X_{n+1} as text.
+
+A kernel is generated from the text. A line with `@` stands for one line an index (x@ is x0, x1, ...), `*` joins the
+indices, `a* = drift(x*, t, p)` so calls the user's function on all of them, and `(b.dw)@` is the product of b with the
+increments, whatever the noise: b_@ dw_@, b_@ dw_0 or sum_k b_@k dw_k. The step `h` begins at `t`; x@ is the old value,
+new@ the new one (q@, p@ and new_q@, new_p@ where the parts are called so). Per step and Wiener process: xi@ (and zeta@)
+standard normal (or ±1), dw@ = sqrt(h) xi@, du@ = sqrt(h) zeta@.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ..equation import INTERPRETATIONS, NOISES, SDE, Equation
+
+
+class Method:
+    """What a method states about itself: its orders, the equation it converges to, the noise it accepts.
+
+    `strong_order` and `weak_order` hold for smooth coefficients, and for diagonal noise where b_i depends on x_i and t
+    alone; `strong_order` None: no path is approximated, only expectations; inf: exact. `increments`: the law of
+    dW / sqrt(h), "normal" or "rademacher" (two-point, ±1). `draws`: numbers per step and Wiener process.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    strong_order: ClassVar[float | None]
+    weak_order: ClassVar[float]
+    equation: ClassVar[type[Equation]] = SDE
+    interpretations: ClassVar[tuple[str, ...]] = INTERPRETATIONS
+    noises: ClassVar[tuple[str, ...]] = NOISES
+    additive: ClassVar[bool] = False
+    increments: ClassVar[str] = "normal"
+    draws: ClassVar[int] = 1
+    step: ClassVar[str]
+
+    @classmethod
+    def text(cls, equation: Equation) -> str:
+        """The step for this equation."""
+        return cls.step
+
+    @classmethod
+    def constants(cls, equation: Equation, h: float) -> dict[str, NDArray[np.float64]]:
+        """Numbers of the step that follow from the equation and h: vectors (n_indices,), matrices or single numbers."""
+        return {}
+
+    @classmethod
+    def fits(cls, equation: Equation) -> bool:
+        """Whether the method can step this equation."""
+        return (
+            isinstance(equation, cls.equation)
+            and equation.interpretation in cls.interpretations
+            and (not isinstance(equation, SDE) or (equation.noise in cls.noises and (equation.additive or not cls.additive)))
+        )
+
+    @classmethod
+    def check(cls, equation: Equation) -> None:
+        """Refuse an equation that the method is not for."""
+        if not cls.fits(equation):
+            from . import METHODS
+
+            fitting = ", ".join(m.name for m in METHODS.values() if m.fits(equation))
+            raise InputError("method", cls.name, f"for {describe(equation)}: {fitting}")
+
+
+def describe(equation: Equation) -> str:
+    """The equation's kind in words."""
+    if not isinstance(equation, SDE):
+        return type(equation).__name__
+    additive = "additive " if equation.additive else ""
+    return f"{equation.interpretation} with {additive}{equation.noise} noise"
