@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley
     from .relaxation import Timescales, timescales
-    from .sde.solve import solve
     from .sde.equation import SDE
+    from .sde.solve import solve
 
 
 def __getattr__(name: str) -> object:

@@ -1,7 +1,8 @@
 """The ensemble: many paths of one equation from one start; what is asked of them at chosen times is streamed, no path stored.
 
-Paths are stepped in chunks of CHUNK, each chunk on its own; the chunks' sums are merged in their order. So nothing depends
-on how the chunks are spread over threads, on how many of them there are, or on where a run was interrupted.
+Paths are stepped in chunks, each on its own; the chunks' sums are merged in their order. A chunk's size follows from the
+equation and the number of steps. So nothing depends on how the chunks are spread over threads, on how many of them there
+are, or on where a run was interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -22,8 +24,8 @@ from .kernel import Kernel, compiled
 from .methods import Method, method_named
 from .noise import path_states
 
-CHUNK = 1024
-"""Paths stepped and summed together."""
+_PATHS, _WORK = (1024, 16384), 1 << 22
+"""Paths stepped and summed together, at least and at most; component-steps that make a chunk worth its overhead."""
 _SLAB = 1 << 20
 """Numbers of record held at a time for a chunk (8 MiB): the times are cut into slabs of so many."""
 
@@ -73,10 +75,18 @@ class Run:
                 raise InputError(name, f"a function that returns {value!r}", "a function f(x, t, p) that returns a float")
         at_start = call("event", event, x, origin, p) if event is not None else None
         kernel = compiled(equation, scheme, len(p), observe, event)
-        return cls(equation, scheme, kernel, start, seed, h, origin, p, instants, steps, -np.inf if at_start is None else at_start)
+        return cls(
+            equation, scheme, kernel, start, seed, h, origin, p, instants, steps, -np.inf if at_start is None else at_start
+        )
+
+    @cached_property
+    def chunk_size(self) -> int:
+        """Paths of a chunk, a power of two."""
+        worth = _WORK // (int(self.steps[-1]) * self.equation.dim + 1)
+        return min(max(_PATHS[0], 1 << worth.bit_length()), _PATHS[1])
 
     def chunk(self, first: int, n_active: int, see: Callable[[int, Array], None]) -> Array:
-        """Step paths first .. first + n_active - 1 (at most CHUNK); `see(t, values)` gets values (blocks, times, rows, lanes)
+        """Step paths first .. first + n_active - 1 (at most a chunk); `see(t, values)` gets values (blocks, times, rows, lanes)
         of the record times from number t on. Returns what the kernel kept of each lane beside, (blocks, extras, lanes)."""
         kernel, lanes = self.kernel, self.kernel.lanes
         blocks = -(-n_active // lanes)

@@ -93,7 +93,11 @@ def _has_form(value: Any, n: int, columns: int | None) -> bool:
             return _is_number(value)
         return isinstance(value, tuple) and len(value) == n and all(map(_is_number, value))
     rows = (value,) if n == 1 else value
-    return isinstance(rows, tuple) and len(rows) == n and all(isinstance(r, tuple) and _has_form((*r, 0.0), columns + 1, None) for r in rows)
+    return (
+        isinstance(rows, tuple)
+        and len(rows) == n
+        and all(isinstance(r, tuple) and _has_form((*r, 0.0), columns + 1, None) for r in rows)
+    )
 
 
 def _form(n: int, columns: int | None) -> str:
@@ -199,7 +203,9 @@ def check_functionals(observe: Any) -> dict[str, Coefficient]:
     """name -> f(x, t, p), a float."""
     if observe is None:
         return {}
-    if not isinstance(observe, dict) or not all(isinstance(k, str) and k.isidentifier() and callable(f) for k, f in observe.items()):
+    if not isinstance(observe, dict) or not all(
+        isinstance(k, str) and k.isidentifier() and callable(f) for k, f in observe.items()
+    ):
         raise InputError("observe", observe, "a dictionary of names and functions f(x, t, p)")
     return dict(observe)
 

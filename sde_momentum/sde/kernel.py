@@ -15,12 +15,12 @@ from textwrap import dedent, indent
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float64, int64, njit, types
+from numba import float64, njit, types
 from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
-from ..errors import InputError
 from ..dynamics import random
+from ..errors import InputError
 from ..simd import cache
 from .equation import Coefficient, Equation
 from .fingerprint import fingerprint
@@ -274,7 +274,9 @@ class Kernel:
                     if math.isfinite(bound):
                         new = self._new(i)
                         test = beyond.format(new=new, bound=repr(bound))
-                        rule = {"fault": "np.nan", "clip": repr(bound), "reflect": f"{2 * bound!r} - {new}"}[self.equation.outside]
+                        rule = {"fault": "np.nan", "clip": repr(bound), "reflect": f"{2 * bound!r} - {new}"}[
+                            self.equation.outside
+                        ]
                         lines.append(f"exits = exits + where_below({test}, 1.0, 0.0)")
                         lines.append(f"{new} = where_below({test}, {rule}, {new})")
         if self.event is not None:
@@ -298,7 +300,9 @@ class Kernel:
         for i, name in enumerate(names):
             value = f"functional_{name}({argument}, t, p)"
             lines.append(
-                f"    store(out, {(dim + i) * lanes} + n, as_lanes({at[0]}, {value}))" if wide else f"    out[{dim + i}, n] = {value}"
+                f"    store(out, {(dim + i) * lanes} + n, as_lanes({at[0]}, {value}))"
+                if wide
+                else f"    out[{dim + i}, n] = {value}"
             )
         return lines
 

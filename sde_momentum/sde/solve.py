@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from .. import __version__
 from ..errors import check_integer
 from . import moments
-from .ensemble import CHUNK, Run, in_order
+from .ensemble import Run, in_order
 from .equation import Coefficient, Equation, check_functionals
 
 
@@ -37,7 +37,7 @@ def solve(
     run.kernel.run
 
     def job(first: int) -> Any:
-        active = min(CHUNK, paths - first)
+        active = min(run.chunk_size, paths - first)
         count, shift, sums = np.zeros(n_times), np.zeros((n_times, rows)), np.zeros((n_times, rows, 4))
 
         def see(t: int, values: Any) -> None:
@@ -48,7 +48,7 @@ def solve(
         return count, shift, sums
 
     count, central = np.zeros(n_times), np.zeros((n_times, rows, 4))
-    for part in in_order((lambda first=first: job(first) for first in range(0, paths, CHUNK)), workers):
+    for part in in_order((lambda first=first: job(first) for first in range(0, paths, run.chunk_size)), workers):
         moments.merge(count, central, *part)
     table = moments.statistics(count, central)
     dims = ("time",) if sde.dim == 1 else ("time", "component")

@@ -45,7 +45,9 @@ def _own_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="sde_momentum-"))
 
 
-def load(source: str, names: Mapping[str, Any] | None = None, identity: str | None = "", uses: Sequence[ModuleType] = ()) -> ModuleType:
+def load(
+    source: str, names: Mapping[str, Any] | None = None, identity: str | None = "", uses: Sequence[ModuleType] = ()
+) -> ModuleType:
     """The module whose text is `source`, imported once per process. Threads and processes may do so at once.
 
     `names` are there before the text is executed, as CACHE is, the value that numba's `cache` should have. `identity`
