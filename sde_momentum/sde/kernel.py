@@ -12,6 +12,7 @@ import re
 import threading
 from functools import cached_property
 from textwrap import dedent, indent
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,10 +119,21 @@ class Kernel:
         self.layout = Layout(equation.n_noise * method.draws, method.increments)
         self.lanes = 128 if equation.dim < 8 else 64
         """Paths of a block: the buffer, and the block's components, stay in the first-level cache."""
-        self.rows = equation.dim + len(self.observe)
         counted = equation.domain is not None
         self.extras = Extras(0 if counted else None, *((counted, counted + 1) if event else (None, None)))
         self._given = Layout(self.layout.numbers, "normal")
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """Names of the rows of record: the components (x; x0, x1, ...; q, v), then the functionals."""
+        n = self.equation.n_indices
+        parts = self.equation.parts
+        return (*((p if n == 1 else f"{p}{i}") for p in parts for i in range(n)), *self.observe)
+
+    @property
+    def rows(self) -> int:
+        """Their number."""
+        return len(self.row_names)
 
     # -- compiled ------------------------------------------------------------------------------------
 
@@ -140,12 +152,13 @@ class Kernel:
         values = self.method.constants(self.equation, h).values()
         return np.concatenate([np.ravel(v) for v in values]) if values else np.zeros(1)
 
-    def _functions(self) -> dict[str, Coefficient]:
+    def functions(self) -> dict[str, Coefficient]:
+        """Everything that is compiled into the kernel, by the name that it has there."""
         named = {f"functional_{name}": f for name, f in self.observe.items()}
         return self.equation.coefficients() | named | ({"event": self.event} if self.event else {})
 
     def _module(self, layout: Layout) -> Any:
-        functions = {name: getattr(f, "py_func", f) for name, f in self._functions().items()}
+        functions = {name: _portable(f) for name, f in self.functions().items()}
         identity = fingerprint(functions)
         with _LOCK:
             for wide in (True, False):
@@ -173,10 +186,15 @@ class Kernel:
             except NumbaError as reason:
                 lines = str(reason).strip().splitlines()
                 allowed = f"scalar code that numba compiles ({lines[-1] if lines else reason})"
-                return InputError(name.removeprefix("functional_"), self._functions()[name], allowed)
+                return InputError(name.removeprefix("functional_"), self.functions()[name], allowed)
         return InputError("drift", f"functions that do not fit together ({error})", "coefficients that return floats")
 
     # -- text ----------------------------------------------------------------------------------------
+
+    @property
+    def text(self) -> str:
+        """The text for lanes."""
+        return self._text(self.layout, wide=True)
 
     @property
     def _width(self) -> int:
@@ -308,6 +326,16 @@ class Kernel:
 
 
 _LOCK = threading.Lock()
+
+
+def _portable(function: Any) -> Any:
+    """The function as one of this module: machine code on disk names the module, and another process may not have the user's."""
+    f = getattr(function, "py_func", function)
+    if not isinstance(f, FunctionType):
+        return f
+    copy = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+    copy.__module__ = __name__
+    return copy
 
 
 class _StepWriter:

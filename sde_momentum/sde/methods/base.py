@@ -64,7 +64,7 @@ class Method:
             from . import METHODS
 
             fitting = ", ".join(m.name for m in METHODS.values() if m.fits(equation))
-            raise InputError("method", cls.name, f"for {describe(equation)}: {fitting}")
+            raise InputError("method", cls.name, f"{fitting} (for {describe(equation)})")
 
 
 def describe(equation: Equation) -> str:
