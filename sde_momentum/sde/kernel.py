@@ -115,7 +115,7 @@ class Kernel:
     ) -> None:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
         self.observe, self.event = observe or {}, event
-        self.layout = Layout(equation.n_noise * method.draws, method.increments)
+        self.layout = Layout(method.n_numbers(equation) * method.draws, method.increments)
         self.lanes = 128 if equation.dim < 8 else 64
         """Paths of a block: the buffer, and the block's components, stay in the first-level cache."""
         self.rows = equation.dim + len(self.observe)
@@ -238,7 +238,7 @@ class Kernel:
         return [f"{part}{i}" for part in self.equation.parts for i in range(n)]
 
     def _increment_lines(self, layout: Layout, wide: bool) -> list[str]:
-        m = self.equation.n_noise
+        m = self.method.n_numbers(self.equation)
         text, lines = self.method.text(self.equation), []
         for draw, (standard, scaled) in enumerate((("xi", "dw"), ("zeta", "du"))[: self.method.draws]):
             for i in range(m):
@@ -314,7 +314,7 @@ class _StepWriter:
     """Lines of a method for one equation: indices spelt out, products with the noise written as sums."""
 
     def __init__(self, equation: Equation, method: type[Method]) -> None:
-        self.equation = equation
+        self.equation, self.n_numbers = equation, method.n_numbers(equation)
         self.shapes = {name: ("vector", "diagonal", "general")[v.ndim] for name, v in method.constants(equation, 1.0).items()}
 
     def expand(self, line: str) -> list[str]:
@@ -339,7 +339,7 @@ class _StepWriter:
             left, right = match.groups()
             shape = self.shapes[left]
             if shape == "general":
-                columns = self.equation.n_noise if right != "x" else self.equation.dim
+                columns = self.n_numbers if right != "x" else self.equation.dim
                 return "(" + " + ".join(f"{left}{i}_{k} * {right}{k}" for k in range(columns)) + ")"
             return f"({left}{i} * {right}{0 if shape == 'scalar' else i})"
 
