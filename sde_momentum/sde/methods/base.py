@@ -44,6 +44,11 @@ class Method:
         return cls.step
 
     @classmethod
+    def n_numbers(cls, equation: Equation) -> int:
+        """Numbers of each draw: one a Wiener process."""
+        return equation.n_noise
+
+    @classmethod
     def constants(cls, equation: Equation, h: float) -> dict[str, NDArray[np.float64]]:
         """Numbers of the step that follow from the equation and h: vectors (n_indices,), matrices or single numbers."""
         return {}
