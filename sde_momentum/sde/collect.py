@@ -51,8 +51,8 @@ class Collected:
             if "." in key:
                 i, name = key.split(".", 1)
                 states.setdefault(int(i), {})[name] = arrays[key]
-        own = {name: arrays[name] for name in _OWN}
-        return cls([states[i] for i in sorted(states)], **own | {"n_paths": int(own["n_paths"])})
+        chosen, fault_path, fault_time, exits, n_paths = (arrays[name] for name in _OWN)
+        return cls([states[i] for i in sorted(states)], chosen, fault_path, fault_time, exits, int(n_paths))
 
 
 _OWN = ("chosen", "fault_path", "fault_time", "exits", "n_paths")
@@ -81,7 +81,7 @@ class Collection:
                 chosen[:, t : t + values.shape[1]] = values[here // kernel.lanes, :, :, here % kernel.lanes]
             # a path that is not finite stays so: the last time tells whether there is any
             if not np.isfinite(values[:, -1].sum()):
-                bad = ~np.isfinite(values).all(axis=2).transpose(0, 2, 1).reshape(-1, values.shape[1])[:n_active]
+                bad = ~np.all(np.isfinite(values), axis=2).transpose(0, 2, 1).reshape(-1, values.shape[1])[:n_active]
                 np.minimum(fault, np.where(bad.any(axis=1), run.instants[t + bad.argmax(axis=1)], np.inf), out=fault)
 
         extra = run.chunk(first, n_active, see)
@@ -182,7 +182,7 @@ class _Checkpoint:
         """All or nothing."""
         temporary = self.path.with_name(self.path.name + ".tmp")
         with temporary.open("wb") as file:
-            np.savez(file, identity=np.array(self.identity), **total.arrays())
+            np.savez(file, allow_pickle=False, identity=np.array(self.identity), **total.arrays())
         os.replace(temporary, self.path)
 
 

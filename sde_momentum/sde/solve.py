@@ -171,7 +171,7 @@ def _dataset(collection: Collection, total: Collected) -> xr.Dataset:
             variables[f"path_{name}"] = (("path", "time"), total.chosen[..., equation.dim + i], {})
     variables["fault_path"] = (("fault",), total.fault_path, {})
     variables["fault_time"] = (("fault",), total.fault_time, {"units": _CLOCK})
-    coordinates = {"time": ("time", run.instants, {"units": _CLOCK})}
+    coordinates: dict[str, Any] = {"time": ("time", run.instants, {"units": _CLOCK})}
     if not scalar:
         labels = np.arange(equation.dim) if len(equation.parts) == 1 else np.array(names[: equation.dim])
         coordinates["component"] = ("component", labels, {})
