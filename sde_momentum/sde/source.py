@@ -260,15 +260,14 @@ class _StepWriter:
         n = self.equation.n_indices
         joined = re.fullmatch(r"(\w+)\* = (\w+)\((\w+)\*(.*)", line)
         if joined is None:
-            names = re.findall(r"(\w+)@", _PRODUCT.sub("", line))
+            name, *inputs = re.findall(r"(\w+)@", _PRODUCT.sub("", line))
             indices: Sequence[int] = range(n)
-            if self.by_noise & set(names[1:]):
+            if self.by_noise & set(inputs):
                 indices = self.targets
-                self.by_noise.add(names[0])
+                self.by_noise.add(name)
             return [self._products(line, i).replace("@", str(i)) for i in indices]
         result, function, argument, rest = joined.groups()
         self.shapes[result] = self.equation.noise_shape(function)
-        left: str
         if self.shapes[result] == "general":
             m = self.equation.n_noise
             rows = [", ".join(f"{result}{i}_{k}" for k in range(m)) + ("," if m == 1 else "") for i in range(n)]
