@@ -20,20 +20,31 @@ _STATE = types.Array(types.uint64, 2, "C")
 _U64 = types.uint64
 
 
-def streams(seeds: ArrayLike, purpose: int) -> NDArray[np.uint64]:
-    """Initial states, shape (4, lanes): SplitMix64 from a hash of each lane's 64-bit seed and the purpose."""
-    with np.errstate(over="ignore"):
-        z = np.asarray(seeds, dtype=np.uint64)
-        z = _mix(z) ^ _mix(np.full_like(z, np.uint64(purpose) + np.uint64(0xA0761D6478BD642F)))
-        golden = np.uint64(0x9E3779B97F4A7C15)
-        return np.stack([_mix(z + np.uint64(i + 1) * golden) for i in range(4)])
-
-
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+@njit(types.uint64(types.uint64), cache=True, nogil=True)
+def _mix(z: Any) -> Any:
     """SplitMix64's finaliser (Steele, Lea, Flood 2014)."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    z = (z ^ (z >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> _U64(27))) * _U64(0x94D049BB133111EB)
+    return z ^ (z >> _U64(31))
+
+
+@njit(types.void(types.Array(types.uint64, 1, "C"), types.uint64, _STATE), cache=True, nogil=True)
+def seed_streams(seeds: Any, purpose: Any, states: Any) -> None:
+    """states (4, lanes) <- SplitMix64 from a hash of each lane's 64-bit seed and the purpose."""
+    salt = _mix(purpose + _U64(0xA0761D6478BD642F))
+    for n in range(states.shape[1]):
+        z = _mix(seeds[n]) ^ salt
+        for i in range(4):
+            z += _U64(0x9E3779B97F4A7C15)
+            states[i, n] = _mix(z)
+
+
+def streams(seeds: ArrayLike, purpose: int) -> NDArray[np.uint64]:
+    """Initial states, shape (4, lanes), of the streams (seed, purpose)."""
+    words = np.ascontiguousarray(seeds, dtype=np.uint64)
+    states = np.empty((4, len(words)), np.uint64)
+    seed_streams(words, purpose, states)
+    return states
 
 
 @njit(types.void(_STATE, types.Array(types.uint64, 1, "C")), cache=True, nogil=True)
