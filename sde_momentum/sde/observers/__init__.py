@@ -3,7 +3,8 @@
 from .base import Observer, State, Variables
 from .covariance import Covariance
 from .histogram import Histogram
+from .moments import Moments
 from .passage import PassageTimes
 from .quantiles import Quantiles
 
-__all__ = ["Covariance", "Histogram", "Observer", "PassageTimes", "Quantiles", "State", "Variables"]
+__all__ = ["Covariance", "Histogram", "Moments", "Observer", "PassageTimes", "Quantiles", "State", "Variables"]
