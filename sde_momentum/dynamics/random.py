@@ -60,10 +60,8 @@ def _over_lanes(tile: Callable[[Any, int], Any]) -> Any:
     def run(s: Any, out: Any) -> None:
         lanes = s.shape[1]
         whole = lanes // width * width
-        for n in range(0, whole, width):
-            many(s, out, n)
-        for n in range(whole, lanes):
-            one(s, out, n)
+        many(s, out, 0, whole)
+        one(s, out, whole, lanes)
 
     return run
 
@@ -79,27 +77,29 @@ def _save(s: Any, n: int, s0: Any, s1: Any, s2: Any, s3: Any) -> None:
 
 def _words_tile(load: Any, width: int) -> Any:
     @njit
-    def tile(s: Any, out: Any, n: int) -> None:
+    def tile(s: Any, out: Any, first: int, last: int) -> None:
         lanes = s.shape[1]
-        s0, s1, s2, s3 = load(s, n), load(s, lanes + n), load(s, 2 * lanes + n), load(s, 3 * lanes + n)
-        for i in range(out.size // lanes):
-            word, s0, s1, s2, s3 = _advance(s0, s1, s2, s3)
-            store(out, i * lanes + n, word)
-        _save(s, n, s0, s1, s2, s3)
+        for n in range(first, last, width):
+            s0, s1, s2, s3 = load(s, n), load(s, lanes + n), load(s, 2 * lanes + n), load(s, 3 * lanes + n)
+            for i in range(out.size // lanes):
+                word, s0, s1, s2, s3 = _advance(s0, s1, s2, s3)
+                store(out, i * lanes + n, word)
+            _save(s, n, s0, s1, s2, s3)
 
     return tile
 
 
 def _signs_tile(load: Any, width: int) -> Any:
     @njit
-    def tile(s: Any, out: Any, n: int) -> None:
+    def tile(s: Any, out: Any, first: int, last: int) -> None:
         rows, lanes = out.shape
-        s0, s1, s2, s3 = load(s, n), load(s, lanes + n), load(s, 2 * lanes + n), load(s, 3 * lanes + n)
-        for start in range(0, rows, 64):
-            word, s0, s1, s2, s3 = _advance(s0, s1, s2, s3)
-            for bit in range(min(64, rows - start)):
-                store(out, (start + bit) * lanes + n, ((word << (63 - bit)) & _SIGN) | _ONE)
-        _save(s, n, s0, s1, s2, s3)
+        for n in range(first, last, width):
+            s0, s1, s2, s3 = load(s, n), load(s, lanes + n), load(s, 2 * lanes + n), load(s, 3 * lanes + n)
+            for start in range(0, rows, 64):
+                word, s0, s1, s2, s3 = _advance(s0, s1, s2, s3)
+                for bit in range(min(64, rows - start)):
+                    store(out, (start + bit) * lanes + n, ((word << (63 - bit)) & _SIGN) | _ONE)
+            _save(s, n, s0, s1, s2, s3)
 
     return tile
 
@@ -160,19 +160,20 @@ def _box_muller(w: Any) -> Any:
 
 def _normals_tile(load: Any, width: int) -> Any:
     @njit
-    def tile(s: Any, out: Any, n: int) -> None:
+    def tile(s: Any, out: Any, first: int, last: int) -> None:
         rows, lanes = out.shape
-        s0, s1, s2, s3 = load(s, n), load(s, lanes + n), load(s, 2 * lanes + n), load(s, 3 * lanes + n)
-        for i in range(0, rows - 1, 2):
-            word, s0, s1, s2, s3 = _advance(s0, s1, s2, s3)
-            first, second = _box_muller(word)
-            store(out, i * lanes + n, first)
-            store(out, (i + 1) * lanes + n, second)
-        if rows % 2:
-            word, s0, s1, s2, s3 = _advance(s0, s1, s2, s3)
-            first, second = _box_muller(word)
-            store(out, (rows - 1) * lanes + n, first)
-        _save(s, n, s0, s1, s2, s3)
+        for n in range(first, last, width):
+            s0, s1, s2, s3 = load(s, n), load(s, lanes + n), load(s, 2 * lanes + n), load(s, 3 * lanes + n)
+            for i in range(0, rows - 1, 2):
+                word, s0, s1, s2, s3 = _advance(s0, s1, s2, s3)
+                x, y = _box_muller(word)
+                store(out, i * lanes + n, x)
+                store(out, (i + 1) * lanes + n, y)
+            if rows % 2:
+                word, s0, s1, s2, s3 = _advance(s0, s1, s2, s3)
+                x, y = _box_muller(word)
+                store(out, (rows - 1) * lanes + n, x)
+            _save(s, n, s0, s1, s2, s3)
 
     return tile
 
