@@ -16,10 +16,11 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import InputError, check_integer, check_lr, check_momentum, check_non_negative
 from ..problems.base import KERNEL, METRICS, PULLBACK, Array, Problem
+from ..simd.matrix import aligned
 from .ensemble import check_seeds
 from .random import BATCHES, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
 
-LANES = 64
+LANES = 32
 """Runs stepped together. Always this many (short blocks are padded): a run's rounding must not depend on its company."""
 
 _M = types.Array(types.float64, 2, "C")
@@ -69,13 +70,13 @@ def advance(
     """
     n_rows, lanes = w.shape
     p = targets.shape[0]
-    f = np.empty((p, lanes))
-    xi = np.empty((p, lanes))
-    g = np.empty((n_rows, lanes))
+    f = aligned(p, lanes)
+    xi = aligned(p, lanes)
+    g = aligned(n_rows, lanes)
     keep = np.empty((p, lanes))
     size = np.empty(lanes)
     words = np.empty(lanes, dtype=np.uint64)
-    look = np.empty((n_rows, lanes))
+    look = aligned(n_rows, lanes)
     for step in range(first, last):
         if nesterov:  # the gradient is taken where momentum alone would lead (T2)
             for i in range(n_rows):
@@ -185,14 +186,13 @@ def run_block(
     rates, betas = lanes_of(lr), lanes_of(momentum)
     seed_words = np.resize(seed_words, LANES)
     noise_state, batch_state = streams(seed_words, LABEL_NOISE), streams(seed_words, BATCHES)
-    w = np.ascontiguousarray(np.broadcast_to(start[:, None], (problem.n_parameters, LANES)))
-    w = w.copy()
-    v = np.zeros_like(w)
+    w, v = (aligned(problem.n_parameters, LANES) for _ in range(2))
+    w[:], v[:] = start[:, None], 0.0
     order = np.ascontiguousarray(np.broadcast_to(np.arange(problem.n_outputs)[:, None], (problem.n_outputs, LANES)))
     order = order.copy()
     diverged = np.full(LANES, -1, dtype=np.int64)
     sigma = np.full(LANES, float(method.label_noise))
-    scratch = np.empty((scratch_rows, LANES))
+    scratch = aligned(scratch_rows, LANES)
     out = np.empty((len(metrics), n_runs, len(steps)))
     force = np.zeros_like(w)
     for t, (now, then) in enumerate(pairwise([0, *steps.tolist()])):
