@@ -146,7 +146,7 @@ class TwoModes(Problem):
 @pytest.mark.parametrize("given", [[[1.0, 0.5], [0.3, 0.6]], [0.5, 2.0]], ids=["factor", "diagonal"])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.4])
 def test_stationary_covariance_under_gradient_noise_is_that_of_the_formulas(nesterov, given, weight_decay):
-    """4000 runs, fixed seeds, 3 moments two-sided at 5 standard errors: false alarms below 2e-6. 200 steps equilibrate to 1e-8."""
+    """4000 runs, fixed seeds, 3 moments two-sided at 5 standard errors: false alarms below 2e-6. 200 steps: at rest to 1e-8."""
     eigenvalues, lr, delta = np.array([1.0, 1.7]), 0.3, 0.2
     method = sm.LabelNoiseSGD(
         TwoModes(eigenvalues), 0.0, noise_law="normal", nesterov=nesterov, weight_decay=weight_decay, gradient_noise=given

@@ -20,10 +20,11 @@ from .lanes import Lanes, _address, _splat, _vector_pointer, intrinsic
 WIDTH = 8
 """Lanes to a tile: one register of 512 bits, two of 256."""
 
-# Tiles that hide the latency of an addition and still fit: 6 x 8 lanes fill 12 of AVX2's 16 registers (6 of AVX-512's 32);
-# where each lane has its own left factor, loads are the limit, and 4 x 4 tiles need the fewest of them.
-_ROWS = 6
-_SIDE, _COLUMNS = 4, 4 if binding.get_host_cpu_features().get("avx512f") else 2
+# Tiles large enough to hide the latency of an addition and to save loads, small enough for 32 or 16 registers.
+_MANY_REGISTERS = bool(binding.get_host_cpu_features().get("avx512f"))
+_ROWS = 10 if _MANY_REGISTERS else 6
+_SIDE, _COLUMNS = 4, 4 if _MANY_REGISTERS else 2
+"""Of products in which each lane has its own left factor: there the loads are the limit."""
 
 
 @njit(types.Array(types.float64, 2, "C")(types.int64, types.int64), cache=True, nogil=True)
