@@ -231,6 +231,37 @@ def test_a_diverged_run_is_marked_and_leaves_its_neighbours_alone():
     np.testing.assert_array_equal(both.train_loss[0], sm.simulate(method, lr=0.01, **args).train_loss[0])
 
 
+@pytest.mark.parametrize("lanes", [1, 7, 8, 21, 32])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        *PROBLEMS,
+        sm.MatrixSensing(16, 1, 100),
+        sm.MatrixSensing(9, 2, 7, width=11),
+        sm.MatrixSensing(7, 1, 23, width=10, symmetric=True),
+        sm.MatrixSensing(6, 1, 11, width=1),
+        sm.MatrixSensing(1, 1, 1),
+    ],
+    ids=lambda problem: "-".join(str(x) for x in (problem.d, problem.width, problem.n_outputs, problem.symmetric)),
+)
+def test_kernels_match_the_arrays_and_lanes_do_not_know_their_neighbours(problem, lanes):
+    outputs, pullback, data, rows = problem.kernels
+    rng = np.random.default_rng(0)
+    w, r = rng.standard_normal((problem.n_parameters, 32)), rng.standard_normal((problem.n_outputs, 32))
+    f_all, g_all, scratch = np.empty_like(r), np.empty_like(w), np.full((rows, 32), np.nan)
+    outputs(data, w, f_all, scratch)
+    pullback(data, w, r, g_all, scratch)
+    np.testing.assert_allclose(f_all.T, problem.outputs(w.T), rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(g_all.T, np.einsum("lpn,pl->ln", problem.jacobian(w.T), r), rtol=1e-11, atol=1e-12)
+    some = rng.permutation(32)[:lanes]
+    f, g, scratch = np.empty((len(r), lanes)), np.empty((len(w), lanes)), np.full((rows, lanes), np.nan)
+    w, r = np.ascontiguousarray(w[:, some]), np.ascontiguousarray(r[:, some])
+    outputs(data, w, f, scratch)
+    pullback(data, w, r, g, scratch)
+    np.testing.assert_array_equal(f, f_all[:, some])
+    np.testing.assert_array_equal(g, g_all[:, some])
+
+
 @pytest.mark.parametrize("law", ["rademacher", "normal"])
 def test_noise_has_mean_zero_and_unit_variance(law):
     x = draws(1, LABEL_NOISE, (4000, 50), law)  # two-sided at 5 standard errors: false alarms below 1e-6
