@@ -278,7 +278,7 @@ def run_block(
 ) -> tuple[Array, NDArray[np.int64]]:
     """Up to LANES runs: metrics (metric, lane, time) at `steps`, and each lane's step of divergence (-1: none).
 
-    Run it within `one_blas_thread`: the rounding of a product may depend on the threads that share it.
+    Run it within `one_blas_thread`: the rounding of a metric's products may depend on the threads that share them.
     """
     problem = method.problem
     outputs, pullback, data, scratch_rows = problem.kernels
