@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 from numba import njit
-from scipy import stats
 
 import sde_momentum as sm
 from sde_momentum import formulas
-from sde_momentum.dynamics.random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, draws, fill_normal, next_words, streams
+from sde_momentum.dynamics.random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, draws, next_words, streams
 from sde_momentum.problems.base import KERNEL, PULLBACK, Problem
 
 PROBLEMS = [
@@ -269,36 +268,6 @@ def test_noise_has_mean_zero_and_unit_variance(law):
     assert abs(x.mean()) < 5 * se
     assert abs((x**2).mean() - 1) <= 5 * se * (x**2).std()
     assert abs((x[1:] * x[:-1]).mean()) < 5 * se
-
-
-def test_normal_draws_are_those_of_box_and_muller():
-    """Against the library functions, on the same words: 32 bits for the radius, 32 for the angle."""
-    state, words = streams(np.arange(64), LABEL_NOISE), np.empty(64, np.uint64)
-    out = np.empty((3, 64))  # an odd number of rows: the last pair is cut
-    fill_normal(state, words, out)
-    state = streams(np.arange(64), LABEL_NOISE)
-    next_words(state, words)
-    u = ((words >> np.uint64(32)).astype(float) + 0.5) / 2**32
-    angle = ((words & np.uint64(0xFFFFFFFF)).astype(float) + 0.5) / 2**32 * 2 * np.pi - np.pi / 4
-    radius = np.sqrt(-2 * np.log(u))
-    np.testing.assert_allclose(out[0], radius * np.cos(angle), atol=5e-14)
-    np.testing.assert_allclose(out[1], radius * np.sin(angle), atol=5e-14)
-    next_words(state, words)
-    assert np.all(out[2] ** 2 <= -2 * np.log(((words >> np.uint64(32)).astype(float) + 0.5) / 2**32) + 1e-12)
-
-
-def test_normal_draws_have_the_normal_law():
-    """2 million draws, fixed seed. Six moments, two-sided at 5 standard errors: false alarms below 4e-6; KS at alpha = 1e-4."""
-    x = draws(1, LABEL_NOISE, (20_000, 100), "normal").ravel()
-    exact = [0, 1, 0, 3, 0, 15]
-    twice = [1, 3, 15, 105, 945, 10395]  # E z^(2k)
-    for k in range(6):
-        error = np.sqrt((twice[k] - exact[k] ** 2) / len(x))
-        assert abs((x ** (k + 1)).mean() - exact[k]) < 5 * error, k + 1
-    assert stats.kstest(x, "norm").pvalue > 1e-4
-    pairs = draws(2, LABEL_NOISE, (20_000, 2), "normal")  # the two of one word
-    assert abs((pairs[:, 0] * pairs[:, 1]).mean()) < 5 / np.sqrt(20_000)
-    assert abs((pairs[:, 0] ** 2 * pairs[:, 1] ** 2).mean() - 1) < 5 * np.sqrt(8 / 20_000)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
