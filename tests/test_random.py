@@ -76,14 +76,14 @@ def test_signs_are_the_bits_of_the_words(lanes):
 
 
 def test_normals_are_those_of_box_and_muller():
-    """To 4e-11: 32 bits of radius and 30 of angle resolve no more than 1e-9."""
+    """To 3e-11 (2.1e-11 in 6 million words): 32 bits of radius and 30 of angle resolve no more than 1e-9."""
     words = np.random.default_rng(0).integers(0, 2**64, 500_000, dtype=np.uint64)
     # radii around the powers of two of u, where exponent and mantissa change places, and the ends of every part
     low = [k + j for k in 2 ** np.arange(3, 32) for j in (-2, -1, 0, 1)] + [0, 1, 2**32 - 2, 2**32 - 1]
     edges = [int(k) | int(angle) << 32 for k in low for angle in (0, 2**29 - 1, 2**29, 2**30 - 1, 2**30, 2**31, 2**32 - 1)]
     words = np.concatenate([words, np.array(edges, dtype=np.uint64)])
     error = np.abs(normals(words) - box_muller(words))
-    assert error.max() < 4e-11, f"{error.max():.3g} at word {words[error.max(axis=0).argmax()]:#x}"
+    assert error.max() < 3e-11, f"{error.max():.3g} at word {words[error.max(axis=0).argmax()]:#x}"
 
 
 def test_the_smallest_and_the_largest_radius():

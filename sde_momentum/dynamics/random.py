@@ -229,8 +229,8 @@ def fill_normal(s: Any, words: Any, out: Any) -> None:
     """out (rows, lanes) <- standard normals by Box-Muller, a pair of rows from one word: |z| < 6.8. `words` is not used.
 
     The low 32 bits give the radius sqrt(-2 ln u), u = (k + 1/2) / 2^32; 30 bits an angle phi within 45 degrees of 0;
-    bit 62 exchanges cos phi and sin phi and bit 63 negates both. The polynomials are true to 4e-11 where the bits of
-    radius and angle resolve 1e-9; there are no branches and no tables.
+    bit 62 exchanges cos phi and sin phi and bit 63 negates both. The normals are true to 3e-11 (tested) where the bits of
+    radius and angle resolve 1e-9. No branches, no tables; a logarithm without division would gain at most 9 %.
     """
     _normals(s, out)
 
