@@ -4,19 +4,47 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numba import njit
 
 import sde_momentum as sm
 from sde_momentum import formulas
-from sde_momentum.dynamics.critical_valley import fill_simplified
-from sde_momentum.dynamics.random import streams
+from sde_momentum.dynamics.random import next_words, streams
+from sde_momentum.dynamics.valley_kernel import TILE, inverse_fourth_root, load, load_word, simplified_pair, store
+
+
+@njit
+def simplified(words, out):
+    """The pairs of 16 modes from each word, (32, lanes), as the kernel takes them."""
+    for n in range(0, words.size, TILE):
+        word = load_word(words, n)
+        for j in range(16):
+            x, y = simplified_pair(word)
+            store(out, 2 * j * words.size + n, x)
+            store(out, (2 * j + 1) * words.size + n, y)
+            word = word << 4
+
+
+@njit
+def inverse_fourth_roots(x, out):
+    for n in range(0, x.size, TILE):
+        store(out, n, inverse_fourth_root(load(x, n)))
+
+
+def test_inverse_fourth_roots_are_true_to_5e_10():
+    """Over a factor of 16, after which the bits repeat, densely; and over all eigenvalues that a path can meet."""
+    for x in (np.geomspace(1, 16, 2**20), np.geomspace(1e-290, 1e290, 2**16)):
+        out = np.empty_like(x)
+        inverse_fourth_roots(x, out)
+        np.testing.assert_allclose(out, x**-0.25, rtol=5e-10)
 
 
 def test_simplified_increments_have_the_moments_of_normals_up_to_the_fifth():
     """Zero and 8 directions with the right shares make the moments exact."""
-    lanes, pairs = 1024, 50
+    lanes, pairs = 4096, 16
     state, words = streams(np.arange(lanes, dtype=np.uint64), 0), np.empty(lanes, np.uint64)
+    next_words(state, words)
     out = np.empty((2 * pairs, lanes))
-    fill_simplified(state, words, np.empty((4 * pairs, lanes)), out)
+    simplified(words, out)
     cases, counts = np.unique(
         np.round(out.reshape(pairs, 2, lanes).swapaxes(1, 2).reshape(-1, 2), 9) + 0.0, axis=0, return_counts=True
     )

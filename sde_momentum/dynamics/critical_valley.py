@@ -1,147 +1,28 @@
-"""T7 in the valley's own coordinates: large ensembles of (theta, p, amplitudes), their moments streamed, no path stored.
-
-With the action amplitudes z_j = a_j / lambda_j^(1/4), which turning eigenvalues leave alone, e_j = sqrt(lambda_j) |z_j|^2 and
-
-    d theta = p ds,   d p = -p ds - kappa sum_j lambda_j' / sqrt(lambda_j) |z_j|^2 ds
-    d z_j   = -(1/2) z_j ds + (lambda_j^(1/4) / sqrt(2)) (dW1 + i dW2)
-
-so that no energy can become negative. A step is a palindrome of parts that are each solved exactly: theta drifts for
-h/2, p is damped and pushed for h/2, the z_j relax for h, p again, theta again. Weak order 2.
-"""
+"""T7 in the valley's own coordinates: large ensembles of (theta, p, amplitudes), their moments streamed, no path stored."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import xarray as xr
-from numba import int64, njit, types
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, check, check_integer
 from ..problems.base import Array
-from ..problems.valley import Valley, eigenvalue, slope
+from ..problems.valley import Valley
 from ..progress import track
 from ..threads import in_order
 from .base import Dynamics
 from .ensemble import check_kappa, check_times
-from .random import VALLEY_PATHS, fill_normal, fill_rademacher, streams
+from .random import VALLEY_PATHS, streams
+from .valley_kernel import TILE, run_normal, run_simplified
 
 INCREMENTS = ("simplified", "normal")
-_LANES = 64  # paths stepped together, always this many
-_BLOCKS = 8  # blocks a task: of a fixed size, so that sums do not depend on the number of threads
-
-_M = types.Array(types.float64, 2, "C")
-_V = types.Array(types.float64, 1, "C")
-
-# (+-cos, +-sin) and (+-sin, +-cos) of pi/8 are 8 even directions: half the sum and half the difference of cos and sin.
-_HALF_SUM = (np.cos(np.pi / 8) + np.sin(np.pi / 8)) / 2
-_HALF_DIFFERENCE = (np.cos(np.pi / 8) - np.sin(np.pi / 8)) / 2
-
-
-@njit(types.void(types.Array(types.uint64, 2, "C"), types.Array(types.uint64, 1, "C"), _M, _M), cache=True, nogil=True)
-def fill_simplified(s: Any, words: Any, bits: Any, out: Any) -> None:
-    """out (2 rows a pair, lanes) <- pairs with the moments of two independent normals up to the fifth order.
-
-    Zero or a step of length 2 in one of 8 even directions, with equal chances: four random bits a pair. Enough for weak
-    order 2. `bits`: scratch, (4 rows a pair, lanes).
-    """
-    fill_rademacher(s, words, bits)
-    for j in range(out.shape[0] // 2):
-        b0, b1, b2, b3 = bits[4 * j], bits[4 * j + 1], bits[4 * j + 2], bits[4 * j + 3]
-        one, two = out[2 * j], out[2 * j + 1]
-        for n in range(out.shape[1]):
-            length = 1.0 + b0[n]
-            skew = _HALF_DIFFERENCE * b1[n]
-            one[n] = length * b2[n] * (_HALF_SUM + skew)
-            two[n] = length * b3[n] * (_HALF_SUM - skew)
-
-
-@njit(
-    types.void(
-        _M, types.float64, types.float64, types.Array(int64, 1, "C"), _V, types.Array(types.uint64, 2, "C"), int64,
-        types.boolean, _M, _V,
-    ),
-    cache=True,
-    nogil=True,
-    fastmath={"contract"},
-    error_model="numpy",  # a test for division by zero would keep the loops out of the SIMD units
-)  # fmt: skip
-def _run_block(
-    data: Any, start: float, kappa: float, n_steps: Any, size: Any, state: Any, n_paths: int, normal: bool, sums: Any, fault: Any
-) -> None:
-    """Adds to sums (n_time, 5 + 2 P) the count, theta^1..4, e_j and e_j^2 of the first `n_paths` lanes.
-
-    Before record t: n_steps[t] steps of size[t]. `fault` (lanes,): the s at which a lane left the finite world, else NaN.
-    """
-    modes, lanes = data.shape[1], state.shape[1]
-    theta, p = np.full(lanes, start), np.zeros(lanes)
-    z = np.zeros((2 * modes, lanes))
-    xi, bits = np.empty((2 * modes, lanes)), np.empty((4 * modes, lanes))
-    words = np.empty(lanes, dtype=np.uint64)
-    bend, bend_slope, before, after = np.empty(lanes), np.empty(lanes), np.empty(lanes), np.empty(lanes)
-    time = 0.0
-    for t in range(n_steps.shape[0]):
-        h = size[t]
-        keep = np.exp(-h / 2)
-        push = kappa * -np.expm1(-h / 2)
-        spread = np.sqrt(-np.expm1(-h) / 2)
-        for _ in range(n_steps[t]):
-            if normal:
-                fill_normal(state, words, xi)
-            else:
-                fill_simplified(state, words, bits, xi)
-            for n in range(lanes):
-                theta[n] += h / 2 * p[n]
-                unit = 1.0 / np.sqrt(1.0 + data[3, 0] * theta[n] * theta[n])
-                bend[n] = theta[n] * unit
-                bend_slope[n] = unit * unit * unit
-                before[n] = 0.0
-                after[n] = 0.0
-            for j in range(modes):
-                re, im, xi_re, xi_im = z[2 * j], z[2 * j + 1], xi[2 * j], xi[2 * j + 1]
-                rest, b, q = data[0, j], data[1, j], data[2, j]
-                for n in range(lanes):
-                    root = np.sqrt(eigenvalue(rest, b, q, theta[n], bend[n]))
-                    pull = slope(b, q, theta[n], bend_slope[n]) / root
-                    amplitude = spread * np.sqrt(root)
-                    x, y = re[n], im[n]
-                    before[n] += pull * (x * x + y * y)
-                    x = keep * x + amplitude * xi_re[n]
-                    y = keep * y + amplitude * xi_im[n]
-                    after[n] += pull * (x * x + y * y)
-                    re[n] = x
-                    im[n] = y
-            time += h
-            for n in range(lanes):
-                p[n] = keep * (keep * p[n] - push * before[n]) - push * after[n]
-                theta[n] += h / 2 * p[n]
-            for n in range(lanes):
-                # NaN fails the comparison too. 1e50: far beyond recovery, and theta^4 is far from overflow.
-                if not abs(theta[n]) < 1e50 or not np.isnan(fault[n]):
-                    if np.isnan(fault[n]):
-                        fault[n] = time
-                    theta[n] = 0.0
-                    p[n] = 0.0
-                    for j in range(2 * modes):
-                        z[j, n] = 0.0
-        for n in range(n_paths):
-            if np.isnan(fault[n]):
-                x = theta[n]
-                sums[t, 0] += 1.0
-                sums[t, 1] += x
-                sums[t, 2] += x * x
-                sums[t, 3] += x * x * x
-                sums[t, 4] += x * x * x * x
-                bent = x / np.sqrt(1.0 + data[3, 0] * x * x)
-                for j in range(modes):
-                    root = np.sqrt(eigenvalue(data[0, j], data[1, j], data[2, j], x, bent))
-                    energy = root * (z[2 * j, n] * z[2 * j, n] + z[2 * j + 1, n] * z[2 * j + 1, n])
-                    sums[t, 5 + 2 * j] += energy
-                    sums[t, 6 + 2 * j] += energy * energy
+_PATHS = 512  # paths of a task: always so many, so that sums do not depend on the number of threads
 
 
 def _moments(sums: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
@@ -237,23 +118,19 @@ class CriticalValley(Dynamics):
         words = path_seeds(seed, paths)
         if increments not in INCREMENTS:
             raise InputError("increments", increments, " or ".join(INCREMENTS))
-        task = _LANES * _BLOCKS
+        kernel = run_normal if increments == "normal" else run_simplified
         width = 5 + 2 * valley.n_outputs
 
         def run(strength: float, first: int) -> tuple[Array, Array]:
-            sums, faults = np.zeros((len(clock), width)), []
-            for low in range(first, min(first + task, paths), _LANES):
-                some = words[low : low + _LANES]
-                fault = np.full(_LANES, np.nan)
-                state = streams(np.resize(some, _LANES), VALLEY_PATHS)
-                block = np.zeros_like(sums)
-                normal = increments == "normal"
-                _run_block(valley.data, start, strength, n_steps, size, state, len(some), normal, block, fault)
-                sums += block
-                faults.append(fault[: len(some)])
-            return sums, np.concatenate(faults)
+            some = words[first : first + _PATHS]
+            tiled = np.resize(some, -(-len(some) // TILE) * TILE)
+            live = np.arange(len(tiled)) < len(some)
+            sums, fault = np.zeros((len(clock), width)), np.full(len(tiled), np.nan)
+            state = streams(tiled, VALLEY_PATHS)
+            kernel(valley.data, start, strength, n_steps, size, state, live.astype(np.float64), sums, fault)
+            return sums, fault[: len(some)]
 
-        firsts = range(0, paths, task)
+        firsts = range(0, paths, _PATHS)
         total, fault = np.zeros((len(strengths), len(clock), width)), np.empty((len(strengths), paths))
         parts = in_order((partial(run, float(strength), first) for strength in strengths for first in firsts), workers)
         # in order, as they come: memory does not grow with the number of paths, nor the rounding change with the threads

@@ -51,7 +51,7 @@ def streams(seeds: ArrayLike, purpose: int) -> NDArray[np.uint64]:
 
 
 @njit
-def _advance(s0: Any, s1: Any, s2: Any, s3: Any) -> Any:
+def next_word(s0: Any, s1: Any, s2: Any, s3: Any) -> Any:
     """One word of every lane, and the next state."""
     word = rotate_left(s0 + s3, 23) + s0
     t = s1 << 17
@@ -95,7 +95,7 @@ def _words_tile(load: Any, width: int) -> Any:
         for n in range(first, last, width):
             s0, s1, s2, s3 = load(s, n), load(s, lanes + n), load(s, 2 * lanes + n), load(s, 3 * lanes + n)
             for i in range(rows):
-                word, s0, s1, s2, s3 = _advance(s0, s1, s2, s3)
+                word, s0, s1, s2, s3 = next_word(s0, s1, s2, s3)
                 store(out, i * lanes + n, word)
             _save(s, n, s0, s1, s2, s3)
 
@@ -138,7 +138,7 @@ _TWO52, _AT_2_52, _ODD_AT_2_52 = 2.0**52, np.uint64(0x4330000000000000), np.uint
 
 
 @njit
-def _box_muller(w: Any) -> Any:
+def normal_pair(w: Any) -> Any:
     """Two normals from each word."""
     # -2 ln u, u = m 2^e with m in [1, 2): -2 (e + 1/2) ln 2 - 4 artanh t, t = (m - sqrt 2) / (m + sqrt 2)
     u = as_doubles((w & _LOW32) | _AT_2_52) - (_TWO52 - 0.5)
@@ -175,13 +175,13 @@ def _normals_tile(load: Any, width: int) -> Any:
         for n in range(first, last, width):
             s0, s1, s2, s3 = load(s, n), load(s, lanes + n), load(s, 2 * lanes + n), load(s, 3 * lanes + n)
             for i in range(0, rows - 1, 2):
-                word, s0, s1, s2, s3 = _advance(s0, s1, s2, s3)
-                x, y = _box_muller(word)
+                word, s0, s1, s2, s3 = next_word(s0, s1, s2, s3)
+                x, y = normal_pair(word)
                 store(out, i * lanes + n, x)
                 store(out, (i + 1) * lanes + n, y)
             if rows % 2:
-                word, s0, s1, s2, s3 = _advance(s0, s1, s2, s3)
-                x, y = _box_muller(word)
+                word, s0, s1, s2, s3 = next_word(s0, s1, s2, s3)
+                x, y = normal_pair(word)
                 store(out, (rows - 1) * lanes + n, x)
             _save(s, n, s0, s1, s2, s3)
 
