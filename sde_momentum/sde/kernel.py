@@ -42,12 +42,12 @@ class Kernel:
     ) -> None:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
         self.observe, self.event = observe or {}, event
-        self.layout = Layout(method.n_numbers(equation) * method.draws, method.increments)
-        self.lanes = 128 if equation.dim < 8 else 64
+        self.lanes = 128 if equation.dim < 8 else 32
         """Paths of a block: the buffer, and the block's components, stay in the first-level cache."""
+        self.layout = Layout(method.n_numbers(equation) * method.draws, method.increments, self.lanes)
         self._source = KernelText(equation, method, n_parameters, self.observe, event, self.lanes)
         self.extras = self._source.extras
-        self._given = Layout(self.layout.numbers, "normal")
+        self._given = Layout(self.layout.numbers, "normal", self.lanes)
 
     @property
     def row_names(self) -> tuple[str, ...]:
