@@ -326,6 +326,8 @@ class _StepWriter:
     def expand(self, line: str) -> list[str]:
         """One line of a method as the lines of the kernel."""
         n = self.equation.n_indices
+        if "#" in line:
+            return [line.replace("#", str(k)) for k in range(self.n_numbers)]
         joined = re.fullmatch(r"(\w+)\* = (\w+)\((\w+)\*(.*)", line)
         if joined is None:
             return [self._products(line, i).replace("@", str(i)) for i in range(n)]
