@@ -16,7 +16,6 @@ from sde_momentum.sde.follow import follow
 from sde_momentum.sde.methods import METHODS
 from sde_momentum.sde.noise import standard_increments
 
-
 DIAGONAL = ("euler-maruyama", "weak-euler", "milstein", "heun")  # the others have tests of their own
 INTERPRETATION = {m: METHODS[m].interpretations[0] for m in METHODS}
 
