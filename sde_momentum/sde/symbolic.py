@@ -260,9 +260,16 @@ def _shared(expressions: list[Any]) -> tuple[list[tuple[Any, Any]], list[Any]]:
             return pieces.setdefault(e, sp.Symbol(f"piece{len(pieces)}", real=True))
         return e.func(*map(without_pieces, e.args)) if e.has(sp.Piecewise) else e
 
-    outer = [without_pieces(e) for e in expressions]
+    # sympy's cse takes signs out of sums, and then does not see products that two of them share: -1 is a symbol to it
+    minus = sp.Symbol("minus", real=True)
+
+    def signless(e: Any) -> Any:
+        return e.replace(lambda f: f.is_Mul and f.args[0].is_number and f.args[0].is_negative, lambda f: minus * -f)
+
+    outer = [signless(without_pieces(e)) for e in expressions]
     shared, left = sp.cse(outer, symbols=sp.numbered_symbols("c", real=True), list=True)
-    return [(symbol, e) for e, symbol in pieces.items()] + shared, left
+    signed = [(symbol, e.subs(minus, -1)) for symbol, e in shared]
+    return [(symbol, e) for e, symbol in pieces.items()] + signed, [e.subs(minus, -1) for e in left]
 
 
 def _text(argument: str, expression: Any) -> str:
