@@ -11,10 +11,9 @@ import xarray as xr
 from scipy import stats
 
 import sde_momentum as sm
-from sde_momentum.sde import moments
-from sde_momentum.sde.follow import follow
 from sde_momentum.sde.methods import METHODS
 from sde_momentum.sde.noise import standard_increments
+from sde_momentum.sde.observers import moments
 
 DIAGONAL = ("euler-maruyama", "weak-euler", "milstein", "heun")  # the others have tests of their own
 INTERPRETATION = {m: METHODS[m].interpretations[0] for m in METHODS}
@@ -79,7 +78,7 @@ def test_the_ensemble_equals_a_plain_loop_on_the_same_noise(method, dim):
     x = naive(method, *functions, start, dw, h)
     ours = sm.solve(sde, x0, [0.15, n_steps * h], step=h, method=method, n_paths=n_paths, seed=5, parameters=p)
     rtol = 1e-8 if method == "milstein" else 1e-11  # Milstein differentiates numerically
-    np.testing.assert_allclose(follow(sde, x0, dw, step=h, method=method, parameters=p)[-1], x, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(sm.follow(sde, x0, dw, step=h, method=method, parameters=p)[-1], x, rtol=rtol, atol=rtol)
     last = ours.isel(time=-1)
     fourth = stats.moment(x, 4, axis=1)
     variance = x.var(axis=1, ddof=1)
@@ -103,7 +102,8 @@ def test_moments_merged_chunk_by_chunk_equal_those_of_all_at_once():
     for blocks, active in ((x[:3], 3 * lanes), (x[3:], lanes + 3)):
         part = np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2, 4))
         moments.add(blocks, active, *part)
-        moments.merge(count, central, *part)
+        moments.centre(*part)
+        moments.merge(count, central, part[0], part[2])
     plain = np.concatenate([block[0][:, :n] for block, n in zip(x, [lanes] * 4 + [3], strict=True)], axis=1)
     plain = plain[:, np.isfinite(plain).all(axis=0)]
     assert count[0] == plain.shape[1] == 3 * lanes - 2 + 3
@@ -112,10 +112,22 @@ def test_moments_merged_chunk_by_chunk_equal_those_of_all_at_once():
         np.testing.assert_allclose(central[0, :, power - 1], count[0] * stats.moment(plain, power, axis=1), rtol=1e-11)
 
 
+@pytest.mark.parametrize("method", ["euler-maruyama", "milstein"])
+def test_components_without_noise_need_no_numbers(method):
+    def drift(x, t, p):
+        return (x[1], -x[0] - 0.5 * x[1], -x[2])
+
+    every = sm.SDE(drift, lambda x, t, p: (0.0, 0.3 + 0.1 * x[1], 0.2 * x[2]), dim=3)
+    some = sm.SDE(drift, lambda x, t, p: (0.3 + 0.1 * x[1], 0.2 * x[2]), dim=3, driven=(1, 2))
+    dw = 0.1 * sm.standard_increments(0, 50, 20, n_noise=3)
+    ends = [sm.follow(s, (1, 0, 1), w, step=0.01, method=method)[-1] for s, w in ((every, dw), (some, dw[:, 1:]))]
+    np.testing.assert_array_equal(*ends)
+
+
 def test_a_given_derivative_equals_the_numerical_one():
     dw = 0.1 * standard_increments(1, 64, 50)
     given = sm.SDE(linear, volatility, diffusion_derivative=lambda x, t, p: p[1])
-    paths = [follow(s, 1.0, dw, step=0.01, method="milstein", parameters=GEOMETRIC) for s in (given, geometric("milstein"))]
+    paths = [sm.follow(s, 1.0, dw, step=0.01, method="milstein", parameters=GEOMETRIC) for s in (given, geometric("milstein"))]
     np.testing.assert_allclose(*paths, rtol=1e-8)
 
 
@@ -164,7 +176,7 @@ def test_faulty_paths_are_counted_and_left_out():
     n, h, times = 1000, 0.1, [1.0, 2.0, 3.0]
     r = sm.solve(sde, 0.0, times, step=h, n_paths=n, seed=1)
     with np.errstate(all="ignore"):
-        paths = follow(sde, 0.0, math.sqrt(h) * standard_increments(1, n, 30), step=h)[[10, 20, 30], 0]
+        paths = sm.follow(sde, 0.0, math.sqrt(h) * standard_increments(1, n, 30), step=h)[[10, 20, 30], 0]
         good = np.isfinite(paths)
     np.testing.assert_array_equal(r["faulty"], n - good.sum(axis=1))
     assert 0 < r["faulty"][-1] < n
@@ -213,7 +225,7 @@ GOOD = dict(sde=OU, x0=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0,
         (dict(seed=-1), r"seed: given -1; allowed: a whole number >= 0"),
         (dict(workers=0), r"workers: given 0; allowed: -1"),
         (dict(method="euler"), r"method: given euler; allowed: euler-maruyama, weak-euler, milstein, heun"),
-        (dict(method="heun"), r"method: given heun \(stratonovich\); allowed: for ito: euler-maruyama, weak-euler, milstein"),
+        (dict(method="heun"), r"method: given heun; allowed: euler-maruyama, weak-euler, milstein \(for ito with diag"),
         (dict(parameters=(1.0,)), r"diffusion: given a function that raises IndexError.*; allowed: f\(x, t, p\) with 1 param"),
         (dict(parameters=(np.nan, 1.0)), r"parameters: given nan; allowed"),
         (dict(sde=sm.SDE(linear, lambda x, t, p: (x,))), r"diffusion: given a function that returns \(.*\); allowed: .* a float"),
@@ -228,9 +240,15 @@ def test_bad_input_names_argument_given_and_allowed(change, message):
 def test_an_equation_that_cannot_be_is_refused():
     with pytest.raises(sm.InputError, match=r"interpretation: given Ito; allowed: 'ito' or 'stratonovich'"):
         sm.SDE(linear, constant, interpretation="Ito")
+    with pytest.raises(sm.InputError, match=r"driven: given \(1, 0\); allowed: increasing whole numbers from 0 to 1"):
+        sm.SDE(pair_drift, pair_diffusion, 2, driven=(1, 0))
+    with pytest.raises(sm.InputError, match=r"domain: given \(1.0, 0.0\); allowed: 1 pairs \(low, high\)"):
+        sm.SDE(linear, constant, domain=(1.0, 0.0))
+    with pytest.raises(sm.InputError, match=r"additive: given True, but b depends on x: .*; allowed: True for b\(t\)"):
+        sm.solve(sm.SDE(linear, volatility, additive=True), 1.0, [0.1], step=0.1, n_paths=4, parameters=GEOMETRIC)
     with pytest.raises(sm.InputError, match=r"dim: given 0; allowed: a whole number >= 1"):
         sm.SDE(linear, constant, dim=0)
     with pytest.raises(sm.InputError, match=r"diffusion: given 1.0; allowed: a function f\(x, t, p\)"):
         sm.SDE(linear, 1.0)
     with pytest.raises(sm.InputError, match=r"increments: given shape \(3, 2, 5\); allowed: shape \(n_steps, 1, n_paths\)"):
-        follow(OU, 1.0, np.zeros((3, 2, 5)), step=0.1, parameters=(-1.0, 1.0))
+        sm.follow(OU, 1.0, np.zeros((3, 2, 5)), step=0.1, parameters=(-1.0, 1.0))

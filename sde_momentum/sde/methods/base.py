@@ -1,10 +1,9 @@
 """The contract of a method: its orders, what it accepts, and one step from X_n to X_{n+1} as text.
 
-A kernel is generated from the text. A line with `@` stands for one line an index (x@ is x0, x1, ...), one with `#` for
-one line a Wiener process (dw# is dw0, dw1, ...); `*` joins the indices, `a* = drift(x*, t, p)` so calls the user's function
-on all of them, and `(b.dw)@` is the product of b with the increments, whatever the noise: b_@ dw_@, b_@ dw_0 or
-sum_k b_@k dw_k. The step `h` begins at `t`; x@ is the old value, new@ the new one (q@, v@ and new_q@, new_v@ where the
-parts are called so). Per step and Wiener process: xi@ (and zeta@)
+A kernel is generated from the text. A line with `@` stands for one line an index (x@ is x0, x1, ...), `*` joins the
+indices, `a* = drift(x*, t, p)` so calls the user's function on all of them, and `(b.dw)@` is the product of b with the
+increments, whatever the noise: b_@ dw_@, b_@ dw_0 or sum_k b_@k dw_k. The step `h` begins at `t`; x@ is the old value,
+new@ the new one (q@, p@ and new_q@, new_p@ where the parts are called so). Per step and Wiener process: xi@ (and zeta@)
 standard normal (or ±1), dw@ = sqrt(h) xi@, du@ = sqrt(h) zeta@.
 """
 
@@ -70,7 +69,7 @@ class Method:
             from . import METHODS
 
             fitting = ", ".join(m.name for m in METHODS.values() if m.fits(equation))
-            raise InputError("method", cls.name, f"for {describe(equation)}: {fitting}")
+            raise InputError("method", cls.name, f"{fitting} (for {describe(equation)})")
 
 
 def describe(equation: Equation) -> str:

@@ -24,7 +24,7 @@ class SRA1(Method):
     a* = drift(x*, t, p)
     b* = diffusion(x*, t, p)
     d* = diffusion(x*, t + h, p)
-    mean# = 0.5 * (dw# + 0.57735026918962576 * du#)
+    mean@ = 0.5 * (dw@ + 0.57735026918962576 * du@)
     y@ = x@ + 0.75 * a@ * h + 1.5 * (d.mean)@
     c* = drift(y*, t + 0.75 * h, p)
     new@ = x@ + (a@ + 2.0 * c@) * (h / 3.0) + (d.dw)@ + (b.mean)@ - (d.mean)@
