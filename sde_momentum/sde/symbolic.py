@@ -68,11 +68,11 @@ def from_sympy(
         n,
         interpretation,
         derivative,
-        noise,
-        b.cols,
-        not touched,
-        domain,
-        outside,
+        noise=noise,
+        n_noise=b.cols,
+        additive=not touched,
+        domain=domain,
+        outside=outside,
     )
 
 
