@@ -87,7 +87,9 @@ class Kernel:
         return self.equation.coefficients() | named | ({"event": self.event} if self.event else {})
 
     def _module(self, layout: Layout) -> Any:
-        functions = {name: _portable(f) for name, f in self.functions().items()}
+        # the method may call none of some: exact steps are the same code for every process of that dimension
+        text = self._source.write(layout, wide=True)
+        functions = {name: _portable(f) for name, f in self.functions().items() if f"{name}(" in text}
         identity = fingerprint(functions)
         with _LOCK:
             for wide in (True, False):

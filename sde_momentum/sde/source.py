@@ -206,11 +206,16 @@ class KernelText:
                 high_side = f"2.0 * {high!r} - {new}" if math.isinf(low) else f"max(2.0 * {high!r} - {new}, {low!r})"
                 for bound, test, mirrored in ((low, f"{new}, {low!r}", low_side), (high, f"{high!r}, {new}", high_side)):
                     if math.isfinite(bound):
-                        rule = {"fault": "np.nan", "clip": repr(bound), "reflect": mirrored}[self.equation.outside]
-                        lines += [f"out = where_below({test}, 1.0, {out})", f"{new} = where_below({test}, {rule}, {new})"]
+                        lines.append(f"out = where_below({test}, 1.0, {out})")
+                        if self.equation.outside != "fault":
+                            rule = repr(bound) if self.equation.outside == "clip" else mirrored
+                            lines.append(f"{new} = where_below({test}, {rule}, {new})")
                         out = "out"
             if out == "out":
                 lines.append("exits = exits + out")
+                if self.equation.outside == "fault":  # the whole path: what is left of it would be counted again
+                    names = map(self._new, range(self.equation.dim))
+                    lines += [f"{new} = where_below(0.0, out, np.nan, {new})" for new in names]
         if self.event is not None:
             state = [self._new(i) for i in range(self.equation.dim)]
             argument = state[0] if len(state) == 1 else f"({', '.join(state)})"
