@@ -159,9 +159,11 @@ class _Problem:
         good = np.isfinite(ends).all(axis=(0, 1))
         f = ends[:, -1, good]
         y = f[0] - f[1] if level else f[0]
+        with np.errstate(over="ignore"):  # squares that overflow end the run, without a result
+            mean = float(y.mean()) if y.size else math.nan
+            squares = float(((y - mean) ** 2).sum())
         exits = 0.0 if self.kernel.extras.exits is None else float(extra[0, self.kernel.extras.exits].sum())
-        mean = float(y.mean()) if y.size else math.nan
-        return level, y.size, mean, float(((y - mean) ** 2).sum()), exits
+        return level, y.size, mean, squares, exits
 
 
 def multilevel(
@@ -203,10 +205,10 @@ def multilevel(
 
     Returns:
         Dataset: `mean`, `mean_se`, `bias` (an estimate of its size) with `bias_se`, `rms_error` = sqrt(mean_se^2 + bias^2),
-        `reached`, whether the bias fits with max_level; over `level`: `step`, `n_paths` (whole chunks), `level_mean`, `level_variance` (of one difference), `cost` (steps of
-        a pair, fine and coarse), `faulty` (pairs of which a path is not finite at T or has left a domain whose rule is
-        "fault": they are left out, and the result is then conditional on survival), `exits` (steps of fine paths out of the
-        domain). attrs: `path_steps`, the whole cost.
+        `reached`, whether the bias fits with max_level. Over `level`: `step`, `n_paths` (whole chunks), `level_mean` and
+        `level_variance` (of one difference), `cost` (steps of a pair, fine and coarse), `faulty` (pairs of which a path is
+        not finite at T or has left a domain whose rule is "fault": they are left out, and the result is then conditional
+        on survival), `exits` (steps of fine paths out of the domain). attrs: `path_steps`, the whole cost.
 
     Numbers depend on (seed, level, path) alone, not on `workers`; every decision is made on whole chunks in a fixed order.
     Raises InputError.
@@ -234,8 +236,8 @@ def multilevel(
         missing = [max(0, math.ceil((n - level.count) / level.chunk)) for level, n in zip(levels, wanted, strict=True)]
         for index, *part in in_order(_jobs(problem, levels, missing), workers):
             levels[index].add(*part)
-        if any(level.count < 2 for level in levels):
-            break  # none survive: there is no result
+        if any(level.count < 2 or not math.isfinite(level.variance) for level in levels):
+            break  # none survive, or their squares overflow: nothing can be decided
         wanted = _optimal(levels, rate, (1.0 - _BIAS_SHARE) * goal**2)
         if any(n > level.count for level, n in zip(levels, wanted, strict=True)):
             continue
