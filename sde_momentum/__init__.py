@@ -12,26 +12,35 @@ __version__ = "0.1.0"
 
 # public name -> the module that defines it
 _HOME = {
-    "DriftFlow": "dynamics.drift_flow",
-    "EffectiveLossPredictor": "predictors.effective_loss",
-    "InputError": "errors",
-    "LabelNoiseSGD": "dynamics.label_noise_sgd",
-    "ManifoldPoint": "geometry",
-    "MatrixSensing": "problems.matrix_sensing",
-    "MomentumRule": "predictors.momentum_rule",
-    "Recommendation": "predictors.effective_loss",
-    "SDE": "sde.equation",
-    "Timescales": "relaxation",
-    "Valley": "problems.valley",
     "convergence_time": "convergence",
+    "Covariance": "sde.observers",
     "critical_ensemble": "dynamics.critical_valley",
     "critical_limit": "dynamics.critical_limit",
     "drift_diffusion": "dynamics.drift_diffusion",
     "drift_flow": "dynamics.drift_flow",
+    "DriftFlow": "dynamics.drift_flow",
+    "EffectiveLossPredictor": "predictors.effective_loss",
+    "follow": "sde.follow",
+    "Histogram": "sde.observers",
+    "InputError": "errors",
+    "LabelNoiseSGD": "dynamics.label_noise_sgd",
+    "Langevin": "sde.langevin",
+    "ManifoldPoint": "geometry",
+    "MatrixSensing": "problems.matrix_sensing",
+    "MomentumRule": "predictors.momentum_rule",
+    "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
+    "PassageTimes": "sde.observers",
     "project_to_manifold": "geometry",
+    "Quantiles": "sde.observers",
+    "Recommendation": "predictors.effective_loss",
+    "SDE": "sde.equation",
     "simulate": "dynamics.label_noise_sgd",
     "solve": "sde.solve",
+    "solve_until": "sde.solve",
+    "standard_increments": "sde.noise",
+    "Timescales": "relaxation",
     "timescales": "relaxation",
+    "Valley": "problems.valley",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
@@ -51,7 +60,12 @@ if TYPE_CHECKING:
     from .problems.valley import Valley
     from .relaxation import Timescales, timescales
     from .sde.equation import SDE
-    from .sde.solve import solve
+    from .sde.follow import follow
+    from .sde.langevin import Langevin
+    from .sde.noise import standard_increments
+    from .sde.observers import Covariance, Histogram, PassageTimes, Quantiles
+    from .sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
+    from .sde.solve import solve, solve_until
 
 
 def __getattr__(name: str) -> object:

@@ -11,11 +11,9 @@ import xarray as xr
 from scipy import stats
 
 import sde_momentum as sm
-from sde_momentum.sde import moments
-from sde_momentum.sde.follow import follow
 from sde_momentum.sde.methods import METHODS
 from sde_momentum.sde.noise import standard_increments
-
+from sde_momentum.sde.observers import moments
 
 DIAGONAL = ("euler-maruyama", "weak-euler", "milstein", "heun")  # the others have tests of their own
 INTERPRETATION = {m: METHODS[m].interpretations[0] for m in METHODS}
@@ -80,7 +78,7 @@ def test_the_ensemble_equals_a_plain_loop_on_the_same_noise(method, dim):
     x = naive(method, *functions, start, dw, h)
     ours = sm.solve(sde, x0, [0.15, n_steps * h], step=h, method=method, n_paths=n_paths, seed=5, parameters=p)
     rtol = 1e-8 if method == "milstein" else 1e-11  # Milstein differentiates numerically
-    np.testing.assert_allclose(follow(sde, x0, dw, step=h, method=method, parameters=p)[-1], x, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(sm.follow(sde, x0, dw, step=h, method=method, parameters=p)[-1], x, rtol=rtol, atol=rtol)
     last = ours.isel(time=-1)
     fourth = stats.moment(x, 4, axis=1)
     variance = x.var(axis=1, ddof=1)
@@ -104,7 +102,8 @@ def test_moments_merged_chunk_by_chunk_equal_those_of_all_at_once():
     for blocks, active in ((x[:3], 3 * lanes), (x[3:], lanes + 3)):
         part = np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2, 4))
         moments.add(blocks, active, *part)
-        moments.merge(count, central, *part)
+        moments.centre(*part)
+        moments.merge(count, central, part[0], part[2])
     plain = np.concatenate([block[0][:, :n] for block, n in zip(x, [lanes] * 4 + [3], strict=True)], axis=1)
     plain = plain[:, np.isfinite(plain).all(axis=0)]
     assert count[0] == plain.shape[1] == 3 * lanes - 2 + 3
@@ -116,7 +115,7 @@ def test_moments_merged_chunk_by_chunk_equal_those_of_all_at_once():
 def test_a_given_derivative_equals_the_numerical_one():
     dw = 0.1 * standard_increments(1, 64, 50)
     given = sm.SDE(linear, volatility, diffusion_derivative=lambda x, t, p: p[1])
-    paths = [follow(s, 1.0, dw, step=0.01, method="milstein", parameters=GEOMETRIC) for s in (given, geometric("milstein"))]
+    paths = [sm.follow(s, 1.0, dw, step=0.01, method="milstein", parameters=GEOMETRIC) for s in (given, geometric("milstein"))]
     np.testing.assert_allclose(*paths, rtol=1e-8)
 
 
@@ -141,7 +140,7 @@ def test_strong_order_against_the_exact_geometric_brownian_motion(method):
     errors = []
     for step in h:
         coarse = fine.reshape(round(1 / step), -1, 1, fine.shape[2]).sum(axis=1)
-        last = follow(geometric(method), 1.0, coarse, step=step, method=method, parameters=GEOMETRIC)[-1, 0]
+        last = sm.follow(geometric(method), 1.0, coarse, step=step, method=method, parameters=GEOMETRIC)[-1, 0]
         errors.append(np.abs(last - exact).reshape(batches, width).mean(axis=1))
     slope, se = order(h, np.stack(errors, axis=1))
     print(f"{method}: strong order {slope:.3f} +- {se:.3f}")
@@ -180,7 +179,7 @@ def test_weak_order_of_heun_with_the_exact_path_as_control_variate():
     bias, se = [], []
     for i, step in enumerate(h):
         dw = math.sqrt(step) * standard_increments(i, 2**16, round(1 / step))
-        last = follow(geometric("heun"), 1.0, dw, step=step, method="heun", parameters=parameters)[-1, 0]
+        last = sm.follow(geometric("heun"), 1.0, dw, step=step, method="heun", parameters=parameters)[-1, 0]
         difference = last**2 - np.exp(2 * mu + 2 * sigma * dw.sum(axis=0)[0])
         bias.append(difference.mean())
         se.append(difference.std() / math.sqrt(len(difference)))
@@ -205,7 +204,7 @@ def test_mean_and_variance_of_ornstein_uhlenbeck_at_all_times():
 def test_the_stationary_law_of_ornstein_uhlenbeck():
     h, n = 0.05, 2000
     dw = math.sqrt(h) * standard_increments(2, n, 200)
-    x = follow(sm.SDE(linear, constant), 0.0, dw, step=h, parameters=(-1.0, 0.5))[-1, 0]
+    x = sm.follow(sm.SDE(linear, constant), 0.0, dw, step=h, parameters=(-1.0, 0.5))[-1, 0]
     sd = 0.5 * math.sqrt(h / (1 - (1 - h) ** 2))  # of the Euler chain
     assert stats.kstest(x, stats.norm(scale=sd).cdf).pvalue > 1e-3  # false alarms: 1e-3
 
@@ -243,7 +242,7 @@ def test_faulty_paths_are_counted_and_left_out():
     n, h, times = 1000, 0.1, [1.0, 2.0, 3.0]
     r = sm.solve(sde, 0.0, times, step=h, n_paths=n, seed=1)
     with np.errstate(all="ignore"):
-        paths = follow(sde, 0.0, math.sqrt(h) * standard_increments(1, n, 30), step=h)[[10, 20, 30], 0]
+        paths = sm.follow(sde, 0.0, math.sqrt(h) * standard_increments(1, n, 30), step=h)[[10, 20, 30], 0]
         good = np.isfinite(paths)
     np.testing.assert_array_equal(r["faulty"], n - good.sum(axis=1))
     assert 0 < r["faulty"][-1] < n
@@ -292,7 +291,7 @@ GOOD = dict(sde=OU, x0=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0,
         (dict(seed=-1), r"seed: given -1; allowed: a whole number >= 0"),
         (dict(workers=0), r"workers: given 0; allowed: -1"),
         (dict(method="euler"), r"method: given euler; allowed: euler-maruyama, weak-euler, milstein, heun"),
-        (dict(method="heun"), r"method: given heun \(stratonovich\); allowed: for ito: euler-maruyama, weak-euler, milstein"),
+        (dict(method="heun"), r"method: given heun; allowed: euler-maruyama, weak-euler, milstein \(for ito with diag"),
         (dict(parameters=(1.0,)), r"diffusion: given a function that raises IndexError.*; allowed: f\(x, t, p\) with 1 param"),
         (dict(parameters=(np.nan, 1.0)), r"parameters: given nan; allowed"),
         (dict(sde=sm.SDE(linear, lambda x, t, p: (x,))), r"diffusion: given a function that returns \(.*\); allowed: .* a float"),
@@ -312,4 +311,4 @@ def test_an_equation_that_cannot_be_is_refused():
     with pytest.raises(sm.InputError, match=r"diffusion: given 1.0; allowed: a function f\(x, t, p\)"):
         sm.SDE(linear, 1.0)
     with pytest.raises(sm.InputError, match=r"increments: given shape \(3, 2, 5\); allowed: shape \(n_steps, 1, n_paths\)"):
-        follow(OU, 1.0, np.zeros((3, 2, 5)), step=0.1, parameters=(-1.0, 1.0))
+        sm.follow(OU, 1.0, np.zeros((3, 2, 5)), step=0.1, parameters=(-1.0, 1.0))

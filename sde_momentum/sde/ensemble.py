@@ -18,10 +18,10 @@ import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, check, check_positive
+from ..errors import InputError, check, check_integer, check_positive
 from .equation import Coefficient, Equation, call, check_parameters
 from .kernel import Kernel, compiled
-from .methods import Method, method_named
+from .methods import Method, method_for
 from .noise import path_states
 
 _PATHS, _WORK = (1024, 16384), 1 << 22
@@ -55,7 +55,7 @@ class Run:
         x0: ArrayLike,
         times: ArrayLike,
         step: float,
-        method: str,
+        method: str | None,
         seed: int,
         parameters: Sequence[float],
         t0: float,
@@ -65,8 +65,8 @@ class Run:
         """Everything checked; InputError says what cannot be used."""
         h, origin, start, p = check_common(equation, x0, step, t0, parameters)
         instants, steps = check_times(times, h, origin)
-        scheme = method_named(method)
-        scheme.check(equation)
+        scheme = method_for(equation, method)
+        check_integer(seed, "seed", 0)
         equation.probe(start, origin, p)
         x = float(start[0]) if equation.dim == 1 else tuple(map(float, start))
         for name, function in ((observe or {}) | ({"event": event} if event is not None else {})).items():

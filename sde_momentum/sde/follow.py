@@ -11,7 +11,7 @@ from ..errors import InputError, check
 from .ensemble import check_common
 from .equation import Equation
 from .kernel import compiled
-from .methods import METHODS, method_named
+from .methods import METHODS, method_for
 
 Array = NDArray[np.float64]
 
@@ -47,8 +47,7 @@ def follow(
     dw = check("increments", increments, lambda a: np.full(a.shape, True), "finite numbers")
     if dw.ndim != 3 or dw.shape[1] != sde.n_noise:
         raise InputError("increments", f"shape {dw.shape}", f"shape (n_steps, {sde.n_noise}, n_paths)")
-    scheme = method_named(method)
-    scheme.check(sde)
+    scheme = method_for(sde, method)
     if scheme.strong_order is None and scheme.increments == "normal":
         named = ", ".join(m.name for m in METHODS.values() if m.strong_order is not None)
         raise InputError("method", method, f"one that approximates paths: {named}")

@@ -12,6 +12,7 @@ import re
 import threading
 from functools import cached_property
 from textwrap import dedent, indent
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,13 +116,24 @@ class Kernel:
     ) -> None:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
         self.observe, self.event = observe or {}, event
-        self.layout = Layout(equation.n_noise * method.draws, method.increments)
+        self.layout = Layout(method.n_numbers(equation) * method.draws, method.increments)
         self.lanes = 128 if equation.dim < 8 else 64
         """Paths of a block: the buffer, and the block's components, stay in the first-level cache."""
-        self.rows = equation.dim + len(self.observe)
-        counted = equation.domain is not None
+        counted = int(equation.domain is not None)
         self.extras = Extras(0 if counted else None, *((counted, counted + 1) if event else (None, None)))
         self._given = Layout(self.layout.numbers, "normal")
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """Names of the rows of record: the components (x; x0, x1, ...; q, v), then the functionals."""
+        n = self.equation.n_indices
+        parts = self.equation.parts
+        return (*((p if n == 1 else f"{p}{i}") for p in parts for i in range(n)), *self.observe)
+
+    @property
+    def rows(self) -> int:
+        """Their number."""
+        return len(self.row_names)
 
     # -- compiled ------------------------------------------------------------------------------------
 
@@ -140,12 +152,13 @@ class Kernel:
         values = self.method.constants(self.equation, h).values()
         return np.concatenate([np.ravel(v) for v in values]) if values else np.zeros(1)
 
-    def _functions(self) -> dict[str, Coefficient]:
+    def functions(self) -> dict[str, Coefficient]:
+        """Everything that is compiled into the kernel, by the name that it has there."""
         named = {f"functional_{name}": f for name, f in self.observe.items()}
         return self.equation.coefficients() | named | ({"event": self.event} if self.event else {})
 
     def _module(self, layout: Layout) -> Any:
-        functions = {name: getattr(f, "py_func", f) for name, f in self._functions().items()}
+        functions = {name: _portable(f) for name, f in self.functions().items()}
         identity = fingerprint(functions)
         with _LOCK:
             for wide in (True, False):
@@ -173,10 +186,15 @@ class Kernel:
             except NumbaError as reason:
                 lines = str(reason).strip().splitlines()
                 allowed = f"scalar code that numba compiles ({lines[-1] if lines else reason})"
-                return InputError(name.removeprefix("functional_"), self._functions()[name], allowed)
+                return InputError(name.removeprefix("functional_"), self.functions()[name], allowed)
         return InputError("drift", f"functions that do not fit together ({error})", "coefficients that return floats")
 
     # -- text ----------------------------------------------------------------------------------------
+
+    @property
+    def text(self) -> str:
+        """The text for lanes."""
+        return self._text(self.layout, wide=True)
 
     @property
     def _width(self) -> int:
@@ -238,7 +256,7 @@ class Kernel:
         return [f"{part}{i}" for part in self.equation.parts for i in range(n)]
 
     def _increment_lines(self, layout: Layout, wide: bool) -> list[str]:
-        m = self.equation.n_noise
+        m = self.method.n_numbers(self.equation)
         text, lines = self.method.text(self.equation), []
         for draw, (standard, scaled) in enumerate((("xi", "dw"), ("zeta", "du"))[: self.method.draws]):
             for i in range(m):
@@ -269,23 +287,29 @@ class Kernel:
         """The domain's rule, then the event, at the new state."""
         lines = []
         if self.equation.domain is not None:
-            for i, bounds in enumerate(self.equation.domain):
-                for bound, beyond in zip(bounds, ("{new}, {bound}", "{bound}, {new}"), strict=True):
+            out = "0.0"  # 1 if any component left its interval in this step
+            for i, (low, high) in enumerate(self.equation.domain):
+                new = self._new(i)
+                # a component that is mirrored stays within the other bound, however far it came from
+                low_side = f"2.0 * {low!r} - {new}" if math.isinf(high) else f"min(2.0 * {low!r} - {new}, {high!r})"
+                high_side = f"2.0 * {high!r} - {new}" if math.isinf(low) else f"max(2.0 * {high!r} - {new}, {low!r})"
+                for bound, test, mirrored in ((low, f"{new}, {low!r}", low_side), (high, f"{high!r}, {new}", high_side)):
                     if math.isfinite(bound):
-                        new = self._new(i)
-                        test = beyond.format(new=new, bound=repr(bound))
-                        rule = {"fault": "np.nan", "clip": repr(bound), "reflect": f"{2 * bound!r} - {new}"}[
-                            self.equation.outside
-                        ]
-                        lines.append(f"exits = exits + where_below({test}, 1.0, 0.0)")
-                        lines.append(f"{new} = where_below({test}, {rule}, {new})")
+                        rule = {"fault": "np.nan", "clip": repr(bound), "reflect": mirrored}[self.equation.outside]
+                        lines += [f"out = where_below({test}, 1.0, {out})", f"{new} = where_below({test}, {rule}, {new})"]
+                        out = "out"
+            if out == "out":
+                lines.append("exits = exits + out")
         if self.event is not None:
             state = [self._new(i) for i in range(self.equation.dim)]
             argument = state[0] if len(state) == 1 else f"({', '.join(state)})"
             lines += [
                 f"now = as_lanes({state[0]}, event({argument}, t + h, p))",
-                "when = t + h * (value / (value - now))",  # the event is taken as linear in time within the step
-                "passage = where_below(now, 0.0, passage, min(passage, when))",
+                # the event is taken as linear in time within the step; in this form it may begin at -inf
+                "when = t + h / (1.0 - now / value)",
+                # a passage is from below 0 to 0 or above; the min keeps the first
+                "crossed = where_below(now, 0.0, passage, min(passage, when))",
+                "passage = where_below(value, 0.0, crossed, passage)",
                 "value = now",
             ]
         return lines
@@ -310,11 +334,21 @@ class Kernel:
 _LOCK = threading.Lock()
 
 
+def _portable(function: Any) -> Any:
+    """The function as one of this module: machine code on disk names the module, and another process may not have the user's."""
+    f = getattr(function, "py_func", function)
+    if not isinstance(f, FunctionType):
+        return f
+    copy = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+    copy.__module__ = __name__
+    return copy
+
+
 class _StepWriter:
     """Lines of a method for one equation: indices spelt out, products with the noise written as sums."""
 
     def __init__(self, equation: Equation, method: type[Method]) -> None:
-        self.equation = equation
+        self.equation, self.n_numbers = equation, method.n_numbers(equation)
         self.shapes = {name: ("vector", "diagonal", "general")[v.ndim] for name, v in method.constants(equation, 1.0).items()}
 
     def expand(self, line: str) -> list[str]:
@@ -339,7 +373,7 @@ class _StepWriter:
             left, right = match.groups()
             shape = self.shapes[left]
             if shape == "general":
-                columns = self.equation.n_noise if right != "x" else self.equation.dim
+                columns = self.n_numbers if right != "x" else self.equation.dim
                 return "(" + " + ".join(f"{left}{i}_{k} * {right}{k}" for k in range(columns)) + ")"
             return f"({left}{i} * {right}{0 if shape == 'scalar' else i})"
 

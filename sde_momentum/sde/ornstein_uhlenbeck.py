@@ -28,7 +28,7 @@ class OrnsteinUhlenbeck(SDE):
 
     def __init__(self, rate: ArrayLike, noise: ArrayLike, mean: ArrayLike = 0.0) -> None:
         given = {"rate": _finite("rate", rate), "noise": _finite("noise", noise), "mean": _finite("mean", mean)}
-        d = max(1, *(a.shape[0] for a in given.values() if a.ndim))
+        d = max([1, *(a.shape[0] for a in given.values() if a.ndim)])
         rate_matrix = given["rate"] * np.eye(d) if given["rate"].ndim == 0 else given["rate"]
         noise_matrix = given["noise"] if given["noise"].ndim == 2 else np.diag(np.broadcast_to(given["noise"], (d,)))
         mean_vector = np.broadcast_to(given["mean"], (d,)) if given["mean"].shape in ((), (d,)) else given["mean"]

@@ -54,12 +54,15 @@ def load(
     stands for what they are: None keeps the module in memory alone. `uses`: modules whose code is compiled into it.
     """
     with _LOCK:
-        if identity is None:
-            module = ModuleType("sde_momentum_kernel")
-            module.__dict__.update(names or {}, CACHE=False)
-            exec(source, module.__dict__)
-            return module
-        return _load(f"sde_momentum_kernel_{_key(source, identity, uses)}", source, names or {})
+        if identity is not None:
+            try:
+                return _load(f"sde_momentum_kernel_{_key(source, identity, uses)}", source, names or {})
+            except ModuleNotFoundError:
+                pass  # a function that it calls comes from a module that the process which compiled it had
+        module = ModuleType("sde_momentum_kernel")
+        module.__dict__.update(names or {}, CACHE=False)
+        exec(source, module.__dict__)
+        return module
 
 
 def refuse(source: str, identity: str) -> None:

@@ -44,6 +44,11 @@ class Method:
         return cls.step
 
     @classmethod
+    def n_numbers(cls, equation: Equation) -> int:
+        """Numbers of each draw: one a Wiener process."""
+        return equation.n_noise
+
+    @classmethod
     def constants(cls, equation: Equation, h: float) -> dict[str, NDArray[np.float64]]:
         """Numbers of the step that follow from the equation and h: vectors (n_indices,), matrices or single numbers."""
         return {}
@@ -64,7 +69,7 @@ class Method:
             from . import METHODS
 
             fitting = ", ".join(m.name for m in METHODS.values() if m.fits(equation))
-            raise InputError("method", cls.name, f"for {describe(equation)}: {fitting}")
+            raise InputError("method", cls.name, f"{fitting} (for {describe(equation)})")
 
 
 def describe(equation: Equation) -> str:

@@ -26,14 +26,31 @@ class ExactOrnsteinUhlenbeck(Method):
     """
 
     @classmethod
+    def n_numbers(cls, equation: Equation) -> int:
+        """One a component: L is square, whatever the number of Wiener processes."""
+        return equation.dim
+
+    @classmethod
     def constants(cls, equation: Equation, h: float) -> dict[str, NDArray[np.float64]]:
         assert isinstance(equation, OrnsteinUhlenbeck)
-        a, d = equation.rate_matrix, equation.dim
-        diffusion = equation.noise_matrix @ equation.noise_matrix.T
-        # Van Loan's block exponential; the covariance is its lower right times upper right block
-        block = expm(h * np.block([[a, diffusion], [np.zeros((d, d)), -a.T]]))
-        decay = block[d:, d:].T
-        covariance = decay @ block[:d, d:]
+        decay, covariance = _transition(equation.rate_matrix, equation.noise_matrix @ equation.noise_matrix.T, h)
         values, basis = np.linalg.eigh((covariance + covariance.T) / 2)
         shift = equation.mean_vector - decay @ equation.mean_vector
         return {"shift": shift, "decay": decay, "spread": basis * np.sqrt(np.maximum(values, 0.0))}
+
+
+def _transition(a: NDArray[np.float64], diffusion: NDArray[np.float64], h: float) -> tuple[NDArray[np.float64], ...]:
+    """e^{-A h} and int_0^h e^{-A s} D e^{-A^T s} ds."""
+    d = len(a)
+    # the block exponential holds e^{A h}, which drowns the integral in rounding where A h is large: it is used for a
+    # short step, and the step doubled from there, whose terms have no e^{A h}
+    doublings = max(0, int(np.ceil(np.log2(max(h * np.linalg.norm(a, 1), 1e-300)))))
+    short = h / 2.0**doublings
+    # Van Loan's block exponential; the covariance is its lower right times upper right block
+    block = expm(short * np.block([[a, diffusion], [np.zeros((d, d)), -a.T]]))
+    decay = block[d:, d:].T
+    covariance = decay @ block[:d, d:]
+    for _ in range(doublings):
+        covariance = covariance + decay @ covariance @ decay.T
+        decay = decay @ decay
+    return decay, covariance

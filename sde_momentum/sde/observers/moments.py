@@ -1,12 +1,50 @@
-"""Streaming moments: power sums about a shift, a chunk of paths at a time, merged in the order of the chunks."""
+"""Mean and variance of every row: power sums about a shift, a chunk of paths at a time, merged in the order of the chunks."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from .base import Observer, State, Variables
+
+
+@dataclass(frozen=True)
+class Moments(Observer):
+    """Mean, unbiased variance and their standard errors at each time; of the first `n_components` rows together, then of
+    each functional under its own name. `faulty`: paths that are left out.
+
+    se(mean)^2 = s^2 / n; se(s^2)^2 = (m4 - (n - 3) / (n - 1) s^4) / n with m4 the 4th central moment
+    (Mood, Graybill, Boes 1974, ch. VI). NaN where fewer than two (four for the last) paths are left.
+    """
+
+    n_components: int
+
+    def start(self, times: NDArray[np.float64], names: tuple[str, ...], chunk: int) -> State:
+        n, rows = len(times), len(names)
+        return {"paths": np.zeros(n), "count": np.zeros(n), "shift": np.zeros((n, rows)), "sums": np.zeros((n, rows, 4))}
+
+    def add(self, state: State, first_time: int, values: NDArray[np.float64], n_active: int) -> None:
+        paths, count, shift, sums = (state[name][first_time : first_time + values.shape[1]] for name in state)
+        paths += n_active
+        add(values, n_active, count, shift, sums)
+        centre(count, shift, sums)
+
+    def merge(self, state: State, other: State) -> None:
+        state["paths"] += other["paths"]
+        merge(state["count"], state["sums"], other["count"], other["sums"])
+
+    def variables(self, state: State, times: NDArray[np.float64], names: tuple[str, ...]) -> Variables:
+        d = self.n_components
+        found: Variables = {}
+        for name, values in statistics(state["count"], state["sums"]).items():
+            found[name] = (("time",), values[:, 0], {}) if d == 1 else (("time", "component"), values[:, :d], {})
+            found |= {f"{row}_{name}": (("time",), values[:, d + i], {}) for i, row in enumerate(names[d:])}
+        faulty = (state["paths"] - state["count"]).astype(np.int64)
+        return found | {"faulty": (("time",), faulty, {"units": "paths"})}
 
 
 # Sums may be regrouped here (and only here) so that they run in SIMD lanes: the compiled order is fixed all the same.
@@ -85,43 +123,46 @@ def add(values: Any, n_active: int, count: Any, shift: Any, sums: Any) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def merge(count: Any, central: Any, n_here: Any, shift: Any, sums: Any) -> None:
-    """Merge a chunk's sums into count (times,) and central (times, rows, 4): mean, and sums of powers 2, 3, 4 of x - mean.
-
-    The central sums of two sets give those of both (Pébay 2008, Sandia SAND2008-6212).
-    """
+def centre(count: Any, shift: Any, sums: Any) -> None:
+    """sums (times, rows, 4) about the shift -> the mean, and the sums of powers 2, 3, 4 of x - mean."""
     for t in range(count.shape[0]):
-        nb, na = n_here[t], count[t]
+        if count[t] == 0.0:
+            continue
+        for i in range(sums.shape[1]):
+            s1, s2, s3, s4 = sums[t, i]
+            e = s1 / count[t]  # the mean's distance from the shift
+            sums[t, i, 0] = shift[t, i] + e
+            sums[t, i, 1] = s2 - e * s1
+            sums[t, i, 2] = s3 - 3.0 * e * s2 + 2.0 * e * e * s1
+            sums[t, i, 3] = s4 - 4.0 * e * s3 + 6.0 * e * e * s2 - 3.0 * e * e * e * s1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def merge(count: Any, central: Any, other_count: Any, other: Any) -> None:
+    """count (times,), central (times, rows, 4) <- those of both sets of paths (Pébay 2008, Sandia SAND2008-6212)."""
+    for t in range(count.shape[0]):
+        na, nb = count[t], other_count[t]
         if nb == 0.0:
             continue
         n = na + nb
         fa, fb = na / n, nb / n
         for i in range(central.shape[1]):
-            s1, s2, s3, s4 = sums[t, i]
-            e = s1 / nb  # the mean's distance from the shift
-            m2 = s2 - e * s1
-            m3 = s3 - 3.0 * e * s2 + 2.0 * e * e * s1
-            m4 = s4 - 4.0 * e * s3 + 6.0 * e * e * s2 - 3.0 * e * e * e * s1
-            c = central[t, i]
-            d = shift[t, i] + e - c[0]
+            c, o = central[t, i], other[t, i]
             if na == 0.0:
-                c[0], c[1], c[2], c[3] = shift[t, i] + e, m2, m3, m4
+                c[:] = o
                 continue
+            d = o[0] - c[0]
             cross = d * d * na * fb
-            c[3] += m4 + cross * d * d * (fa * fa - fa * fb + fb * fb)
-            c[3] += 6.0 * d * d * (fa * fa * m2 + fb * fb * c[1]) + 4.0 * d * (fa * m3 - fb * c[2])
-            c[2] += m3 + cross * d * (fa - fb) + 3.0 * d * (fa * m2 - fb * c[1])
-            c[1] += m2 + cross
+            c[3] += o[3] + cross * d * d * (fa * fa - fa * fb + fb * fb)
+            c[3] += 6.0 * d * d * (fa * fa * o[1] + fb * fb * c[1]) + 4.0 * d * (fa * o[2] - fb * c[2])
+            c[2] += o[2] + cross * d * (fa - fb) + 3.0 * d * (fa * o[1] - fb * c[1])
+            c[1] += o[1] + cross
             c[0] += d * fb
         count[t] = n
 
 
 def statistics(count: NDArray[np.float64], central: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Mean, unbiased variance and their standard errors, each (times, rows), from count (times,) and central (times, rows, 4).
-
-    se(mean)^2 = s^2 / n; se(s^2)^2 = (m4 - (n - 3) / (n - 1) s^4) / n with m4 the 4th central moment
-    (Mood, Graybill, Boes 1974, ch. VI). NaN where fewer than two (four for the last) paths are left.
-    """
+    """The four tables, each (times, rows), from count (times,) and central (times, rows, 4)."""
     n = count[:, None]
     with np.errstate(all="ignore"):  # too few paths, or fourth powers that overflow, leave NaN or inf: as documented
         mean = np.where(n >= 1, central[..., 0], np.nan)

@@ -1,0 +1,258 @@
+"""What is asked of an ensemble, and what does not change it: threads, slabs of time, interruptions, the kernel's cache."""
+
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import sde_momentum as sm
+from sde_momentum.sde import collect, ensemble
+from sde_momentum.sde.fingerprint import fingerprint
+
+
+def linear(x, t, p):
+    return -p[0] * x
+
+
+def constant(x, t, p):
+    return p[1]
+
+
+def pair_drift(x, t, p):
+    return (x[1], -x[0] - 0.5 * x[1])
+
+
+def pair_diffusion(x, t, p):
+    return ((0.1, 0.0, 0.2), (0.0, 0.3, 0.1))
+
+
+OU = sm.SDE(linear, constant)
+PAIR = sm.SDE(pair_drift, pair_diffusion, dim=2, noise="general", n_noise=3)
+STATISTICS = (sm.Covariance(), sm.Quantiles((0.1, 0.5)), sm.Histogram((-1.0, 0.0, 1.0)))
+ASKED = dict(step=0.125, parameters=(1.0, 0.5), seed=3, statistics=STATISTICS, observe={"square": lambda x, t, p: x * x})
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Chunks of 1024 paths, and slabs of a few times: what large runs have."""
+    monkeypatch.setattr(ensemble, "_WORK", 1)
+    monkeypatch.setattr(ensemble, "_SLAB", 20_000)
+
+
+def everything(n_paths, **changes):
+    return sm.solve(
+        OU, 1.0, np.arange(0.5, 5.5, 0.5), n_paths=n_paths, event=lambda x, t, p: -x, paths=[0, 1500, 2100], **(ASKED | changes)
+    )
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_results_are_the_same_on_one_two_and_four_threads():
+    one, two, four = (everything(5000, workers=w) for w in (1, 2, 4))
+    assert one.identical(two)
+    assert one.identical(four)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_results_do_not_depend_on_the_slabs_of_time(monkeypatch):
+    cut = everything(3000)
+    monkeypatch.setattr(ensemble, "_SLAB", 1 << 30)
+    assert cut.identical(everything(3000))
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("after", [1, 3])
+def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch, after):
+    whole = everything(4500)
+    file, merge, calls = tmp_path / "run.npz", collect.Collection.merge, []
+
+    def stopping(self, total, part):
+        if len(calls) == after:
+            raise Stop
+        calls.append(part.n_paths)
+        return merge(self, total, part)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(collect.Collection, "merge", stopping)
+        with pytest.raises(Stop):
+            everything(4500, checkpoint=file)
+    assert file.exists()
+    merged = []
+    monkeypatch.setattr(collect.Collection, "merge", lambda self, total, part: merged.append(1) or merge(self, total, part))
+    assert everything(4500, checkpoint=file).identical(whole)
+    assert len(merged) == 5 - after
+    assert everything(4500, checkpoint=file).identical(whole)  # nothing left to do
+    assert len(merged) == 5 - after
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_checkpoint_is_continued_to_more_paths_and_refuses_another_ensemble(tmp_path):
+    file = tmp_path / "run.npz"
+    everything(2048 + 1024, checkpoint=file)
+    assert everything(4096, checkpoint=file).identical(everything(4096))
+    with pytest.raises(sm.InputError, match=r"checkpoint: given .*run.npz of another ensemble; allowed: one of the same"):
+        everything(4096, checkpoint=file, seed=4)
+    with pytest.raises(sm.InputError, match=r"checkpoint: given .* of 4096 paths; allowed: one of an ensemble of at most 3000"):
+        everything(3000, checkpoint=file)
+    file.write_bytes(b"nonsense")
+    with pytest.raises(sm.InputError, match=r"checkpoint: given .*; allowed: a checkpoint of this ensemble"):
+        everything(4096, checkpoint=file)
+    with pytest.raises(sm.InputError, match=r"checkpoint: given .*; allowed: a file in a folder that exists"):
+        everything(4096, checkpoint=tmp_path / "no" / "run.npz")
+    state = np.random.default_rng(0)  # cannot be told from its value
+    unknown = sm.SDE(lambda x, t, p: -x if state is None else x, constant)
+    with pytest.raises(sm.InputError, match=r"checkpoint: given .*; allowed: none where a coefficient refers to objects"):
+        sm.solve(unknown, 1.0, [1.0], step=0.5, n_paths=10, parameters=(1.0, 1.0), checkpoint=tmp_path / "other.npz")
+
+
+def test_chosen_paths_are_those_of_the_plain_loop():
+    result = everything(3000)
+    n = 2101
+    dw = math.sqrt(0.125) * sm.standard_increments(3, n, 40)
+    paths = sm.follow(OU, 1.0, dw, step=0.125, parameters=(1.0, 0.5))[4::4, 0]
+    np.testing.assert_allclose(result["path_value"], paths[:, [0, 1500, 2100]].T, rtol=1e-14)
+    np.testing.assert_allclose(result["path_square"], paths[:, [0, 1500, 2100]].T ** 2, rtol=1e-14)
+
+
+def test_functionals_have_moments_of_their_own():
+    result = everything(3000)
+    dw = math.sqrt(0.125) * sm.standard_increments(3, 3000, 40)
+    paths = sm.follow(OU, 1.0, dw, step=0.125, parameters=(1.0, 0.5))[4::4, 0]
+    np.testing.assert_allclose(result["square_mean"], (paths**2).mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(result["square_variance"], (paths**2).var(axis=1, ddof=1), rtol=1e-12)
+    np.testing.assert_allclose(result["mean"], paths.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(result["covariance"][:, 0, 1], [np.cov(x, x**2)[0, 1] for x in paths], rtol=1e-10)
+
+
+def test_first_passages_are_those_of_the_plain_loop():
+    result = everything(3000)
+    dw = math.sqrt(0.125) * sm.standard_increments(3, 3000, 40)
+    event = -sm.follow(OU, 1.0, dw, step=0.125, parameters=(1.0, 0.5))[:, 0]
+    passed = np.maximum.accumulate(event >= 0, axis=0)
+    np.testing.assert_allclose(result["survival"], 1 - passed[4::4].mean(axis=1), rtol=1e-14)
+    first = event.shape[0] - passed.sum(axis=0)  # the step at whose end it has passed; all steps: not at all
+    last = np.minimum(first, 40)
+    before, now = np.take_along_axis(event, (last - 1)[None], 0)[0], np.take_along_axis(event, last[None], 0)[0]
+    time = np.where(first <= 40, 0.125 * (last - 1 + before / (before - now)), 5.0)
+    np.testing.assert_allclose(result["mean_passage_time"], time.mean(), rtol=1e-12)
+
+
+def test_general_noise_equals_a_plain_loop():
+    n, h = 300, 0.1
+    dw = math.sqrt(h) * sm.standard_increments(0, n, 20, n_noise=3)
+    x, b = np.repeat([[1.0], [0.5]], n, axis=1), np.array(pair_diffusion(None, 0, ()))
+    for step in dw:
+        x = x + h * np.array(pair_drift(x, 0, ())) + b @ step
+    np.testing.assert_allclose(sm.follow(PAIR, (1.0, 0.5), dw, step=h)[-1], x, rtol=1e-12)
+    result = sm.solve(PAIR, (1.0, 0.5), [2.0], step=h, n_paths=n, statistics=[sm.Covariance()])
+    np.testing.assert_allclose(result["covariance"][0], np.cov(x), rtol=1e-10)
+
+
+def test_faults_are_reported_path_by_path():
+    # dX = X^2 dt + dW explodes on some paths; those left out are named, with the record time at which they were found
+    sde = sm.SDE(lambda x, t, p: x * x, lambda x, t, p: 1.0)
+    result = sm.solve(sde, 0.0, [1.0, 2.0, 3.0], step=0.1, n_paths=1500, seed=1)
+    with np.errstate(all="ignore"):
+        paths = sm.follow(sde, 0.0, math.sqrt(0.1) * sm.standard_increments(1, 1500, 30), step=0.1)[[10, 20, 30], 0]
+    bad = ~np.isfinite(paths)
+    where = np.flatnonzero(bad[-1])
+    assert 0 < len(where) < 1500
+    np.testing.assert_array_equal(result["fault_path"], where)
+    np.testing.assert_array_equal(result["fault_time"], np.array([1.0, 2.0, 3.0])[bad[:, where].argmax(axis=0)])
+
+
+@pytest.mark.parametrize("outside", ["fault", "clip", "reflect"])
+def test_leaving_the_domain_is_handled_by_the_stated_rule_and_counted(outside):
+    sde = sm.SDE(linear, constant, domain=((0.0, math.inf),), outside=outside)
+    result = sm.solve(sde, 0.5, [1.0, 2.0], step=0.1, n_paths=1000, seed=2, parameters=(1.0, 0.5), paths=range(1000))
+    x, exits = np.full(1000, 0.5), np.zeros(1000)
+    for dw in math.sqrt(0.1) * sm.standard_increments(2, 1000, 20)[:, 0]:
+        x = x - x * 0.1 + 0.5 * dw
+        exits += x < 0
+        x = np.where(x < 0, {"fault": np.nan, "clip": 0.0, "reflect": -x}[outside], x)
+    np.testing.assert_allclose(result["path_value"][:, 1], x, rtol=1e-12)
+    assert result.attrs["exits"] == exits.sum() > 0
+    assert result.attrs["paths_with_exits"] == np.count_nonzero(exits)
+    assert result["faulty"][1] == np.isnan(x).sum()
+
+
+def test_an_ensemble_grows_until_its_error_is_small_enough():
+    ask = dict(step=0.1, parameters=(1.0, 0.5), workers=1)
+    result = sm.solve_until(OU, 1.0, [0.5, 1.0], relative_error=0.002, **ask)
+    assert result.attrs["reached"]
+    assert bool((result["mean_se"] <= 0.002 * result["mean"]).all())
+    alone = sm.solve(OU, 1.0, [0.5, 1.0], n_paths=result.attrs["n_paths"], **ask)
+    np.testing.assert_array_equal(result["mean"], alone["mean"])
+    assert (alone["mean_se"] / alone["mean"]).max() > 0.001  # at most twice the paths that are needed
+    few = sm.solve_until(OU, 1.0, [1.0], relative_error=1e-6, max_paths=20_000, **ask)
+    assert not few.attrs["reached"]
+    assert few.attrs["n_paths"] == 20_000
+    by_square = sm.solve_until(
+        OU, 1.0, [1.0], relative_error=0.01, quantity="square_mean", observe={"square": lambda x, t, p: x * x}, **ask
+    )
+    assert by_square["square_mean_se"][0] <= 0.01 * by_square["square_mean"][0]
+    with pytest.raises(sm.InputError, match="quantity: given median; allowed: mean, variance"):
+        sm.solve_until(OU, 1.0, [1.0], relative_error=0.1, quantity="median", **ask)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(statistics=["mean"]), "statistics: given mean; allowed: Covariance, Quantiles, Histogram or PassageTimes"),
+        (dict(statistics=[sm.PassageTimes()]), "statistics: given PassageTimes.*; allowed: a statistic of passages only with an"),
+        (dict(paths=[0, 0]), r"paths: given \[0, 0\]; allowed: different whole numbers from 0 to 9"),
+        (dict(paths=[10]), r"paths: given \[10\]; allowed: different whole numbers from 0 to 9"),
+        (dict(observe={"two words": linear}), "observe: given .*; allowed: a dictionary of names and functions"),
+        (dict(observe={"f": lambda x, t, p: (x, x)}), r"f: given a function that returns \(.*; allowed: a function f\(x, t, p\)"),
+        (dict(event=lambda x, t, p: "late"), "event: given a function that returns 'late'; allowed"),
+        (dict(progress=1), "progress: given 1; allowed: True, False, or None"),
+    ],
+)
+def test_bad_input_names_argument_given_and_allowed(change, message):
+    with pytest.raises(sm.InputError, match=message):
+        sm.solve(**(dict(sde=OU, x0=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(1.0, 1.0)) | change))
+
+
+def test_a_fingerprint_tells_what_a_function_computes():
+    def scaled(k):
+        return lambda x, t, p: k * x
+
+    assert fingerprint({"f": scaled(2.0)}) == fingerprint({"f": scaled(2.0)})
+    others = [scaled(3.0), scaled(2), lambda x, t, p: 2.0 + x, lambda x, t, p: helper(x)]
+    assert len({fingerprint({"f": f}) for f in [scaled(2.0), *others]}) == 5
+    assert fingerprint({"f": scaled(2.0)}) != fingerprint({"g": scaled(2.0)})
+    assert fingerprint({"f": lambda x, t, p: x * table[0]}) is None
+
+
+def helper(x):
+    return math.sin(x)
+
+
+table = [1.0]  # may change without notice
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    code = """
+import time, numba, sde_momentum as sm
+from numba.core import event
+seconds = []
+class Listen(event.Listener):
+    def on_start(self, e): seconds.append(e.data["dispatcher"].py_func.__module__)
+    def on_end(self, e): pass
+event.register("numba:compile", Listen())
+sm.solve(sm.SDE(lambda x, t, p: -x, lambda x, t, p: 0.5), 1.0, [1.0], step=0.5, n_paths=10)
+print(len([s for s in seconds if s.startswith("sde_momentum_kernel")]))
+"""
+    environment = os.environ | {"SDE_MOMENTUM_CACHE": str(tmp_path)}
+    first, second = (
+        int(subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True).stdout)
+        for _ in range(2)
+    )
+    assert first > 0
+    assert second == 0
