@@ -58,11 +58,11 @@ def _valley(problem: CriticalValley, method: str) -> Callable[[int], Moments]:
     relax = ", ".join(f"lam{j} - e{j} + 0.5 * l{j} * x[1] * e{j}" for j in modes)
     spread = ", ".join(f"math.sqrt(2.0 * lam{j} * e{j})" for j in modes)
     lines = ["def drift(x, t, p):", *energies, *eigenvalues, *slopes, f"    return (x[1], -x[1] - p[0] * ({force}), {relax})"]
-    lines += ["def diffusion(x, t, p):", *energies, *eigenvalues, f"    return (0.0, 0.0, {spread})"]
+    lines += ["def diffusion(x, t, p):", *energies, *eigenvalues, f"    return ({spread})"]
     text = "\n".join(lines)
     names: dict[str, Any] = {"math": math}
     exec(text, names)
-    sde = sm.SDE(names["drift"], names["diffusion"], dim=problem.components)
+    sde = sm.SDE(names["drift"], names["diffusion"], dim=problem.components, driven=tuple(range(2, problem.components)))
     return _moments(sde, [problem.start, 0.0, *problem.start_energies], problem, method, (problem.kappa,))
 
 

@@ -112,6 +112,18 @@ def test_moments_merged_chunk_by_chunk_equal_those_of_all_at_once():
         np.testing.assert_allclose(central[0, :, power - 1], count[0] * stats.moment(plain, power, axis=1), rtol=1e-11)
 
 
+@pytest.mark.parametrize("method", ["euler-maruyama", "milstein"])
+def test_components_without_noise_need_no_numbers(method):
+    def drift(x, t, p):
+        return (x[1], -x[0] - 0.5 * x[1], -x[2])
+
+    every = sm.SDE(drift, lambda x, t, p: (0.0, 0.3 + 0.1 * x[1], 0.2 * x[2]), dim=3)
+    some = sm.SDE(drift, lambda x, t, p: (0.3 + 0.1 * x[1], 0.2 * x[2]), dim=3, driven=(1, 2))
+    dw = 0.1 * sm.standard_increments(0, 50, 20, n_noise=3)
+    ends = [sm.follow(s, (1, 0, 1), w, step=0.01, method=method)[-1] for s, w in ((every, dw), (some, dw[:, 1:]))]
+    np.testing.assert_array_equal(*ends)
+
+
 def test_a_given_derivative_equals_the_numerical_one():
     dw = 0.1 * standard_increments(1, 64, 50)
     given = sm.SDE(linear, volatility, diffusion_derivative=lambda x, t, p: p[1])
@@ -306,6 +318,12 @@ def test_bad_input_names_argument_given_and_allowed(change, message):
 def test_an_equation_that_cannot_be_is_refused():
     with pytest.raises(sm.InputError, match=r"interpretation: given Ito; allowed: 'ito' or 'stratonovich'"):
         sm.SDE(linear, constant, interpretation="Ito")
+    with pytest.raises(sm.InputError, match=r"driven: given \(1, 0\); allowed: increasing whole numbers from 0 to 1"):
+        sm.SDE(pair_drift, pair_diffusion, 2, driven=(1, 0))
+    with pytest.raises(sm.InputError, match=r"domain: given \(1.0, 0.0\); allowed: 1 pairs \(low, high\)"):
+        sm.SDE(linear, constant, domain=(1.0, 0.0))
+    with pytest.raises(sm.InputError, match=r"additive: given True, but b depends on x: .*; allowed: True for b\(t\)"):
+        sm.solve(sm.SDE(linear, volatility, additive=True), 1.0, [0.1], step=0.1, n_paths=4, parameters=GEOMETRIC)
     with pytest.raises(sm.InputError, match=r"dim: given 0; allowed: a whole number >= 1"):
         sm.SDE(linear, constant, dim=0)
     with pytest.raises(sm.InputError, match=r"diffusion: given 1.0; allowed: a function f\(x, t, p\)"):

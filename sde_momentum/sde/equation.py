@@ -24,11 +24,13 @@ class Equation(ABC):
     """What moves: `dim` components, driven by `n_noise` independent Wiener processes.
 
     `parts`: the names under which a method knows the components, each with its first row; all parts are of the same
-    length, `n_indices`. `domain`: for each component the interval that it must not leave, `outside` what happens then.
+    length, `n_indices`. `driven`: the components with noise, if it is diagonal and they are not all. `domain`: for each
+    component the interval that it must not leave, `outside` what happens then.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("x",)
     interpretation: str = "ito"
+    driven: tuple[int, ...] | None = None
     domain: tuple[tuple[float, float], ...] | None = None
     outside: str = "fault"
     dim: int
@@ -67,10 +69,11 @@ class Equation(ABC):
         n = self.n_indices
         x = float(start[0]) if n == 1 else tuple(map(float, start[:n]))
         for name, function in self.coefficients().items():
-            rows = self.n_noise if self.noise_shape(name) == "general" else None
+            shape = self.noise_shape(name)
+            columns, rows = (self.n_noise if shape == "general" else None), (self.n_noise if shape == "diagonal" else n)
             value = call(name, function, x, t, p)
-            if value is not None and not _has_form(value, n, rows):
-                raise InputError(name, f"a function that returns {value!r}", f"a function that returns {_form(n, rows)}")
+            if value is not None and not _has_form(value, rows, columns):
+                raise InputError(name, f"a function that returns {value!r}", f"a function that returns {_form(rows, columns)}")
 
 
 def call(name: str, function: Coefficient, x: Any, t: float, p: tuple[float, ...]) -> Any:
@@ -117,8 +120,9 @@ class SDE(Equation):
     and step the paths one by one.
 
     `noise`: "diagonal", one Wiener process a component, b_i its coefficient; "scalar", one for all, b_i again;
-    "general", `n_noise` of them, b a tuple of d rows of n_noise floats (d = 1: one row). `additive`: b does not depend
-    on x, as the method "sra1" needs it. `interpretation`: "ito" or "stratonovich" (b ∘ dW).
+    "general", `n_noise` of them, b a tuple of d rows of n_noise floats (d = 1: one row). `driven`: the numbers of the
+    components that have noise, if it is diagonal and not all do; b then has a value for each of these alone.
+    `additive`: b does not depend on x, as the method "sra1" needs it. `interpretation`: "ito" or "stratonovich" (b ∘ dW).
     `diffusion_derivative`: ∂b_i/∂x_i in the form of b (diagonal noise), for methods that use it; without it they take a
     central difference over x ± 6e-6 (1 + |x|), exact to about 1e-10 of b's scale: give it where b has an edge that paths
     come near, such as sqrt(x) at 0.
@@ -141,6 +145,7 @@ class SDE(Equation):
     diffusion_derivative: Coefficient | None = None
     noise: str = "diagonal"
     n_noise: int = 0
+    driven: tuple[int, ...] | None = None
     additive: bool = False
     domain: tuple[tuple[float, float], ...] | None = None
     outside: str = "fault"
@@ -157,7 +162,9 @@ class SDE(Equation):
         for name, function in self.coefficients().items():
             if not callable(function):
                 raise InputError(name, function, "a function f(x, t, p)")
-        own = {"diagonal": self.dim, "scalar": 1}.get(self.noise)
+        if self.driven is not None:
+            object.__setattr__(self, "driven", _check_driven(self.driven, self.dim, self.noise))
+        own = {"diagonal": self.dim if self.driven is None else len(self.driven), "scalar": 1}.get(self.noise)
         if own is None:
             check_integer(self.n_noise, "n_noise", 1)
         elif self.n_noise not in (0, own):
@@ -174,7 +181,7 @@ class SDE(Equation):
         return given if self.diffusion_derivative is None else given | {"diffusion_derivative": self.diffusion_derivative}
 
     def noise_shape(self, name: str) -> str:
-        return self.noise if name == "diffusion" else "vector"
+        return self.noise if name.startswith("diffusion") else "vector"
 
     def probe(self, start: NDArray[np.float64], t: float, p: tuple[float, ...]) -> None:
         super().probe(start, t, p)
@@ -186,6 +193,18 @@ class SDE(Equation):
 
 def _two_points(start: NDArray[np.float64]) -> list[tuple[float, ...]]:
     return [tuple(map(float, start + shift)) for shift in (0.0, 0.125)]
+
+
+def _check_driven(driven: Any, dim: int, noise: str) -> tuple[int, ...]:
+    if noise != "diagonal":
+        raise InputError("driven", driven, "None where the noise is not diagonal")
+    try:
+        numbers = tuple(int(i) for i in driven)
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or list(numbers) != sorted(set(numbers)) or numbers[0] < 0 or numbers[-1] >= dim or numbers != tuple(driven):
+        raise InputError("driven", driven, f"increasing whole numbers from 0 to {dim - 1}, at least one")
+    return numbers
 
 
 def _check_domain(domain: Any, dim: int) -> tuple[tuple[float, float], ...]:

@@ -1,4 +1,4 @@
-"""The compiled loop of one equation and one method: its text, and the text as a module that is kept on disk.
+"""The compiled loop of one equation and one method, as a module that is kept on disk.
 
 A buffer of increments is filled first and the paths are updated after: done together, the generator's integer state
 pushes the update out of the registers. Paths are stepped as lanes of vector registers, a tile of them through all steps
@@ -7,13 +7,10 @@ of the buffer; equations whose functions branch are stepped one by one.
 
 from __future__ import annotations
 
-import math
-import re
 import threading
 from functools import cached_property
-from textwrap import dedent, indent
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import float64, njit, types
@@ -27,80 +24,9 @@ from .equation import Coefficient, Equation
 from .fingerprint import fingerprint
 from .methods import Method
 from .noise import Layout
+from .source import KernelText
 
 _COMPILE: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-
-_HEADER = '''"""Generated from an equation and a method; the name holds the hash of this text and of what compiles it."""
-
-import math
-
-import numpy as np
-from numba import float64, int64, njit, typeof, types
-from sde_momentum.dynamics.random import fill_normal, next_words
-from sde_momentum.simd.lanes import load_and_spread, store
-from sde_momentum.simd.operators import as_lanes, signed, shifted, where_below
-
-load, spread = load_and_spread({width})
-_COMPILE = {{"cache": CACHE, "nogil": True, "error_model": "numpy", "fastmath": {{"contract"}}}}
-P = typeof((0.0,) * {n_parameters})
-V, M, A = (types.Array(float64, n, "C") for n in (1, 2, 3))
-
-
-@njit(inline="always")
-def fill(states, words, z):
-{fill}
-
-
-@njit(types.void(M, M, M, int64, int64, int64, float64, float64, P, V), **_COMPILE)
-def advance(x, z, extra, used, n_steps, k, t0, h, p, c):
-    """n_steps steps from step k, in place: x (dim, lanes), z the buffer of increments, from its step `used` on."""
-    root = math.sqrt(h)
-{constants}
-{loop}
-
-
-@njit(types.void(M, M, float64, P), **_COMPILE)
-def look(x, out, t, p):
-    """The rows of record: the components, then the functionals."""
-    for i in range({dim}):
-        for n in range({lanes}):
-            out[i, n] = x[i, n]
-{look}
-
-
-@njit(types.void(A, types.Array(types.uint64, 3, "C"), A, A, int64, types.Array(int64, 1, "C"), float64, float64, P, V,
-                 types.Array(float64, 4, "C")), **_COMPILE)
-def run(x, states, z, extra, k, steps, t0, h, p, c, out):
-    """All blocks from step k to the last of `steps`; out (blocks, len(steps), rows, lanes) is what there is at each."""
-    words = np.empty({lanes}, dtype=np.uint64)
-    for block in range(x.shape[0]):
-        i = k
-        for m in range(steps.shape[0]):
-            while i < steps[m]:
-                used = i % {buffer}
-                if used == 0:
-                    fill(states[block], words, z[block])
-                n_steps = min({buffer} - used, steps[m] - i)
-                advance(x[block], z[block], extra[block], used, n_steps, i, t0, h, p, c)
-                i += n_steps
-            look(x[block], out[block, m], t0 + i * h, p)
-'''
-_FILL = {
-    "normal": "    fill_normal(states, words, z)",
-    "rademacher": "    for i in range(z.shape[0]):\n        next_words(states, z[i].view(np.uint64))",
-}
-
-
-class Extras(NamedTuple):
-    """What is kept of each lane beside x, row by row: exits from the domain, the event's last value, its first passage."""
-
-    exits: int | None
-    value: int | None
-    passage: int | None
-
-    @property
-    def rows(self) -> int:
-        return sum(row is not None for row in self)
 
 
 class Kernel:
@@ -119,8 +45,8 @@ class Kernel:
         self.layout = Layout(method.n_numbers(equation) * method.draws, method.increments)
         self.lanes = 128 if equation.dim < 8 else 64
         """Paths of a block: the buffer, and the block's components, stay in the first-level cache."""
-        counted = int(equation.domain is not None)
-        self.extras = Extras(0 if counted else None, *((counted, counted + 1) if event else (None, None)))
+        self._source = KernelText(equation, method, n_parameters, self.observe, event, self.lanes)
+        self.extras = self._source.extras
         self._given = Layout(self.layout.numbers, "normal")
 
     @property
@@ -135,7 +61,10 @@ class Kernel:
         """Their number."""
         return len(self.row_names)
 
-    # -- compiled ------------------------------------------------------------------------------------
+    @property
+    def text(self) -> str:
+        """The module that is compiled, for lanes."""
+        return self._source.write(self.layout, wide=True)
 
     @cached_property
     def run(self) -> Any:
@@ -162,7 +91,7 @@ class Kernel:
         identity = fingerprint(functions)
         with _LOCK:
             for wide in (True, False):
-                text = self._text(layout, wide)
+                text = self._source.write(layout, wide)
                 if wide and identity is not None and cache.is_refused(text, identity):
                     continue
                 names = {name: njit(forceinline=True, **_COMPILE)(f) for name, f in functions.items()}
@@ -189,147 +118,6 @@ class Kernel:
                 return InputError(name.removeprefix("functional_"), self.functions()[name], allowed)
         return InputError("drift", f"functions that do not fit together ({error})", "coefficients that return floats")
 
-    # -- text ----------------------------------------------------------------------------------------
-
-    @property
-    def text(self) -> str:
-        """The text for lanes."""
-        return self._text(self.layout, wide=True)
-
-    @property
-    def _width(self) -> int:
-        """Lanes of a tile: enough to hide the latency of an operation, few enough for the registers."""
-        return 32 if self.equation.dim == 1 else 16 if self.equation.dim < 4 else 8
-
-    def _text(self, layout: Layout, wide: bool) -> str:
-        return _HEADER.format(
-            width=self._width,
-            n_parameters=self.n_parameters,
-            fill=_FILL[layout.law],
-            constants=indent("\n".join(self._constant_lines()), " " * 4),
-            loop=indent(self._loop(layout, wide), " " * 4),
-            lanes=self.lanes,
-            buffer=layout.steps,
-            dim=self.equation.dim,
-            look=indent("\n".join(self._look_lines(wide)), " " * 4),
-        )
-
-    def _constant_lines(self) -> list[str]:
-        lines, offset = [], 0
-        for name, value in self.method.constants(self.equation, 1.0).items():
-            for index in np.ndindex(value.shape):
-                lines.append(f"{'_'.join([name + str(index[0]), *map(str, index[1:])]) if index else name} = c[{offset}]")
-                offset += 1
-        return lines
-
-    def _loop(self, layout: Layout, wide: bool) -> str:
-        """The loops over tiles and steps; `wide`: steps inside, the state in registers."""
-        lanes, state = self.lanes, self._state_names()
-        rows = [(f"x, {i}", name) for i, name in enumerate(state)]
-        rows += [(f"extra, {row}", name) for name, row in self.extras._asdict().items() if row is not None]
-        if wide:
-            enter = [f"{name} = load({array} * {lanes} + n)" for array, name in rows]
-            leave = [f"store({array} * {lanes} + n, {name})" for array, name in rows]
-        else:
-            enter = [f"{name} = {array.split(', ')[0]}[{array.split(', ')[1]}, n]" for array, name in rows]
-            leave = [f"{array.split(', ')[0]}[{array.split(', ')[1]}, n] = {name}" for array, name in rows]
-        body = [*self._increment_lines(layout, wide), *self._step_lines(), *self._after_lines()]
-        body += [f"{name} = {self._new(i)}" for i, name in enumerate(state)]
-        if not wide:
-            inner = "\n".join([*enter, *body, *leave])
-            return f"for j in range(n_steps):\n    t = t0 + (k + j) * h\n    for n in range({lanes}):\n{indent(inner, ' ' * 8)}"
-        words = []
-        if layout.law == "rademacher" and layout.rows == 1:
-            words = ["word = load(z, n)", f"word = shifted(word, used * {layout.numbers})"]
-        inner = "\n".join(["t = t0 + (k + j) * h", *body])
-        return "\n".join(
-            [
-                f"for n in range(0, {lanes}, {self._width}):",
-                indent("\n".join([*enter, *words, "for j in range(n_steps):"]), " " * 4),
-                indent(inner, " " * 8),
-                indent("\n".join(leave), " " * 4),
-            ]
-        )
-
-    def _state_names(self) -> list[str]:
-        n = self.equation.n_indices
-        return [f"{part}{i}" for part in self.equation.parts for i in range(n)]
-
-    def _increment_lines(self, layout: Layout, wide: bool) -> list[str]:
-        m = self.method.n_numbers(self.equation)
-        text, lines = self.method.text(self.equation), []
-        for draw, (standard, scaled) in enumerate((("xi", "dw"), ("zeta", "du"))[: self.method.draws]):
-            for i in range(m):
-                row = draw * m + i
-                if layout.law == "normal":
-                    at = f"((used + j) * {layout.numbers} + {row})"
-                    lines.append(f"{standard}{i} = " + (f"load(z, {at} * {self.lanes} + n)" if wide else f"z[{at}, n]"))
-                    if scaled in text:
-                        lines.append(f"{scaled}{i} = root * {standard}{i}")
-                elif wide and layout.rows == 1:
-                    lines += [f"{scaled}{i} = signed(root, word)", "word = shifted(word, 1)"]
-                else:
-                    bit = f"((used + j) * {layout.numbers} + {row})"
-                    word = f"load(z, {bit} // 64 * {self.lanes} + n)" if wide else f"z[{bit} // 64, n]"
-                    lines.append(f"{scaled}{i} = signed(root, shifted({word}, {bit} % 64))")
-        return lines
-
-    def _step_lines(self) -> list[str]:
-        writer = _StepWriter(self.equation, self.method)
-        text = dedent(self.method.text(self.equation))
-        return [new for line in text.splitlines() if line.strip() for new in writer.expand(line.strip())]
-
-    def _new(self, i: int) -> str:
-        name = self._state_names()[i]
-        return f"new_{name}" if len(self.equation.parts) > 1 else name.replace("x", "new")
-
-    def _after_lines(self) -> list[str]:
-        """The domain's rule, then the event, at the new state."""
-        lines = []
-        if self.equation.domain is not None:
-            out = "0.0"  # 1 if any component left its interval in this step
-            for i, (low, high) in enumerate(self.equation.domain):
-                new = self._new(i)
-                # a component that is mirrored stays within the other bound, however far it came from
-                low_side = f"2.0 * {low!r} - {new}" if math.isinf(high) else f"min(2.0 * {low!r} - {new}, {high!r})"
-                high_side = f"2.0 * {high!r} - {new}" if math.isinf(low) else f"max(2.0 * {high!r} - {new}, {low!r})"
-                for bound, test, mirrored in ((low, f"{new}, {low!r}", low_side), (high, f"{high!r}, {new}", high_side)):
-                    if math.isfinite(bound):
-                        rule = {"fault": "np.nan", "clip": repr(bound), "reflect": mirrored}[self.equation.outside]
-                        lines += [f"out = where_below({test}, 1.0, {out})", f"{new} = where_below({test}, {rule}, {new})"]
-                        out = "out"
-            if out == "out":
-                lines.append("exits = exits + out")
-        if self.event is not None:
-            state = [self._new(i) for i in range(self.equation.dim)]
-            argument = state[0] if len(state) == 1 else f"({', '.join(state)})"
-            lines += [
-                f"now = as_lanes({state[0]}, event({argument}, t + h, p))",
-                # the event is taken as linear in time within the step; in this form it may begin at -inf
-                "when = t + h / (1.0 - now / value)",
-                # a passage is from below 0 to 0 or above; the min keeps the first
-                "crossed = where_below(now, 0.0, passage, min(passage, when))",
-                "passage = where_below(value, 0.0, crossed, passage)",
-                "value = now",
-            ]
-        return lines
-
-    def _look_lines(self, wide: bool) -> list[str]:
-        names, lanes, dim = list(self.observe), self.lanes, self.equation.dim
-        if not names:
-            return []
-        at = [f"load(x, {i * lanes} + n)" if wide else f"x[{i}, n]" for i in range(dim)]
-        argument = at[0] if dim == 1 else f"({', '.join(at)})"
-        lines = [f"for n in range(0, {lanes}, {self._width}):" if wide else f"for n in range({lanes}):"]
-        for i, name in enumerate(names):
-            value = f"functional_{name}({argument}, t, p)"
-            lines.append(
-                f"    store(out, {(dim + i) * lanes} + n, as_lanes({at[0]}, {value}))"
-                if wide
-                else f"    out[{dim + i}, n] = {value}"
-            )
-        return lines
-
 
 _LOCK = threading.Lock()
 
@@ -342,42 +130,6 @@ def _portable(function: Any) -> Any:
     copy = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
     copy.__module__ = __name__
     return copy
-
-
-class _StepWriter:
-    """Lines of a method for one equation: indices spelt out, products with the noise written as sums."""
-
-    def __init__(self, equation: Equation, method: type[Method]) -> None:
-        self.equation, self.n_numbers = equation, method.n_numbers(equation)
-        self.shapes = {name: ("vector", "diagonal", "general")[v.ndim] for name, v in method.constants(equation, 1.0).items()}
-
-    def expand(self, line: str) -> list[str]:
-        """One line of a method as the lines of the kernel."""
-        n = self.equation.n_indices
-        joined = re.fullmatch(r"(\w+)\* = (\w+)\((\w+)\*(.*)", line)
-        if joined is None:
-            return [self._products(line, i).replace("@", str(i)) for i in range(n)]
-        result, function, argument, rest = joined.groups()
-        self.shapes[result] = self.equation.noise_shape(function)
-        if self.shapes[result] == "general":
-            m = self.equation.n_noise
-            rows = [", ".join(f"{result}{i}_{k}" for k in range(m)) + ("," if m == 1 else "") for i in range(n)]
-            left = rows[0] if n == 1 else ", ".join(f"({row})" for row in rows)
-        else:
-            left = ", ".join(f"{result}{i}" for i in range(n))
-        names = ", ".join(f"{argument}{i}" for i in range(n))
-        return [f"{left} = {function}({names if n == 1 else f'({names})'}{rest}"]
-
-    def _products(self, line: str, i: int) -> str:
-        def product(match: re.Match[str]) -> str:
-            left, right = match.groups()
-            shape = self.shapes[left]
-            if shape == "general":
-                columns = self.n_numbers if right != "x" else self.equation.dim
-                return "(" + " + ".join(f"{left}{i}_{k} * {right}{k}" for k in range(columns)) + ")"
-            return f"({left}{i} * {right}{0 if shape == 'scalar' else i})"
-
-        return re.sub(r"\((\w+)\.(\w+)\)@", product, line)
 
 
 _KERNELS: dict[Any, Kernel] = {}

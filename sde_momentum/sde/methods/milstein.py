@@ -7,7 +7,10 @@ from typing import ClassVar
 from ..equation import SDE, Equation
 from .base import Method
 
-_GIVEN = "slope* = diffusion_derivative(x*, t, p)\n"
+_GIVEN = """
+slope* = diffusion_derivative(x*, t, p)
+rise@ = slope@ * (dw@ * dw@ - h)
+"""
 # the cube root of the rounding error balances truncation and cancellation in a central difference
 _DIFFERENCE = """
 e@ = 6e-6 * (1.0 + abs(x@))
@@ -15,7 +18,7 @@ up@ = x@ + e@
 down@ = x@ - e@
 high* = diffusion(up*, t, p)
 low* = diffusion(down*, t, p)
-slope@ = (high@ - low@) / (2.0 * e@)
+rise@ = (high@ - low@) / (2.0 * e@) * (dw@ * dw@ - h)
 """
 
 
@@ -31,7 +34,7 @@ class Milstein(Method):
     step = """
     a* = drift(x*, t, p)
     b* = diffusion(x*, t, p)
-    new@ = x@ + a@ * h + b@ * dw@ + 0.5 * b@ * slope@ * (dw@ * dw@ - h)
+    new@ = x@ + a@ * h + (b.dw)@ + 0.5 * (b.rise)@
     """
 
     @classmethod
