@@ -206,6 +206,11 @@ def test_an_ensemble_grows_until_its_error_is_small_enough():
     [
         (dict(statistics=["mean"]), "statistics: given mean; allowed: Covariance, Quantiles, Histogram or PassageTimes"),
         (dict(statistics=[sm.PassageTimes()]), "statistics: given PassageTimes.*; allowed: a statistic of passages only with an"),
+        (
+            dict(statistics=[sm.Quantiles((0.5,)), sm.Quantiles((0.1,))]),
+            "statistics: given .*; allowed: one of them: both give 'quant",
+        ),
+        (dict(statistics=[sm.Histogram((0.0, 1.0), row="y")]), "row: given y; allowed: one of x"),
         (dict(paths=[0, 0]), r"paths: given \[0, 0\]; allowed: different whole numbers from 0 to 9"),
         (dict(paths=[10]), r"paths: given \[10\]; allowed: different whole numbers from 0 to 9"),
         (dict(observe={"two words": linear}), "observe: given .*; allowed: a dictionary of names and functions"),

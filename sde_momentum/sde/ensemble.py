@@ -7,24 +7,26 @@ are, or on where a run was interrupted.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 
+from ..dynamics.random import WIENER, seed_streams
 from ..errors import InputError, check, check_integer, check_positive
 from .equation import Coefficient, Equation, call, check_parameters
 from .kernel import Kernel, compiled
 from .methods import Method, method_for
-from .noise import path_states
+from .noise import path_words
 
-_PATHS, _WORK = (1024, 16384), 1 << 22
+_PATHS, _WORK = (1024, 16384), 1 << 20
 """Paths stepped and summed together, at least and at most; component-steps that make a chunk worth its overhead."""
 _SLAB = 1 << 20
 """Numbers of record held at a time for a chunk (8 MiB): the times are cut into slabs of so many."""
@@ -90,7 +92,9 @@ class Run:
         of the record times from number t on. Returns what the kernel kept of each lane beside, (blocks, extras, lanes)."""
         kernel, lanes = self.kernel, self.kernel.lanes
         blocks = -(-n_active // lanes)
-        states = path_states(self.seed, first, blocks * lanes).reshape(4, blocks, lanes)
+        states, words = np.empty((blocks, 4, lanes), np.uint64), path_words(self.seed, first, blocks * lanes)
+        for block in range(blocks):
+            seed_streams(words[block * lanes : (block + 1) * lanes], WIENER, states[block])
         x = np.empty((blocks, len(self.start), lanes))
         x[:] = self.start[:, None]
         z = np.empty((blocks, kernel.layout.rows, lanes))
@@ -98,25 +102,37 @@ class Run:
         if kernel.extras.value is not None and kernel.extras.passage is not None:
             extra[:, kernel.extras.value] = self.event_at_start
             extra[:, kernel.extras.passage] = self.t0 if self.event_at_start >= 0 else np.inf
-        states, c, k = np.ascontiguousarray(states.transpose(1, 0, 2)), kernel.constants(self.h), 0
+        c, k = kernel.constants(self.h), 0
         slab = max(1, _SLAB // (kernel.rows * blocks * lanes))
         for t in range(0, len(self.steps), slab):
             steps = self.steps[t : t + slab]
-            out = np.empty((blocks, len(steps), kernel.rows, lanes))
+            out = _space(blocks * len(steps) * kernel.rows * lanes).reshape(blocks, len(steps), kernel.rows, lanes)
             kernel.run(x, states, z, extra, k, steps, self.t0, self.h, self.parameters, c, out)
             k = int(steps[-1])
             see(t, out)
         return extra
 
 
+_SPACES = threading.local()
+
+
+def _space(size: int) -> Array:
+    """Room for so many numbers, of this thread, used again and again: fresh pages would cost as much as filling them."""
+    room: Array = getattr(_SPACES, "room", np.empty(0))
+    if len(room) < size:
+        room = _SPACES.room = np.empty(size)
+    return room[:size]
+
+
 def in_order(jobs: Iterator[Callable[[], Any]], workers: int) -> Iterator[Any]:
     """Results of the jobs in their order, run by so many threads (-1: all cores); few are alive at a time."""
     if isinstance(workers, bool) or not isinstance(workers, int) or workers == 0:
         raise InputError("workers", workers, "-1 (all cores) or a number of threads >= 1")
-    n = effective_n_jobs(workers)
-    if n == 1:
-        yield from (job() for job in jobs)
+    n, first = effective_n_jobs(workers), list(islice(jobs, 2))
+    if n == 1 or len(first) < 2:
+        yield from (job() for job in chain(first, jobs))
         return
+    jobs = chain(first, jobs)
     with ThreadPoolExecutor(n) as pool:
         waiting: list[Future[Any]] = [pool.submit(job) for job in islice(jobs, 4 * n)]
         try:

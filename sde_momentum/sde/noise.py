@@ -7,6 +7,7 @@ rows; two-point increments are bits, the highest of a word first, and a buffer's
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -35,10 +36,15 @@ class Layout(NamedTuple):
         return -(-numbers // 64) if self.law == "rademacher" else numbers
 
 
-def path_states(seed: int, first: int, n_paths: int) -> NDArray[np.uint64]:
-    """Generator states (4, n_paths) of paths first, first + 1, ...: a hash of the seed, plus the path."""
-    base = np.random.SeedSequence(seed).generate_state(1, np.uint64)
-    return np.ascontiguousarray(streams(base + np.arange(first, first + n_paths, dtype=np.uint64), WIENER))
+def path_words(seed: int, first: int, n_paths: int) -> NDArray[np.uint64]:
+    """A word for each of the paths first, first + 1, ...: a hash of the seed, plus the path."""
+    base = _hash(seed)
+    return base + np.arange(first, first + n_paths, dtype=np.uint64)
+
+
+@lru_cache(maxsize=256)
+def _hash(seed: int) -> np.uint64:
+    return np.uint64(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
 
 
 def standard_increments(
@@ -49,7 +55,7 @@ def standard_increments(
     With `draws` 2 (methods that need two numbers a step): (n_steps, 2 n_noise, n_paths), dW's first, then dU's.
     """
     layout = Layout(n_noise * draws, law)
-    state, words = path_states(seed, 0, n_paths), np.empty(n_paths, np.uint64)
+    state, words = streams(path_words(seed, 0, n_paths), WIENER), np.empty(n_paths, np.uint64)
     buffers = []
     for _ in range(-(-n_steps // layout.steps)):
         if law == "normal":

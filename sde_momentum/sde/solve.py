@@ -152,7 +152,15 @@ def _collection(run: Run, statistics: Sequence[Observer], event: Any, paths: NDA
             raise InputError("statistics", one, "a statistic of passages only with an event")
     if event is not None and not any(one.needs_passages for one in asked):
         asked += (PassageTimes(),)
-    return Collection(run, (Moments(run.equation.dim), *asked), paths)
+    observers = (Moments(run.equation.dim), *asked)
+    names = run.kernel.row_names
+    seen: dict[str, Observer] = {}
+    for observer in observers:
+        for name, (dims, _, _) in observer.variables(observer.start(run.instants, names, 0), run.instants, names).items():
+            if name in seen and dims != (name,):
+                raise InputError("statistics", f"{seen[name]} and {observer}", f"one of them: both give {name!r}")
+            seen[name] = observer
+    return Collection(run, observers, paths)
 
 
 def _dataset(collection: Collection, total: Collected) -> xr.Dataset:

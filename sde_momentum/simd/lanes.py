@@ -33,6 +33,8 @@ class Lanes(types.Type):
         """The LLVM type."""
         return ir.VectorType(ir.DoubleType(), self.width)
 
+    vector = doubles
+
     @property
     def integers(self) -> Any:
         """The same bits as integers."""
@@ -151,11 +153,11 @@ def width_of(context: Any, x: Any) -> Any:
 
 @intrinsic
 def store(context: Any, array: Any, offset: Any, value: Any) -> Any:
-    """Write the lanes that start at flat `offset`; bounds are not checked."""
+    """Write the lanes (numbers, or words) that start at flat `offset`; bounds are not checked."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _address(context, builder, args[0], sig.args[0], args[1])
-        builder.store(args[2], _vector_pointer(builder, pointer, value), align=8)
+        builder.store(args[2], builder.bitcast(pointer, ir.PointerType(value.vector)), align=8)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, value), generate
@@ -201,6 +203,12 @@ def copysign(context: Any, x: Any, sign: Any) -> Any:
 def fma(context: Any, x: Any, y: Any, z: Any) -> Any:
     """x y + z rounded once, whatever the compiler chooses elsewhere: argument reductions rely on it."""
     return _vector_intrinsic("fma", x, 3)
+
+
+@intrinsic
+def multiply_add(context: Any, x: Any, y: Any, z: Any) -> Any:
+    """x y + z: rounded once where the processor can, in lanes of any width alike."""
+    return _vector_intrinsic("fmuladd", x, 3)
 
 
 @intrinsic

@@ -1,0 +1,106 @@
+"""How far a long run has come: one bar on standard error for every such run in the library."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from time import monotonic
+from typing import Any
+
+from .errors import InputError
+
+_PATIENCE = 2.0  # seconds without a bar: most runs are over by then
+
+
+@contextmanager
+def track(title: str, total: float, progress: bool | None = None) -> Iterator[Callable[[float], None]]:
+    """A bar with the time passed and the time left; inside, call what it gives with each amount of `total` that is done.
+
+    `progress`: None shows the bar if standard error is a terminal and the work takes longer than 2 s; True at once and
+    anywhere; False never. Until it is shown nothing is printed and nothing imported. The bar goes away with the
+    work. The time left is that of the mean speed so far. Amounts may come from any thread. Raises InputError.
+
+    >>> with track("paths", total=3, progress=False) as advance:
+    ...     for path in range(3):
+    ...         advance(1)
+    """
+    if progress is not None and not isinstance(progress, bool):
+        raise InputError("progress", progress, "True, False, or None (shown on a terminal)")
+    if progress is False or (progress is None and not _terminal()):
+        yield lambda amount: None
+        return
+    bar = _Bar(title, total)
+    timer = threading.Timer(_PATIENCE, bar.show)  # not at the next amount: that may come late
+    timer.daemon = True
+    if progress:
+        bar.show()
+    else:
+        timer.start()
+    try:
+        yield bar.advance
+    finally:
+        timer.cancel()
+        bar.close()
+
+
+def _terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+class _Bar:
+    """Counts from the start; is drawn from `show` on, unless it is closed by then."""
+
+    def __init__(self, title: str, total: float) -> None:
+        self.title, self.total, self.done, self.began = title, total, 0.0, monotonic()
+        self.lock, self.closed, self.drawn = threading.Lock(), False, None  # type: threading.Lock, bool, Any
+
+    def advance(self, amount: float) -> None:
+        with self.lock:
+            self.done += amount
+            if self.drawn is not None:
+                self.drawn.update(self.drawn.task_ids[0], completed=self.done)
+
+    def show(self) -> None:
+        drawn = _drawing(self.clock)
+        with self.lock:
+            if not self.closed:
+                drawn.add_task(self.title, total=self.total, completed=self.done)
+                drawn.start()
+                self.drawn = drawn
+
+    def close(self) -> None:
+        with self.lock:
+            self.closed = True
+            if self.drawn is not None:
+                self.drawn.stop()
+
+    def clock(self) -> str:
+        """Time passed and time left.
+
+        >>> bar = _Bar("paths", 4)
+        >>> bar.began -= 60
+        >>> bar.clock(), bar.advance(1), bar.clock()
+        ('0:01:00', None, '0:01:00, 0:03:00 left')
+        """
+        passed = monotonic() - self.began
+        text = str(timedelta(seconds=round(passed)))
+        if self.done <= 0:
+            return text
+        return f"{text}, {timedelta(seconds=round(passed * max(self.total / self.done - 1, 0)))} left"
+
+
+def _drawing(clock: Callable[[], str]) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
+    from rich.text import Text
+
+    class Clock(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(clock())
+
+    console = Console(stderr=True, force_terminal=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), Clock())
+    return Progress(*columns, console=console, transient=True)

@@ -1,0 +1,115 @@
+"""The contract of an observer: a chunk's numbers are added to arrays, and the arrays of chunks are merged.
+
+Bit-for-bit the same whatever the threads, the slabs of time, and the grouping or order of the merges: counts are
+whole numbers, and floating-point sums of chunks are joined along a fixed binary tree (`merge_nodes`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+State = dict[str, NDArray[Any]]
+"""What is known so far: plain arrays, to be kept on disk as they are."""
+
+Variables = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
+"""name: (dims, values, attrs), for an xarray.Dataset; a name that is its own only dim is a coordinate."""
+
+
+class Observer(ABC):
+    """What the user asks for: immutable, picklable, checked when it is made. The numbers are in its states.
+
+    A chunk is a run of consecutive paths, its number counts from 0. `values` (blocks, n_slab, rows, lanes), float64 and
+    C-contiguous: path block * lanes + lane of the chunk, at the times first_time, first_time + 1, ...; only the
+    first `n_active` paths are real. A chunk comes whole, each time once. A path with a row that is not
+    finite at a time is faulty there and left out of all rows at that time.
+
+    Threads may fill different states at the same time.
+    """
+
+    needs_passages: ClassVar[bool] = False
+    """Whether `add_passages` is to be called, once a chunk, after the last time."""
+
+    @abstractmethod
+    def start(self, times: NDArray[np.float64], names: tuple[str, ...], chunk: int) -> State:
+        """The empty state of chunk number `chunk`: `times` (n_times,) of record, `names` of the rows.
+
+        Raises InputError if the observer asks for a row that is not there.
+        """
+
+    @abstractmethod
+    def add(self, state: State, first_time: int, values: NDArray[np.float64], n_active: int) -> None:
+        """Add a slab of the chunk to its state."""
+
+    def add_passages(self, state: State, hit: NDArray[np.float64], n_active: int) -> None:  # noqa: B027
+        """Add the chunk's first-passage times `hit` (blocks, lanes): inf, not passed by the end; NaN, faulty before."""
+
+    @abstractmethod
+    def merge(self, state: State, other: State) -> None:
+        """state <- state with the chunks of `other`, which holds other chunks and stays as it is."""
+
+    @abstractmethod
+    def variables(self, state: State, times: NDArray[np.float64], names: tuple[str, ...]) -> Variables:
+        """The statistics of all chunks merged, with their standard errors."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def good_lanes(x: Any, n_active: int, good: Any) -> float:
+    """good (lanes,) <- 1 for the first n_active lanes whose rows of x (rows, lanes) are all finite, else 0; their number."""
+    for k in range(good.shape[0]):
+        good[k] = 0.0
+    for i in range(x.shape[0]):
+        for k in range(good.shape[0]):
+            good[k] += x[i, k] * 0.0  # NaN if x is not finite
+    n = 0.0
+    for k in range(good.shape[0]):
+        good[k] = 1.0 if good[k] == 0.0 and k < n_active else 0.0
+        n += good[k]
+    return n
+
+
+def leaf(chunk: int, arrays: Mapping[str, NDArray[Any]]) -> State:
+    """The state of one chunk for `merge_nodes`: each array with a first axis of one node."""
+    return {"node": np.array([[0, chunk]])} | {name: array[None] for name, array in arrays.items()}
+
+
+Join = Callable[[State, State], State]
+
+
+def merge_nodes(state: State, other: State, join: Join) -> None:
+    """Unite the nodes of two states and join siblings, as far as that goes.
+
+    The node (level, index) holds the chunks from index * 2^level on, 2^level of them. Which nodes are left, and how
+    each came about, follows from the set of the chunks alone: so rounding does not depend on the order or grouping of
+    the merges, and it grows with the logarithm of their number (pairwise summation; Higham 2002, sec. 4.2). A prefix
+    of n chunks has at most log2(n) + 1 nodes.
+    """
+    nodes = _nodes(state) | _nodes(other)
+    pending = list(nodes)
+    while pending:
+        level, index = pending.pop()
+        pair = (level, index & ~1), (level, index | 1)
+        if pair[0] in nodes and pair[1] in nodes:
+            nodes[level + 1, index >> 1] = join(nodes.pop(pair[0]), nodes.pop(pair[1]))
+            pending.append((level + 1, index >> 1))
+    order = sorted(nodes, key=lambda node: node[1] << node[0])
+    state.update({name: np.stack([nodes[key][name] for key in order]) for name in state if name != "node"})
+    state["node"] = np.array(order)
+
+
+def total(state: State, join: Join) -> State:
+    """All nodes joined, in the order of the chunks."""
+    first, *rest = _nodes(state).values()
+    for node in rest:
+        first = join(first, node)
+    return first
+
+
+def _nodes(state: State) -> dict[tuple[int, int], State]:
+    keys = [(int(level), int(index)) for level, index in state["node"]]
+    return {key: {name: state[name][m] for name in state if name != "node"} for m, key in enumerate(keys)}

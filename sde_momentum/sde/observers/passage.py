@@ -1,0 +1,110 @@
+"""First-passage times T: survival, mean and quantiles, with standard errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import covariance
+from .base import Observer, State, Variables, total
+from .quantiles import Quantiles, check_probabilities, with_errors
+
+_NAMES = ("passage time",)
+
+
+@dataclass(frozen=True)
+class PassageTimes(Observer):
+    """S(t) = P(T > t) at the times of record, E min(T, end), and quantiles of T, `end` the last time of record.
+
+    Over the n paths that are not faulty before they pass (a faulty one is left out at all times, for it is not known
+    what it would have done; `passage_faulty` counts them). T at a time of record has passed by that time.
+
+    Variables: `survival` (time) and `survival_se` = sqrt(S (1 - S) / (n - 1)); `passed`, paths with T <= end;
+    `mean_passage_time`, of min(T, end), and `mean_passage_time_se` = s / sqrt(n): with survivors a lower bound of E T;
+    `passage_quantile` (passage_probability), with `_se` and `_resolution` as in `Quantiles`, NaN where fewer than p n
+    paths (for the error: p + sqrt(p (1 - p) / n)) have passed by the end. All times in the equation's own t.
+    Memory: 16 bytes a time, and that of `Quantiles` for one time and row. Raises InputError.
+    """
+
+    probabilities: Sequence[float] = (0.25, 0.5, 0.75)
+    needs_passages: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "probabilities", check_probabilities(self.probabilities))
+
+    def start(self, times: NDArray[np.float64], names: tuple[str, ...], chunk: int) -> State:
+        end = times[-1:]
+        parts = {"mean": _MEAN.start(end, _NAMES, chunk), "spread": _SPREAD.start(end, _NAMES, chunk)}
+        own: State = {
+            "times": np.array(times, dtype=np.float64),
+            "passed": np.zeros(len(times) + 1, np.int64),  # first seen at each time of record; the last: not at all
+            "faulty": np.zeros(1, np.int64),
+        }
+        return own | {f"{part}.{name}": array for part, state in parts.items() for name, array in state.items()}
+
+    def add(self, state: State, first_time: int, values: NDArray[np.float64], n_active: int) -> None:
+        """Passages come at the end of the chunk."""
+
+    def add_passages(self, state: State, hit: NDArray[np.float64], n_active: int) -> None:
+        times = state["times"]
+        known = hit.ravel()[:n_active]
+        good = known[~np.isnan(known)]
+        state["faulty"] = state["faulty"] + (len(known) - len(good))
+        seen = np.searchsorted(times, good)
+        state["passed"] = state["passed"] + np.bincount(seen, minlength=len(times) + 1)
+        stopped = np.minimum(hit, times[-1])
+        passed = np.where(hit <= times[-1], hit, np.inf)  # those not finite are left out of the bins
+        for observer, name, values in ((_MEAN, "mean", stopped), (_SPREAD, "spread", passed)):
+            part = _part(state, name)
+            observer.add(part, 0, np.ascontiguousarray(values[:, None, None, :]), n_active)
+            _put(state, name, part)
+
+    def merge(self, state: State, other: State) -> None:
+        state.update(passed=state["passed"] + other["passed"], faulty=state["faulty"] + other["faulty"])
+        for observer, name in ((_MEAN, "mean"), (_SPREAD, "spread")):
+            part = _part(state, name)
+            observer.merge(part, _part(other, name))
+            _put(state, name, part)
+
+    def variables(self, state: State, times: NDArray[np.float64], names: tuple[str, ...]) -> Variables:
+        n, p = int(state["passed"].sum()), np.array(self.probabilities)
+        moments = total(_part(state, "mean"), covariance.join)
+        mean = moments["origin"][0, 0] + moments["mean"][0, 0]
+        with np.errstate(all="ignore"):  # n = 0 or 1
+            survival = 1 - np.cumsum(state["passed"])[:-1] / np.float64(n)
+            survival_se = np.sqrt(survival * (1 - survival) / np.float64(n - 1)) if n > 1 else np.full(len(times), np.nan)
+            mean_se = np.sqrt(covariance.statistics(moments)[0][0, 0, 0] / n)
+            found = with_errors(_part(state, "spread"), 0, 0, p, n)
+        quantile, error, width = np.where(np.isfinite(found), found, np.nan)
+        clock, fraction = {"units": "the equation's own t"}, {"units": "fraction of the paths"}
+        of_stopped = clock | {"long_name": "mean of min(T, end)", "end": float(times[-1])}
+        axis = ("passage_probability",)
+        return {
+            "survival": (("time",), survival, fraction),
+            "survival_se": (("time",), survival_se, fraction),
+            "passed": ((), np.array(n - state["passed"][-1]), {"units": "paths"}),
+            "passage_faulty": ((), np.array(state["faulty"][0]), {"units": "paths"}),
+            "mean_passage_time": ((), np.array(mean if n else np.nan), of_stopped),
+            "mean_passage_time_se": ((), np.array(mean_se), of_stopped),
+            "passage_probability": (axis, p, {"units": "1"}),
+            "passage_quantile": (axis, quantile, clock),
+            "passage_quantile_se": (axis, error, clock),
+            "passage_quantile_resolution": (axis, width, clock),
+        }
+
+
+_MEAN, _SPREAD = covariance.Covariance(), Quantiles()
+
+
+def _part(state: State, name: str) -> State:
+    """The state of the observer inside."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): array for key, array in state.items() if key.startswith(prefix)}
+
+
+def _put(state: State, name: str, part: State) -> None:
+    state.update({f"{name}.{key}": array for key, array in part.items()})
