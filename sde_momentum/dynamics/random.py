@@ -19,6 +19,7 @@ from ..simd.words import as_doubles, as_words, load_words, rotate_left, where_bi
 # Purposes: what a stream is for. Streams of one seed and different purposes are independent.
 LABEL_NOISE, BATCHES, WIENER, GRADIENT_NOISE, CRITICAL_LIMIT, VALLEY_PATHS = 0, 1, 2, 3, 7, 8
 _STATE = types.Array(types.uint64, 2, "C")
+_U64 = types.uint64
 _WIDTH = 8  # lanes of one SIMD value
 
 
