@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
 from ..dynamics import random
-from ..errors import InputError, check, check_integer, check_non_negative
+from ..dynamics.random import _mix
+from ..errors import InputError, check_integer, check_non_negative
 from ..simd import cache
 from .ensemble import check_common, check_times, in_order
 from .equation import SDE, Equation, call
@@ -32,6 +33,7 @@ from .methods import METHODS, Method
 from .methods.base import describe
 from .observers.base import State
 from .observers.moments import Moments
+from .solve import _check_paths
 from .source import KernelText
 
 ADAPTIVE = 10
@@ -43,19 +45,12 @@ _RECORD = 1 << 21
 
 Array = NDArray[np.float64]
 _U64 = types.uint64
+_COLUMNS = types.Array(types.float64, 2, "C")
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(types.uint64(types.uint64), cache=True, nogil=True)
-def _mix(z: Any) -> Any:
-    """SplitMix64's finaliser (Steele, Lea, Flood 2014)."""
-    z = (z ^ (z >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> _U64(27))) * _U64(0x94D049BB133111EB)
-    return z ^ (z >> _U64(31))
-
-
 @njit(
-    types.void(types.uint64, types.uint64, types.int64, types.int64, types.Array(types.float64, 2, "C")),
+    types.void(types.uint64, types.uint64, types.int64, types.int64, _COLUMNS),
     cache=True,
     nogil=True,
     error_model="numpy",
@@ -78,13 +73,20 @@ def node_normals(key: Any, other: Any, root: int, node: int, out: Any) -> None:
             out[2 * j + 1, 0] = radius * math.sin(angle)
 
 
+@njit(types.void(_COLUMNS, _COLUMNS), cache=True, nogil=True)
+def copy(source: Any, target: Any) -> None:
+    """target <- source; compiled once, unlike an assignment of arrays."""
+    for i in range(source.shape[0]):
+        target[i, 0] = source[i, 0]
+
+
 _TEXT = '''"""Paths on dyadic trees; `advance`, the step of an equation and a method, is there before this is executed."""
 
 import math
 
 import numpy as np
 from numba import float64, int64, njit, typeof, types
-from sde_momentum.sde.adaptive import node_normals
+from sde_momentum.sde.adaptive import copy, node_normals
 
 P = typeof((0.0,) * {n_parameters})
 V, M, A = (types.Array(float64, n, "C") for n in (1, 2, 3))
@@ -103,7 +105,8 @@ def trees(keys, start, roots, t0, step, p, rtol, atol, depth, out, counts):
     extra, none = np.zeros((1, 1)), np.zeros(1)
     for path in range(keys.shape[1]):
         key, other = keys[0, path], keys[1, path]
-        x[:, 0] = start
+        for i in range({dim}):
+            x[i, 0] = start[i]
         taken, tried, forced, exits, alive, k = 0, 0, 0, 0.0, True, 0
         for m in range(roots.shape[0]):
             while alive and k < roots[m]:
@@ -118,13 +121,13 @@ def trees(keys, start, roots, t0, step, p, rtol, atol, depth, out, counts):
                         first[i, 0] = 0.70710678118654752 * (z[level, i, 0] + bridge[i, 0])
                         second[i, 0] = 0.70710678118654752 * (z[level, i, 0] - bridge[i, 0])
                     if not known:
-                        whole[:] = x
+                        copy(x, whole)
                         advance(whole, z[level], extra, 0, 1, 0, t, h, p, none)
                         tried += 1
                     extra[0, 0] = 0.0
-                    middle[:] = x
+                    copy(x, middle)
                     advance(middle, first, extra, 0, 1, 0, t, 0.5 * h, p, none)
-                    end[:] = middle
+                    copy(middle, end)
                     advance(end, second, extra, 0, 1, 0, t + 0.5 * h, 0.5 * h, p, none)
                     tried += 2
                     close = True
@@ -136,13 +139,15 @@ def trees(keys, start, roots, t0, step, p, rtol, atol, depth, out, counts):
                     if not close and level < depth - 1:
                         level += 1
                         node *= 2
-                        z[level], right[level] = first, second
-                        whole[:], known = middle, True
+                        copy(first, z[level])
+                        copy(second, right[level])
+                        copy(middle, whole)
+                        known = True
                         continue
                     taken += 2
                     forced += 0 if close else 1
                     exits += extra[0, 0]
-                    x[:] = end
+                    copy(end, x)
                     for i in range({dim}):
                         if not abs(x[i, 0]) < np.inf:
                             alive = False
@@ -152,7 +157,8 @@ def trees(keys, start, roots, t0, step, p, rtol, atol, depth, out, counts):
                     if node == 1 or not alive:
                         break
                     node += 1
-                    z[level], known = right[level], False
+                    copy(right[level], z[level])
+                    known = False
                 k += 1
             for i in range({dim}):
                 out[m, i, path] = x[i, 0] if alive else np.nan
@@ -172,17 +178,20 @@ class ScalarMilstein(Method):
     step = """
     a* = drift(x*, t, p)
     b* = diffusion(x*, t, p)
-    size = 1.0
-    steep = 1e-300
-    size = max(size, abs(x@))
-    steep = max(steep, abs(b@))
-    e = 6e-6 * size / steep
-    up@ = x@ + e * b@
-    down@ = x@ - e * b@
+    e@ = 6e-6 * {size} / {steep}
+    up@ = x@ + e@ * b@
+    down@ = x@ - e@ * b@
     high* = diffusion(up*, t, p)
     low* = diffusion(down*, t, p)
-    new@ = x@ + a@ * h + (b.dw)@ + (high@ - low@) / (4.0 * e) * (dw0 * dw0 - h)
+    new@ = x@ + a@ * h + (b.dw)@ + (high@ - low@) / (4.0 * e@) * (dw0 * dw0 - h)
     """
+
+    @classmethod
+    def text(cls, equation: Equation) -> str:
+        size, steep = "1.0", "1e-300"  # e b is a small part of the largest component, the same e for all
+        for i in range(equation.dim):
+            size, steep = f"max({size}, abs(x{i}))", f"max({steep}, abs(b{i}))"
+        return cls.step.format(size=size, steep=steep)
 
 
 @lru_cache(maxsize=64)
@@ -191,6 +200,7 @@ def _trees(equation: SDE, n_parameters: int) -> Any:
     method = _method(equation)
     kernel = Kernel(equation, method, n_parameters)
     step = KernelText(equation, method, n_parameters, {}, None, lanes=1).write(kernel.layout, wide=False)
+    step = step.partition("\n\n\n@njit(types.void(M, M, float64, P)")[0]  # only `advance`: the rest takes as long to compile
     functions = {name: _portable(f) for name, f in kernel.functions().items()}
     identity = fingerprint(functions)
     names = {name: njit(forceinline=True, **_COMPILE)(f) for name, f in functions.items()}
@@ -199,7 +209,7 @@ def _trees(equation: SDE, n_parameters: int) -> Any:
     except NumbaError as error:
         raise kernel._whose_fault(names, error) from error
     text = _TEXT.format(n_parameters=n_parameters, dim=equation.dim, numbers=kernel.layout.numbers)
-    uses = (sys.modules[__name__],)  # the normals
+    uses = (random, sys.modules[__name__])  # the normals
     return cache.load(text, {"advance": module.advance}, None if identity is None else module.__name__, uses).trees
 
 
@@ -294,9 +304,10 @@ def solve_adaptive(
 
     Over an interval one step of the base method, to x_one, and two of half its length on the same Brownian path, to x_two;
     if |x_two - x_one| <= atol + rtol max(|x|, |x_two|) in every component, the path goes on from x_two, else each half is
-    treated so in turn. The base method is of strong order 1: Milstein, or Euler where the noise is additive. Halving rtol and
-    atol divides a smooth path's steps by less than it multiplies its accuracy: errors fall as the tolerance to the power 2/3
-    (where noise makes them) or 1/2 (where a drift does), until `forced` steps appear.
+    treated so in turn. The base method is of strong order 1: Milstein, or Euler where the noise is additive. The tolerance is
+    one for each step, not for the path: the error at a fixed time falls as its power 0.5 to 0.6, 1 / error as the number of
+    steps. Where a path needs small steps for a short while, that is many fewer than steps of one size; where it is equally
+    rough everywhere it is more. A short force that no end or middle of a `step` meets is not seen: `step` must find it.
 
     A step's size is chosen by looking at the increment. That is safe, whatever the rule, where the base method has all terms
     of order dW dW: diagonal noise with b_i of x_i and t alone, scalar noise, or additive noise of any kind (the noise is
@@ -458,11 +469,3 @@ def _one_number(value: ArrayLike, argument: str) -> float:
     if number.ndim:
         raise InputError(argument, f"shape {number.shape}", "one number")
     return float(number)
-
-
-def _check_paths(paths: ArrayLike, n_paths: int) -> NDArray[np.int64]:
-    allowed = f"different whole numbers from 0 to {n_paths - 1}"
-    numbers = np.atleast_1d(check("paths", paths, lambda i: (i >= 0) & (i < n_paths) & (i == np.floor(i)), allowed))
-    if numbers.ndim != 1 or len(np.unique(numbers)) < len(numbers):
-        raise InputError("paths", paths, allowed)
-    return np.sort(numbers).astype(np.int64)
