@@ -1,9 +1,10 @@
 """Kernels compiled from a formula against hand-written ones of the same signatures: time ratios.
 
-Each round times the two alternately, about 1 ms each, on the same arrays. Ratios are compiled over hand-written
-(below 1: the compiled one is faster): of the fastest times, which other load on the machine disturbs least, and the
-median and quartiles of the rounds' own ratios. The hand-written network comes twice: with `np.tanh`, as one would
-write it, and with this library's vectorised tanh. Run: python benchmarks/symbolic_vs_handwritten.py
+Each round times the two alternately, about 1 ms each, on the same arrays, which lie in memory as the simulator's do.
+Ratios are compiled over hand-written (below 1: the compiled one is faster): of the fastest times, which other load on
+the machine disturbs least, and the median and quartiles of the rounds' own ratios. The hand-written network comes
+twice: with `np.tanh`, as one would write it, and with this library's vectorised tanh.
+Run: python benchmarks/symbolic_vs_handwritten.py
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sde_momentum.dynamics.label_noise_sgd import LANES
 from sde_momentum.problems.base import KERNEL, PULLBACK
 from sde_momentum.simd.functions import tanh as lanes_tanh
 from sde_momentum.simd.lanes import load_and_spread, store
+from sde_momentum.simd.matrix import aligned
 
 ROUNDS = 101
 load, _ = load_and_spread(WIDTH)
@@ -129,10 +131,10 @@ def compare(title: str, problem: Any, theirs: tuple[Any, Any]) -> None:
     """Print the ratios of outputs, of pullback, and of a step's pair, after checking that both compute the same."""
     outputs, pullback, data, rows = problem.kernels
     rng = np.random.default_rng(0)
-    w = rng.standard_normal((problem.n_parameters, LANES))
-    r = rng.standard_normal((problem.n_outputs, LANES))
-    f, g, scratch = np.empty_like(r), np.empty_like(w), np.empty((max(rows, 2), LANES))
-    f_hand, g_hand = np.empty_like(r), np.empty_like(w)
+    w, g, g_hand = (aligned(problem.n_parameters, LANES) for _ in range(3))
+    r, f, f_hand = (aligned(problem.n_outputs, LANES) for _ in range(3))
+    w[:], r[:] = rng.standard_normal(w.shape), rng.standard_normal(r.shape)
+    scratch = aligned(max(rows, 2), LANES)
     runs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         "outputs": (lambda: outputs(data, w, f, scratch), lambda: theirs[0](data, w, f_hand, scratch)),
         "pullback": (lambda: pullback(data, w, r, g, scratch), lambda: theirs[1](data, w, r, g_hand, scratch)),

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sde_momentum.errors import InputError
+from sde_momentum.progress import track
 
 if TYPE_CHECKING:
     from .summary import Summary
@@ -29,16 +27,6 @@ Workers = Annotated[int, typer.Option(help="threads; -1: every core")]
 @app.callback()
 def _experiments() -> None:
     """Keeps the experiment's name a word of the command while there is but one."""
-
-
-@contextmanager
-def _progress(title: str, total: float) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left on standard error; silent where that is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda amount: bar.advance(task, amount)
 
 
 def _say(text: str) -> None:
@@ -77,10 +65,10 @@ def matrix_sensing(
     work, folder = experiment.open_folder(path, options, resume=resume)
     try:
         folder.begin()
-        with _progress("predicting", len(work.configuration["lr"])) as report:
+        with track("predicting", len(work.configuration["lr"])) as report:
             plan = work.plan(path, workers, report)
         runs = work.sweep(plan)
-        with _progress("training", sum(map(runs.cost, runs.chunks()))) as report:
+        with track("training", sum(map(runs.cost, runs.chunks()))) as report:
             sweep.run(runs, path, workers, report)
         data = work.dataset(plan, path)
         experiment.write_dataset(data.assign_attrs(Summary(data).rule), path / experiment.RESULTS)

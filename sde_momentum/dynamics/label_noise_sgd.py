@@ -1,27 +1,30 @@
-"""The discrete update itself: v <- beta v - eta g(w), w <- w + v, with fresh label noise every step (T1)."""
+"""The discrete update itself: v <- beta v - eta g(w), w <- w + v, with fresh noise every step (T1)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from joblib import Parallel, delayed
-from numba import int64, njit, types
+from numba import float64, int64, njit, types
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from ..errors import InputError, check_integer, check_lr, check_momentum, check_non_negative
+from ..errors import InputError, check, check_integer, check_lr, check_momentum, check_non_negative
 from ..problems.base import KERNEL, METRICS, PULLBACK, Array, Problem
+from ..simd.lanes import load_and_spread, store
+from ..simd.matrix import WIDTH, aligned, product
 from .ensemble import check_seeds
-from .random import BATCHES, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
+from .random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
 
-LANES = 64
+LANES = 32
 """Runs stepped together. Always this many (short blocks are padded): a run's rounding must not depend on its company."""
 
+load, _ = load_and_spread(WIDTH)
 _M = types.Array(types.float64, 2, "C")
 _V = types.Array(types.float64, 1, "C")
 _STATE = types.Array(types.uint64, 2, "C")
@@ -48,34 +51,68 @@ def _draw_batches(s: Any, keep: Any, words: Any, order: Any, batch: int) -> None
             keep[order[i, n], n] = 1.0
 
 
+class Spread(NamedTuple):
+    """Gradient noise B z of covariance B B^T: the factor B (N, r), or its diagonal as a column (N, 1)."""
+
+    factor: Array
+    diagonal: bool
+
+
+@njit
+def _fill(state: Any, words: Any, out: Any, gaussian: bool) -> None:
+    if gaussian:
+        fill_normal(state, words, out)
+    else:
+        fill_rademacher(state, words, out)
+
+
+@njit(fastmath={"contract"})
+def _move(w: Any, v: Any, g: Any, lr: Any, momentum: Any) -> None:
+    """v <- beta v - eta g, w <- w + v: a stripe of lanes at a time, so that their beta and eta stay in registers."""
+    rows, lanes = w.shape
+    striped = lanes - lanes % WIDTH
+    for n in range(0, striped, WIDTH):
+        eta, beta = load(lr, n), load(momentum, n)
+        for i in range(n, rows * lanes, lanes):
+            change = beta * load(v, i) - eta * load(g, i)
+            store(v, i, change)
+            store(w, i, load(w, i) + change)
+    for i in range(rows):
+        for n in range(striped, lanes):
+            v[i, n] = momentum[n] * v[i, n] - lr[n] * g[i, n]
+            w[i, n] += v[i, n]
+
+
 @njit(
     types.void(
         types.FunctionType(KERNEL), types.FunctionType(PULLBACK), _M, _V, _M, _M, _M, _M, _V, _V, _V,
         _STATE, _STATE, types.Array(types.int64, 2, "C"), _STEPS, int64, int64, int64, types.boolean, types.boolean,
+        float64, _M, types.boolean, _STATE,
     ),
     cache=True,
     nogil=True,
     fastmath={"contract"},
 )  # fmt: skip
-def advance(
+def _advance(
     outputs: Any, pullback: Any, data: Any, targets: Any, w: Any, v: Any, force: Any, scratch: Any,
     lr: Any, momentum: Any, label_noise: Any,
     noise_state: Any, batch_state: Any, order: Any, diverged: Any,
     first: int, last: int, batch: int, gaussian: bool, nesterov: bool,
+    weight_decay: float, spread: Any, diagonal: bool, gradient_state: Any,
 ) -> None:  # fmt: skip
-    """Steps first..last-1 for all lanes, in place: the gradient is that of the noisy loss plus `force` (N, lanes).
-
-    A lane that leaves the finite world is frozen at its step.
-    """
     n_rows, lanes = w.shape
     p = targets.shape[0]
-    f = np.empty((p, lanes))
-    xi = np.empty((p, lanes))
-    g = np.empty((n_rows, lanes))
+    share = 1.0 / batch
+    f = aligned(p, lanes)
+    xi = aligned(p, lanes)
+    g = aligned(n_rows, lanes)
     keep = np.empty((p, lanes))
     size = np.empty(lanes)
     words = np.empty(lanes, dtype=np.uint64)
-    look = np.empty((n_rows, lanes))
+    look = aligned(n_rows, lanes)
+    with_noise = spread.shape[0] > 0
+    kick = aligned(n_rows if with_noise else 0, lanes)
+    source = kick if diagonal else aligned(spread.shape[1], lanes)
     for step in range(first, last):
         if nesterov:  # the gradient is taken where momentum alone would lead (T2)
             for i in range(n_rows):
@@ -83,17 +120,14 @@ def advance(
                     look[i, n] = w[i, n] + momentum[n] * v[i, n]
         point = look if nesterov else w
         outputs(data, point, f, scratch)
-        if gaussian:
-            fill_normal(noise_state, words, xi)
-        else:
-            fill_rademacher(noise_state, words, xi)
+        _fill(noise_state, words, xi, gaussian)
         for n in range(lanes):
             size[n] = 0.0
         for i in range(p):
             for n in range(lanes):
                 r = f[i, n] - targets[i]
                 size[n] += r * r
-                f[i, n] = (r - label_noise[n] * xi[i, n]) / batch
+                f[i, n] = (r - label_noise[n] * xi[i, n]) * share
         if batch < p:
             _draw_batches(batch_state, keep, words, order, batch)
             for i in range(p):
@@ -112,18 +146,71 @@ def advance(
                 for i in range(p):
                     f[i, n] = 0.0
         pullback(data, point, f, g, scratch)
-        for i in range(n_rows):
+        for i in range(force.shape[0]):
             for n in range(lanes):
-                v[i, n] = momentum[n] * v[i, n] - lr[n] * (g[i, n] + force[i, n])
-                w[i, n] += v[i, n]
+                g[i, n] += force[i, n]
+        if weight_decay > 0.0:
+            for i in range(n_rows):
+                for n in range(lanes):
+                    g[i, n] += weight_decay * point[i, n]
+        if with_noise:
+            _fill(gradient_state, words, source, gaussian)
+            if diagonal:
+                for i in range(n_rows):
+                    for n in range(lanes):
+                        kick[i, n] *= spread[i, 0]
+            else:
+                product(spread, source, kick)
+            for i in range(n_rows):
+                for n in range(lanes):
+                    g[i, n] += kick[i, n]
+        _move(w, v, g, lr, momentum)
 
 
-@dataclass(frozen=True)
+def advance(
+    outputs: Any, pullback: Any, data: Array, targets: Array, w: Array, v: Array, force: Array, scratch: Array,
+    lr: Array, momentum: Array, label_noise: Array,
+    noise_state: Any, batch_state: Any, order: Any, diverged: Any,
+    first: int, last: int, batch: int, gaussian: bool, nesterov: bool,
+    weight_decay: float = 0.0, gradient_noise: Spread | None = None, gradient_state: Any = None,
+) -> None:  # fmt: skip
+    """Steps first..last-1 for all lanes, in place.
+
+    The gradient is that of the noisy loss, plus `force` (N, lanes), or (0, lanes) for none, plus weight_decay w, plus
+    gradient noise drawn from the streams `gradient_state` (for at least WIDTH lanes). A lane that leaves the finite world
+    is frozen at its step.
+    """
+    if gradient_noise is None:
+        gradient_noise, gradient_state = Spread(np.empty((0, 0)), False), noise_state
+    _advance(
+        outputs, pullback, data, targets, w, v, force, scratch, lr, momentum, label_noise, noise_state, batch_state, order,
+        diverged, first, last, batch, gaussian, nesterov,
+        weight_decay, gradient_noise.factor, gradient_noise.diagonal, gradient_state,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
 class LabelNoiseSGD:
     """SGD with momentum and label noise on `problem`: the method that `simulate` steps (T1).
 
-    `label_noise`: sigma >= 0; `batch_size`: samples per step, drawn without replacement afresh each step
-    (None: full batch); `noise_law`: "rademacher" or "normal"; `nesterov`: the gradient at w + beta v.
+        v <- beta v - eta (g(w) + weight_decay w + B z),   w <- w + v
+
+    Args:
+        problem: what moves
+        label_noise: sigma >= 0
+        batch_size: samples per step, drawn without replacement afresh each step (None: full batch)
+        noise_law: "rademacher" or "normal", of the label noise and of z
+        nesterov: gradient and decay at w + beta v
+        weight_decay: >= 0, in units of the Hessian, as in `torch.optim.SGD`
+        gradient_noise: B in units of the gradient, for additive noise of covariance B B^T: a factor (N, r), the
+            diagonal (N,), or one number for all directions; None for none. z is of mean 0 and variance 1, fresh each step.
+
+    Raises:
+        InputError: for values out of range or of the wrong shape.
+
+    >>> import sde_momentum as sm
+    >>> sm.LabelNoiseSGD(sm.MatrixSensing(4, 1, 10), 0.1, weight_decay=1e-3, gradient_noise=0.01).settings()["weight_decay"]
+    0.001
     """
 
     problem: Problem
@@ -131,6 +218,8 @@ class LabelNoiseSGD:
     batch_size: int | None = None
     noise_law: str = "rademacher"
     nesterov: bool = False
+    weight_decay: float = 0.0
+    gradient_noise: ArrayLike | None = None
 
     def __post_init__(self) -> None:
         check_non_negative(self.label_noise, "label_noise")
@@ -140,6 +229,21 @@ class LabelNoiseSGD:
                 raise InputError("batch_size", self.batch_size, f"a whole number from 1 to {self.problem.n_outputs}")
         if self.noise_law not in ("rademacher", "normal"):
             raise InputError("noise_law", self.noise_law, "'rademacher' or 'normal'")
+        if check_non_negative(self.weight_decay, "weight_decay").ndim:
+            raise InputError("weight_decay", self.weight_decay, "one number >= 0")
+        self.spread()
+
+    def spread(self) -> Spread | None:
+        """The gradient noise as `advance` wants it."""
+        if self.gradient_noise is None:
+            return None
+        n = self.problem.n_parameters
+        given = check("gradient_noise", self.gradient_noise, np.isfinite, "finite numbers")
+        if given.shape in ((), (n,)):
+            return Spread(np.broadcast_to(given, (n,)).reshape(n, 1).copy(), True)
+        if given.ndim != 2 or given.shape[0] != n or given.shape[1] == 0:
+            raise InputError("gradient_noise", f"shape {given.shape}", f"shape ({n}, r) or ({n},), one number, or None")
+        return Spread(np.ascontiguousarray(given), False)
 
     @property
     def batch(self) -> int:
@@ -158,6 +262,8 @@ class LabelNoiseSGD:
             "batch_size": self.batch,
             "noise_law": self.noise_law,
             "nesterov": self.nesterov,
+            "weight_decay": self.weight_decay,
+            "gradient_noise": None if self.gradient_noise is None else np.asarray(self.gradient_noise, float).tolist(),
         }
 
 
@@ -172,7 +278,7 @@ def run_block(
 ) -> tuple[Array, NDArray[np.int64]]:
     """Up to LANES runs: metrics (metric, lane, time) at `steps`, and each lane's step of divergence (-1: none).
 
-    Run it within `one_blas_thread`: the rounding of a product may depend on the threads that share it.
+    Run it within `one_blas_thread`: the rounding of a metric's products may depend on the threads that share them.
     """
     problem = method.problem
     outputs, pullback, data, scratch_rows = problem.kernels
@@ -184,22 +290,22 @@ def run_block(
 
     rates, betas = lanes_of(lr), lanes_of(momentum)
     seed_words = np.resize(seed_words, LANES)
-    noise_state, batch_state = streams(seed_words, LABEL_NOISE), streams(seed_words, BATCHES)
-    w = np.ascontiguousarray(np.broadcast_to(start[:, None], (problem.n_parameters, LANES)))
-    w = w.copy()
-    v = np.zeros_like(w)
+    noise_state, batch_state, gradient_state = (streams(seed_words, p) for p in (LABEL_NOISE, BATCHES, GRADIENT_NOISE))
+    w, v = (aligned(problem.n_parameters, LANES) for _ in range(2))
+    w[:], v[:] = start[:, None], 0.0
     order = np.ascontiguousarray(np.broadcast_to(np.arange(problem.n_outputs)[:, None], (problem.n_outputs, LANES)))
     order = order.copy()
     diverged = np.full(LANES, -1, dtype=np.int64)
     sigma = np.full(LANES, float(method.label_noise))
-    scratch = np.empty((scratch_rows, LANES))
+    scratch = aligned(scratch_rows, LANES)
     out = np.empty((len(metrics), n_runs, len(steps)))
-    force = np.zeros_like(w)
+    no_force, spread = np.empty((0, LANES)), method.spread()
     for t, (now, then) in enumerate(pairwise([0, *steps.tolist()])):
         advance(
-            outputs, pullback, data, problem.targets, w, v, force, scratch, rates, betas, sigma,
+            outputs, pullback, data, problem.targets, w, v, no_force, scratch, rates, betas, sigma,
             noise_state, batch_state, order, diverged,
             now, then, method.batch, method.noise_law == "normal", method.nesterov,
+            float(method.weight_decay), spread, gradient_state,
         )  # fmt: skip
         points = np.ascontiguousarray(w[:, :n_runs].T)
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging run's numbers are replaced below

@@ -12,80 +12,63 @@ import numpy as np
 from numba import njit
 
 from ..errors import InputError, check_integer, check_positive
+from ..simd.lanes import narrow, widen
+from ..simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed
 from .base import KERNEL, PULLBACK, Array, Problem
 
 # FMA contraction is allowed, reassociation is not: a lane's numbers must not depend on its neighbours.
-_COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}}
+_COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
 
-@njit(KERNEL, **_COMPILE)
-def _outputs(a: Any, w: Any, f: Any, scratch: Any) -> None:
-    d = int(np.sqrt(a.shape[1]) + 0.5)
-    r = w.shape[0] // (2 * d)
-    lanes = w.shape[1]
-    v0 = d * r  # the first row of V
-    product = scratch[: d * d]
-    for i in range(d):
-        for j in range(d):
-            for n in range(lanes):
-                product[i * d + j, n] = 0.0
-            for k in range(r):
-                for n in range(lanes):
-                    product[i * d + j, n] += w[i * r + k, n] * w[v0 + k * d + j, n]
-    np.dot(a, product, f)
+def _kernels(symmetric: bool) -> tuple[Any, Any]:
+    """(outputs, pullback). Fewer lanes than a tile has are filled up, and the results cut again."""
+    n_factors = 1 if symmetric else 2
+
+    # A matrix within the rows of an array, as `product_by_lane` wants it: (rows, first, down, across).
+
+    @njit(KERNEL, **_COMPILE)
+    def outputs(a: Any, w: Any, f: Any, scratch: Any) -> None:
+        asked = f
+        if w.shape[1] < WIDTH:
+            f, scratch = aligned(f.shape[0], WIDTH), aligned(scratch.shape[0], WIDTH)
+            w = widen(w, WIDTH)
+        d = int(np.sqrt(a.shape[1]) + 0.5)
+        r = w.shape[0] // (n_factors * d)
+        u, x = (w, 0, r, 1), scratch[: d * d]
+        v = (w, 0, 1, r) if symmetric else (w, d * r, d, 1)
+        product_by_lane(u, v, (x, 0, d, 1), d, r, d)
+        product(a, x, f)
+        if asked.shape[1] < WIDTH:
+            narrow(f, asked)
+
+    @njit(PULLBACK, **_COMPILE)
+    def pullback(a: Any, w: Any, residual: Any, g: Any, scratch: Any) -> None:
+        asked = g
+        if w.shape[1] < WIDTH:
+            g, scratch = aligned(g.shape[0], WIDTH), aligned(scratch.shape[0], WIDTH)
+            w, residual = widen(w, WIDTH), widen(residual, WIDTH)
+        d = int(np.sqrt(a.shape[1]) + 0.5)
+        r = w.shape[0] // (n_factors * d)
+        s = scratch[: d * d]  # S = sum_i r_i A_i
+        product_transposed(a, residual, s)
+        if symmetric:  # (S + S^T) U
+            for i in range(d):
+                for j in range(i + 1):
+                    for n in range(s.shape[1]):
+                        total = s[i * d + j, n] + s[j * d + i, n]
+                        s[i * d + j, n] = total
+                        s[j * d + i, n] = total
+            product_by_lane((s, 0, d, 1), (w, 0, r, 1), (g, 0, r, 1), d, d, r)
+        else:  # S V^T and U^T S
+            product_by_lane((s, 0, d, 1), (w, d * r, 1, d), (g, 0, r, 1), d, d, r)
+            product_by_lane((w, 0, 1, r), (s, 0, d, 1), (g, d * r, d, 1), r, d, d)
+        if asked.shape[1] < WIDTH:
+            narrow(g, asked)
+
+    return outputs, pullback
 
 
-@njit(PULLBACK, **_COMPILE)
-def _pullback(a: Any, w: Any, residual: Any, g: Any, scratch: Any) -> None:
-    d = int(np.sqrt(a.shape[1]) + 0.5)
-    r = w.shape[0] // (2 * d)
-    lanes = w.shape[1]
-    v0 = d * r  # the first row of V
-    s = scratch[: d * d]
-    np.dot(a.T, residual, s)
-    for i in range(2 * d * r):
-        for n in range(lanes):
-            g[i, n] = 0.0
-    for i in range(d):
-        for j in range(d):
-            for k in range(r):
-                for n in range(lanes):
-                    g[i * r + k, n] += s[i * d + j, n] * w[v0 + k * d + j, n]
-                for n in range(lanes):
-                    g[v0 + k * d + j, n] += w[i * r + k, n] * s[i * d + j, n]
-
-
-@njit(KERNEL, **_COMPILE)
-def _outputs_symmetric(a: Any, w: Any, f: Any, scratch: Any) -> None:
-    d = int(np.sqrt(a.shape[1]) + 0.5)
-    r = w.shape[0] // d
-    lanes = w.shape[1]
-    product = scratch[: d * d]
-    for i in range(d):
-        for j in range(d):
-            for n in range(lanes):
-                product[i * d + j, n] = 0.0
-            for k in range(r):
-                for n in range(lanes):
-                    product[i * d + j, n] += w[i * r + k, n] * w[j * r + k, n]
-    np.dot(a, product, f)
-
-
-@njit(PULLBACK, **_COMPILE)
-def _pullback_symmetric(a: Any, w: Any, residual: Any, g: Any, scratch: Any) -> None:
-    d = int(np.sqrt(a.shape[1]) + 0.5)
-    r = w.shape[0] // d
-    lanes = w.shape[1]
-    s = scratch[: d * d]
-    np.dot(a.T, residual, s)
-    for i in range(d * r):
-        for n in range(lanes):
-            g[i, n] = 0.0
-    for i in range(d):
-        for j in range(d):
-            for k in range(r):
-                for n in range(lanes):
-                    g[i * r + k, n] += (s[i * d + j, n] + s[j * d + i, n]) * w[j * r + k, n]
+_KERNELS = {symmetric: _kernels(symmetric) for symmetric in (False, True)}
 
 
 class MatrixSensing(Problem):
@@ -147,8 +130,7 @@ class MatrixSensing(Problem):
 
     @property
     def kernels(self) -> tuple[Any, Any, Array, int]:
-        pair = (_outputs_symmetric, _pullback_symmetric) if self.symmetric else (_outputs, _pullback)
-        return *pair, self._flat, self.d**2
+        return *_KERNELS[self.symmetric], self._flat, self.d**2
 
     def factors(self, w: Array) -> tuple[Array, Array]:
         """(U, V) of shapes (..., d, width) and (..., width, d); V = U^T in the symmetric case."""

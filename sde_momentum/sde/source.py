@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 from numba import float64, int64, njit, typeof, types
-from sde_momentum.dynamics.random import fill_normal, next_words
+from sde_momentum.dynamics.random import fill_normal, fill_words
 from sde_momentum.simd.lanes import load_and_spread, store
 from sde_momentum.simd.operators import as_lanes, signed, shifted, where_below
 
@@ -71,7 +71,7 @@ def run(x, states, z, extra, k, steps, t0, h, p, c, out):
 '''
 _FILL = {
     "normal": "    fill_normal(states, words, z)",
-    "rademacher": "    for i in range(z.shape[0]):\n        next_words(states, z[i].view(np.uint64))",
+    "rademacher": "    fill_words(states, z.view(np.uint64))",
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from ...errors import InputError
-from ..equation import Equation
+from ..equation import SDE, Equation
 from .base import Method
 from .euler import EulerMaruyama, WeakEuler
 from .heun import Heun
@@ -30,3 +32,20 @@ def method_for(equation: Equation, name: str | None) -> type[Method]:
         raise InputError("method", name, ", ".join(METHODS))
     METHODS[name].check(equation)
     return METHODS[name]
+
+
+def methods_table() -> str:
+    """The methods as a Markdown table, from what each states about itself."""
+    head = ("method", "equation", "noise", "strong order", "weak order", "increments", "source")
+    rows = [head, ("---",) * len(head), *map(_row, METHODS.values())]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _row(m: type[Method]) -> tuple[str, ...]:
+    if m.equation is SDE:
+        equation = "Ito or Stratonovich" if len(m.interpretations) == 2 else m.interpretations[0].capitalize()
+        noise = ("additive: " if m.additive else "") + ", ".join(m.noises)
+    else:
+        equation, noise = m.equation.__name__, "additive"
+    strong, weak = ("-" if o is None else "exact" if o == math.inf else f"{o:g}" for o in (m.strong_order, m.weak_order))
+    return f"`{m.name}`", equation, noise, strong, weak, m.increments + (", two a step" if m.draws == 2 else ""), m.source

@@ -1,0 +1,157 @@
+"""Matrix products for lanes, blocked in registers: numbers times lanes, and small matrices of which each lane has its own.
+
+A tile of the result stays in vector registers over the whole inner dimension, so that the multiply-add units wait
+neither for loads nor for each other. The sum of an entry runs over the inner dimension in its order, whatever the tile
+and whoever the neighbours: the same numbers for any number of lanes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.core import cgutils
+
+from .lanes import Lanes, _address, _splat, _vector_pointer, intrinsic
+
+WIDTH = 8
+"""Lanes to a tile: one register of 512 bits, two of 256."""
+
+# Tiles large enough to hide the latency of an addition and to save loads, small enough for 32 or 16 registers.
+_MANY_REGISTERS = bool(binding.get_host_cpu_features().get("avx512f"))
+_ROWS = 10 if _MANY_REGISTERS else 6
+_SIDE, _COLUMNS = 4, 4 if _MANY_REGISTERS else 2
+"""Of products in which each lane has its own left factor: there the loads are the limit."""
+
+
+@njit(types.Array(types.float64, 2, "C")(types.int64, types.int64), cache=True, nogil=True)
+def aligned(rows: int, lanes: int) -> Any:
+    """An empty array that starts at a cache line: a register's lanes never lie across two."""
+    raw = np.empty(rows * lanes + 7)
+    skip = (-raw.ctypes.data // 8) % 8
+    return raw[skip : skip + rows * lanes].reshape((rows, lanes))
+
+
+@cache
+def tile(rows: int, columns: int, *, by_lane: bool) -> Any:
+    """`tile(a, a0, ai, ak, x, x0, xk, xj, out, out0, outi, outj, size)`: a product of `rows` x `columns` entries,
+
+        out[out0 + i outi + j outj] = sum_{k < size} a[a0 + i ai + k ak] x[x0 + k xk + j xj],
+
+    with flat offsets in C-contiguous float64 arrays. An entry of x or out is WIDTH lanes; one of `a` too (`by_lane`), or
+    else a number for all lanes. Bounds are not checked, and out overlaps neither factor.
+    """
+    kind = Lanes(WIDTH)
+
+    @intrinsic
+    def multiply(
+        context: Any, a: Any, a0: Any, ai: Any, ak: Any, x: Any, x0: Any, xk: Any, xj: Any,
+        out: Any, out0: Any, outi: Any, outj: Any, size: Any,
+    ) -> Any:  # fmt: skip
+        def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            a, a0, ai, ak, x, x0, xk, xj, out, out0, outi, outj, size = args
+            a_type, x_type, out_type = sig.args[0], sig.args[4], sig.args[8]
+
+            def times(step: Any, index: int) -> Any:
+                return b.mul(step, ir.Constant(ir.IntType(64), index))
+
+            def left_entry(offset: Any) -> Any:
+                pointer = _address(context, b, a, a_type, offset)
+                if by_lane:
+                    return b.load(_vector_pointer(b, pointer, kind), align=8)
+                return _splat(b, b.load(pointer), WIDTH)
+
+            tops = [b.add(a0, times(ai, i)) for i in range(rows)]
+            sides = [b.add(x0, times(xj, j)) for j in range(columns)]
+            zero = ir.Constant(kind.doubles, [0.0] * WIDTH)
+            sums = [[cgutils.alloca_once(b, kind.doubles) for _ in sides] for _ in tops]
+            for row in sums:
+                for total in row:
+                    b.store(zero, total)
+            with cgutils.for_range(b, size) as loop:
+                along, down = b.mul(ak, loop.index), b.mul(xk, loop.index)
+                right = [
+                    b.load(_vector_pointer(b, _address(context, b, x, x_type, b.add(side, down)), kind), align=8)
+                    for side in sides
+                ]
+                for top, row in zip(tops, sums, strict=True):
+                    entry = left_entry(b.add(top, along))
+                    for factor, total in zip(right, row, strict=True):
+                        term = b.fmul(entry, factor, flags=("contract",))
+                        b.store(b.fadd(b.load(total), term, flags=("contract",)), total)
+            for i, row in enumerate(sums):
+                for j, total in enumerate(row):
+                    offset = b.add(b.add(out0, times(outi, i)), times(outj, j))
+                    b.store(b.load(total), _vector_pointer(b, _address(context, b, out, out_type, offset), kind), align=8)
+            return context.get_dummy_value()
+
+        whole = types.int64
+        return types.void(a, whole, whole, whole, x, whole, whole, whole, out, whole, whole, whole, whole), generate
+
+    return multiply
+
+
+_tile, _single = tile(_ROWS, 1, by_lane=False), tile(1, 1, by_lane=False)
+_own_tile, _own_single = tile(_SIDE, _COLUMNS, by_lane=True), tile(1, 1, by_lane=True)
+
+
+@njit(error_model="numpy")
+def _product(a: Any, ai: int, ak: int, size: int, x: Any, y: Any) -> None:
+    """y[i] <- sum_{k < size} a[i ai + k ak] x[k], flat offsets in a."""
+    m, lanes = y.shape
+    for block in range(0, lanes, WIDTH):
+        n = min(block, lanes - WIDTH)  # the last block overlaps its neighbour, as does the last tile
+        if m < _ROWS:
+            for i in range(m):
+                _single(a, i * ai, ai, ak, x, n, lanes, 0, y, i * lanes + n, lanes, 0, size)
+        else:
+            for top in range(0, m, _ROWS):
+                i = min(top, m - _ROWS)
+                _tile(a, i * ai, ai, ak, x, n, lanes, 0, y, i * lanes + n, lanes, 0, size)
+
+
+@njit
+def product(a: Any, x: Any, y: Any) -> None:
+    """y (m, lanes) <- a x, with numbers a (m, k) and x (k, lanes); at least WIDTH lanes."""
+    _product(a, a.shape[1], 1, a.shape[1], x, y)
+
+
+@njit
+def product_transposed(a: Any, x: Any, y: Any) -> None:
+    """y (k, lanes) <- a^T x, with numbers a (m, k) and x (m, lanes); at least WIDTH lanes."""
+    _product(a, 1, a.shape[1], a.shape[0], x, y)
+
+
+@njit(error_model="numpy")
+def product_by_lane(left: Any, right: Any, out: Any, m: int, size: int, n: int) -> None:
+    """out (m x n) <- left (m x size) right (size x n) in every lane; at least WIDTH lanes.
+
+    A matrix is (rows, first, down, across): its entry (i, j) is row `first + i down + j across` of the array `rows`.
+    """
+    a, a0, ai, ak = left
+    x, x0, xk, xj = right
+    y, y0, yi, yj = out
+    lanes = y.shape[1]
+    for block in range(0, lanes, WIDTH):
+        lane = min(block, lanes - WIDTH)
+        if m < _SIDE or n < _COLUMNS:
+            for i in range(m):
+                for j in range(n):
+                    _own_single(
+                        a, (a0 + i * ai) * lanes + lane, ai * lanes, ak * lanes,
+                        x, (x0 + j * xj) * lanes + lane, xk * lanes, xj * lanes,
+                        y, (y0 + i * yi + j * yj) * lanes + lane, yi * lanes, yj * lanes, size,
+                    )  # fmt: skip
+        else:
+            for top in range(0, m, _SIDE):
+                i = min(top, m - _SIDE)
+                for side in range(0, n, _COLUMNS):
+                    j = min(side, n - _COLUMNS)
+                    _own_tile(
+                        a, (a0 + i * ai) * lanes + lane, ai * lanes, ak * lanes,
+                        x, (x0 + j * xj) * lanes + lane, xk * lanes, xj * lanes,
+                        y, (y0 + i * yi + j * yj) * lanes + lane, yi * lanes, yj * lanes, size,
+                    )  # fmt: skip
