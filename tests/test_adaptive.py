@@ -43,16 +43,26 @@ def pair_slope(x, t, p):
     return (0.3, p[1] * x[1] / (1.0 + x[1] * x[1]) ** 0.5)
 
 
-def rotating(x, t, p):
-    return (p[1] * x[1], -p[0] * x[0])
+def growing(x, t, p):
+    return (p[0] * x[0], p[0] * x[1])
+
+
+def exchanging(x, t, p):
+    return (p[1] * x[1], p[1] * x[0])
+
+
+def turning(x, t, p):
+    return (p[0] * x[1], -p[0] * x[0])
 
 
 def by_time(x, t, p):
-    return ((1.0, 0.5 * math.cos(t), 0.0), (0.2, 0.0, t))
+    return ((1.0, 0.5 + p[1] * math.cos(t), -0.3), (0.2, -1.0, 0.7 + p[1] * t))
 
 
 GEOMETRIC = sm.SDE(linear, volatility)
 OU = sm.SDE(linear, constant, additive=True)
+EXCHANGE = sm.SDE(growing, exchanging, 2, noise="scalar")  # x0 + x1 and x0 - x1 are geometric, of volatilities p1 and -p1
+ADDITIVE = sm.SDE(turning, by_time, 2, noise="general", n_noise=3, additive=True)
 BURST = sm.SDE(burst, volatility)
 EXPLOSIVE = sm.SDE(lambda x, t, p: x * x, lambda x, t, p: 1.0)
 FORCED = dict(rtol=0.0, atol=1e-300)  # no step is accepted but the smallest
@@ -104,15 +114,13 @@ CASES = {
         sm.SDE(pair_drift, pair_diffusion, 2, diffusion_derivative=pair_slope),
         milstein(*(lambda x, t, f=f: np.array(f(x, t, P)) for f in (pair_drift, pair_diffusion, pair_slope))),
     ),
-    "scalar": (  # b = B x, B of rows (0, p1), (-p0, 0): (b . grad) b = B^2 x = -p0 p1 x
-        sm.SDE(pair_drift, rotating, 2, noise="scalar"),
-        lambda x, t, h, dw: (
-            x + np.array(pair_drift(x, t, P)) * h + np.array(rotating(x, t, P)) * dw - P[0] * P[1] * x * (dw**2 - h) / 2
-        ),
+    "scalar": (  # (b . grad) b = p1^2 x
+        EXCHANGE,
+        lambda x, t, h, dw: x + P[0] * x * h + P[1] * x[::-1] * dw + P[1] ** 2 * x * (dw**2 - h) / 2,
     ),
     "additive": (
-        sm.SDE(pair_drift, by_time, 2, noise="general", n_noise=3, additive=True),
-        lambda x, t, h, dw: x + np.array(pair_drift(x, t, P)) * h + np.array(by_time(x, t, P)) @ dw,
+        ADDITIVE,
+        lambda x, t, h, dw: x + np.array(turning(x, t, P)) * h + np.array(by_time(x, t, P)) @ dw,
     ),
     "driven": (
         sm.SDE(pair_drift, lambda x, t, p: p[1] * x[1], 2, driven=(1,)),
@@ -194,9 +202,8 @@ def test_strong_error_falls_with_the_tolerance(noise):
     w = wiener(n, 1, 0.25, 1.0)
     exact = np.exp(mu - sigma**2 / 2 + sigma * w)[:, None]
     sde, x0 = GEOMETRIC, 1.0
-    if noise == "scalar":  # x0 + x1 and x0 - x1 are geometric, of volatilities sigma and -sigma
-        sde = sm.SDE(lambda x, t, p: (p[0] * x[0], p[0] * x[1]), lambda x, t, p: (p[1] * x[1], p[1] * x[0]), 2, noise="scalar")
-        x0 = (1.0, 0.0)
+    if noise == "scalar":
+        sde, x0 = EXCHANGE, (1.0, 0.0)
         minus = np.exp(mu - sigma**2 / 2 - sigma * w)
         exact = np.stack([exact[:, 0] + minus, exact[:, 0] - minus], axis=1) / 2
     tolerances = 10.0 ** np.arange(-2, -4.6, -0.5)
@@ -240,13 +247,10 @@ def test_refining_one_interval_changes_no_other():
 
 
 def test_without_drift_additive_noise_is_followed_exactly():
-    b = np.array([[1.0, 0.5, -0.3], [0.2, -1.0, 0.7]])
-    rows = tuple(map(tuple, b))
-    sde = sm.SDE(lambda x, t, p: (0.0, 0.0), lambda x, t, p: rows, 2, noise="general", n_noise=3, additive=True)
-    n = 4000
-    args = dict(step=0.25, n_paths=n, paths=range(n))
-    r = solve_adaptive(sde, (0.0, 1.0), [1.0, 2.0], rtol=1e-12, atol=1e-12, **args)
-    deep = solve_adaptive(sde, (0.0, 1.0), [1.0, 2.0], **FORCED, max_depth=5, **args)
+    n, b = 4000, np.array(by_time(0, 0, (0.0, 0.0)))
+    args = dict(step=0.25, n_paths=n, paths=range(n), parameters=(0.0, 0.0))
+    r = solve_adaptive(ADDITIVE, (0.0, 1.0), [1.0, 2.0], rtol=1e-12, atol=1e-12, **args)
+    deep = solve_adaptive(ADDITIVE, (0.0, 1.0), [1.0, 2.0], **FORCED, max_depth=5, **args)
     np.testing.assert_allclose(r["path_value"], deep["path_value"], atol=1e-13)
     np.testing.assert_array_equal(r["steps"], [8, 16])
     covariance = np.cov(r["path_value"][:, 1].values.T)
