@@ -211,13 +211,13 @@ def test_the_clock_of_the_coefficients_starts_at_t0():
 
 
 OU = sm.SDE(linear, constant)
-GOOD = dict(sde=OU, x0=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0, 1.0))
+GOOD = dict(dynamics=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0, 1.0))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(x0=[1.0, 2.0]), r"x0: given \[1.0, 2.0\]; allowed: a finite number"),
+        (dict(start=[1.0, 2.0]), r"x0: given \[1.0, 2.0\]; allowed: a finite number"),
         (dict(step=0.0), r"step: given 0.0; allowed: finite numbers > 0"),
         (dict(times=[0.1, 0.25]), r"times: given .*; allowed: increasing times >= t0 = 0, each a whole number of steps of 0.1"),
         (dict(times=[0.2, 0.1]), r"times: given \[0.2, 0.1\]; allowed: increasing"),
@@ -228,8 +228,14 @@ GOOD = dict(sde=OU, x0=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0,
         (dict(method="heun"), r"method: given heun; allowed: euler-maruyama, weak-euler, milstein \(for ito with diag"),
         (dict(parameters=(1.0,)), r"diffusion: given a function that raises IndexError.*; allowed: f\(x, t, p\) with 1 param"),
         (dict(parameters=(np.nan, 1.0)), r"parameters: given nan; allowed"),
-        (dict(sde=sm.SDE(linear, lambda x, t, p: (x,))), r"diffusion: given a function that returns \(.*\); allowed: .* a float"),
-        (dict(sde=sm.SDE(linear, lambda x, t, p: float(str(x)[:3]))), r"diffusion: given .*; allowed: scalar code that numba"),
+        (
+            dict(dynamics=sm.SDE(linear, lambda x, t, p: (x,))),
+            r"diffusion: given a function that returns \(.*\); allowed: .* a float",
+        ),
+        (
+            dict(dynamics=sm.SDE(linear, lambda x, t, p: float(str(x)[:3]))),
+            r"diffusion: given .*; allowed: scalar code that numba",
+        ),
     ],
 )
 def test_bad_input_names_argument_given_and_allowed(change, message):
