@@ -77,7 +77,7 @@ def p2_two_point(problem: CriticalValley) -> Callable[[int], Moments]:
 
 
 def p3(problem: LabelNoise) -> Callable[[int], Floats]:
-    """`simulate` on all cores (64 seeds are one block: one core works)."""
+    """The library's own simulator on all cores."""
     sensing = sm.MatrixSensing(problem.d, 1, problem.n_measurements)
     method = sm.LabelNoiseSGD(sensing, problem.label_noise)
     start = sensing.random_start(0.1)
@@ -85,7 +85,7 @@ def p3(problem: LabelNoise) -> Callable[[int], Floats]:
 
     def run(seed: int) -> Floats:
         seeds = seed * problem.n_paths + np.arange(problem.n_paths)
-        runs = sm.simulate(method, start, problem.lr, problem.momentum, seeds, steps, metrics=("test_error",))
+        runs = sm.solve(method, start, steps, lr=problem.lr, momentum=problem.momentum, seeds=seeds, metrics=("test_error",))
         errors: Floats = runs.test_error.values.reshape(problem.n_paths, problem.n_times)
         return errors
 

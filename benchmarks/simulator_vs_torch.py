@@ -16,9 +16,11 @@ def main() -> None:
     problem = sm.MatrixSensing(16, 1, 100)
     start = problem.random_start(0.1)
     method = sm.LabelNoiseSGD(problem, SIGMA)
-    sm.simulate(method, start, LR, MOMENTUM, range(64), [10], metrics=("train_loss",))  # compiled before the clock runs
+    sm.solve(
+        method, start, [10], lr=LR, momentum=MOMENTUM, seeds=range(64), metrics=("train_loss",)
+    )  # compiled before the clock runs
     clock = time.perf_counter()
-    sm.simulate(method, start, LR, MOMENTUM, range(256), [2000], metrics=("train_loss",))
+    sm.solve(method, start, [2000], lr=LR, momentum=MOMENTUM, seeds=range(256), metrics=("train_loss",))
     ours = 256 * 2000 / (time.perf_counter() - clock)
 
     model = MatrixSensingModule(problem, start)

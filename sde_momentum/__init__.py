@@ -22,6 +22,7 @@ _HOME = {
     "Dynamics": "dynamics.base",
     "EffectiveLossPredictor": "predictors.effective_loss",
     "follow": "sde.follow",
+    "from_sympy": "sde.symbolic",
     "Histogram": "sde.observers",
     "InputError": "errors",
     "LabelNoiseSGD": "dynamics.label_noise_sgd",
@@ -29,18 +30,21 @@ _HOME = {
     "ManifoldPoint": "geometry",
     "MatrixSensing": "problems.matrix_sensing",
     "MomentumRule": "predictors.momentum_rule",
+    "multilevel": "sde.multilevel",
     "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
     "PassageTimes": "sde.observers",
     "project_to_manifold": "geometry",
     "Quantiles": "sde.observers",
     "Recommendation": "predictors.effective_loss",
     "SDE": "sde.equation",
-    "simulate": "dynamics.label_noise_sgd",
     "solve": "dynamics.solve",
+    "solve_adaptive": "sde.adaptive",
     "solve_until": "sde.solve",
     "standard_increments": "sde.noise",
     "Timescales": "relaxation",
     "timescales": "relaxation",
+    "to_ito": "sde.symbolic",
+    "to_stratonovich": "sde.symbolic",
     "Valley": "problems.valley",
 }
 
@@ -53,7 +57,7 @@ if TYPE_CHECKING:
     from .dynamics.critical_valley import CriticalValley
     from .dynamics.drift_diffusion import DriftDiffusion
     from .dynamics.drift_flow import DriftFlow, drift_flow
-    from .dynamics.label_noise_sgd import LabelNoiseSGD, simulate
+    from .dynamics.label_noise_sgd import LabelNoiseSGD
     from .dynamics.solve import solve
     from .errors import InputError
     from .geometry import ManifoldPoint, project_to_manifold
@@ -62,13 +66,16 @@ if TYPE_CHECKING:
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley
     from .relaxation import Timescales, timescales
+    from .sde.adaptive import solve_adaptive
     from .sde.equation import SDE
     from .sde.follow import follow
     from .sde.langevin import Langevin
+    from .sde.multilevel import multilevel
     from .sde.noise import standard_increments
     from .sde.observers import Covariance, Histogram, PassageTimes, Quantiles
     from .sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
     from .sde.solve import solve_until
+    from .sde.symbolic import from_sympy, to_ito, to_stratonovich
 
 
 def __getattr__(name: str) -> object:

@@ -99,7 +99,7 @@ def test_convergence_times_are_those_of_the_discrete_update(kappa):
     reduced = sm.solve(LIMIT, START, times, kappa=kappa, seeds=range(n), step=0.05, metrics=("test_error",))
     steps = np.unique(np.rint(times / delta).astype(int))
     method = sm.LabelNoiseSGD(SENSING, sigma)
-    full = sm.simulate(method, START, lr, 1 - delta, range(64), steps, metrics=("test_error",))
+    full = sm.solve(method, START, steps, lr=lr, momentum=1 - delta, seeds=range(64), metrics=("test_error",))
     ours = 1 / sm.convergence_time(reduced.test_error.values[0], times)
     theirs = 1 / (sm.convergence_time(full.test_error.values[0, 0], steps) * delta)
     error = np.hypot(ours.std(ddof=1) / np.sqrt(n), theirs.std(ddof=1) / 8)

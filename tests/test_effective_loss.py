@@ -93,7 +93,9 @@ def test_predicted_times_are_those_of_the_simulated_update(predictor):
     predicted = predictor.convergence_time(LR, deltas)
     for delta, time in zip(deltas, predicted, strict=True):
         steps = np.unique(np.linspace(0, 2 * time, 401).astype(int))
-        runs = sm.simulate(sm.LabelNoiseSGD(PROBLEM, SIGMA), START, LR, 1 - delta, range(128), steps, metrics=("test_error",))
+        runs = sm.solve(
+            sm.LabelNoiseSGD(PROBLEM, SIGMA), START, steps, lr=LR, momentum=1 - delta, seeds=range(128), metrics=("test_error",)
+        )
         rate = 1 / sm.convergence_time(runs.test_error.values[0, 0], steps, 0.1)
         error = rate.std(ddof=1) / np.sqrt(128) / rate.mean()
         assert abs(np.log(time * rate.mean())) < max(0.03, 3 * error), f"{delta}: {time} against {1 / rate.mean()}"
@@ -105,7 +107,9 @@ def test_without_moving_energies_the_predicted_time_is_too_long(predictor, monke
     monkeypatch.setattr(formulas, "energy_share_after", lambda b, time, _, steps: moving(b, time, 0.0, steps))
     at_rest = float(predictor.convergence_time(LR, delta))
     steps = np.unique(np.linspace(0, 2 * at_rest, 401).astype(int))
-    runs = sm.simulate(sm.LabelNoiseSGD(PROBLEM, SIGMA), START, LR, 1 - delta, range(512), steps, metrics=("test_error",))
+    runs = sm.solve(
+        sm.LabelNoiseSGD(PROBLEM, SIGMA), START, steps, lr=LR, momentum=1 - delta, seeds=range(512), metrics=("test_error",)
+    )
     rate = 1 / sm.convergence_time(runs.test_error.values[0, 0], steps, 0.1)
     error = rate.std(ddof=1) / np.sqrt(512) / rate.mean()
     ratio = np.log(at_rest * rate.mean())

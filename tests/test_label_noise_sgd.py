@@ -30,7 +30,7 @@ def test_the_update_equals_torch_sgd_on_the_same_noise(problem, nesterov, law):
 def test_the_update_equals_a_plain_loop(problem, nesterov):
     w, v, lr, beta, sigma, n = problem.random_start(0.3), 0.0, 0.02, 0.9, 0.1, 30
     method = sm.LabelNoiseSGD(problem, sigma, nesterov=nesterov)
-    ours = sm.simulate(method, w, lr, beta, [7], [n])
+    ours = sm.solve(method, w, [n], lr=lr, momentum=beta, seeds=[7])
     for xi in draws(7, LABEL_NOISE, (n, problem.n_outputs)):
         point = w + beta * v if nesterov else w
         v = beta * v - lr * problem.jacobian(point).T @ (problem.residual(point) - sigma * xi) / problem.n_outputs
@@ -45,7 +45,7 @@ def test_weight_decay_is_that_of_torch_sgd(nesterov):
     problem, lr, beta, sigma, decay, n = PROBLEMS[1], 0.02, 0.9, 0.1, 0.3, 30
     start = problem.random_start(0.3)
     method = sm.LabelNoiseSGD(problem, sigma, nesterov=nesterov, weight_decay=decay)
-    ours = sm.simulate(method, start, lr, beta, [7], [n])
+    ours = sm.solve(method, start, [n], lr=lr, momentum=beta, seeds=[7])
     model = torch_sgd.MatrixSensingModule(problem, start)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=beta, nesterov=nesterov, weight_decay=decay)
     for row in torch.tensor(problem.targets + sigma * draws(7, LABEL_NOISE, (n, problem.n_outputs))):
@@ -74,7 +74,7 @@ def test_gradient_noise_and_weight_decay_equal_a_plain_loop(problem, nesterov, l
     factor = given if np.ndim(given) == 2 else np.diag(np.broadcast_to(given, size))
     w, v, lr, beta, sigma, decay, n = problem.random_start(0.3), 0.0, 0.02, 0.9, 0.1, 0.3, 30
     method = sm.LabelNoiseSGD(problem, sigma, None, law, nesterov, decay, given)
-    ours = sm.simulate(method, w, lr, beta, [7], [n])
+    ours = sm.solve(method, w, [n], lr=lr, momentum=beta, seeds=[7])
     noise = draws(7, LABEL_NOISE, (n, problem.n_outputs), law)
     for xi, z in zip(noise, draws(7, GRADIENT_NOISE, (n, factor.shape[1]), law), strict=True):
         point = w + beta * v if nesterov else w
@@ -86,10 +86,10 @@ def test_gradient_noise_and_weight_decay_equal_a_plain_loop(problem, nesterov, l
 
 
 def test_no_decay_and_no_gradient_noise_are_the_plain_update_exactly():
-    problem, args = PROBLEMS[1], dict(lr=0.02, momentum=0.9, seeds=range(3), steps=[1, 30])
-    plain = sm.simulate(sm.LabelNoiseSGD(problem, 0.1), problem.random_start(0.3), **args)
+    problem, args = PROBLEMS[1], dict(lr=0.02, momentum=0.9, seeds=range(3), times=[1, 30])
+    plain = sm.solve(sm.LabelNoiseSGD(problem, 0.1), problem.random_start(0.3), **args)
     for options in ({"weight_decay": 0.0, "gradient_noise": None}, {"gradient_noise": 0.0}):
-        same = sm.simulate(sm.LabelNoiseSGD(problem, 0.1, **options), problem.random_start(0.3), **args)
+        same = sm.solve(sm.LabelNoiseSGD(problem, 0.1, **options), problem.random_start(0.3), **args)
         np.testing.assert_array_equal(same.train_loss, plain.train_loss)
 
 
@@ -150,8 +150,14 @@ def test_stationary_covariance_under_gradient_noise_is_that_of_the_formulas(nest
     method = sm.LabelNoiseSGD(
         TwoModes(eigenvalues), 0.0, noise_law="normal", nesterov=nesterov, weight_decay=weight_decay, gradient_noise=given
     )
-    runs = sm.simulate(
-        method, [0.0, 0.0], lr, 1 - delta, range(4000), [200], metrics=("train_loss", "test_error", "trace_hessian")
+    runs = sm.solve(
+        method,
+        [0.0, 0.0],
+        [200],
+        lr=lr,
+        momentum=1 - delta,
+        seeds=range(4000),
+        metrics=("train_loss", "test_error", "trace_hessian"),
     )
     covariance = getattr(formulas, f"{'nesterov' if nesterov else 'heavy_ball'}_pair_covariance")
     factor = np.array(given) if np.ndim(given) == 2 else np.diag(given)
@@ -168,12 +174,13 @@ def test_settings_and_results_tell_decay_and_gradient_noise():
     method = sm.LabelNoiseSGD(problem, 0.1, weight_decay=0.25, gradient_noise=factor)
     assert method.settings()["weight_decay"] == 0.25
     np.testing.assert_array_equal(method.settings()["gradient_noise"], factor)
-    runs = sm.simulate(method, problem.random_start(0.3), 0.01, 0.9, [1], [5])
+    runs = sm.solve(method, problem.random_start(0.3), [5], lr=0.01, momentum=0.9, seeds=[1])
     assert runs.attrs["weight_decay"] == 0.25
     number = sm.LabelNoiseSGD(problem, 0.1, gradient_noise=0.5)
     assert number.settings()["gradient_noise"] == 0.5
     assert (
-        "gradient_noise" not in sm.simulate(sm.LabelNoiseSGD(problem, 0.1), problem.random_start(0.3), 0.01, 0.9, [1], [5]).attrs
+        "gradient_noise"
+        not in sm.solve(sm.LabelNoiseSGD(problem, 0.1), problem.random_start(0.3), [5], lr=0.01, momentum=0.9, seeds=[1]).attrs
     )
 
 
@@ -192,7 +199,7 @@ def mini_batches(seed, n_steps, p, batch):
 def test_the_mini_batch_update_equals_a_plain_loop(batch):
     problem, lr, beta, sigma, n = PROBLEMS[0], 0.005, 0.9, 0.1, 30
     w, v, p = problem.random_start(0.3), 0.0, PROBLEMS[0].n_outputs
-    ours = sm.simulate(sm.LabelNoiseSGD(problem, sigma, batch_size=batch), w, lr, beta, [7], [n])
+    ours = sm.solve(sm.LabelNoiseSGD(problem, sigma, batch_size=batch), w, [n], lr=lr, momentum=beta, seeds=[7])
     noise = draws(7, LABEL_NOISE, (n, p))
     for xi, chosen in zip(noise, mini_batches(7, n, p, batch), strict=True):
         residual = problem.residual(w) - sigma * xi
@@ -213,21 +220,21 @@ def test_every_sample_is_drawn_equally_often_and_never_twice():
 def test_runs_do_not_depend_on_their_company_or_the_number_of_threads():
     problem = PROBLEMS[0]
     method = sm.LabelNoiseSGD(problem, 0.1, batch_size=5, noise_law="normal")
-    args = dict(start=problem.random_start(0.3), lr=[0.01, 0.02], momentum=[0.0, 0.9], steps=[1, 20])
-    many = sm.simulate(method, seeds=range(40), workers=2, **args)
-    few = sm.simulate(method, seeds=[39, 3], workers=1, **args)
+    args = dict(start=problem.random_start(0.3), lr=[0.01, 0.02], momentum=[0.0, 0.9], times=[1, 20])
+    many = sm.solve(method, seeds=range(40), workers=2, **args)
+    few = sm.solve(method, seeds=[39, 3], workers=1, **args)
     np.testing.assert_array_equal(many.train_loss.sel(seed=[39, 3]), few.train_loss)
 
 
 def test_a_diverged_run_is_marked_and_leaves_its_neighbours_alone():
     problem = PROBLEMS[0]
     method = sm.LabelNoiseSGD(problem, 0.1)
-    args = dict(start=problem.random_start(0.3), momentum=0.9, seeds=range(4), steps=[300])
-    both = sm.simulate(method, lr=[0.01, 50.0], **args)
+    args = dict(start=problem.random_start(0.3), momentum=0.9, seeds=range(4), times=[300])
+    both = sm.solve(method, lr=[0.01, 50.0], **args)
     assert np.all(both.diverged[0] == -1)
     assert np.all(both.diverged[1] > 0)
     assert np.all(np.isnan(both.train_loss[1]))
-    np.testing.assert_array_equal(both.train_loss[0], sm.simulate(method, lr=0.01, **args).train_loss[0])
+    np.testing.assert_array_equal(both.train_loss[0], sm.solve(method, lr=0.01, **args).train_loss[0])
 
 
 @pytest.mark.parametrize("lanes", [1, 7, 8, 21, 32])
@@ -287,9 +294,9 @@ def test_bad_input_names_argument_given_and_allowed():
     problem = PROBLEMS[0]
     method = sm.LabelNoiseSGD(problem, 0.1)
     with pytest.raises(sm.InputError, match=r"lr: given -1.0; allowed: finite numbers > 0"):
-        sm.simulate(method, problem.random_start(), -1.0, 0.9, [0], [10])
+        sm.solve(method, problem.random_start(), [10], lr=-1.0, momentum=0.9, seeds=[0])
     with pytest.raises(sm.InputError, match=r"start: given shape \(3,\); allowed"):
-        sm.simulate(method, np.zeros(3), 0.1, 0.9, [0], [10])
+        sm.solve(method, np.zeros(3), [10], lr=0.1, momentum=0.9, seeds=[0])
     with pytest.raises(sm.InputError, match=r"weight_decay: given -0.1; allowed: finite numbers >= 0"):
         sm.LabelNoiseSGD(problem, 0.1, weight_decay=-0.1)
     with pytest.raises(sm.InputError, match=r"weight_decay: given \[0.1, 0.2\]; allowed: one number >= 0"):

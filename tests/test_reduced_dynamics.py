@@ -21,7 +21,9 @@ class SignedValley(sm.Valley):
 def simulate(valley, theta, noise, one_minus_beta, steps, n_seeds):
     """theta (seed, time) of the discrete update from Gamma."""
     method = sm.LabelNoiseSGD(valley, np.sqrt(noise * valley.n_outputs))
-    runs = sm.simulate(method, valley.start(theta), LR, 1 - one_minus_beta, range(n_seeds), steps, metrics=("distance",))
+    runs = sm.solve(
+        method, valley.start(theta), steps, lr=LR, momentum=1 - one_minus_beta, seeds=range(n_seeds), metrics=("distance",)
+    )
     return runs.distance.values[0, 0]
 
 

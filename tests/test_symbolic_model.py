@@ -143,7 +143,7 @@ def test_kernels_agree_with_the_arrays_and_lanes_do_not_know_their_neighbours(mo
 def test_simulation_equals_a_plain_loop(built_in):
     problem, lr, beta, sigma, steps = built_in.compile(), 2e-3, 0.8, 0.1, 25
     start = built_in.interpolating_point()
-    runs = sm.simulate(sm.LabelNoiseSGD(problem, sigma), start, lr, beta, [3], [steps])
+    runs = sm.solve(sm.LabelNoiseSGD(problem, sigma), start, [steps], lr=lr, momentum=beta, seeds=[3])
     state, words, xi = streams([3], 0), np.empty(1, np.uint64), np.empty((problem.n_outputs, 1))
     at, v = start.copy(), np.zeros_like(start)
     for _ in range(steps):
@@ -161,8 +161,8 @@ def test_matrix_sensing_from_its_formula_is_the_hand_written_problem():
     np.testing.assert_allclose(problem.outputs(at), by_hand.outputs(at), rtol=1e-13, atol=1e-15)
     np.testing.assert_allclose(problem.jacobian(at), by_hand.jacobian(at), rtol=1e-13, atol=1e-15)
     np.testing.assert_allclose(problem.contract_hessians(at, c), by_hand.contract_hessians(at, c), rtol=1e-12, atol=1e-14)
-    args = dict(start=by_hand.interpolating_start(), lr=0.05, momentum=0.9, seeds=range(3), steps=[50])
-    ours, theirs = (sm.simulate(sm.LabelNoiseSGD(p, 0.1), metrics=("train_loss",), **args) for p in (problem, by_hand))
+    args = dict(start=by_hand.interpolating_start(), lr=0.05, momentum=0.9, seeds=range(3), times=[50])
+    ours, theirs = (sm.solve(sm.LabelNoiseSGD(p, 0.1), metrics=("train_loss",), **args) for p in (problem, by_hand))
     np.testing.assert_allclose(ours.train_loss, theirs.train_loss, rtol=1e-10)
 
 

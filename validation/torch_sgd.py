@@ -55,7 +55,9 @@ def difference(method: sm.LabelNoiseSGD, start: Floats, lr: float, momentum: flo
     problem = method.problem
     assert isinstance(problem, sm.MatrixSensing)
     steps = np.unique(np.linspace(1, n_steps, 5).astype(int))
-    ours = sm.simulate(method, start, lr, momentum, [seed], steps, metrics=("test_error",)).test_error.values.ravel()
+    ours = sm.solve(
+        method, start, steps, lr=lr, momentum=momentum, seeds=[seed], metrics=("test_error",)
+    ).test_error.values.ravel()
     noise = draws(seed, LABEL_NOISE, (n_steps, problem.n_outputs), method.noise_law)
     targets = problem.targets + method.label_noise * noise
     theirs = [problem.test_error(train(problem, start, lr, momentum, targets[:n], nesterov=method.nesterov)) for n in steps]

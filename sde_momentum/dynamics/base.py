@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
@@ -44,3 +46,9 @@ class Dynamics(ABC):
     def common_attributes(self) -> dict[str, Any]:
         """What is in the attrs of every answer."""
         return {"dynamics": type(self).__name__, "clock": self.clock, "version": __version__}
+
+
+def as_attributes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in the forms that a netCDF file can hold: None is left out, a truth value is 0 or 1, a list an array."""
+    kept = {name: value for name, value in settings.items() if value is not None}
+    return {k: int(v) if isinstance(v, bool) else np.asarray(v) if isinstance(v, list) else v for k, v in kept.items()}

@@ -28,7 +28,7 @@ from ..problems.base import Array, Problem
 from ..progress import track
 from ..threads import in_order
 from .along_manifold import move, tangent
-from .base import Dynamics
+from .base import Dynamics, as_attributes
 from .ensemble import check_kappa, check_problem, check_seeds, check_times
 from .label_noise_sgd import check_metric, one_blas_thread
 from .random import CRITICAL_LIMIT, fill_normal, streams
@@ -219,5 +219,7 @@ class CriticalLimit(Dynamics):
                 "seed": labels,
                 "time": self.time_coordinate(clock),
             },
-            attrs=self.common_attributes() | problem.settings() | {"tolerance": self.tolerance, "step": step, "theory": "T7"},
+            attrs=self.common_attributes()
+            | as_attributes(problem.settings())
+            | {"tolerance": self.tolerance, "step": step, "theory": "T7"},
         )

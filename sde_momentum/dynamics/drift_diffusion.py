@@ -18,7 +18,7 @@ from ..problems.base import Array, Problem
 from ..progress import track
 from ..threads import in_order
 from .along_manifold import move
-from .base import Dynamics
+from .base import Dynamics, as_attributes
 from .ensemble import check_problem, check_seeds, check_times
 from .label_noise_sgd import check_metric, one_blas_thread
 from .random import GRADIENT_NOISE, fill_normal, streams
@@ -170,6 +170,6 @@ class DriftDiffusion(Dynamics):
             | {"fault": (("seed",), np.concatenate([part[1] for part in parts]), {"units": self.time_units})},
             coords={"seed": labels, "time": self.time_coordinate(clock)},
             attrs=self.common_attributes()
-            | problem.settings()
+            | as_attributes(problem.settings())
             | {"scaled_damping": self.scaled_damping, "tolerance": self.tolerance, "step": step, "theory": "T3"},
         )

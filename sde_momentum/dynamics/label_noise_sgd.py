@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import xarray as xr
-from joblib import Parallel, delayed
 from numba import float64, int64, njit, types
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from ..errors import InputError, check, check_integer, check_lr, check_momentum, check_non_negative
 from ..problems.base import KERNEL, METRICS, PULLBACK, Array, Problem
+from ..progress import track
 from ..simd.lanes import load_and_spread, store
 from ..simd.matrix import WIDTH, aligned, product
+from ..threads import in_order
+from .base import Dynamics, as_attributes
 from .ensemble import check_seeds
 from .random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
 
@@ -190,8 +193,8 @@ def advance(
 
 
 @dataclass(frozen=True, eq=False)
-class LabelNoiseSGD:
-    """SGD with momentum and label noise on `problem`: the method that `simulate` steps (T1).
+class LabelNoiseSGD(Dynamics):
+    """SGD with momentum and label noise on `problem`: what the theory is about (T1).
 
         v <- beta v - eta (g(w) + weight_decay w + B z),   w <- w + v
 
@@ -212,6 +215,9 @@ class LabelNoiseSGD:
     >>> sm.LabelNoiseSGD(sm.MatrixSensing(4, 1, 10), 0.1, weight_decay=1e-3, gradient_noise=0.01).settings()["weight_decay"]
     0.001
     """
+
+    clock: ClassVar[str] = "k"
+    time_units: ClassVar[str] = "steps"
 
     problem: Problem
     label_noise: float
@@ -266,6 +272,65 @@ class LabelNoiseSGD:
             "gradient_noise": None if self.gradient_noise is None else np.asarray(self.gradient_noise, float).tolist(),
         }
 
+    def solve(
+        self,
+        start: ArrayLike,
+        times: ArrayLike,
+        *,
+        lr: ArrayLike,
+        momentum: ArrayLike,
+        seeds: ArrayLike,
+        metrics: Sequence[str] = tuple(METRICS),
+        workers: int = -1,
+        progress: bool | None = None,
+    ) -> xr.Dataset:
+        """Run every (lr, momentum, seed) from `start`, at rest, and stream the metrics at `times` (T1).
+
+        Args:
+            start: w_0, (N,)
+            times: numbers of updates after which to take the metrics, increasing whole numbers >= 0, (n_time,)
+            lr: eta > 0, (n_lr,) or one number
+            momentum: beta in [0, 1), (n_momentum,) or one number; all combinations with `lr` are run
+            seeds: whole numbers >= 0, (n_seed,); runs of equal seed share their noise (common random numbers)
+            metrics: some of METRICS
+            workers: threads, -1 for all cores; the numbers do not depend on it
+            progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+
+        Returns:
+            Dataset of dims (lr, momentum, seed, time), a variable for each metric, and `diverged` (lr, momentum, seed): the
+            step at which a run left the finite world, -1 for none. Its metrics are NaN from then on.
+
+        Raises:
+            InputError: for a value out of range.
+        """
+        rates, betas, labels = np.atleast_1d(check_lr(lr)), np.atleast_1d(check_momentum(momentum)), check_seeds(seeds)
+        steps = check_steps(times)
+        for name in metrics:
+            check_metric(name, "metrics")
+        point = self.problem.check_point(start)
+        grid = np.stack([g.ravel() for g in np.meshgrid(rates, betas, indexing="ij")])
+        grid = np.repeat(grid, len(labels), axis=1)
+        lanes = np.tile(labels.astype(np.uint64), len(rates) * len(betas))
+
+        def block(first: int, advance: Callable[[float], None]) -> tuple[Array, NDArray[np.int64]]:
+            cut = slice(first, first + LANES)
+            return run_block(self, point, grid[0, cut], grid[1, cut], lanes[cut], steps, metrics, advance)
+
+        with track("runs", len(lanes), progress) as advance, one_blas_thread():
+            parts = list(in_order((partial(block, first, advance) for first in range(0, len(lanes), LANES)), workers))
+        shape = (len(rates), len(betas), len(labels))
+        values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(metrics), *shape, len(steps))
+        diverged = np.concatenate([part[1] for part in parts]).reshape(shape)
+        dims = ("lr", "momentum", "seed", "time")
+        return xr.Dataset(
+            {name: (dims, values[i]) for i, name in enumerate(metrics)}
+            | {"diverged": (dims[:3], diverged, {"units": self.time_units})},
+            coords={"lr": rates, "momentum": betas, "seed": labels, "time": self.time_coordinate(steps)},
+            attrs=self.common_attributes()
+            | as_attributes(self.problem.settings() | self.settings())
+            | {"step": 1, "theory": "T1"},
+        )
+
 
 def run_block(
     method: LabelNoiseSGD,
@@ -275,8 +340,11 @@ def run_block(
     seeds: ArrayLike,
     steps: NDArray[np.int64],
     metrics: Sequence[str] = tuple(METRICS),
+    progress: Callable[[float], None] = lambda amount: None,
 ) -> tuple[Array, NDArray[np.int64]]:
     """Up to LANES runs: metrics (metric, lane, time) at `steps`, and each lane's step of divergence (-1: none).
+
+    `progress` is told of the runs that are done, in parts.
 
     Run it within `one_blas_thread`: the rounding of a metric's products may depend on the threads that share them.
     """
@@ -311,6 +379,7 @@ def run_block(
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging run's numbers are replaced below
             out[:, :, t] = [problem.metric(name, points) for name in metrics]
         out[:, diverged[:n_runs] >= 0, t] = np.nan
+        progress(n_runs * (then - now) / max(1, int(steps[-1])))
     return out, diverged[:n_runs]
 
 
@@ -334,50 +403,3 @@ def check_steps(steps: ArrayLike, argument: str = "steps") -> NDArray[np.int64]:
     if np.any(np.diff(given) <= 0):
         raise InputError(argument, steps, "a 1-D array of increasing whole numbers >= 0")
     return given.astype(np.int64)
-
-
-def simulate(
-    method: LabelNoiseSGD,
-    start: ArrayLike,
-    lr: ArrayLike,
-    momentum: ArrayLike,
-    seeds: ArrayLike,
-    steps: ArrayLike,
-    *,
-    metrics: Sequence[str] = tuple(METRICS),
-    workers: int = -1,
-) -> xr.Dataset:
-    """Run every (lr, momentum, seed) from `start` and stream the metrics at `steps` (T1).
-
-    `lr` (n_lr,), `momentum` (n_momentum,), `seeds` (n_seed,) whole numbers: all combinations are run; `steps`
-    (n_time,) counts updates. Runs of equal seed share their noise (common random numbers). Returns a Dataset of
-    dims (lr, momentum, seed, time) with one variable a metric and `diverged` (the step, or -1). The numbers do
-    not depend on `workers` (threads, -1: all cores). Raises InputError.
-    """
-    rates = np.atleast_1d(check_lr(lr))
-    betas = np.atleast_1d(check_momentum(momentum))
-    labels = check_seeds(seeds)
-    times = check_steps(steps)
-    for name in metrics:
-        check_metric(name, "metrics")
-    point = method.problem.check_point(start)
-    grid = np.stack([g.ravel() for g in np.meshgrid(rates, betas, indexing="ij")])
-    grid = np.repeat(grid, len(labels), axis=1)
-    lanes = np.tile(labels.astype(np.uint64), len(rates) * len(betas))
-
-    def blocks() -> Iterator[Any]:
-        for i in range(0, grid.shape[1], LANES):
-            cut = slice(i, i + LANES)
-            yield delayed(run_block)(method, point, grid[0, cut], grid[1, cut], lanes[cut], times, metrics)
-
-    with one_blas_thread():
-        parts = Parallel(n_jobs=workers, prefer="threads")(blocks())
-    shape = (len(rates), len(betas), len(labels))
-    values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(metrics), *shape, len(times))
-    diverged = np.concatenate([part[1] for part in parts]).reshape(shape)
-    dims = ("lr", "momentum", "seed", "time")
-    return xr.Dataset(
-        {name: (dims, values[i]) for i, name in enumerate(metrics)} | {"diverged": (dims[:3], diverged)},
-        coords={"lr": rates, "momentum": betas, "seed": labels, "time": ("time", times, {"units": "steps"})},
-        attrs=method.problem.settings() | {k: v for k, v in method.settings().items() if v is not None},
-    )
