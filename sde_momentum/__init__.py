@@ -14,11 +14,12 @@ __version__ = "0.1.0"
 _HOME = {
     "convergence_time": "convergence",
     "Covariance": "sde.observers",
-    "critical_ensemble": "dynamics.critical_valley",
-    "critical_limit": "dynamics.critical_limit",
-    "drift_diffusion": "dynamics.drift_diffusion",
+    "CriticalLimit": "dynamics.critical_limit",
+    "CriticalValley": "dynamics.critical_valley",
     "drift_flow": "dynamics.drift_flow",
+    "DriftDiffusion": "dynamics.drift_diffusion",
     "DriftFlow": "dynamics.drift_flow",
+    "Dynamics": "dynamics.base",
     "EffectiveLossPredictor": "predictors.effective_loss",
     "follow": "sde.follow",
     "Histogram": "sde.observers",
@@ -35,7 +36,7 @@ _HOME = {
     "Recommendation": "predictors.effective_loss",
     "SDE": "sde.equation",
     "simulate": "dynamics.label_noise_sgd",
-    "solve": "sde.solve",
+    "solve": "dynamics.solve",
     "solve_until": "sde.solve",
     "standard_increments": "sde.noise",
     "Timescales": "relaxation",
@@ -47,11 +48,13 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from .convergence import convergence_time
-    from .dynamics.critical_limit import critical_limit
-    from .dynamics.critical_valley import critical_ensemble
-    from .dynamics.drift_diffusion import drift_diffusion
+    from .dynamics.base import Dynamics
+    from .dynamics.critical_limit import CriticalLimit
+    from .dynamics.critical_valley import CriticalValley
+    from .dynamics.drift_diffusion import DriftDiffusion
     from .dynamics.drift_flow import DriftFlow, drift_flow
     from .dynamics.label_noise_sgd import LabelNoiseSGD, simulate
+    from .dynamics.solve import solve
     from .errors import InputError
     from .geometry import ManifoldPoint, project_to_manifold
     from .predictors.effective_loss import EffectiveLossPredictor, Recommendation
@@ -65,7 +68,7 @@ if TYPE_CHECKING:
     from .sde.noise import standard_increments
     from .sde.observers import Covariance, Histogram, PassageTimes, Quantiles
     from .sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
-    from .sde.solve import solve, solve_until
+    from .sde.solve import solve_until
 
 
 def __getattr__(name: str) -> object:

@@ -13,6 +13,7 @@ from sde_momentum.dynamics.critical_limit import _Bundle, _continue
 
 SENSING = sm.MatrixSensing(6, 1, 20)
 START = SENSING.interpolating_start()
+LIMIT = sm.CriticalLimit(SENSING)
 
 
 def bundle(kappa, tolerance=1e-12):
@@ -64,8 +65,10 @@ def test_in_the_valley_it_has_the_law_of_the_valley_s_own_coordinates():
     """rms of theta within 4 standard errors at 6 points; the eigenvalues cross on the way. False alarm: 4 in 10,000."""
     valley = sm.Valley.balanced(8, 1.0, 1.25, lowest=10.0, highest=14.0)
     times, kappa = [1.0, 3.0, 8.0], [0.25, 1.0]
-    runs = sm.critical_limit(valley, valley.start(5.0), kappa, range(250), times, step=0.1, metrics=("test_error",))
-    own = sm.critical_ensemble(valley, 5.0, kappa, times, n_paths=20_000)
+    runs = sm.solve(
+        sm.CriticalLimit(valley), valley.start(5.0), times, kappa=kappa, seeds=range(250), step=0.1, metrics=("test_error",)
+    )
+    own = sm.solve(sm.CriticalValley(valley), 5.0, times, kappa=kappa, n_paths=20_000)
     rms = np.sqrt(runs.test_error.mean("seed")).values
     error = np.hypot(runs.test_error.std("seed", ddof=1).values / np.sqrt(250) / (2 * rms), own.position_rms_se.values)
     assert (np.abs(rms - own.position_rms.values) < 4 * error).all(), f"{rms} against {own.position_rms.values} +- {error}"
@@ -79,7 +82,7 @@ def test_small_kappa_is_the_drift():
     flow = sm.drift_flow(SENSING, START, tolerance=1e-4)
     errors, kappa = SENSING.test_error(flow.points), 0.0005
     t = np.linspace(0, np.interp(-0.3, -errors / errors[0], flow.time), 5)[1:]
-    runs = sm.critical_limit(SENSING, START, kappa, range(24), t / (4 * kappa) + 2, step=0.25, metrics=("test_error",))
+    runs = sm.solve(LIMIT, START, t / (4 * kappa) + 2, kappa=kappa, seeds=range(24), step=0.25, metrics=("test_error",))
     mean = runs.test_error.mean("seed").values[0]
     error = runs.test_error.std("seed", ddof=1).values[0] / np.sqrt(24)
     drift = np.interp(t, flow.time, errors)
@@ -93,7 +96,7 @@ def test_convergence_times_are_those_of_the_discrete_update(kappa):
     noise = sigma**2 / SENSING.n_outputs
     delta = float(formulas.one_minus_beta_at_kappa(lr, noise, kappa))
     times = np.linspace(0, 1.2 / kappa, 121)
-    reduced = sm.critical_limit(SENSING, START, kappa, range(n), times, step=0.05, metrics=("test_error",))
+    reduced = sm.solve(LIMIT, START, times, kappa=kappa, seeds=range(n), step=0.05, metrics=("test_error",))
     steps = np.unique(np.rint(times / delta).astype(int))
     method = sm.LabelNoiseSGD(SENSING, sigma)
     full = sm.simulate(method, START, lr, 1 - delta, range(64), steps, metrics=("test_error",))
@@ -105,16 +108,16 @@ def test_convergence_times_are_those_of_the_discrete_update(kappa):
 
 def test_numbers_do_not_depend_on_threads_or_company():
     times = [0.0, 0.3, 1.0]
-    all_runs = sm.critical_limit(SENSING, START, [0.3, 2.0], range(12), times, step=0.1, workers=2)
-    assert all_runs.equals(sm.critical_limit(SENSING, START, [0.3, 2.0], range(12), times, step=0.1, workers=1))
-    alone = sm.critical_limit(SENSING, START, 2.0, [7], times, step=0.1)
+    all_runs = sm.solve(LIMIT, START, times, kappa=[0.3, 2.0], seeds=range(12), step=0.1, workers=2)
+    assert all_runs.equals(sm.solve(LIMIT, START, times, kappa=[0.3, 2.0], seeds=range(12), step=0.1, workers=1))
+    alone = sm.solve(LIMIT, START, times, kappa=2.0, seeds=[7], step=0.1)
     assert (alone.test_error.values[0, 0] == all_runs.test_error.sel(kappa=2.0, seed=7).values).all()
 
 
 def test_a_failed_run_is_marked_with_its_time_and_leaves_its_neighbours_alone():
     times = [0.0, 0.5, 3.0]
-    runs = sm.critical_limit(SENSING, START, [0.3, 1e9], range(3), times, step=0.1)
-    good = sm.critical_limit(SENSING, START, 0.3, range(3), times, step=0.1)
+    runs = sm.solve(LIMIT, START, times, kappa=[0.3, 1e9], seeds=range(3), step=0.1)
+    good = sm.solve(LIMIT, START, times, kappa=0.3, seeds=range(3), step=0.1)
     assert (runs.fault.values[1] <= 3.0).all()
     assert np.isnan(runs.fault.values[0]).all()
     assert np.isnan(runs.test_error.values[1, :, -1]).all()
@@ -131,10 +134,16 @@ def test_a_failed_run_is_marked_with_its_time_and_leaves_its_neighbours_alone():
         ({"seeds": [0.5]}, "seeds: given .*; allowed: a 1-D array of whole numbers >= 0"),
         ({"times": [-1.0]}, "times: given -1.0; allowed: finite numbers >= 0"),
         ({"metrics": ("speed",)}, "metrics: given speed; allowed: train_loss"),
-        ({"tolerance": 0.0}, "tolerance: given 0.0; allowed: finite numbers > 0"),
     ],
 )
 def test_bad_input_is_refused(change, message):
-    good = {"problem": SENSING, "start": START, "kappa": 1.0, "seeds": [0], "times": [1.0]}
+    good = {"dynamics": LIMIT, "start": START, "kappa": 1.0, "seeds": [0], "times": [1.0]}
     with pytest.raises(sm.InputError, match=message):
-        sm.critical_limit(**good | change)
+        sm.solve(**good | change)
+
+
+def test_a_limit_that_cannot_be_is_refused():
+    with pytest.raises(sm.InputError, match=r"tolerance: given 0\.0; allowed: finite numbers > 0"):
+        sm.CriticalLimit(SENSING, tolerance=0.0)
+    with pytest.raises(sm.InputError, match="problem: given sensing; allowed: a Problem"):
+        sm.CriticalLimit("sensing")

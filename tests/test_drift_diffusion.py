@@ -62,7 +62,7 @@ def test_label_noise_diffuses_nowhere_and_follows_the_drift_flow():
     flow = sm.drift_flow(PROBLEM, START, tolerance=1e-4)
     t = flow.time[np.searchsorted(flow.time, [0.1, 0.5, 1.5])]
     factor = lambda w: np.sqrt(noise / PROBLEM.n_outputs) * PROBLEM.jacobian(w).T  # noqa: E731
-    runs = sm.drift_diffusion(PROBLEM, START, factor, [0, 1], t / noise, step=0.01 / noise)
+    runs = sm.solve(sm.DriftDiffusion(PROBLEM, factor), START, t / noise, step=0.01 / noise, seeds=[0, 1])
     points = flow.points[np.searchsorted(flow.time, t)]
     np.testing.assert_allclose(runs.trace_hessian.values, [PROBLEM.trace_hessian(points)] * 2, rtol=0.01)
 
@@ -84,9 +84,8 @@ def test_mean_of_plain_sgd_with_gradient_noise():
         if k in steps:
             measured.append(PROBLEM.trace_hessian(w))
     full = np.array(measured)
-    ours = sm.drift_diffusion(
-        PROBLEM, START, lambda _: FACTOR, range(400), steps * lr**2 / delta**2, step=0.2, scaled_damping=delta / np.sqrt(lr)
-    ).trace_hessian.values.T
+    limit = sm.DriftDiffusion(PROBLEM, lambda _: FACTOR, scaled_damping=delta / np.sqrt(lr))
+    ours = sm.solve(limit, START, steps * lr**2 / delta**2, step=0.2, seeds=range(400)).trace_hessian.values.T
     error = np.hypot(full.std(axis=1, ddof=1) / np.sqrt(n), ours.std(axis=1, ddof=1) / 20)
     mean = full.mean(axis=1)
     assert (mean[-1] - PROBLEM.trace_hessian(START)) > 5 * error[-1]  # it goes somewhere
@@ -94,12 +93,12 @@ def test_mean_of_plain_sgd_with_gradient_noise():
 
 
 def test_numbers_do_not_depend_on_threads_or_company_and_faults_are_marked():
-    factor, times = (lambda _: FACTOR), [0.0, 1.0, 2.0]
-    runs = sm.drift_diffusion(PROBLEM, START, factor, range(11), times, step=0.2, workers=2)
-    assert runs.equals(sm.drift_diffusion(PROBLEM, START, factor, range(11), times, step=0.2, workers=1))
-    alone = sm.drift_diffusion(PROBLEM, START, factor, [9], times, step=0.2)
+    limit, times = sm.DriftDiffusion(PROBLEM, lambda _: FACTOR), [0.0, 1.0, 2.0]
+    runs = sm.solve(limit, START, times, step=0.2, seeds=range(11), workers=2)
+    assert runs.equals(sm.solve(limit, START, times, step=0.2, seeds=range(11), workers=1))
+    alone = sm.solve(limit, START, times, step=0.2, seeds=[9])
     assert (alone.trace_hessian.values[0] == runs.trace_hessian.sel(seed=9).values).all()
-    wild = sm.drift_diffusion(PROBLEM, START, lambda _: 1e6 * FACTOR, range(2), times, step=0.2)
+    wild = sm.solve(sm.DriftDiffusion(PROBLEM, lambda _: 1e6 * FACTOR), START, times, step=0.2, seeds=range(2))
     assert (wild.fault.values <= 2).all()
     assert np.isnan(wild.test_error.values[:, -1]).all()
     assert np.isfinite(wild.test_error.values[:, 0]).all()
@@ -117,6 +116,11 @@ def test_numbers_do_not_depend_on_threads_or_company_and_faults_are_marked():
     ],
 )
 def test_bad_input_is_refused(change, message):
-    good = {"problem": PROBLEM, "start": START, "factor": lambda _: FACTOR, "seeds": [0], "times": [1.0], "step": 0.1}
+    method = {"problem": PROBLEM, "factor": lambda _: FACTOR, "scaled_damping": 1.0}
+    asked = {"start": START, "seeds": [0], "times": [1.0], "step": 0.1}
     with pytest.raises(sm.InputError, match=message):
-        sm.drift_diffusion(**good | change)
+        sm.solve(
+            sm.DriftDiffusion(**{k: change.get(k, v) for k, v in method.items()}),
+            **{k: change.get(k, v) for k, v in asked.items()},
+            **{k: v for k, v in change.items() if k not in method | asked},
+        )

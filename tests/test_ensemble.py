@@ -221,7 +221,7 @@ def test_an_ensemble_grows_until_its_error_is_small_enough():
 )
 def test_bad_input_names_argument_given_and_allowed(change, message):
     with pytest.raises(sm.InputError, match=message):
-        sm.solve(**(dict(sde=OU, x0=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(1.0, 1.0)) | change))
+        sm.solve(**(dict(dynamics=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(1.0, 1.0)) | change))
 
 
 def test_a_fingerprint_tells_what_a_function_computes():

@@ -131,76 +131,6 @@ def test_a_given_derivative_equals_the_numerical_one():
     np.testing.assert_allclose(*paths, rtol=1e-8)
 
 
-def order(h, errors):
-    """p of log error = c + p log h + d h, each row of `errors` (batches, n_h) fitted alone; d h is the next order.
-
-    Returns p and its standard error over the batches.
-    """
-    design = np.stack([np.ones_like(h), np.log(h), h], axis=1)
-    slopes = np.linalg.lstsq(design, np.log(errors).T, rcond=None)[0][1]
-    return slopes.mean(), slopes.std(ddof=1) / math.sqrt(len(slopes))
-
-
-@pytest.mark.parametrize("method", [m for m in DIAGONAL if METHODS[m].strong_order])
-def test_strong_order_against_the_exact_geometric_brownian_motion(method):
-    mu, sigma = GEOMETRIC
-    n_fine, batches, width = 512, 20, 200
-    fine = math.sqrt(1 / n_fine) * standard_increments(3, batches * width, n_fine)
-    ito = INTERPRETATION[method] == "ito"
-    exact = np.exp(mu - (sigma**2 / 2 if ito else 0.0) + sigma * fine.sum(axis=0)[0])
-    h = 2.0 ** -np.arange(3, 10)
-    errors = []
-    for step in h:
-        coarse = fine.reshape(round(1 / step), -1, 1, fine.shape[2]).sum(axis=1)
-        last = sm.follow(geometric(method), 1.0, coarse, step=step, method=method, parameters=GEOMETRIC)[-1, 0]
-        errors.append(np.abs(last - exact).reshape(batches, width).mean(axis=1))
-    slope, se = order(h, np.stack(errors, axis=1))
-    print(f"{method}: strong order {slope:.3f} +- {se:.3f}")
-    assert se < 0.1  # the interval says something
-    assert abs(slope - METHODS[method].strong_order) < stats.t.ppf(1 - 5e-5, batches - 1) * se  # false alarms: 1e-4
-
-
-def weak_order(h, bias, se):
-    """p of log |bias| = c + p log h + d h and its standard error, by least squares with independent errors `se`."""
-    relative = np.array(se) / np.abs(bias)
-    design = np.stack([np.ones_like(h), np.log(h), h], axis=1) / relative[:, None]
-    covariance = np.linalg.inv(design.T @ design)
-    return (covariance @ design.T @ (np.log(np.abs(bias)) / relative))[1], math.sqrt(covariance[1, 1])
-
-
-@pytest.mark.parametrize("method", [m for m in DIAGONAL if m != "heun"])
-def test_weak_order_against_the_exact_second_moment_of_geometric_brownian_motion(method):
-    mu, sigma = parameters = (-1.5, 0.2)  # little noise: the bias stands out
-    h = 2.0 ** -np.arange(2, 8)
-    bias, se = [], []
-    for i, step in enumerate(h):
-        sde = geometric(method)
-        r = sm.solve(sde, 1.0, 1.0, step=step, method=method, n_paths=2**16, seed=i, parameters=parameters).isel(time=0)
-        bias.append(float(r["variance"] + r["mean"] ** 2 - math.exp(2 * mu + sigma**2)))
-        se.append(float(np.hypot(r["variance_se"], 2 * r["mean"] * r["mean_se"])))
-    slope, width = weak_order(h, bias, se)
-    print(f"{method}: weak order {slope:.3f} +- {width:.3f}")
-    assert width < 0.1
-    assert abs(slope - METHODS[method].weak_order) < 4 * width  # false alarms: 6e-5
-
-
-def test_weak_order_of_heun_with_the_exact_path_as_control_variate():
-    # without noise Heun is of order 2: the bias of order 1 is small, so the exact path's square, of known mean, is taken off
-    mu, sigma = parameters = (1.0, 0.5)
-    h = 2.0 ** -np.arange(2, 8)
-    bias, se = [], []
-    for i, step in enumerate(h):
-        dw = math.sqrt(step) * standard_increments(i, 2**16, round(1 / step))
-        last = sm.follow(geometric("heun"), 1.0, dw, step=step, method="heun", parameters=parameters)[-1, 0]
-        difference = last**2 - np.exp(2 * mu + 2 * sigma * dw.sum(axis=0)[0])
-        bias.append(difference.mean())
-        se.append(difference.std() / math.sqrt(len(difference)))
-    slope, width = weak_order(h, bias, se)
-    print(f"heun: weak order {slope:.3f} +- {width:.3f}")
-    assert width < 0.1
-    assert abs(slope - METHODS["heun"].weak_order) < 4 * width  # false alarms: 6e-5
-
-
 def test_mean_and_variance_of_ornstein_uhlenbeck_at_all_times():
     theta, sigma, h, n = 1.0, 0.5, 0.01, np.array([1, 10, 100, 500])
     sde = sm.SDE(linear, constant)
@@ -211,14 +141,6 @@ def test_mean_and_variance_of_ornstein_uhlenbeck_at_all_times():
         for name, value in (("mean", 2.0 * decay**n), ("variance", variance)):
             error = np.abs(r[name] - value) / r[f"{name}_se"]
             assert np.all(error < 5), f"{method} {name}: {error.values} standard errors"  # false alarms: 1e-5 over all 16
-
-
-def test_the_stationary_law_of_ornstein_uhlenbeck():
-    h, n = 0.05, 2000
-    dw = math.sqrt(h) * standard_increments(2, n, 200)
-    x = sm.follow(sm.SDE(linear, constant), 0.0, dw, step=h, parameters=(-1.0, 0.5))[-1, 0]
-    sd = 0.5 * math.sqrt(h / (1 - (1 - h) ** 2))  # of the Euler chain
-    assert stats.kstest(x, stats.norm(scale=sd).cdf).pvalue > 1e-3  # false alarms: 1e-3
 
 
 @pytest.mark.parametrize("method", DIAGONAL)
@@ -289,13 +211,13 @@ def test_the_clock_of_the_coefficients_starts_at_t0():
 
 
 OU = sm.SDE(linear, constant)
-GOOD = dict(sde=OU, x0=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0, 1.0))
+GOOD = dict(dynamics=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0, 1.0))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(x0=[1.0, 2.0]), r"x0: given \[1.0, 2.0\]; allowed: a finite number"),
+        (dict(start=[1.0, 2.0]), r"x0: given \[1.0, 2.0\]; allowed: a finite number"),
         (dict(step=0.0), r"step: given 0.0; allowed: finite numbers > 0"),
         (dict(times=[0.1, 0.25]), r"times: given .*; allowed: increasing times >= t0 = 0, each a whole number of steps of 0.1"),
         (dict(times=[0.2, 0.1]), r"times: given \[0.2, 0.1\]; allowed: increasing"),
@@ -306,8 +228,14 @@ GOOD = dict(sde=OU, x0=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0,
         (dict(method="heun"), r"method: given heun; allowed: euler-maruyama, weak-euler, milstein \(for ito with diag"),
         (dict(parameters=(1.0,)), r"diffusion: given a function that raises IndexError.*; allowed: f\(x, t, p\) with 1 param"),
         (dict(parameters=(np.nan, 1.0)), r"parameters: given nan; allowed"),
-        (dict(sde=sm.SDE(linear, lambda x, t, p: (x,))), r"diffusion: given a function that returns \(.*\); allowed: .* a float"),
-        (dict(sde=sm.SDE(linear, lambda x, t, p: float(str(x)[:3]))), r"diffusion: given .*; allowed: scalar code that numba"),
+        (
+            dict(dynamics=sm.SDE(linear, lambda x, t, p: (x,))),
+            r"diffusion: given a function that returns \(.*\); allowed: .* a float",
+        ),
+        (
+            dict(dynamics=sm.SDE(linear, lambda x, t, p: float(str(x)[:3]))),
+            r"diffusion: given .*; allowed: scalar code that numba",
+        ),
     ],
 )
 def test_bad_input_names_argument_given_and_allowed(change, message):

@@ -12,20 +12,24 @@ Gamma, then p made tangent), p is damped and pushed for h/2, the z_j relax for h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import xarray as xr
-from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
-from ..errors import InputError, check_positive
+from ..errors import check_positive
 from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
+from ..progress import track
+from ..threads import in_order
 from .along_manifold import move, tangent
-from .ensemble import check_seeds, check_times
+from .base import Dynamics
+from .ensemble import check_kappa, check_problem, check_seeds, check_times
 from .label_noise_sgd import check_metric, one_blas_thread
 from .random import CRITICAL_LIMIT, fill_normal, streams
 
@@ -104,24 +108,14 @@ def _continue(before: Array, now: Array) -> NDArray[np.intp]:
     return np.asarray(linear_sum_assignment(-(overlap.T**2))[1])
 
 
-def critical_limit(
-    problem: Problem,
-    start: ArrayLike,
-    kappa: ArrayLike,
-    seeds: ArrayLike,
-    times: ArrayLike,
-    *,
-    metrics: Sequence[str] = ("test_error", "trace_hessian"),
-    step: float = 0.02,
-    tolerance: float = 1e-10,
-    workers: int = -1,
-) -> xr.Dataset:
-    """Run the critical limit of label-noise SGD along Gamma, from an interpolating start: one run serves every lr (T7).
+@dataclass(frozen=True, eq=False)
+class CriticalLimit(Dynamics):
+    """The critical limit of label-noise SGD along Gamma: one run serves every lr (T7).
 
         d w   = p ds,   d p = -p ds - kappa P_T sum_j (grad ln lambda_j) e_j ds,   e_j = |a_j|^2
         d a_j = -(1/2) a_j ds + (1/4) (grad ln lambda_j . p) a_j ds + sqrt(lambda_j / 2) (dW1 + i dW2)
 
-    Weak order 2 in `step`. (lambda_j, u_j) are the eigenpairs of J J^T / P, followed by continuity. At learning rate eta
+    Weak order 2 in the step. (lambda_j, u_j) are the eigenpairs of J J^T / P, followed by continuity. At learning rate eta
     the run of kappa is that of 1 - beta = C eta^(2/3), C = (c / (4 kappa))^(1/3) (`formulas.one_minus_beta_at_kappa`), and a
     time s is s / (1 - beta) steps.
 
@@ -132,69 +126,98 @@ def critical_limit(
 
     Args:
         problem: what moves
-        start: a point of Gamma, (N,), left at rest with empty normal modes
-        kappa: eta^2 c / (4 delta^3) > 0, in units of 1 / curvature, (n_kappa,) or one number
-        seeds: whole numbers >= 0, (n_seed,); runs of equal seed share their noise
-        times: when to take the metrics, on the clock s = delta k, increasing, (n_time,)
-        metrics: some of METRICS
-        step: largest step in s
         tolerance: after each move |f(w) - y| <= tolerance (1 + |y|)
-        workers: threads, -1 for all cores; the numbers do not depend on it
-
-    Returns:
-        Dataset of dims (kappa, seed, time), a variable for each metric, and `fault` (kappa, seed): the s at which a run could
-        not be brought back onto Gamma or became infinite, NaN for none. Its metrics are NaN from then on.
 
     Raises:
-        InputError: for a value out of range or a start off Gamma.
+        InputError: for a value out of range.
 
     Source: theory section 7; we know of no publication of it.
 
     >>> import sde_momentum as sm
     >>> problem = sm.MatrixSensing(4, 1, 10)
-    >>> runs = sm.critical_limit(problem, problem.interpolating_start(), 0.5, range(4), [0.0, 1.0, 2.0], step=0.1)
+    >>> limit = sm.CriticalLimit(problem)
+    >>> runs = sm.solve(limit, problem.interpolating_start(), [0.0, 1.0, 2.0], kappa=0.5, seeds=range(4), step=0.1)
     >>> dict(runs.sizes), bool(runs.fault.isnull().all())
     ({'kappa': 1, 'seed': 4, 'time': 3}, True)
     """
-    strengths = np.atleast_1d(check_positive(kappa, "kappa"))
-    if strengths.ndim != 1:
-        raise InputError("kappa", f"shape {strengths.shape}", "shape (n_kappa,) or one number")
-    labels = check_seeds(seeds)
-    clock, n_steps, size = check_times(times, step)
-    for name in metrics:
-        check_metric(name, "metrics")
-    check_positive(tolerance, "tolerance")
-    point = ManifoldPoint(problem, problem.check_point(start)).w
-    lanes = np.repeat(strengths, len(labels))
-    words = np.tile(labels.astype(np.uint64), len(strengths))
 
-    def run(cut: slice) -> tuple[Array, Array]:
-        bundle = _Bundle(problem, point, lanes[cut], words[cut], float(tolerance))
-        out = np.empty((len(metrics), len(bundle.w), len(clock)))
-        for t in range(len(clock)):
-            for _ in range(n_steps[t]):
-                bundle.step(size[t])
-            for i, run_w in enumerate(bundle.w):
-                out[:, i, t] = [problem.metric(name, run_w) for name in metrics]
-            out[:, ~np.isnan(bundle.fault), t] = np.nan
-        return out, bundle.fault
+    clock: ClassVar[str] = "s = delta k"
+    time_units: ClassVar[str] = "1 / delta"
 
-    def tasks() -> Iterator[Any]:
-        for first in range(0, len(lanes), _RUNS):
-            yield delayed(run)(slice(first, first + _RUNS))
+    problem: Problem
+    tolerance: float = field(default=1e-10, kw_only=True)
 
-    with one_blas_thread():
-        parts = Parallel(n_jobs=workers, prefer="threads")(tasks())
-    shape = (len(strengths), len(labels))
-    values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(metrics), *shape, len(clock))
-    fault = np.concatenate([part[1] for part in parts]).reshape(shape)
-    dims = ("kappa", "seed", "time")
-    return xr.Dataset(
-        {name: (dims, values[i]) for i, name in enumerate(metrics)} | {"fault": (dims[:2], fault)},
-        coords={
-            "kappa": ("kappa", strengths, {"units": "1 / curvature"}),
-            "seed": labels,
-            "time": ("time", clock, {"units": "1 / delta", "clock": "s = delta k"}),
-        },
-        attrs=problem.settings() | {"step": step, "tolerance": tolerance, "theory": "T7"},
-    )
+    def __post_init__(self) -> None:
+        check_problem(self.problem)
+        check_positive(self.tolerance, "tolerance")
+
+    def solve(
+        self,
+        start: ArrayLike,
+        times: ArrayLike,
+        *,
+        kappa: ArrayLike,
+        seeds: ArrayLike,
+        step: float = 0.02,
+        metrics: Sequence[str] = ("test_error", "trace_hessian"),
+        workers: int = -1,
+        progress: bool | None = None,
+    ) -> xr.Dataset:
+        """Metrics along every run (kappa, seed) from `start`, at `times`.
+
+        Args:
+            start: a point of Gamma, (N,), left at rest with empty normal modes
+            times: when to take the metrics, on the clock s = delta k, increasing, (n_time,)
+            kappa: eta^2 c / (4 delta^3) > 0, in units of 1 / curvature, (n_kappa,) or one number
+            seeds: whole numbers >= 0, (n_seed,); runs of equal seed share their noise
+            step: largest step in s
+            metrics: some of METRICS
+            workers: threads, -1 for all cores; the numbers do not depend on it
+            progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+
+        Returns:
+            Dataset of dims (kappa, seed, time), a variable for each metric, and `fault` (kappa, seed): the s at which a run
+            could not be brought back onto Gamma or became infinite, NaN for none. Its metrics are NaN from then on.
+
+        Raises:
+            InputError: for a value out of range or a start off Gamma.
+        """
+        strengths = check_kappa(kappa)
+        labels = check_seeds(seeds)
+        clock, n_steps, size = check_times(times, step)
+        for name in metrics:
+            check_metric(name, "metrics")
+        problem = self.problem
+        point = ManifoldPoint(problem, problem.check_point(start)).w
+        lanes = np.repeat(strengths, len(labels))
+        words = np.tile(labels.astype(np.uint64), len(strengths))
+
+        def run(cut: slice, advance: Callable[[float], None]) -> tuple[Array, Array]:
+            bundle = _Bundle(problem, point, lanes[cut], words[cut], float(self.tolerance))
+            out = np.empty((len(metrics), len(bundle.w), len(clock)))
+            for t, h in enumerate(size):
+                for _ in range(n_steps[t]):
+                    bundle.step(h)
+                    advance(len(bundle.w) * h / clock[-1])
+                for i, run_w in enumerate(bundle.w):
+                    out[:, i, t] = [problem.metric(name, run_w) for name in metrics]
+                out[:, ~np.isnan(bundle.fault), t] = np.nan
+            return out, bundle.fault
+
+        with track("runs", len(lanes), progress) as advance, one_blas_thread():
+            cuts = (slice(first, first + _RUNS) for first in range(0, len(lanes), _RUNS))
+            parts = list(in_order((partial(run, cut, advance) for cut in cuts), workers))
+        shape = (len(strengths), len(labels))
+        values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(metrics), *shape, len(clock))
+        fault = np.concatenate([part[1] for part in parts]).reshape(shape)
+        dims = ("kappa", "seed", "time")
+        return xr.Dataset(
+            {name: (dims, values[i]) for i, name in enumerate(metrics)}
+            | {"fault": (dims[:2], fault, {"units": self.time_units})},
+            coords={
+                "kappa": ("kappa", strengths, {"units": "1 / curvature"}),
+                "seed": labels,
+                "time": self.time_coordinate(clock),
+            },
+            attrs=self.common_attributes() | problem.settings() | {"tolerance": self.tolerance, "step": step, "theory": "T7"},
+        )

@@ -11,19 +11,23 @@ h/2, p is damped and pushed for h/2, the z_j relax for h, p again, theta again. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
-from joblib import Parallel, delayed
 from numba import int64, njit, types
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, check, check_integer, check_positive
+from ..errors import InputError, check, check_integer
 from ..problems.base import Array
 from ..problems.valley import Valley, eigenvalue, slope
-from .ensemble import check_times
+from ..progress import track
+from ..threads import in_order
+from .base import Dynamics
+from .ensemble import check_kappa, check_times
 from .random import VALLEY_PATHS, fill_normal, fill_rademacher, streams
 
 INCREMENTS = ("simplified", "normal")
@@ -165,99 +169,114 @@ def _moments(sums: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
     }
 
 
-def critical_ensemble(
-    valley: Valley,
-    theta: float,
-    kappa: ArrayLike,
-    times: ArrayLike,
-    *,
-    n_paths: int = 10_000,
-    seed: int = 0,
-    step: float = 0.05,
-    increments: str = "simplified",
-    workers: int = -1,
-) -> xr.Dataset:
-    """Moments of theta and of the energies in the critical limit, from the interpolating start (T7).
+@dataclass(frozen=True)
+class CriticalValley(Dynamics):
+    """The critical limit in a valley, as moments of theta and of the energies over many paths (T7).
 
         d theta = p ds,   d p = -p ds - kappa sum_j (ln lambda_j)' e_j ds
         d e_j   = -(e_j - lambda_j) ds + (1/2) (ln lambda_j)' p e_j ds + sqrt(2 lambda_j e_j) dW_j
 
-    Weak order 2 in `step`, with either increments.
-
-    Args:
-        valley: lambda_j(theta)
-        theta: where all paths start, at rest and with empty modes
-        kappa: eta^2 c / (4 delta^3) > 0, in units of 1 / curvature, (n_kappa,) or one number
-        times: when to take the moments, on the clock s = delta k, increasing, (n_time,)
-        n_paths: paths for each kappa
-        seed: path i draws from the stream (seed, i), the same at every kappa (common random numbers)
-        step: largest step in s
-        increments: "simplified" (four random bits a mode and step) or "normal"
-        workers: threads, -1 for all cores; the numbers do not depend on it
-
-    Returns:
-        Dataset of dims (kappa, time) and (kappa, mode, time): `position`, `position_rms`, `position_variance`, `energy`
-        (units eta c / (2 delta)), each with its standard error `..._se`; `fault` (kappa, path) is the s at which a path
-        became infinite, NaN for none: such paths are left out of the moments, `n_faults` (kappa, time) of them.
-
-    Raises:
-        InputError: for a value out of range.
+    Weak order 2 in the step, with either increments. `valley`: lambda_j(theta). Raises InputError for anything else.
 
     Source: theory section 7; we know of no publication of it.
 
     >>> import sde_momentum as sm
-    >>> valley = sm.Valley.balanced(8, curvature=1.0, coupling=0.5)
-    >>> result = sm.critical_ensemble(valley, 1.0, 0.1, [0.0, 40.0], n_paths=1000)
+    >>> limit = sm.CriticalValley(sm.Valley.balanced(8, curvature=1.0, coupling=0.5))
+    >>> result = sm.solve(limit, 1.0, [0.0, 40.0], kappa=0.1, n_paths=1000)
     >>> bool(abs(result.position[0, 1]) < 4 * result.position_se[0, 1])
     True
     """
-    strengths = np.atleast_1d(check_positive(kappa, "kappa"))
-    if strengths.ndim != 1:
-        raise InputError("kappa", f"shape {strengths.shape}", "shape (n_kappa,) or one number")
-    start = float(check("theta", theta, np.isfinite, "a finite number"))
-    clock, n_steps, size = check_times(times, step)
-    paths = check_integer(n_paths, "n_paths", 2)
-    words = path_seeds(seed, paths)
-    if increments not in INCREMENTS:
-        raise InputError("increments", increments, " or ".join(INCREMENTS))
-    task = _LANES * _BLOCKS
 
-    def run(strength: float, first: int) -> tuple[Array, Array]:
-        sums = np.zeros((len(clock), 5 + 2 * valley.n_outputs))
-        faults = []
-        for low in range(first, min(first + task, paths), _LANES):
-            some = words[low : low + _LANES]
-            fault = np.full(_LANES, np.nan)
-            state = streams(np.resize(some, _LANES), VALLEY_PATHS)
-            block = np.zeros_like(sums)
-            _run_block(valley.data, start, strength, n_steps, size, state, len(some), increments == "normal", block, fault)
-            sums += block
-            faults.append(fault[: len(some)])
-        return sums, np.concatenate(faults)
+    clock: ClassVar[str] = "s = delta k"
+    time_units: ClassVar[str] = "1 / delta"
 
-    def tasks() -> Iterator[Any]:
-        for strength in strengths:
-            for first in range(0, paths, task):
-                yield delayed(run)(float(strength), first)
+    valley: Valley
 
-    total = np.zeros((len(strengths), len(clock), 5 + 2 * valley.n_outputs))
-    fault = np.empty((len(strengths), paths))
-    per_kappa = -(-paths // task)
-    # in order, as they come: memory does not grow with the number of paths, nor the rounding change with the threads
-    for i, (sums, faults) in enumerate(Parallel(n_jobs=workers, prefer="threads", return_as="generator")(tasks())):
-        k, first = i // per_kappa, i % per_kappa * task
-        total[k] += sums
-        fault[k, first : first + len(faults)] = faults
-    return xr.Dataset(
-        _moments(total) | {"n_faults": (("kappa", "time"), paths - total[..., 0]), "fault": (("kappa", "path"), fault)},
-        coords={
-            "kappa": ("kappa", strengths, {"units": "1 / curvature"}),
-            "time": ("time", clock, {"units": "1 / delta", "clock": "s = delta k"}),
-            "mode": np.arange(valley.n_outputs),
-        },
-        attrs=valley.settings()
-        | {"theta": start, "n_paths": paths, "seed": seed, "step": step, "increments": increments, "theory": "T7"},
-    )
+    def __post_init__(self) -> None:
+        if not isinstance(self.valley, Valley):
+            raise InputError("valley", self.valley, "a Valley")
+
+    def solve(
+        self,
+        theta: float,
+        times: ArrayLike,
+        *,
+        kappa: ArrayLike,
+        step: float = 0.05,
+        increments: str = "simplified",
+        n_paths: int = 10_000,
+        seed: int = 0,
+        workers: int = -1,
+        progress: bool | None = None,
+    ) -> xr.Dataset:
+        """Moments over n_paths paths for each kappa, from the interpolating start at `theta`, at `times`.
+
+        Args:
+            theta: where all paths start, at rest and with empty modes
+            times: when to take the moments, on the clock s = delta k, increasing, (n_time,)
+            kappa: eta^2 c / (4 delta^3) > 0, in units of 1 / curvature, (n_kappa,) or one number
+            step: largest step in s
+            increments: "simplified" (four random bits a mode and step) or "normal"
+            n_paths: paths for each kappa
+            seed: path i draws from the stream (seed, i), the same at every kappa (common random numbers)
+            workers: threads, -1 for all cores; the numbers do not depend on it
+            progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+
+        Returns:
+            Dataset of dims (kappa, time) and (kappa, mode, time): `position`, `position_rms`, `position_variance`, `energy`
+            (units eta c / (2 delta)), each with its standard error `..._se`; `fault` (kappa, path) is the s at which a path
+            became infinite, NaN for none: such paths are left out of the moments, `n_faults` (kappa, time) of them.
+
+        Raises:
+            InputError: for a value out of range.
+        """
+        strengths, valley = check_kappa(kappa), self.valley
+        start = float(check("theta", theta, np.isfinite, "a finite number"))
+        clock, n_steps, size = check_times(times, step)
+        paths = check_integer(n_paths, "n_paths", 2)
+        words = path_seeds(seed, paths)
+        if increments not in INCREMENTS:
+            raise InputError("increments", increments, " or ".join(INCREMENTS))
+        task = _LANES * _BLOCKS
+        width = 5 + 2 * valley.n_outputs
+
+        def run(strength: float, first: int) -> tuple[Array, Array]:
+            sums, faults = np.zeros((len(clock), width)), []
+            for low in range(first, min(first + task, paths), _LANES):
+                some = words[low : low + _LANES]
+                fault = np.full(_LANES, np.nan)
+                state = streams(np.resize(some, _LANES), VALLEY_PATHS)
+                block = np.zeros_like(sums)
+                normal = increments == "normal"
+                _run_block(valley.data, start, strength, n_steps, size, state, len(some), normal, block, fault)
+                sums += block
+                faults.append(fault[: len(some)])
+            return sums, np.concatenate(faults)
+
+        firsts = range(0, paths, task)
+        total, fault = np.zeros((len(strengths), len(clock), width)), np.empty((len(strengths), paths))
+        parts = in_order((partial(run, float(strength), first) for strength in strengths for first in firsts), workers)
+        # in order, as they come: memory does not grow with the number of paths, nor the rounding change with the threads
+        with track("paths", len(strengths) * paths, progress) as advance:
+            for (k, first), (sums, faults) in zip(product(range(len(strengths)), firsts), parts, strict=True):
+                total[k] += sums
+                fault[k, first : first + len(faults)] = faults
+                advance(len(faults))
+        return xr.Dataset(
+            _moments(total)
+            | {
+                "n_faults": (("kappa", "time"), paths - total[..., 0], {"units": "paths"}),
+                "fault": (("kappa", "path"), fault, {"units": self.time_units}),
+            },
+            coords={
+                "kappa": ("kappa", strengths, {"units": "1 / curvature"}),
+                "time": self.time_coordinate(clock),
+                "mode": np.arange(valley.n_outputs),
+            },
+            attrs=self.common_attributes()
+            | valley.settings()
+            | {"theta": start, "n_paths": paths, "seed": seed, "step": step, "increments": increments, "theory": "T7"},
+        )
 
 
 def path_seeds(seed: int, n_paths: int) -> NDArray[np.uint64]:

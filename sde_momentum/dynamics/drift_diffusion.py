@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
-from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 
 from .. import formulas
 from ..errors import InputError, check_positive
 from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
+from ..progress import track
+from ..threads import in_order
 from .along_manifold import move
-from .ensemble import check_seeds, check_times
+from .base import Dynamics
+from .ensemble import check_problem, check_seeds, check_times
 from .label_noise_sgd import check_metric, one_blas_thread
 from .random import GRADIENT_NOISE, fill_normal, streams
 
@@ -45,20 +49,9 @@ def _coefficients(problem: Problem, w: Array, factor: Array, scaled_damping: flo
     return (np.swapaxes(normal, -1, -2) @ (normal @ force[..., None]))[..., 0] - force, along
 
 
-def drift_diffusion(
-    problem: Problem,
-    start: ArrayLike,
-    factor: Callable[[Array], Array],
-    seeds: ArrayLike,
-    times: ArrayLike,
-    *,
-    step: float,
-    scaled_damping: float = np.inf,
-    metrics: Sequence[str] = ("test_error", "trace_hessian"),
-    tolerance: float = 1e-10,
-    workers: int = -1,
-) -> xr.Dataset:
-    """Run the limit of SGD with momentum along Gamma under gradient noise of covariance Sigma = B B^T (T3).
+@dataclass(frozen=True, eq=False)
+class DriftDiffusion(Dynamics):
+    """The limit of SGD with momentum along Gamma under gradient noise of covariance Sigma = B B^T (T3).
 
         dY = -(1/2) P_T grad^2(grad L)[X] dt + P_T B dW + (the curvature of Gamma),   t = k eta^2 / delta^2
         X_ij = Sigma_ij 2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j)),   C = delta / sqrt(eta)
@@ -69,81 +62,114 @@ def drift_diffusion(
 
     Args:
         problem: what moves
-        start: a point of Gamma, (N,)
         factor: w (N,) -> B(w), (N, r), in units of the gradient; it must not change its argument
-        seeds: whole numbers >= 0, (n_seed,)
-        times: when to take the metrics, on the clock t = k eta^2 / delta^2, increasing, (n_time,)
-        step: largest step in t
         scaled_damping: C > 0 or inf
-        metrics: some of METRICS
         tolerance: after each step |f(w) - y| <= tolerance (1 + |y|)
-        workers: threads, -1 for all cores; the numbers do not depend on it
-
-    Returns:
-        Dataset of dims (seed, time), a variable for each metric, and `fault` (seed,): the t at which a run could not be
-        brought back onto Gamma or became infinite, NaN for none. Its metrics are NaN from then on.
 
     Raises:
-        InputError: for a value out of range, a start off Gamma or a factor of the wrong shape.
+        InputError: for a value out of range.
 
     Source: Li, Wang, Arora (arXiv 2110.06914), their limiting SDE; with momentum at the clock and operator of T2 and T3.
 
     >>> import sde_momentum as sm
     >>> problem = sm.MatrixSensing(4, 1, 10)
-    >>> isotropic = lambda w: 0.1 * np.eye(len(w))
-    >>> runs = sm.drift_diffusion(problem, problem.interpolating_start(), isotropic, range(3), [0.0, 1.0], step=0.1)
+    >>> isotropic = sm.DriftDiffusion(problem, lambda w: 0.1 * np.eye(len(w)))
+    >>> runs = sm.solve(isotropic, problem.interpolating_start(), [0.0, 1.0], step=0.1, seeds=range(3))
     >>> dict(runs.sizes), bool(runs.fault.isnull().all())
     ({'seed': 3, 'time': 2}, True)
     """
-    labels = check_seeds(seeds)
-    clock, n_steps, size = check_times(times, step)
-    if scaled_damping != np.inf:
-        check_positive(scaled_damping, "scaled_damping")
-    for name in metrics:
-        check_metric(name, "metrics")
-    goal = float(check_positive(tolerance, "tolerance")) * (1 + float(np.linalg.norm(problem.targets)))
-    point = ManifoldPoint(problem, problem.check_point(start)).w
-    shape = np.shape(factor(point))
-    if len(shape) != 2 or shape[0] != problem.n_parameters or shape[1] == 0:
-        raise InputError("factor", f"values of shape {shape}", f"a function to shape ({problem.n_parameters}, r)")
 
-    def run(seeds: NDArray[np.integer[Any]]) -> tuple[Array, Array]:
-        state, words = streams(seeds, GRADIENT_NOISE), np.empty(len(seeds), np.uint64)
-        w, fault = np.repeat(point[None], len(seeds), axis=0), np.full(len(seeds), np.nan)
-        xi = np.empty((shape[1], len(seeds)))
-        out = np.empty((len(metrics), len(seeds), len(clock)))
-        time = 0.0
-        for t, h in enumerate(size):
-            for _ in range(n_steps[t]):
-                fill_normal(state, words, xi)  # for every run: a stream does not know of its neighbours
-                time += h
-                some = np.flatnonzero(np.isnan(fault))
-                if not len(some):
-                    continue
-                now = w[some]
-                with np.errstate(over="ignore", invalid="ignore"):  # a run that leaves the finite world is marked
-                    drift, spread = _coefficients(problem, now, np.stack([factor(x) for x in now]), scaled_damping)
-                    kick = (spread @ xi[:, some].T[..., None])[..., 0]
-                    w[some], off = move(problem, now, h * drift + np.sqrt(h) * kick, goal)
-                fault[some[off]] = time
-            for i, run_w in enumerate(w):
-                out[:, i, t] = [problem.metric(name, run_w) for name in metrics]
-            out[:, ~np.isnan(fault), t] = np.nan
-        return out, fault
+    clock: ClassVar[str] = "t = k eta^2 / delta^2"
+    time_units: ClassVar[str] = "1 / squared gradient noise x squared w"
 
-    def tasks() -> Iterator[Any]:
-        for first in range(0, len(labels), _RUNS):
-            yield delayed(run)(labels[first : first + _RUNS])
+    problem: Problem
+    factor: Callable[[Array], Array]
+    scaled_damping: float = field(default=np.inf, kw_only=True)
+    tolerance: float = field(default=1e-10, kw_only=True)
 
-    with one_blas_thread():
-        parts = Parallel(n_jobs=workers, prefer="threads")(tasks())
-    values = np.concatenate([part[0] for part in parts], axis=1)
-    return xr.Dataset(
-        {name: (("seed", "time"), values[i]) for i, name in enumerate(metrics)}
-        | {"fault": (("seed",), np.concatenate([part[1] for part in parts]))},
-        coords={
-            "seed": labels,
-            "time": ("time", clock, {"units": "1 / squared gradient noise x squared w", "clock": "t = k eta^2 / delta^2"}),
-        },
-        attrs=problem.settings() | {"step": step, "scaled_damping": scaled_damping, "tolerance": tolerance, "theory": "T3"},
-    )
+    def __post_init__(self) -> None:
+        check_problem(self.problem)
+        if not callable(self.factor):
+            raise InputError("factor", self.factor, "a function w -> B(w)")
+        if self.scaled_damping != np.inf:
+            check_positive(self.scaled_damping, "scaled_damping")
+        check_positive(self.tolerance, "tolerance")
+
+    def solve(
+        self,
+        start: ArrayLike,
+        times: ArrayLike,
+        *,
+        step: float,
+        seeds: ArrayLike,
+        metrics: Sequence[str] = ("test_error", "trace_hessian"),
+        workers: int = -1,
+        progress: bool | None = None,
+    ) -> xr.Dataset:
+        """Metrics along every run from `start`, at `times`.
+
+        Args:
+            start: a point of Gamma, (N,)
+            times: when to take the metrics, on the clock t = k eta^2 / delta^2, increasing, (n_time,)
+            step: largest step in t
+            seeds: whole numbers >= 0, (n_seed,)
+            metrics: some of METRICS
+            workers: threads, -1 for all cores; the numbers do not depend on it
+            progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+
+        Returns:
+            Dataset of dims (seed, time), a variable for each metric, and `fault` (seed,): the t at which a run could not be
+            brought back onto Gamma or became infinite, NaN for none. Its metrics are NaN from then on.
+
+        Raises:
+            InputError: for a value out of range, a start off Gamma or a factor of the wrong shape.
+        """
+        labels = check_seeds(seeds)
+        clock, n_steps, size = check_times(times, step)
+        for name in metrics:
+            check_metric(name, "metrics")
+        problem, factor = self.problem, self.factor
+        goal = float(self.tolerance) * (1 + float(np.linalg.norm(problem.targets)))
+        point = ManifoldPoint(problem, problem.check_point(start)).w
+        shape = np.shape(factor(point))
+        if len(shape) != 2 or shape[0] != problem.n_parameters or shape[1] == 0:
+            raise InputError("factor", f"values of shape {shape}", f"a function to shape ({problem.n_parameters}, r)")
+
+        def run(seeds: NDArray[np.integer[Any]], advance: Callable[[float], None]) -> tuple[Array, Array]:
+            state, words = streams(seeds, GRADIENT_NOISE), np.empty(len(seeds), np.uint64)
+            w, fault = np.repeat(point[None], len(seeds), axis=0), np.full(len(seeds), np.nan)
+            xi = np.empty((shape[1], len(seeds)))
+            out = np.empty((len(metrics), len(seeds), len(clock)))
+            time = 0.0
+            for t, h in enumerate(size):
+                for _ in range(n_steps[t]):
+                    fill_normal(state, words, xi)  # for every run: a stream does not know of its neighbours
+                    time += h
+                    advance(len(seeds) * h / clock[-1])
+                    some = np.flatnonzero(np.isnan(fault))
+                    if not len(some):
+                        continue
+                    now = w[some]
+                    with np.errstate(over="ignore", invalid="ignore"):  # a run that leaves the finite world is marked
+                        factors = np.stack([factor(x) for x in now])
+                        drift, spread = _coefficients(problem, now, factors, self.scaled_damping)
+                        kick = (spread @ xi[:, some].T[..., None])[..., 0]
+                        w[some], off = move(problem, now, h * drift + np.sqrt(h) * kick, goal)
+                    fault[some[off]] = time
+                for i, run_w in enumerate(w):
+                    out[:, i, t] = [problem.metric(name, run_w) for name in metrics]
+                out[:, ~np.isnan(fault), t] = np.nan
+            return out, fault
+
+        with track("runs", len(labels), progress) as advance, one_blas_thread():
+            cuts = (labels[first : first + _RUNS] for first in range(0, len(labels), _RUNS))
+            parts = list(in_order((partial(run, cut, advance) for cut in cuts), workers))
+        values = np.concatenate([part[0] for part in parts], axis=1)
+        return xr.Dataset(
+            {name: (("seed", "time"), values[i]) for i, name in enumerate(metrics)}
+            | {"fault": (("seed",), np.concatenate([part[1] for part in parts]), {"units": self.time_units})},
+            coords={"seed": labels, "time": self.time_coordinate(clock)},
+            attrs=self.common_attributes()
+            | problem.settings()
+            | {"scaled_damping": self.scaled_damping, "tolerance": self.tolerance, "step": step, "theory": "T3"},
+        )

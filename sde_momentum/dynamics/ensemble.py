@@ -1,4 +1,4 @@
-"""What is asked of an ensemble: which seeds, and when to record."""
+"""What is asked of an ensemble, checked: of which problem, which seeds, how strong the noise, and when to record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, check_non_negative, check_positive
-from ..problems.base import Array
+from ..problems.base import Array, Problem
 
 
 def check_times(times: ArrayLike, step: float) -> tuple[Array, NDArray[np.int64], Array]:
@@ -27,3 +27,17 @@ def check_seeds(seeds: ArrayLike) -> NDArray[np.integer[Any]]:
     if labels.ndim != 1 or labels.size == 0 or not np.issubdtype(labels.dtype, np.integer) or np.any(labels < 0):
         raise InputError("seeds", seeds, "a 1-D array of whole numbers >= 0")
     return labels
+
+
+def check_kappa(kappa: ArrayLike) -> Array:
+    """kappa = eta^2 c / (4 delta^3) > 0, (n_kappa,)."""
+    strengths = np.atleast_1d(check_positive(kappa, "kappa"))
+    if strengths.ndim != 1:
+        raise InputError("kappa", f"shape {strengths.shape}", "shape (n_kappa,) or one number")
+    return strengths
+
+
+def check_problem(problem: object) -> None:
+    """A problem of the library's kind."""
+    if not isinstance(problem, Problem):
+        raise InputError("problem", problem, "a Problem, such as MatrixSensing or Valley")

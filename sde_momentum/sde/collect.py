@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..errors import InputError
 from ..progress import track
-from .ensemble import Array, Run, in_order
+from ..threads import in_order
+from .ensemble import Array, Run
 from .fingerprint import fingerprint
 from .observers import Observer, State
 

@@ -8,15 +8,11 @@ are, or on where a run was interrupted.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
-from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 
 from ..dynamics.random import WIENER, seed_streams
@@ -122,27 +118,6 @@ def _space(size: int) -> Array:
     if len(room) < size:
         room = _SPACES.room = np.empty(size)
     return room[:size]
-
-
-def in_order(jobs: Iterator[Callable[[], Any]], workers: int) -> Iterator[Any]:
-    """Results of the jobs in their order, run by so many threads (-1: all cores); few are alive at a time."""
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers == 0:
-        raise InputError("workers", workers, "-1 (all cores) or a number of threads >= 1")
-    n, first = effective_n_jobs(workers), list(islice(jobs, 2))
-    if n == 1 or len(first) < 2:
-        yield from (job() for job in chain(first, jobs))
-        return
-    jobs = chain(first, jobs)
-    with ThreadPoolExecutor(n) as pool:
-        waiting: list[Future[Any]] = [pool.submit(job) for job in islice(jobs, 4 * n)]
-        try:
-            while waiting:
-                result = waiting.pop(0).result()
-                waiting += [pool.submit(job) for job in islice(jobs, 1)]
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def check_common(

@@ -42,12 +42,12 @@ class Kernel:
     ) -> None:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
         self.observe, self.event = observe or {}, event
-        self.layout = Layout(method.n_numbers(equation) * method.draws, method.increments)
-        self.lanes = 128 if equation.dim < 8 else 64
+        self.lanes = 128 if equation.dim < 8 else 32
         """Paths of a block: the buffer, and the block's components, stay in the first-level cache."""
+        self.layout = Layout(method.n_numbers(equation) * method.draws, method.increments, self.lanes)
         self._source = KernelText(equation, method, n_parameters, self.observe, event, self.lanes)
         self.extras = self._source.extras
-        self._given = Layout(self.layout.numbers, "normal")
+        self._given = Layout(self.layout.numbers, "normal", self.lanes)
 
     @property
     def row_names(self) -> tuple[str, ...]:
@@ -87,7 +87,9 @@ class Kernel:
         return self.equation.coefficients() | named | ({"event": self.event} if self.event else {})
 
     def _module(self, layout: Layout) -> Any:
-        functions = {name: _portable(f) for name, f in self.functions().items()}
+        # the method may call none of some: exact steps are the same code for every process of that dimension
+        text = self._source.write(layout, wide=True)
+        functions = {name: _portable(f) for name, f in self.functions().items() if f"{name}(" in text}
         identity = fingerprint(functions)
         with _LOCK:
             for wide in (True, False):

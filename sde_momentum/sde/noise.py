@@ -17,17 +17,19 @@ from ..dynamics.random import WIENER, fill_normal, next_words, streams
 
 
 class Layout(NamedTuple):
-    """How a step's numbers lie in the buffer: `numbers` a step, of law "normal" or "rademacher"."""
+    """How a step's numbers lie in the buffer of a block of `lanes` paths: `numbers` a step, of law "normal" or "rademacher"."""
 
     numbers: int
     law: str
+    lanes: int = 128
 
     @property
     def steps(self) -> int:
-        """Steps of one buffer. Normals: about 16 rows, an even number, as they are made in pairs; bits: a word's."""
+        """Steps of one buffer. Normals: as many as 16 KiB hold, half the first-level cache, and an even number of rows, as
+        they are made in pairs, so that the numbers do not depend on it; bits: a word's."""
         if self.law == "rademacher":
             return max(1, 64 // self.numbers)
-        return max(1 + self.numbers % 2, 16 // self.numbers // 2 * 2)
+        return max(1 + self.numbers % 2, 2048 // self.lanes // self.numbers // 2 * 2)
 
     @property
     def rows(self) -> int:

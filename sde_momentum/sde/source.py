@@ -142,7 +142,7 @@ class KernelText:
         else:
             enter = [f"{name} = {array.split(', ')[0]}[{array.split(', ')[1]}, n]" for array, name in rows]
             leave = [f"{array.split(', ')[0]}[{array.split(', ')[1]}, n] = {name}" for array, name in rows]
-        body = [*self._increment_lines(layout, wide), *self._step_lines(), *self._after_lines()]
+        body = [*self._increment_lines(layout, wide), *self._step_lines(layout), *self._after_lines()]
         body += [f"{name} = {self._new(i)}" for i, name in enumerate(state)]
         if not wide:
             inner = "\n".join([*enter, *body, *leave])
@@ -185,8 +185,8 @@ class KernelText:
                     lines.append(f"{scaled}{i} = signed(root, shifted({word}, {bit} % 64))")
         return lines
 
-    def _step_lines(self) -> list[str]:
-        writer = _StepWriter(self.equation, self.method)
+    def _step_lines(self, layout: Layout) -> list[str]:
+        writer = _StepWriter(self.equation, self.method, layout.law)
         text = dedent(self.method.text(self.equation))
         return [new for line in text.splitlines() if line.strip() for new in writer.expand(line.strip())]
 
@@ -206,11 +206,16 @@ class KernelText:
                 high_side = f"2.0 * {high!r} - {new}" if math.isinf(low) else f"max(2.0 * {high!r} - {new}, {low!r})"
                 for bound, test, mirrored in ((low, f"{new}, {low!r}", low_side), (high, f"{high!r}, {new}", high_side)):
                     if math.isfinite(bound):
-                        rule = {"fault": "np.nan", "clip": repr(bound), "reflect": mirrored}[self.equation.outside]
-                        lines += [f"out = where_below({test}, 1.0, {out})", f"{new} = where_below({test}, {rule}, {new})"]
+                        lines.append(f"out = where_below({test}, 1.0, {out})")
+                        if self.equation.outside != "fault":
+                            rule = repr(bound) if self.equation.outside == "clip" else mirrored
+                            lines.append(f"{new} = where_below({test}, {rule}, {new})")
                         out = "out"
             if out == "out":
                 lines.append("exits = exits + out")
+                if self.equation.outside == "fault":  # the whole path: what is left of it would be counted again
+                    names = map(self._new, range(self.equation.dim))
+                    lines += [f"{new} = where_below(0.0, out, np.nan, {new})" for new in names]
         if self.event is not None:
             state = [self._new(i) for i in range(self.equation.dim)]
             argument = state[0] if len(state) == 1 else f"({', '.join(state)})"
@@ -248,8 +253,8 @@ _PRODUCT = re.compile(r"\((\w+)\.(\w+)\)@")
 class _StepWriter:
     """Lines of a method for one equation: indices spelt out, products with the noise written as sums."""
 
-    def __init__(self, equation: Equation, method: type[Method]) -> None:
-        self.equation, self.n_numbers = equation, method.n_numbers(equation)
+    def __init__(self, equation: Equation, method: type[Method], law: str) -> None:
+        self.equation, self.law, self.n_numbers = equation, law, method.n_numbers(equation)
         self.targets = equation.driven or range(self.n_numbers)
         # what has an index for each Wiener process (with diagonal noise: for each component that it drives)
         self.by_noise = {"dw", "du", "xi", "zeta"}
@@ -283,12 +288,14 @@ class _StepWriter:
     def _products(self, line: str, i: int) -> str:
         def product(match: re.Match[str]) -> str:
             left, right = match.groups()
-            shape = self.shapes[left]
+            shape, scale = self.shapes[left], ""
+            if right == "dw" and self.law == "normal":
+                right, scale = "xi", " * root"  # b sqrt(h) first: where b is constant it leaves the loop
             if shape == "general":
                 columns = self.n_numbers if right != "x" else self.equation.dim
-                return "(" + " + ".join(f"{left}{i}_{k} * {right}{k}" for k in range(columns)) + ")"
+                return "(" + " + ".join(f"{left}{i}_{k}{scale} * {right}{k}" for k in range(columns)) + ")"
             if shape == "diagonal" and i not in self.targets:
                 return "0.0"
-            return f"({left}{i} * {right}{0 if shape == 'scalar' else i})"
+            return f"({left}{i}{scale} * {right}{0 if shape == 'scalar' else i})"
 
         return _PRODUCT.sub(product, line)

@@ -35,6 +35,12 @@ def aligned(rows: int, lanes: int) -> Any:
     return raw[skip : skip + rows * lanes].reshape((rows, lanes))
 
 
+def _opaque(builder: Any, pointer: Any) -> Any:
+    """The same pointer, by an empty piece of assembly: else LLVM keeps one for every entry, and spills them."""
+    same = ir.FunctionType(pointer.type, [pointer.type])
+    return builder.call(ir.InlineAsm(same, "", "=r,0"), [pointer])
+
+
 @cache
 def tile(rows: int, columns: int, *, by_lane: bool) -> Any:
     """`tile(a, a0, ai, ak, x, x0, xk, xj, out, out0, outi, outj, size)`: a product of `rows` x `columns` entries,
@@ -58,30 +64,30 @@ def tile(rows: int, columns: int, *, by_lane: bool) -> Any:
             def times(step: Any, index: int) -> Any:
                 return b.mul(step, ir.Constant(ir.IntType(64), index))
 
-            def left_entry(offset: Any) -> Any:
-                pointer = _address(context, b, a, a_type, offset)
+            def left_entry(pointer: Any) -> Any:
                 if by_lane:
                     return b.load(_vector_pointer(b, pointer, kind), align=8)
                 return _splat(b, b.load(pointer), WIDTH)
 
-            tops = [b.add(a0, times(ai, i)) for i in range(rows)]
-            sides = [b.add(x0, times(xj, j)) for j in range(columns)]
+            # Two pointers move, and the entries lie at offsets from them that do not: few enough integer registers.
+            offsets, sides = [times(ai, i) for i in range(rows)], [times(xj, j) for j in range(columns)]
+            along = cgutils.alloca_once_value(b, _address(context, b, a, a_type, a0))
+            down = cgutils.alloca_once_value(b, _address(context, b, x, x_type, x0))
             zero = ir.Constant(kind.doubles, [0.0] * WIDTH)
-            sums = [[cgutils.alloca_once(b, kind.doubles) for _ in sides] for _ in tops]
+            sums = [[cgutils.alloca_once(b, kind.doubles) for _ in sides] for _ in offsets]
             for row in sums:
                 for total in row:
                     b.store(zero, total)
-            with cgutils.for_range(b, size) as loop:
-                along, down = b.mul(ak, loop.index), b.mul(xk, loop.index)
-                right = [
-                    b.load(_vector_pointer(b, _address(context, b, x, x_type, b.add(side, down)), kind), align=8)
-                    for side in sides
-                ]
-                for top, row in zip(tops, sums, strict=True):
-                    entry = left_entry(b.add(top, along))
+            with cgutils.for_range(b, size):
+                left, top = _opaque(b, b.load(along)), _opaque(b, b.load(down))
+                right = [b.load(_vector_pointer(b, b.gep(top, [side]), kind), align=8) for side in sides]
+                for offset, row in zip(offsets, sums, strict=True):
+                    entry = left_entry(b.gep(left, [offset]))
                     for factor, total in zip(right, row, strict=True):
                         term = b.fmul(entry, factor, flags=("contract",))
                         b.store(b.fadd(b.load(total), term, flags=("contract",)), total)
+                b.store(b.gep(left, [ak]), along)
+                b.store(b.gep(top, [xk]), down)
             for i, row in enumerate(sums):
                 for j, total in enumerate(row):
                     offset = b.add(b.add(out0, times(outi, i)), times(outj, j))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -44,7 +45,7 @@ def _transition(a: NDArray[np.float64], diffusion: NDArray[np.float64], h: float
     d = len(a)
     # the block exponential holds e^{A h}, which drowns the integral in rounding where A h is large: it is used for a
     # short step, and the step doubled from there, whose terms have no e^{A h}
-    doublings = max(0, int(np.ceil(np.log2(max(h * np.linalg.norm(a, 1), 1e-300)))))
+    doublings = math.ceil(math.log2(max(1.0, h * float(np.linalg.norm(a, 1)))))
     short = h / 2.0**doublings
     # Van Loan's block exponential; the covariance is its lower right times upper right block
     block = expm(short * np.block([[a, diffusion], [np.zeros((d, d)), -a.T]]))

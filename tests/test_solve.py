@@ -1,0 +1,70 @@
+"""`solve`: one way in to every dynamics, and what their answers have in common."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+import sde_momentum as sm
+
+SENSING = sm.MatrixSensing(3, 1, 4)
+START = SENSING.interpolating_start()
+SEEDS = {"seeds": [3, 5], "step": 0.5}
+PATHS = {"n_paths": 8, "seed": 3, "step": 0.5}
+# every dynamics, a start, and the options that it cannot do without or that keep it short
+MEMBERS = [
+    (sm.SDE(lambda x, t, p: -x, lambda x, t, p: 0.5), 1.0, PATHS),
+    (sm.OrnsteinUhlenbeck(1.0, 0.5), 1.0, PATHS),
+    (sm.Langevin(lambda q, t, p: -q), [1.0, 0.0], PATHS),
+    (sm.DriftDiffusion(SENSING, lambda w: 0.01 * np.eye(len(w))), START, SEEDS),
+    (sm.CriticalLimit(SENSING), START, SEEDS | {"kappa": [0.1, 0.2]}),
+    (sm.CriticalValley(sm.Valley.balanced(2, 1.0, 0.1)), 1.0, PATHS | {"kappa": [0.1, 0.2]}),
+]
+members = pytest.mark.parametrize(("dynamics", "start", "how"), MEMBERS, ids=[type(m[0]).__name__ for m in MEMBERS])
+
+
+@members
+def test_every_answer_has_the_clock_the_step_the_seeds_and_the_version(dynamics, start, how):
+    result = sm.solve(dynamics, start, [0.5, 1.0], **how)
+    assert result.attrs["dynamics"] == type(dynamics).__name__
+    assert result.attrs["version"] == sm.__version__
+    assert result.attrs["step"] == 0.5
+    assert result.time.values.tolist() == [0.5, 1.0]
+    assert result.attrs["clock"] == result.time.attrs["clock"] == dynamics.clock
+    assert result.time.attrs["units"] == dynamics.time_units
+    if "seeds" in how:
+        assert result.seed.values.tolist() == [3, 5]
+    else:
+        assert (result.attrs["seed"], result.attrs["n_paths"]) == (3, 8)
+
+
+@members
+def test_solve_is_the_method_and_shows_its_progress_alike(dynamics, start, how, capfd):
+    own = dynamics.solve(start, [0.5, 1.0], **how, workers=1)
+    assert capfd.readouterr().err == ""
+    assert own.identical(sm.solve(dynamics, start, [0.5, 1.0], **how, workers=2, progress=True))
+    assert "100%" in capfd.readouterr().err
+    with pytest.raises(sm.InputError, match="progress: given 1; allowed: True, False, or None"):
+        sm.solve(dynamics, start, [0.5, 1.0], **how, progress=1)
+    with pytest.raises(sm.InputError, match="workers: given 0; allowed: -1"):
+        sm.solve(dynamics, start, [0.5, 1.0], **how, workers=0)
+
+
+@members
+def test_a_misspelt_option_is_a_type_error_and_every_option_is_named(dynamics, start, how):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'steps'"):
+        sm.solve(dynamics, start, [1.0], **how, steps=0.1)
+    kinds = {p.kind for p in inspect.signature(dynamics.solve).parameters.values()}
+    assert kinds == {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    assert inspect.getdoc(dynamics.solve) != inspect.getdoc(sm.Dynamics.solve)
+
+
+def test_what_is_no_dynamics_is_refused():
+    with pytest.raises(sm.InputError, match=r"dynamics: given .*; allowed: a dynamics: an SDE, a CriticalLimit"):
+        sm.solve(lambda w: w, 1.0, [1.0])
+    with pytest.raises(sm.InputError, match="valley: given 3; allowed: a Valley"):
+        sm.CriticalValley(3)
+    with pytest.raises(sm.InputError, match=r"factor: given 0\.1; allowed: a function"):
+        sm.DriftDiffusion(SENSING, 0.1)
