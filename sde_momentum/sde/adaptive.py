@@ -25,7 +25,8 @@ from ..dynamics import random
 from ..dynamics.random import _mix
 from ..errors import InputError, check_integer, check_non_negative
 from ..simd import cache
-from .ensemble import check_common, check_times, in_order
+from ..threads import in_order
+from .ensemble import check_common, check_times
 from .equation import SDE, Equation, call
 from .fingerprint import fingerprint
 from .kernel import _COMPILE, Kernel, _portable

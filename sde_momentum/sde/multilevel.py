@@ -20,7 +20,8 @@ from .. import __version__
 from ..dynamics import random
 from ..errors import InputError, check_integer, check_positive
 from ..simd import cache
-from .ensemble import check_common, in_order
+from ..threads import in_order
+from .ensemble import check_common
 from .equation import Coefficient, Equation, call
 from .kernel import Kernel, compiled
 from .methods import METHODS, Method
