@@ -342,6 +342,7 @@ def test_the_rule_of_the_domain_holds_at_every_step(outside):
     inside = np.isfinite(value)
     assert np.all((value[inside] >= 0.5) & (value[inside] <= 2.0))
     assert 0 < r.attrs["paths_with_exits"] < n
+    assert outside == "clip" or r["forced"] == 0  # a fault is no forced step
     if outside == "fault":
         assert r["faulty"] == n - inside.sum() == r.attrs["exits"] == r.attrs["paths_with_exits"]
     else:

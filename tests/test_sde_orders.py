@@ -1,8 +1,9 @@
-"""Strong and weak orders of every method, by regression over step sizes (Kloeden, Platen 1992; style 17).
+"""Strong and weak orders of every method, by regression over step sizes (Kloeden, Platen 1992).
 
 Each order is asserted with its confidence interval, which must be narrow (standard error < 0.1) and contain the order
-that the method states. Seeds and sample sizes were fixed beforehand. Strong errors are measured twice: against a
-reference that does not come from the method, and between steps h and h/2 of the method itself on one Wiener path.
+that the method states. Step and sample sizes were settled by exact biases or in pilot runs on other noise, and no seed
+was chosen. Strong errors are measured twice: against a reference that does not come from the method, and between steps
+h and h/2 of the method itself on one Wiener path.
 """
 
 import math

@@ -146,12 +146,13 @@ def trees(keys, start, roots, t0, step, p, rtol, atol, depth, out, counts):
                         known = True
                         continue
                     taken += 2
-                    forced += 0 if close else 1
                     exits += extra[0, 0]
                     copy(end, x)
                     for i in range({dim}):
                         if not abs(x[i, 0]) < np.inf:
                             alive = False
+                    if alive and not close:
+                        forced += 1
                     while node > 1 and node & 1:
                         node >>= 1
                         level -= 1
@@ -306,13 +307,14 @@ def solve_adaptive(
     Over an interval one step of the base method, to x_one, and two of half its length on the same Brownian path, to x_two;
     if |x_two - x_one| <= atol + rtol max(|x|, |x_two|) in every component, the path goes on from x_two, else each half is
     treated so in turn. The base method is of strong order 1: Milstein, or Euler where the noise is additive. The tolerance is
-    one for each step, not for the path: the error at a fixed time falls as its power 0.5 to 0.6, 1 / error as the number of
-    steps. Where a path needs small steps for a short while, that is many fewer than steps of one size; where it is equally
-    rough everywhere it is more. A short force that no end or middle of a `step` meets is not seen: `step` must find it.
+    one for each step, not for the path: the error at a fixed time falls as its power 0.6 or so, near 1 / steps. Where a path
+    needs small steps for a short while, they are several times fewer than steps of one size would be; where it is equally
+    rough everywhere they are hardly fewer, and for each one that is kept two or three are computed. A short force that no
+    end or middle of a `step` meets is not seen: `step` must find it.
 
     A step's size is chosen by looking at the increment. That is safe, whatever the rule, where the base method has all terms
     of order dW dW: diagonal noise with b_i of x_i and t alone, scalar noise, or additive noise of any kind (the noise is
-    then commutative; else such a rule may converge to another process, Gaines, Lyons 1997, sec. 4). Others are refused.
+    then commutative; else such a rule may converge to another process, Gaines, Lyons 1997). Others are refused.
 
     Args:
         sde: an Ito `SDE` with diagonal, scalar or (`additive=True`) general noise; b_i is tried at x0 for other components
@@ -324,7 +326,7 @@ def solve_adaptive(
             depths, times or equations it is the same
         parameters: p of the equation's functions
         max_depth: the smallest step is step / 2^max_depth, 1 to 48; there the two halves are accepted, and counted (`forced`)
-            if they differ
+            if they differ, unless the path is faulty there
         paths: numbers of paths that are kept whole, (n_path,)
         workers: threads, -1 for all cores
 

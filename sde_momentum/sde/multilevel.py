@@ -195,7 +195,8 @@ def multilevel(
         time: T, in the equation's own t, a whole number of `step`s (same unit) after `t0`
         functional: f(x, t, p) -> float, plain scalar Python as the equation's functions; in the units of the result.
             For f without a kink or a jump V_l falls as h^2 with "milstein" (h with "euler-maruyama", unless the noise is
-            additive); with a jump it falls slower and the error of its estimate is larger
+            additive); with a jump it falls slower. Decisions start from 1024 paths a level: an f that is 0 on nearly all
+            paths may look constant to them
         error: wanted error, absolute, in units of f
         step: the coarsest step, small enough for the method to be stable
         method: one that follows paths with one draw a step: "euler-maruyama", "milstein", "heun"
