@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,14 @@ def check_positive(value: ArrayLike, argument: str) -> NDArray[np.float64]:
 def check_non_negative(value: ArrayLike, argument: str) -> NDArray[np.float64]:
     """Any finite quantity >= 0."""
     return check(argument, value, lambda x: x >= 0, "finite numbers >= 0")
+
+
+def check_one(check: Callable[[ArrayLike, str], NDArray[np.float64]], value: ArrayLike, argument: str) -> float:
+    """One number that passes `check`, such as `check_positive`."""
+    number = check(value, argument)
+    if number.ndim:
+        raise InputError(argument, f"shape {number.shape}", "one number")
+    return float(number)
 
 
 def check_integer(value: object, argument: str, minimum: int) -> int:

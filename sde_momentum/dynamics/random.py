@@ -17,14 +17,14 @@ from ..simd.lanes import multiply_add, spread_like, sqrt, store
 from ..simd.words import as_doubles, as_words, load_words, rotate_left, where_bit
 
 # Purposes: what a stream is for. Streams of one seed and different purposes are independent.
-LABEL_NOISE, BATCHES, WIENER, GRADIENT_NOISE, CRITICAL_LIMIT, VALLEY_PATHS = 0, 1, 2, 3, 7, 8
+LABEL_NOISE, BATCHES, WIENER, GRADIENT_NOISE, CRITICAL_LIMIT, VALLEY_PATHS, MULTILEVEL, ADAPTIVE = 0, 1, 2, 3, 7, 8, 9, 10
 _STATE = types.Array(types.uint64, 2, "C")
 _U64 = types.uint64
 _WIDTH = 8  # lanes of one SIMD value
 
 
 @njit(types.uint64(types.uint64), cache=True, nogil=True)
-def _mix(z: Any) -> Any:
+def mix(z: Any) -> Any:
     """SplitMix64's finaliser (Steele, Lea, Flood 2014)."""
     z = (z ^ (z >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> _U64(27))) * _U64(0x94D049BB133111EB)
@@ -34,12 +34,12 @@ def _mix(z: Any) -> Any:
 @njit(types.void(types.Array(types.uint64, 1, "C"), types.uint64, _STATE), cache=True, nogil=True)
 def seed_streams(seeds: Any, purpose: Any, states: Any) -> None:
     """states (4, lanes) <- SplitMix64 from a hash of each lane's 64-bit seed and the purpose."""
-    salt = _mix(purpose + _U64(0xA0761D6478BD642F))
+    salt = mix(purpose + _U64(0xA0761D6478BD642F))
     for n in range(states.shape[1]):
-        z = _mix(seeds[n]) ^ salt
+        z = mix(seeds[n]) ^ salt
         for i in range(4):
             z += _U64(0x9E3779B97F4A7C15)
-            states[i, n] = _mix(z)
+            states[i, n] = mix(z)
 
 
 def streams(seeds: ArrayLike, purpose: int) -> NDArray[np.uint64]:
@@ -210,13 +210,13 @@ def next_words(s: Any, out: Any) -> None:
         s[0, n], s[1, n], s[2, n], s[3, n] = s0, s1, s2, s3
 
 
-@njit(types.void(_STATE, types.Array(types.uint64, 2, "C")), cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def fill_words(s: Any, out: Any) -> None:
     """out (rows, lanes) <- 64-bit words, the same as `next_words` for each row."""
     _words(s, out)
 
 
-@njit(types.void(_STATE, _WORDS, _MATRIX), cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def fill_rademacher(s: Any, words: Any, out: Any) -> None:
     """out (rows, lanes) <- +-1 with equal chances, one bit each: 64 rows from a word."""
     for i in range(0, out.shape[0], 64):

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,22 +22,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
 from ..dynamics import random
-from ..dynamics.random import _mix
-from ..errors import InputError, check_integer, check_non_negative
+from ..dynamics.random import ADAPTIVE, mix
+from ..errors import InputError, check_integer, check_non_negative, check_one
 from ..simd import cache
 from ..threads import in_order
 from .ensemble import check_common, check_times
 from .equation import SDE, Equation, call
-from .fingerprint import fingerprint
-from .kernel import _COMPILE, Kernel, _portable
+from .kernel import Kernel, injected
 from .methods import METHODS, Method
 from .methods.base import describe
 from .observers.base import State
 from .observers.moments import Moments
-from .solve import _check_paths
+from .solve import check_paths
 from .source import KernelText
 
-ADAPTIVE = 10
 """The purpose of these streams, beside those of `dynamics.random`."""
 _WORK, _PATHS = 1 << 15, (64, 4096)
 """Root intervals that make a chunk worth its overhead; paths of a chunk, at least and at most."""
@@ -62,11 +60,11 @@ def node_normals(key: Any, other: Any, root: int, node: int, out: Any) -> None:
     Node 0: the increment over the root interval; node 2^l + i: the midpoint of part i of its 2^l parts. Box-Muller on two
     32-bit numbers, two normals from a word.
     """
-    base = _mix(key + _U64(root + 1) * _GOLDEN)
+    base = mix(key + _U64(root + 1) * _GOLDEN)
     n = out.shape[0]
     words = (n + 1) // 2
     for j in range(words):
-        w = _mix(_mix(base + _U64(node * words + j + 1) * _GOLDEN) ^ other)
+        w = mix(mix(base + _U64(node * words + j + 1) * _GOLDEN) ^ other)
         radius = math.sqrt(-2.0 * math.log((float(w >> _U64(32)) + 0.5) / 4294967296.0))
         angle = (float(w & _U64(0xFFFFFFFF)) + 0.5) * (2.0 * math.pi / 4294967296.0)
         out[2 * j, 0] = radius * math.cos(angle)
@@ -168,34 +166,6 @@ def trees(keys, start, roots, t0, step, p, rtol, atol, depth, out, counts):
 '''
 
 
-class ScalarMilstein(Method):
-    """X_{n+1} = X_n + a h + b dW + (b . grad) b (dW^2 - h) / 2, one Wiener process for all; a central difference along b."""
-
-    name = "scalar-milstein"
-    source = "Kloeden, Platen 1992, eq. 10.3.6"
-    strong_order: ClassVar[float | None] = 1.0
-    weak_order = 1.0
-    interpretations = ("ito",)
-    noises = ("scalar",)
-    step = """
-    a* = drift(x*, t, p)
-    b* = diffusion(x*, t, p)
-    e@ = 6e-6 * {size} / {steep}
-    up@ = x@ + e@ * b@
-    down@ = x@ - e@ * b@
-    high* = diffusion(up*, t, p)
-    low* = diffusion(down*, t, p)
-    new@ = x@ + a@ * h + (b.dw)@ + (high@ - low@) / (4.0 * e@) * (dw0 * dw0 - h)
-    """
-
-    @classmethod
-    def text(cls, equation: Equation) -> str:
-        size, steep = "1.0", "1e-300"  # e b is a small part of the largest component, the same e for all
-        for i in range(equation.dim):
-            size, steep = f"max({size}, abs(x{i}))", f"max({steep}, abs(b{i}))"
-        return cls.step.format(size=size, steep=steep)
-
-
 @lru_cache(maxsize=64)
 def _trees(equation: SDE, n_parameters: int) -> Any:
     """The compiled text for an equation; InputError if numba refuses a function."""
@@ -203,13 +173,11 @@ def _trees(equation: SDE, n_parameters: int) -> Any:
     kernel = Kernel(equation, method, n_parameters)
     step = KernelText(equation, method, n_parameters, {}, None, lanes=1).write(kernel.layout, wide=False)
     step = step.partition("\n\n\n@njit(types.void(M, M, float64, P)")[0]  # only `advance`: the rest takes as long to compile
-    functions = {name: _portable(f) for name, f in kernel.functions().items()}
-    identity = fingerprint(functions)
-    names = {name: njit(forceinline=True, **_COMPILE)(f) for name, f in functions.items()}
+    names, identity = injected(kernel.functions())
     try:
         module = cache.load(step, names, identity, uses=(random,))
     except NumbaError as error:
-        raise kernel._whose_fault(names, error) from error
+        raise kernel.whose_fault(names, error) from error
     text = _TEXT.format(n_parameters=n_parameters, dim=equation.dim, numbers=kernel.layout.numbers)
     uses = (random, sys.modules[__name__])  # the normals
     return cache.load(text, {"advance": module.advance}, None if identity is None else module.__name__, uses).trees
@@ -352,12 +320,12 @@ def solve_adaptive(
     instants, roots = check_times(times, h, origin)
     n = check_integer(n_paths, "n_paths", 1)
     check_integer(seed, "seed", 0)
-    relative, absolute = (_one_number(value, name) for value, name in ((rtol, "rtol"), (atol, "atol")))
+    relative, absolute = (check_one(check_non_negative, value, name) for value, name in ((rtol, "rtol"), (atol, "atol")))
     if relative == 0.0 and absolute == 0.0:
         raise InputError("atol", atol, "a number > 0 where rtol is 0")
     if check_integer(max_depth, "max_depth", 1) > 48:
         raise InputError("max_depth", max_depth, "a whole number from 1 to 48")
-    chosen = _check_paths(paths, n)
+    chosen = check_paths(paths, n)
     sde.probe(start, origin, p)
     _check_commutative(sde, start, origin, p)
     compiled = _trees(sde, len(p))
@@ -440,7 +408,7 @@ def _method(sde: Equation) -> type[Method]:
         if sde.additive:
             return METHODS["euler-maruyama"]
         if sde.noise != "general":
-            return METHODS["milstein"] if sde.noise == "diagonal" else ScalarMilstein
+            return METHODS["milstein"]
     given = describe(sde) if isinstance(sde, Equation) else sde
     raise InputError("sde", given, "an Ito SDE with diagonal, scalar or additive noise")
 
@@ -465,10 +433,3 @@ def _check_commutative(sde: SDE, start: Array, t: float, p: tuple[float, ...]) -
                 if i != j and one != two and (one == one or two == two):
                     given = f"b_{i} that depends on x_{j}: {one} and {two}"
                     raise InputError("diffusion", given, "b_i of x_i and t alone: steps that look at dW need commutative noise")
-
-
-def _one_number(value: ArrayLike, argument: str) -> float:
-    number = check_non_negative(value, argument)
-    if number.ndim:
-        raise InputError(argument, f"shape {number.shape}", "one number")
-    return float(number)

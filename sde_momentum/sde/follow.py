@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, check
+from ..errors import InputError, check, check_integer
 from .ensemble import check_common
 from .equation import Equation
 from .kernel import compiled
@@ -79,6 +79,9 @@ def follow(
 def coarsen(increments: ArrayLike, integrals: ArrayLike, factor: int, step: float) -> tuple[Array, Array]:
     """dW and int (W_s - W_t) ds of a grid of `factor` times the step, from those of the fine grid (n_steps, n_noise, n_paths)."""
     dw, area = np.asarray(increments, dtype=np.float64), np.asarray(integrals, dtype=np.float64)
+    check_integer(factor, "factor", 1)
+    if dw.ndim != 3 or dw.shape != area.shape or dw.shape[0] % factor:
+        raise InputError("increments", f"shapes {dw.shape}, {area.shape}", f"one shape (k * {factor}, n_noise, n_paths)")
     grouped = (dw.shape[0] // factor, factor, *dw.shape[1:])
     dw, area = dw.reshape(grouped), area.reshape(grouped)
     before = np.cumsum(dw, axis=1) - dw  # W at the start of each fine step, from that of the coarse one

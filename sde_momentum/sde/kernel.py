@@ -69,7 +69,7 @@ class Kernel:
     @cached_property
     def run(self) -> Any:
         """`run` of the text above."""
-        return self._module(self.layout).run
+        return self.module.run
 
     @cached_property
     def advance(self) -> Any:
@@ -86,27 +86,28 @@ class Kernel:
         named = {f"functional_{name}": f for name, f in self.observe.items()}
         return self.equation.coefficients() | named | ({"event": self.event} if self.event else {})
 
+    @cached_property
+    def module(self) -> Any:
+        """The module with `run`, and `advance` and `look` as `run` calls them: on the method's own increments."""
+        return self._module(self.layout)
+
     def _module(self, layout: Layout) -> Any:
-        # the method may call none of some: exact steps are the same code for every process of that dimension
-        text = self._source.write(layout, wide=True)
-        functions = {name: _portable(f) for name, f in self.functions().items() if f"{name}(" in text}
-        identity = fingerprint(functions)
         with _LOCK:
             for wide in (True, False):
                 text = self._source.write(layout, wide)
+                names, identity = injected({name: f for name, f in self.functions().items() if f"{name}(" in text})
                 if wide and identity is not None and cache.is_refused(text, identity):
                     continue
-                names = {name: njit(forceinline=True, **_COMPILE)(f) for name, f in functions.items()}
                 try:
                     return cache.load(text, names, identity, uses=(random,))
                 except NumbaError as error:
                     if not wide:
-                        raise self._whose_fault(names, error) from error
+                        raise self.whose_fault(names, error) from error
                     if identity is not None:
                         cache.refuse(text, identity)
         raise InputError("drift", self.equation, "functions that numba compiles")
 
-    def _whose_fault(self, names: dict[str, Any], error: NumbaError) -> InputError:
+    def whose_fault(self, names: dict[str, Any], error: NumbaError) -> InputError:
         """The message for functions that do not compile even for single numbers."""
         n, dim = self.equation.n_indices, self.equation.dim
         for name, function in names.items():
@@ -124,14 +125,19 @@ class Kernel:
 _LOCK = threading.Lock()
 
 
-def _portable(function: Any) -> Any:
-    """The function as one of this module: machine code on disk names the module, and another process may not have the user's."""
-    f = getattr(function, "py_func", function)
-    if not isinstance(f, FunctionType):
-        return f
-    copy = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
-    copy.__module__ = __name__
-    return copy
+def injected(functions: dict[str, Coefficient]) -> tuple[dict[str, Any], str | None]:
+    """The functions as a generated module needs them, to be compiled into it, and what identifies them (None: nothing does).
+
+    They become functions of this module: machine code on disk names the module, and another process may not have the user's.
+    """
+    names = {}
+    for name, function in functions.items():
+        f = getattr(function, "py_func", function)
+        if isinstance(f, FunctionType):
+            f = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+            f.__module__ = __name__
+        names[name] = njit(forceinline=True, **_COMPILE)(f)
+    return names, fingerprint(functions)
 
 
 _KERNELS: dict[Any, Kernel] = {}

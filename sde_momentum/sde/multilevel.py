@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
 from ..dynamics import random
-from ..errors import InputError, check_integer, check_positive
+from ..dynamics.random import MULTILEVEL
+from ..errors import InputError, check_integer, check_one, check_positive
 from ..simd import cache
 from ..threads import in_order
 from .ensemble import check_common
@@ -27,8 +28,6 @@ from .kernel import Kernel, compiled
 from .methods import METHODS, Method
 from .methods.base import describe
 
-MULTILEVEL = 9
-"""The purpose of these streams, beside those of `dynamics.random`."""
 _BIAS_SHARE = 0.25
 """Part of error^2 that the bias may take: little, as halving it costs one more level, of few paths (Giles 2015, sec. 2)."""
 _PILOT = 1024
@@ -76,7 +75,7 @@ def pairs(x, states, extra, paired, n_steps, t0, h, p, c_fine, c_coarse, out):
 @lru_cache(maxsize=64)
 def _pairs(kernel: Kernel) -> Any:
     """The compiled text for an equation, a method and a functional."""
-    module = kernel._module(kernel.layout)  # `advance` and `look`
+    module = kernel.module
     numbers = kernel.layout.numbers
     text = _TEXT.format(
         n_parameters=kernel.n_parameters, lanes=kernel.lanes, numbers=numbers, buffer=max(2, 16 // numbers // 2 * 2)
@@ -225,7 +224,7 @@ def multilevel(
     scheme = _check_method(sde, method)
     n_steps = _check_time(time, h, origin)
     check_integer(seed, "seed", 0)
-    goal, top = _one_number(error, "error"), check_integer(max_level, "max_level", 2)
+    goal, top = check_one(check_positive, error, "error"), check_integer(max_level, "max_level", 2)
     sde.probe(start, origin, p)
     _check_functional(functional, start, origin, p)
     problem = _Problem(compiled(sde, scheme, len(p), {"functional": functional}), start, seed, h, origin, n_steps, p)
@@ -327,13 +326,6 @@ def _check_method(sde: Equation, name: str) -> type[Method]:
     if not fitting:
         raise InputError("sde", describe(sde), f"an SDE that one of {', '.join(m.name for m in able)} accepts")
     raise InputError("method", name, f"{', '.join(fitting)} (following paths with one draw a step, for {describe(sde)})")
-
-
-def _one_number(value: ArrayLike, argument: str) -> float:
-    number = check_positive(value, argument)
-    if number.ndim:
-        raise InputError(argument, f"shape {number.shape}", "one number")
-    return float(number)
 
 
 def _check_time(time: float, h: float, t0: float) -> int:

@@ -46,7 +46,7 @@ def solve_until(
     >>> import sde_momentum as sm
     >>> ou = sm.SDE(lambda x, t, p: -x, lambda x, t, p: 0.5)
     >>> result = sm.solve_until(ou, 1.0, [1.0], relative_error=0.01, step=0.01)
-    >>> result.attrs["reached"], bool(result["mean_se"][0] <= 0.01 * result["mean"][0])
+    >>> bool(result.attrs["reached"]), bool(result["mean_se"][0] <= 0.01 * result["mean"][0])
     (True, True)
     """
     goal = float(check_positive(relative_error, "relative_error"))
@@ -65,10 +65,11 @@ def solve_until(
         return bool((result[f"{quantity}_se"] <= goal * abs(result[quantity])).all())
 
     total = asked.gather(n, workers=workers, progress=progress, checkpoint=None, enough=reached)
-    return answer(asked, total).assign_attrs(relative_error=goal, quantity=quantity, reached=reached(total))
+    return answer(asked, total).assign_attrs(relative_error=goal, quantity=quantity, reached=int(reached(total)))
 
 
-def _check_paths(paths: ArrayLike, n_paths: int) -> NDArray[np.int64]:
+def check_paths(paths: ArrayLike, n_paths: int) -> NDArray[np.int64]:
+    """Numbers of paths that are kept whole, increasing."""
     allowed = f"different whole numbers from 0 to {n_paths - 1}"
     numbers = np.atleast_1d(np.asarray(paths))
     if numbers.size == 0:
@@ -98,7 +99,7 @@ def collection(
 ) -> Collection:
     """What is asked of an ensemble of at most n_paths paths, checked."""
     run = Run.of(equation, x0, times, step, method, seed, parameters, t0, check_functionals(observe), event)
-    chosen = _check_paths(paths, n_paths)
+    chosen = check_paths(paths, n_paths)
     asked = tuple(statistics)
     for one in asked:
         if not isinstance(one, Observer):

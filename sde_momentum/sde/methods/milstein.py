@@ -22,22 +22,40 @@ rise@ = (high@ - low@) / (2.0 * e@) * (dw@ * dw@ - h)
 """
 
 
+_STEP = """
+a* = drift(x*, t, p)
+b* = diffusion(x*, t, p)
+new@ = x@ + a@ * h + (b.dw)@ + 0.5 * (b.rise)@
+"""
+# (b . grad) b by a central difference along b, of the same size for all components
+_ALONG_B = """
+a* = drift(x*, t, p)
+b* = diffusion(x*, t, p)
+e@ = 6e-6 * {size} / {steep}
+up@ = x@ + e@ * b@
+down@ = x@ - e@ * b@
+high* = diffusion(up*, t, p)
+low* = diffusion(down*, t, p)
+new@ = x@ + a@ * h + (b.dw)@ + (high@ - low@) / (4.0 * e@) * (dw0 * dw0 - h)
+"""
+
+
 class Milstein(Method):
-    """X_{n+1} = X_n + a h + b dW + b b' (dW^2 - h) / 2, b' = ∂b_i/∂x_i, for diagonal noise."""
+    """X_{n+1} = X_n + a h + b dW + (b . grad) b (dW^2 - h) / 2; diagonal noise: b b', b' = ∂b_i/∂x_i, component by component."""
 
     name = "milstein"
-    source = "Milstein 1974; Kloeden, Platen 1992, eq. 10.3.12"
+    source = "Milstein 1974; Kloeden, Platen 1992, eq. 10.3.6 and 10.3.12"
     strong_order: ClassVar[float | None] = 1.0
     weak_order = 1.0
     interpretations = ("ito",)
-    noises = ("diagonal",)
-    step = """
-    a* = drift(x*, t, p)
-    b* = diffusion(x*, t, p)
-    new@ = x@ + a@ * h + (b.dw)@ + 0.5 * (b.rise)@
-    """
+    noises = ("diagonal", "scalar")
 
     @classmethod
     def text(cls, equation: Equation) -> str:
-        given = isinstance(equation, SDE) and equation.diffusion_derivative is not None
-        return (_GIVEN if given else _DIFFERENCE) + cls.step
+        assert isinstance(equation, SDE)
+        if equation.noise == "diagonal":
+            return (_DIFFERENCE if equation.diffusion_derivative is None else _GIVEN) + _STEP
+        size, steep = "1.0", "1e-300"
+        for i in range(equation.dim):
+            size, steep = f"max({size}, abs(x{i}))", f"max({steep}, abs(b{i}))"
+        return _ALONG_B.format(size=size, steep=steep)

@@ -49,7 +49,8 @@ class Moments(Observer):
 
 # Sums may be regrouped here (and only here) so that they run in SIMD lanes: the compiled order is fixed all the same.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
-def _power_sums(row: Any, shift: float) -> Any:
+def _power_sums(row: Any, shift: float, sums: Any) -> None:
+    """sums (4,) <- sum of (x - shift)^1..4."""
     s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0
     for n in range(row.shape[0]):
         d = row[n] - shift
@@ -57,11 +58,11 @@ def _power_sums(row: Any, shift: float) -> Any:
         s2 += d * d
         s3 += d * d * d
         s4 += (d * d) * (d * d)
-    return s1, s2, s3, s4
+    sums[0], sums[1], sums[2], sums[3] = s1, s2, s3, s4
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
-def _power_sums_of(row: Any, shift: float, good: Any) -> Any:
+def _power_sums_of(row: Any, shift: float, good: Any, sums: Any) -> None:
     """The same over the paths with good[n] = 1."""
     s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0
     for n in range(row.shape[0]):
@@ -70,7 +71,7 @@ def _power_sums_of(row: Any, shift: float, good: Any) -> Any:
         s2 += d * d
         s3 += d * d * d
         s4 += (d * d) * (d * d)
-    return s1, s2, s3, s4
+    sums[0], sums[1], sums[2], sums[3] = s1, s2, s3, s4
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -108,14 +109,14 @@ def add(values: Any, n_active: int, count: Any, shift: Any, sums: Any) -> None:
             if whole:
                 finite = 0.0
                 for i in range(n_rows):
-                    here[i] = _power_sums(rows[i], shift[t, i])
+                    _power_sums(rows[i], shift[t, i], here[i])
                     finite += here[i, 0] * 0.0
                 whole = finite == 0.0
             n = float(lanes)
             if not whole:
                 n = survivors(rows, n_active_here, good)
                 for i in range(n_rows):
-                    here[i] = _power_sums_of(rows[i], shift[t, i], good)
+                    _power_sums_of(rows[i], shift[t, i], good, here[i])
             count[t] += n
             for i in range(n_rows):
                 for power in range(4):
