@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from joblib import effective_n_jobs
 
 from .errors import InputError
 
 _Result = TypeVar("_Result")
+_BATCH = 4
+"""Results handed over at a time: each waking of the caller takes the interpreter's lock from the threads at work."""
 
 
 def in_order(jobs: Iterator[Callable[[], _Result]], workers: int) -> Iterator[_Result]:
@@ -27,13 +29,76 @@ def in_order(jobs: Iterator[Callable[[], _Result]], workers: int) -> Iterator[_R
     if n == 1 or len(first) < 2:
         yield from (job() for job in jobs)
         return
-    with ThreadPoolExecutor(n) as pool:
-        waiting: list[Future[_Result]] = [pool.submit(job) for job in islice(jobs, 4 * n)]
+    crew = _Crew(jobs, window=4 * n + _BATCH)
+    threads = [threading.Thread(target=crew.work, daemon=True) for _ in range(n)]
+    try:
+        for thread in threads:
+            thread.start()
+        while results := crew.next_results():
+            yield from results
+    finally:
+        crew.stop()
+        for thread in threads:
+            thread.join()
+
+
+class _Crew(Generic[_Result]):
+    """Threads that help themselves to jobs, at most `window` ahead of the results that have been taken."""
+
+    def __init__(self, jobs: Iterator[Callable[[], _Result]], window: int) -> None:
+        self.jobs, self.window = jobs, window
+        self.begun, self.taken, self.done = 0, 0, dict[int, _Result]()
+        self.over, self.failure = False, None  # type: bool, BaseException | None
+        self.change = threading.Condition()
+
+    def work(self) -> None:
+        """What every thread does until there is nothing left."""
         try:
-            while waiting:
-                result = waiting.pop(0).result()
-                waiting += [pool.submit(job) for job in islice(jobs, 1)]
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()
+            while (found := self._next_job()) is not None:
+                number, job = found
+                result = job()
+                with self.change:
+                    self.done[number] = result
+                    if self._ready():
+                        self.change.notify_all()
+        except BaseException as failure:  # it is raised where the results are taken
+            with self.change:
+                self.failure = failure
+                self.stop()
+
+    def _next_job(self) -> tuple[int, Callable[[], _Result]] | None:
+        with self.change:
+            while self.begun - self.taken >= self.window and not self.over:
+                self.change.wait()
+            job = None if self.over else next(self.jobs, None)
+            if job is None:
+                self.stop()
+                return None
+            self.begun += 1
+            return self.begun - 1, job
+
+    def _ready(self) -> bool:
+        """Whether there is a batch to hand over, or all there will be."""
+        if self.failure is not None or (self.over and len(self.done) == self.begun - self.taken):
+            return True
+        return all(self.taken + i in self.done for i in range(_BATCH))
+
+    def next_results(self) -> list[_Result]:
+        """The next results in order, none at the end. Raises what a job has raised."""
+        with self.change:
+            while not self._ready():
+                self.change.wait()
+            if self.failure is not None:
+                raise self.failure
+            results = []
+            while self.taken in self.done:
+                results.append(self.done.pop(self.taken))
+                self.taken += 1
+            self.change.notify_all()
+            return results
+
+    def stop(self) -> None:
+        """No more jobs are begun."""
+        with self.change:
+            self.over = True
+            self.change.notify_all()

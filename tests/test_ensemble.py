@@ -38,7 +38,7 @@ ASKED = dict(step=0.125, parameters=(1.0, 0.5), seed=3, statistics=STATISTICS, o
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of 1024 paths, and slabs of a few times: what large runs have."""
-    monkeypatch.setattr(ensemble, "_WORK", 1)
+    monkeypatch.setattr(ensemble, "_WORK", {"normal": 1, "rademacher": 1})
     monkeypatch.setattr(ensemble, "_SLAB", 20_000)
 
 

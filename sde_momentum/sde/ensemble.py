@@ -22,8 +22,9 @@ from .kernel import Kernel, compiled
 from .methods import Method, method_for
 from .noise import path_words
 
-_PATHS, _WORK = (1024, 16384), 1 << 20
-"""Paths stepped and summed together, at least and at most; component-steps that make a chunk worth its overhead."""
+_PATHS, _WORK = (1024, 16384), {"normal": 1 << 20, "rademacher": 1 << 22}
+"""Paths stepped and summed together, at least and at most; component-steps that make a chunk worth its overhead: about a
+millisecond's."""
 _SLAB = 1 << 20
 """Numbers of record held at a time for a chunk (8 MiB): the times are cut into slabs of so many."""
 
@@ -78,9 +79,14 @@ class Run:
         )
 
     @cached_property
+    def constants(self) -> Array:
+        """The method's numbers for this step."""
+        return self.kernel.constants(self.h)
+
+    @cached_property
     def chunk_size(self) -> int:
         """Paths of a chunk, a power of two."""
-        worth = _WORK // (int(self.steps[-1]) * self.equation.dim + 1)
+        worth = _WORK[self.kernel.layout.law] // (int(self.steps[-1]) * self.equation.dim + 1)
         return min(max(_PATHS[0], 1 << worth.bit_length()), _PATHS[1])
 
     def chunk(self, first: int, n_active: int, see: Callable[[int, Array], None]) -> Array:
@@ -98,7 +104,7 @@ class Run:
         if kernel.extras.value is not None and kernel.extras.passage is not None:
             extra[:, kernel.extras.value] = self.event_at_start
             extra[:, kernel.extras.passage] = self.t0 if self.event_at_start >= 0 else np.inf
-        c, k = kernel.constants(self.h), 0
+        c, k = self.constants, 0
         slab = max(1, _SLAB // (kernel.rows * blocks * lanes))
         for t in range(0, len(self.steps), slab):
             steps = self.steps[t : t + slab]
