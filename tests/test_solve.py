@@ -50,6 +50,7 @@ def test_solve_is_the_method_and_shows_its_progress_alike(dynamics, start, how, 
     own = dynamics.solve(start, times, **how, workers=1)
     assert capfd.readouterr().err == ""
     assert own.identical(sm.solve(dynamics, start, times, **how, workers=2, progress=True))
+    assert own.identical(sm.solve(dynamics, start, times, **how, workers=4))
     assert "100%" in capfd.readouterr().err
     with pytest.raises(sm.InputError, match="progress: given 1; allowed: True, False, or None"):
         sm.solve(dynamics, start, times, **how, progress=1)
