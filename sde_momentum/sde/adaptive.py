@@ -24,6 +24,7 @@ from .. import __version__
 from ..dynamics import random
 from ..dynamics.random import ADAPTIVE, mix
 from ..errors import InputError, check_integer, check_non_negative, check_one
+from ..progress import track
 from ..simd import cache
 from ..threads import in_order
 from .ensemble import check_common, check_times
@@ -269,6 +270,7 @@ def solve_adaptive(
     max_depth: int = 12,
     paths: ArrayLike = (),
     workers: int = -1,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Mean and variance at `times` over n_paths paths, each with steps of its own size, in step / 2^1 .. step / 2^max_depth.
 
@@ -297,6 +299,7 @@ def solve_adaptive(
             if they differ, unless the path is faulty there
         paths: numbers of paths that are kept whole, (n_path,)
         workers: threads, -1 for all cores
+        progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
 
     Returns:
         Dataset as of `solve` over `time` (and `component`, in dim d > 1): `mean`, `variance` (unbiased), `mean_se`,
@@ -339,12 +342,14 @@ def solve_adaptive(
             yield partial(problem.chunk, first, last - first, chosen[(chosen >= first) & (chosen < last)])
 
     total: _Sums | None = None
-    for part in in_order(jobs(), workers):
-        if total is None:
-            total = part
-        else:
-            problem.moments.merge(total.moments, part.moments)
-            total.merge(part)
+    with track("paths", n, progress) as advance:
+        for part in in_order(jobs(), workers):
+            advance(min(size, n))
+            if total is None:
+                total = part
+            else:
+                problem.moments.merge(total.moments, part.moments)
+                total.merge(part)
     assert total is not None
     return _dataset(sde, problem, method, chosen, n, total)
 

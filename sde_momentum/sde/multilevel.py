@@ -20,6 +20,7 @@ from .. import __version__
 from ..dynamics import random
 from ..dynamics.random import MULTILEVEL
 from ..errors import InputError, check_integer, check_one, check_positive
+from ..progress import track
 from ..simd import cache
 from ..threads import in_order
 from .ensemble import check_common
@@ -180,6 +181,7 @@ def multilevel(
     t0: float = 0.0,
     max_level: int = 12,
     workers: int = -1,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """E[f(X_T)] to a root-mean-square error of `error`, bias and chance together, at a cost near error^-2.
 
@@ -203,6 +205,7 @@ def multilevel(
         parameters: p of the equation's functions and of f
         max_level: levels 0 .. max_level at most, >= 2
         workers: threads, -1 for all cores
+        progress: a bar with the time left of the paths that are wanted so far, as for `solve`
 
     Returns:
         Dataset: `mean`, `mean_se`, `bias` (an estimate of its size) with `bias_se`, `rms_error` = sqrt(mean_se^2 + bias^2),
@@ -235,8 +238,11 @@ def multilevel(
     reached = False
     while True:
         missing = [max(0, math.ceil((n - level.count) / level.chunk)) for level, n in zip(levels, wanted, strict=True)]
-        for index, *part in in_order(_jobs(problem, levels, missing), workers):
-            levels[index].add(*part)
+        cost = [level.chunk * level.cost for level in levels]
+        with track("path-steps", sum(n * c for n, c in zip(missing, cost, strict=True)), progress) as advance:
+            for index, *part in in_order(_jobs(problem, levels, missing), workers):
+                levels[index].add(*part)
+                advance(cost[index])
         if any(level.count < 2 or not math.isfinite(level.variance) for level in levels):
             break  # none survive, or their squares overflow: nothing can be decided
         wanted = _optimal(levels, rate, (1.0 - _BIAS_SHARE) * goal**2)
