@@ -224,6 +224,31 @@ def test_bad_input_names_argument_given_and_allowed(change, message):
         sm.solve(**(dict(dynamics=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(1.0, 1.0)) | change))
 
 
+def twice(x):
+    return helper(x) + helper(x)
+
+
+def test_coefficients_may_call_plain_functions_and_change_with_them(monkeypatch):
+    def closed(x):
+        return 0.5 * twice(x)
+
+    ask = dict(step=0.1, n_paths=200, seed=1)
+    ours = sm.solve(sm.SDE(lambda x, t, p: -closed(x), lambda x, t, p: 0.1), 1.0, [1.0], **ask)
+    plain = sm.solve(sm.SDE(lambda x, t, p: -math.sin(x), lambda x, t, p: 0.1), 1.0, [1.0], **ask)
+    np.testing.assert_allclose(ours["mean"], plain["mean"], rtol=1e-12)
+    monkeypatch.setitem(globals(), "helper", lambda x: 2.0 * x)
+    linear = sm.solve(sm.SDE(lambda x, t, p: -closed(x), lambda x, t, p: 0.1), 1.0, [1.0], **ask)
+    other = sm.solve(sm.SDE(lambda x, t, p: -2.0 * x, lambda x, t, p: 0.1), 1.0, [1.0], **ask)
+    np.testing.assert_allclose(linear["mean"], other["mean"], rtol=1e-12)
+
+
+def test_a_function_that_numba_refuses_is_named_with_the_reason():
+    with pytest.raises(
+        sm.InputError, match=r"drift: given .*; allowed: scalar code that numba compiles \(Untyped global name 'table"
+    ):
+        sm.solve(sm.SDE(lambda x, t, p: -x * table[0], lambda x, t, p: 0.1), 1.0, [1.0], step=0.1, n_paths=4)
+
+
 def test_a_fingerprint_tells_what_a_function_computes():
     def scaled(k):
         return lambda x, t, p: k * x
@@ -239,7 +264,7 @@ def helper(x):
     return math.sin(x)
 
 
-table = [1.0]  # may change without notice
+table = {0: 1.0}  # may change without notice
 
 
 def test_a_second_process_compiles_nothing(tmp_path):

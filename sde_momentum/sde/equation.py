@@ -190,7 +190,7 @@ class SDE(Equation):
     `drift` a and `diffusion` b are plain scalar Python, f(x, t, p), which numba compiles: for dim 1, x and the value
     are floats; for dim d > 1, tuples of d floats. t is the equation's own time, p the tuple of float parameters given
     to `solve`. +, -, *, /, **, abs, min, max and the functions of `math` run many paths at once; branches are allowed,
-    and step the paths one by one.
+    and step the paths one by one. They may call functions of the same kind.
 
     `noise`: "diagonal", one Wiener process a component, b_i its coefficient; "scalar", one for all, b_i again;
     "general", `n_noise` of them, b a tuple of d rows of n_noise floats (d = 1: one row). `driven`: the numbers of the

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 from functools import cached_property
-from types import FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import numpy as np
-from numba import float64, njit, types
+from numba import float64, njit, typeof, types
 from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
@@ -114,10 +114,9 @@ class Kernel:
             size = dim if name == "event" or name.startswith("functional_") else n
             x = float64 if size == 1 else types.UniTuple(float64, size)
             try:
-                function.compile((x, float64, types.UniTuple(float64, self.n_parameters)))
+                function.compile((x, float64, typeof((0.0,) * self.n_parameters)))
             except NumbaError as reason:
-                lines = str(reason).strip().splitlines()
-                allowed = f"scalar code that numba compiles ({lines[-1] if lines else reason})"
+                allowed = f"scalar code that numba compiles ({_gist(reason)})"
                 return InputError(name.removeprefix("functional_"), self.functions()[name], allowed)
         return InputError("drift", f"functions that do not fit together ({error})", "coefficients that return floats")
 
@@ -130,14 +129,38 @@ def injected(functions: dict[str, Coefficient]) -> tuple[dict[str, Any], str | N
 
     They become functions of this module: machine code on disk names the module, and another process may not have the user's.
     """
-    names = {}
-    for name, function in functions.items():
-        f = getattr(function, "py_func", function)
-        if isinstance(f, FunctionType):
-            f = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
-            f.__module__ = __name__
-        names[name] = njit(forceinline=True, **_COMPILE)(f)
-    return names, fingerprint(functions)
+    return {name: _compiled_into(function, {}) for name, function in functions.items()}, fingerprint(functions)
+
+
+def _compiled_into(function: Any, known: dict[Any, Any]) -> Any:
+    """The function, and the plain functions that it calls, as numba's."""
+    f = getattr(function, "py_func", function)
+    if not isinstance(f, FunctionType):
+        return njit(forceinline=True, **_COMPILE)(f)
+    if f not in known:
+        known[f] = function  # a function that calls itself meets itself as it is
+        called = {name: f.__globals__[name] for name in _names(f.__code__) if name in f.__globals__}
+        helpers = {name: _compiled_into(g, known) for name, g in called.items() if isinstance(g, FunctionType)}
+        cells = tuple(
+            CellType(_compiled_into(cell.cell_contents, known)) if isinstance(cell.cell_contents, FunctionType) else cell
+            for cell in f.__closure__ or ()
+        )
+        copy = FunctionType(f.__code__, f.__globals__ | helpers, f.__name__, f.__defaults__, cells or None)
+        copy.__module__ = __name__
+        known[f] = njit(forceinline=True, **_COMPILE)(copy)
+    return known[f]
+
+
+def _names(code: CodeType) -> set[str]:
+    """Global names of the code and of the functions inside it."""
+    return set(code.co_names).union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
+
+
+def _gist(error: NumbaError) -> str:
+    """The line of numba's message that says what is wrong."""
+    around = ("Failed in", "During:", "File ", "def ", "return ", "^", "<")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith(around)), lines[0])
 
 
 _KERNELS: dict[Any, Kernel] = {}
