@@ -38,9 +38,10 @@ formulas: $(VENV)/.installed ## regenerate sde_momentum/formulas.py from the der
 clean: ## remove the environment
 	rm -rf $(VENV)
 
-benchmark: $(VENV)/.installed ## speed as ratios: the simulator against torch.optim.SGD, compiled formulas against kernels by hand
+benchmark: $(VENV)/.installed ## speed as ratios: against torch.optim.SGD, kernels by hand, the machine's own limits
 	$(BIN)/python benchmarks/simulator_vs_torch.py
 	$(BIN)/python benchmarks/symbolic_vs_handwritten.py
+	$(BIN)/python benchmarks/engine_limits.py
 
 benchmark-engines: ## this library and its peers side by side, in an environment of their own (a quiet machine, long)
 	$(PYTHON) -m venv .venv-peers
