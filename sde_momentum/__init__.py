@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 # public name -> the module that defines it
 _HOME = {
+    "coarsen": "sde.follow",
     "convergence_time": "convergence",
     "Covariance": "sde.observers",
     "CriticalLimit": "dynamics.critical_limit",
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
     from .relaxation import Timescales, timescales
     from .sde.adaptive import solve_adaptive
     from .sde.equation import SDE
-    from .sde.follow import follow
+    from .sde.follow import coarsen, follow
     from .sde.langevin import Langevin
     from .sde.multilevel import multilevel
     from .sde.noise import standard_increments
