@@ -30,6 +30,7 @@ _HOME = {
     "Langevin": "sde.langevin",
     "ManifoldPoint": "geometry",
     "MatrixSensing": "problems.matrix_sensing",
+    "MomentClosure": "dynamics.moment_closure",
     "MomentumRule": "predictors.momentum_rule",
     "multilevel": "sde.multilevel",
     "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from .dynamics.drift_diffusion import DriftDiffusion
     from .dynamics.drift_flow import DriftFlow, drift_flow
     from .dynamics.label_noise_sgd import LabelNoiseSGD
+    from .dynamics.moment_closure import MomentClosure
     from .dynamics.solve import solve
     from .errors import InputError
     from .geometry import ManifoldPoint, project_to_manifold

@@ -1,0 +1,378 @@
+"""T8: mean and covariance of (w, v) under the discrete update, closed by a Gaussian; no Monte Carlo.
+
+With y the point at which the gradient is taken (w, or w + beta v for Nesterov), m its mean, S its covariance, H_i = hess f_i
+and J_i = grad f_i at m, all to the order that is exact for quadratic f and Gaussian y:
+
+    rho_i    = f_i(m) - y_i + tr(S H_i) / 2                          the mean residual
+    E[J^T J] = J^T J + sum_i H_i S H_i
+    E[g]     = (J^T rho + sum_i H_i S J_i) / P
+    A        = E[grad g] = (E[J^T J] + sum_i rho_i H_i + sum_i (S J_i) . grad H_i) / P,   Cov(g, .) = A Cov(y, .)
+    C        = c E[J^T J] / P                                        covariance of the gradient's noise
+
+Where f is not quadratic J stands for E[J] = J(m) + sum_bc S_bc d_b d_c J / 2, the last term of A is not zero, and all of this
+is right to first order in S where the residual is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+from scipy.linalg import solve_discrete_lyapunov
+from scipy.sparse import csr_array
+
+from ..errors import InputError, check_lr, check_momentum, check_one
+from ..problems.base import Array, Problem
+from ..progress import track
+from ..threads import in_order
+from .base import Dynamics, as_attributes
+from .label_noise_sgd import LabelNoiseSGD, check_steps, one_blas_thread
+
+CLOSED = ("train_loss", "test_error", "trace_hessian")
+"""The metrics whose mean follows from mean and covariance."""
+
+_LARGEST = 12  # parameters for which the recursion is linearised in full: 2 N + N (2 N + 1) = 324 unknowns
+_FLAT = 1e-9  # eigenvalues below this share of the largest belong to the manifold
+_SEEN = 1e-6  # residues below this are rounding
+_STEP = 1e-4  # relative, of the central differences of H; the error is of relative order _STEP^2
+
+
+class Moments(NamedTuple):
+    """What a Gaussian (m, S) makes of the problem."""
+
+    residual: Array
+    """rho, (P,)."""
+    jacobian: Array
+    """E[J], (P, N)."""
+    gram: Array
+    """E[J^T J] / P, (N, N)."""
+    gradient: Array
+    """E[g], (N,)."""
+    curvature: Array
+    """A, (N, N)."""
+    loss: float
+    """E[L]."""
+
+
+class State(NamedTuple):
+    """Mean of w and v, (N,) each, and the blocks of their covariance, (N, N) each: wv[i, j] = Cov(w_i, v_j)."""
+
+    w: Array
+    v: Array
+    ww: Array
+    wv: Array
+    vv: Array
+
+
+class _Expectation:
+    """(m, S) -> Moments. Hessians that do not depend on w are computed once, and kept sparse where they are."""
+
+    def __init__(self, problem: Problem, point: Array) -> None:
+        self.problem = problem
+        self.hessians = problem.hessians(point)
+        size = 1 + np.abs(point).max()
+        elsewhere = point + size * np.random.default_rng(0).standard_normal((2, len(point)))
+        with np.errstate(all="ignore"):  # a far point may be outside the problem's domain: then it is not quadratic
+            others = [problem.hessians(w) for w in elsewhere]
+        scale = 1e-12 * np.abs(self.hessians).max()
+        self.constant = all(bool(np.all(np.abs(h - self.hessians) <= scale)) for h in others)
+        self.stacked: Any = None
+        if self.constant and np.count_nonzero(self.hessians) < 0.2 * self.hessians.size:
+            self.stacked = csr_array(self.hessians.reshape(-1, len(point)))
+            self.stacked_transposed = csr_array(self.stacked.T)
+
+    def __call__(self, m: Array, s: Array) -> Moments:
+        problem, p = self.problem, self.problem.n_outputs
+        n = len(m)
+        h = self.hessians if self.constant else problem.hessians(m)
+        jacobian = problem.jacobian(m)
+        if not self.constant:
+            jacobian = jacobian + _second_difference(problem, m, s, jacobian)
+        # h s and sum_i h_i s h_i
+        if self.stacked is not None:
+            hs = (self.stacked @ s).reshape(p, n, n)
+            hsh = self.stacked_transposed @ np.ascontiguousarray(np.swapaxes(hs, 1, 2)).reshape(-1, n)
+        else:
+            hs = (h.reshape(-1, n) @ s).reshape(p, n, n)
+            hsh = h.reshape(-1, n).T @ np.swapaxes(hs, 1, 2).reshape(-1, n)
+        residual = problem.residual(m) + np.trace(hs, axis1=1, axis2=2) / 2
+        sj = jacobian @ s
+        gram = (jacobian.T @ jacobian + (hsh + hsh.T) / 2) / p
+        gradient = (jacobian.T @ residual + np.matmul(hs, jacobian[:, :, None]).sum(axis=(0, 2))) / p
+        curvature = gram + np.tensordot(residual, h, 1) / p
+        if not self.constant:
+            curvature = curvature + _turning(problem, m, sj) / p
+        squares = residual @ residual + (sj * jacobian).sum() + np.einsum("iab,iba->", hs, hs) / 2
+        return Moments(residual, jacobian, gram, gradient, curvature, float(squares / (2 * p)))
+
+
+def _second_difference(problem: Problem, m: Array, s: Array, jacobian: Array) -> Array:
+    """sum_bc S_bc d_b d_c J / 2: second differences along the axes of S."""
+    values, axes = np.linalg.eigh(s)
+    axes = axes * np.sqrt(np.maximum(values, 0))
+    both = problem.jacobian(m + axes.T) + problem.jacobian(m - axes.T) - 2 * jacobian
+    return np.asarray(both.sum(axis=0) / 2)
+
+
+def _turning(problem: Problem, m: Array, c: Array) -> Array:
+    """sum_i c_i . grad H_i, with c_i held, (N, N)."""
+    h = _STEP * (1 + np.abs(m).max())
+    steps = h * np.eye(len(m))
+    both = np.concatenate([m + steps, m - steps])
+    forces = problem.contract_hessians(both, np.broadcast_to(c, (len(both), *c.shape)))
+    slopes = (forces[: len(m)] - forces[len(m) :]) / (2 * h)
+    return np.asarray((slopes + slopes.T) / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class MomentClosure(Dynamics):
+    """Mean and covariance of label-noise SGD's (w, v) as one deterministic recursion: Gaussian closure (T8).
+
+        E[v'] = beta E[v] - eta (E[g] + weight_decay E[y]),   E[w'] = E[w] + E[v'],   S' = M S M^T + eta^2 Q C Q^T
+
+    with the linear step M of curvature A + weight_decay, Q = (1, 1). Exact for linear f. For quadratic f the mean's step is
+    exact as long as third cumulants of w vanish; Cov(g, g) = A S A leaves out what is quadratic in the fluctuations.
+
+    What it cannot see: the energies' own fluctuations. They drive a variance kappa G2 / m along the manifold that stays at
+    lr -> 0 (`formulas.valley_variance`), through third cumulants; the closure's is eta c g / (4 delta m), which vanishes.
+    Measured in a `Valley` at kappa m = 1/4 from theta = 2.5, lr 1e-3: the mean of theta is off by 1 % of the start with 4 modes
+    and g = 0, by 0.4 % with 16, and by up to 2 % with g = m / 2 however many there are. `CriticalLimit` has what is missing.
+
+    Args:
+        method: full-batch `LabelNoiseSGD`, with heavy ball or Nesterov momentum, weight decay and gradient noise
+
+    A step costs O(N^3) and, for sum_i hess f_i S hess f_i, O(P N^3), or N times the nonzeros of the hessians where these are
+    constant and sparse, as in matrix sensing.
+
+    Raises:
+        InputError: for another dynamics, or batches.
+
+    >>> import sde_momentum as sm
+    >>> problem = sm.MatrixSensing(3, 1, 4)
+    >>> closure = sm.MomentClosure(sm.LabelNoiseSGD(problem, 0.1))
+    >>> answer = sm.solve(closure, problem.interpolating_start(), [0, 10], lr=0.1, momentum=0.9)
+    >>> dict(answer.variance.sizes)
+    {'lr': 1, 'momentum': 1, 'time': 2, 'parameter': 18}
+    """
+
+    clock: ClassVar[str] = "k"
+    time_units: ClassVar[str] = "steps"
+
+    method: LabelNoiseSGD
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.method, LabelNoiseSGD):
+            raise InputError("method", self.method, "a LabelNoiseSGD")
+        if self.method.batch < self.method.problem.n_outputs:
+            raise InputError("method", f"batch_size {self.method.batch}", "a full-batch LabelNoiseSGD (batch_size None)")
+
+    def solve(
+        self,
+        start: ArrayLike,
+        times: ArrayLike,
+        *,
+        lr: ArrayLike,
+        momentum: ArrayLike,
+        metrics: Sequence[str] = CLOSED,
+        workers: int = -1,
+        progress: bool | None = None,
+    ) -> xr.Dataset:
+        """Mean and variance of the parameters and means of the metrics at `times`, from `start` at rest, without spread.
+
+        Args:
+            start: w_0, (N,)
+            times: numbers of updates, increasing whole numbers >= 0, (n_time,)
+            lr: eta > 0, (n_lr,) or one number
+            momentum: beta in [0, 1), (n_momentum,) or one number; all combinations with `lr` are run
+            metrics: some of "train_loss" and "trace_hessian" (exact for quadratic f and Gaussian w) and "test_error" (to first
+                order in the covariance); the mean distance has no closed form
+            workers: threads, -1 for all cores; the numbers do not depend on it
+            progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+
+        Returns:
+            Dataset of dims (lr, momentum, time): the metrics' means; `mean` and `variance` of w, with a dim `parameter`;
+            `diverged` (lr, momentum): the step at which the recursion left the finite world, -1 for none. All is NaN from
+            then on.
+
+        Raises:
+            InputError: for a value out of range.
+        """
+        problem = self.method.problem
+        rates, betas, steps = np.atleast_1d(check_lr(lr)), np.atleast_1d(check_momentum(momentum)), check_steps(times)
+        for name in metrics:
+            if name not in CLOSED:
+                raise InputError("metrics", name, ", ".join(CLOSED))
+        point = problem.check_point(start)
+        expect = _Expectation(problem, point)
+        n = problem.n_parameters
+
+        def run(eta: float, beta: float, advance: Callable[[float], None]) -> tuple[Array, Array, int]:
+            state = State(point, np.zeros(n), *np.zeros((3, n, n)))
+            out, moments = np.full((len(metrics), len(steps)), np.nan), np.full((2, len(steps), n), np.nan)
+            diverged = -1
+            for t, (now, then) in enumerate(pairwise([0, *steps.tolist()])):
+                with np.errstate(over="ignore", invalid="ignore"):  # a diverging recursion is marked
+                    for step in range(now, then):
+                        if diverged < 0:
+                            state = self._step(expect, state, eta, beta)
+                            size = state.w @ state.w + state.v @ state.v + np.trace(state.ww) + np.trace(state.vv)
+                            if not size < 1e100:  # as in the simulator: far beyond recovery, far from overflow
+                                diverged = step
+                if diverged < 0:
+                    moments[:, t] = state.w, np.diagonal(state.ww)
+                    out[:, t] = self._measure(expect, state, metrics)
+                advance((then - now) / max(1, int(steps[-1])))
+            return out, moments, diverged
+
+        jobs = [(float(eta), float(beta)) for eta in rates for beta in betas]
+        with track("runs", len(jobs), progress) as advance, one_blas_thread():
+            parts = list(in_order((partial(run, *job, advance) for job in jobs), workers))
+        shape = (len(rates), len(betas))
+        dims = ("lr", "momentum", "time")
+        values = np.stack([part[0] for part in parts]).reshape(*shape, len(metrics), len(steps))
+        both = np.stack([part[1] for part in parts]).reshape(*shape, 2, len(steps), n)
+        return xr.Dataset(
+            {name: (dims, values[:, :, i]) for i, name in enumerate(metrics)}
+            | {
+                "mean": ((*dims, "parameter"), both[:, :, 0]),
+                "variance": ((*dims, "parameter"), both[:, :, 1]),
+                "diverged": (dims[:2], np.array([part[2] for part in parts]).reshape(shape), {"units": self.time_units}),
+            },
+            coords={"lr": rates, "momentum": betas, "time": self.time_coordinate(steps), "parameter": np.arange(n)},
+            attrs=self.common_attributes()
+            | as_attributes(problem.settings() | self.method.settings())
+            | {"step": 1, "theory": "T8"},
+        )
+
+    def slowest_multiplier(self, lr: float, momentum: float, point: ArrayLike, *, disturbance: str = "along") -> complex:
+        """The largest multiplier of a step, linearised in mean and covariance at the fixed point near `point`.
+
+        A disturbance shrinks by its modulus each step: the time it takes is -1 / ln |mu| steps. In the critical limit
+        -ln |mu| / delta tends to `formulas.critical_decay_rate` for disturbances along the manifold.
+
+        Args:
+            lr: eta > 0
+            momentum: beta in [0, 1)
+            point: near the flattest point, which must be isolated, (N,), N <= 12
+            disturbance: "along": of the multipliers with which the mean answers a displacement along the manifold;
+                "any": of all. Among these are the mean of a normal mode x_j and its covariance with the position theta along
+                the manifold, which excite each other in the closure (not in training, where x_j loses its phase). With
+                D = r + 1/2, r = ln mu / delta - i omega_j / delta, b = d lambda_j / d theta:
+                D (D^2 + D + kappa m) = -i kappa b^2 omega_j / (2 lambda_j delta), which grows as lr^(-1/6): they become
+                unstable at small lr.
+
+        Raises:
+            InputError: for a value out of range, or no fixed point near.
+        """
+        eta, beta = check_one(check_lr, lr, "lr"), check_one(check_momentum, momentum, "momentum")
+        problem = self.method.problem
+        n = problem.n_parameters
+        if n > _LARGEST:
+            raise InputError("method", f"a problem of {n} parameters", f"at most {_LARGEST} of them to be linearised")
+        if disturbance not in ("along", "any"):
+            raise InputError("disturbance", disturbance, "'along' or 'any'")
+        near = problem.check_point(point, "point")
+        expect = _Expectation(problem, near)
+        upper = np.triu_indices(2 * n)
+        covariance = self._stationary(expect, near, eta, beta)
+        spread = np.sqrt(np.maximum(np.diagonal(covariance), 1e-6 * np.diagonal(covariance).max() + 1e-30))
+        length = 1 + np.abs(near).max()
+        unit = np.concatenate([np.full(n, length), np.full(n, length * (1 - beta)), np.outer(spread, spread)[upper]])
+
+        def step(x: Array) -> Array:
+            full = np.zeros((2 * n, 2 * n))
+            full[upper] = (x * unit)[2 * n :]
+            full = full + np.triu(full, 1).T
+            w, v = (x * unit)[:n], (x * unit)[n : 2 * n]
+            after = self._step(expect, State(w, v, full[:n, :n], full[:n, n:], full[n:, n:]), eta, beta)
+            blocks = np.block([[after.ww, after.wv], [after.wv.T, after.vv]])
+            return np.concatenate([after.w, after.v, blocks[upper]]) / unit
+
+        x = np.concatenate([near, np.zeros(n), covariance[upper]]) / unit
+        for _ in range(20):
+            linear = _derivative(step, x)
+            change = np.linalg.lstsq(np.eye(len(x)) - linear, step(x) - x, rcond=1e-14)[0]
+            x = x + change
+            if not np.abs(change).max() < 1e6:
+                break
+            if np.abs(change).max() < 1e-8 * (1 + np.abs(x).max()):
+                multipliers, modes = np.linalg.eig(_derivative(step, x))
+                if disturbance == "along":
+                    # residues of the response of the mean, along the manifold, to being displaced there
+                    eigenvalues, axes = np.linalg.eigh(expect(near, np.zeros((n, n))).gram)
+                    flat = axes[:, eigenvalues < _FLAT * eigenvalues[-1]].T
+                    residues = np.abs(flat @ modes[:n]) * np.abs(np.linalg.inv(modes)[:, :n] @ flat.T).T
+                    multipliers = multipliers[residues.sum(axis=0) > _SEEN]
+                return complex(multipliers[np.abs(multipliers).argmax()])
+        raise InputError("point", near, "a point near a fixed point of the recursion: stable normal modes, the flattest of Gamma")
+
+    def _stationary(self, expect: _Expectation, point: Array, eta: float, beta: float) -> Array:
+        """Covariance of (w, v), modes of zero curvature left empty, (2 N, 2 N): where to look for the fixed point."""
+        n = len(point)
+        gram = expect(point, np.zeros((n, n))).gram
+        eigenvalues, axes = np.linalg.eigh(gram)
+        out = np.zeros((2, n, 2, n))
+        for lam, axis in zip(eigenvalues, axes.T, strict=True):
+            if lam < _FLAT * eigenvalues[-1]:
+                continue
+            a = eta * lam
+            b = beta * (1 - a) if self.method.nesterov else beta
+            move = np.array([[1 - a, b], [-a, b]])
+            if np.abs(np.linalg.eigvals(move)).max() >= 1:
+                raise InputError("lr", eta, "a stable one: below heavy_ball_stability_limit or nesterov_stability_limit / lambda")
+            mode = solve_discrete_lyapunov(move, np.full((2, 2), eta**2 * self.method.noise * lam))
+            out += mode[:, None, :, None] * np.outer(axis, axis)[None, :, None, :]
+        return out.reshape(2 * n, 2 * n)
+
+    def _step(self, expect: _Expectation, state: State, eta: float, beta: float) -> State:
+        """One update of all moments."""
+        w, v, ww, wv, vv = state
+        ahead = beta if self.method.nesterov else 0.0  # y = w + ahead v
+        y = w + ahead * v
+        yw, yv = ww + ahead * wv.T, wv + ahead * vv
+        at = expect(y, yw + ahead * yv.T)
+        decay, n = float(self.method.weight_decay), len(w)
+        curvature = at.curvature + decay * np.eye(n)
+        noise = self.method.noise * at.gram
+        spread = self.method.spread()
+        if spread is not None:
+            factor = spread.factor
+            noise = noise + (np.diag(factor[:, 0] ** 2) if spread.diagonal else factor @ factor.T)
+        new_v = beta * v - eta * (at.gradient + decay * y)
+        # Cov(v', .) for . = w, v, y, then v' and w' = w + v'
+        with_w = beta * wv.T - eta * (curvature @ yw)
+        with_v = beta * vv - eta * (curvature @ yv)
+        with_y = with_w + ahead * with_v
+        new_vv = beta * with_v - eta * (with_y @ curvature) + eta**2 * noise
+        new_vv = (new_vv + new_vv.T) / 2
+        return State(w + new_v, new_v, ww + with_w + with_w.T + new_vv, with_w.T + new_vv, new_vv)
+
+    def _measure(self, expect: _Expectation, state: State, metrics: Sequence[str]) -> list[float]:
+        """Means of the metrics."""
+        at = expect(state.w, state.ww)
+        values = {"train_loss": at.loss, "trace_hessian": float(np.trace(at.gram))}
+        if "test_error" in metrics:
+            scale, axes = np.linalg.eigh(state.ww)
+            axes = (axes * np.sqrt(np.maximum(scale, 0))).T
+            error = self.method.problem.test_error
+            both = error(state.w + axes) + error(state.w - axes) - 2 * error(state.w)
+            values["test_error"] = float(error(state.w) + both.sum() / 2)
+        return [values[name] for name in metrics]
+
+
+def _derivative(step: Callable[[Array], Array], x: Array) -> Array:
+    """Jacobian of `step` by differences of fourth order: the step is a polynomial of low degree, or nearly."""
+    out = np.empty((len(x), len(x)))
+    h = 1e-3
+    for k in range(len(x)):
+        e = np.zeros(len(x))
+        e[k] = h
+        near, far = step(x + e) - step(x - e), step(x + 2 * e) - step(x - 2 * e)
+        out[:, k] = (8 * near - far) / (12 * h)
+    return out
