@@ -16,7 +16,7 @@ def solve(dynamics: Dynamics, start: Any, times: ArrayLike, **how: Any) -> xr.Da
 
     Args:
         dynamics: `SDE`, `OrnsteinUhlenbeck`, `Langevin`: equations of the user's own;
-            `LabelNoiseSGD`: the discrete update itself (T1);
+            `LabelNoiseSGD`: the discrete update itself (T1), and `MomentClosure`, its moments without chance (T8);
             `DriftDiffusion`: along the manifold, momentum far from its best (T3);
             `CriticalLimit`, and `CriticalValley` in one dimension: along the manifold, momentum near its best (T7)
         start: one point, from which every run leaves
