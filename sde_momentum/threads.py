@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
+from time import monotonic
 from typing import Generic, TypeVar
 
 from joblib import effective_n_jobs
@@ -12,8 +13,9 @@ from joblib import effective_n_jobs
 from .errors import InputError
 
 _Result = TypeVar("_Result")
-_BATCH = 4
-"""Results handed over at a time: each waking of the caller takes the interpreter's lock from the threads at work."""
+_BATCH, _PATIENCE = 16, 0.1
+"""Results handed over at a time, unless they take longer than so many seconds: each waking of the caller takes the
+interpreter's lock from the threads at work."""
 
 
 def in_order(jobs: Iterator[Callable[[], _Result]], workers: int) -> Iterator[_Result]:
@@ -49,7 +51,7 @@ class _Crew(Generic[_Result]):
         self.jobs, self.window = jobs, window
         self.begun, self.taken, self.done = 0, 0, dict[int, _Result]()
         self.over, self.failure = False, None  # type: bool, BaseException | None
-        self.change = threading.Condition()
+        self.change, self.handed = threading.Condition(), monotonic()
 
     def work(self) -> None:
         """What every thread does until there is nothing left."""
@@ -81,7 +83,8 @@ class _Crew(Generic[_Result]):
         """Whether there is a batch to hand over, or all there will be."""
         if self.failure is not None or (self.over and len(self.done) == self.begun - self.taken):
             return True
-        return all(self.taken + i in self.done for i in range(_BATCH))
+        enough = 1 if monotonic() - self.handed > _PATIENCE else _BATCH
+        return all(self.taken + i in self.done for i in range(enough))
 
     def next_results(self) -> list[_Result]:
         """The next results in order, none at the end. Raises what a job has raised."""
@@ -94,6 +97,7 @@ class _Crew(Generic[_Result]):
             while self.taken in self.done:
                 results.append(self.done.pop(self.taken))
                 self.taken += 1
+            self.handed = monotonic()
             self.change.notify_all()
             return results
 

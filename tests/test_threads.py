@@ -46,7 +46,15 @@ def test_few_jobs_are_begun_before_their_results_are_taken():
     results = in_order((partial(begun.append, i) for i in range(1000)), 2)
     next(results)
     time.sleep(0.05)
-    assert len(begun) <= 2 * (4 * 2 + 4)  # a window taken, and a window ahead of it
+    assert len(begun) <= 2 * (4 * 2 + 16)  # a window taken, and a window ahead of it
     results.close()  # whoever stops taking stops the work
     assert THREADS() == before
     assert len(begun) < 1000
+
+
+def test_slow_results_are_not_kept_back():
+    clock = time.monotonic()
+    results = in_order((partial(job, i, 0.15) for i in range(8)), 2)
+    assert next(results) == 0
+    assert time.monotonic() - clock < 0.15 * 3
+    results.close()
