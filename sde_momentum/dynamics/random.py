@@ -193,7 +193,7 @@ _WORDS = types.Array(types.uint64, 1, "C")
 _MATRIX = types.Array(types.float64, 2, "C")
 
 
-@njit(types.void(_STATE, _WORDS), cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def next_words(s: Any, out: Any) -> None:
     """One 64-bit word per lane: a plain loop, as fast as it can be when all state comes from memory and goes back."""
     for n in range(s.shape[1]):
