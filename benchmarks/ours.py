@@ -93,17 +93,16 @@ def p3(problem: LabelNoise) -> Callable[[int], Floats]:
 
 
 @njit(nogil=True, cache=True)
-def _fill(state: Any, words: Any, buffer: Any, times: int) -> None:
+def _fill(state: Any, buffer: Any, times: int) -> None:
     for _ in range(times):
-        fill_normal(state, words, buffer)
+        fill_normal(state, buffer)
 
 
 def normals_per_second(threads: int, size: int = 40_000_000) -> float:
     """What the generator alone makes: 64 lanes into a small buffer again and again, one buffer a thread."""
 
     def fill(seed: int, times: int = size // 1024 // threads) -> None:
-        state, words = streams(np.arange(64) + 64 * seed, LABEL_NOISE), np.empty(64, dtype=np.uint64)
-        _fill(state, words, np.empty((16, 64)), times)
+        _fill(streams(np.arange(64) + 64 * seed, LABEL_NOISE), np.empty((16, 64)), times)
 
     fill(0, 1)
     with ThreadPoolExecutor(threads) as pool:

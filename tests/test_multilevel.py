@@ -181,7 +181,7 @@ def test_a_pair_equals_the_two_paths_on_given_increments():
     base = np.random.SeedSequence(7, spawn_key=(level,)).generate_state(1, np.uint64)
     states = streams(base + np.arange(n_paths, dtype=np.uint64), MULTILEVEL)
     z = np.empty((n_fine, n_paths))
-    fill_normal(states, np.empty(n_paths, np.uint64), z)
+    fill_normal(states, z)
     fine = math.sqrt(0.25 / 4) * z[:, None]
     coarse = fine[::2] + fine[1::2]
     for which, (dw, h) in enumerate(((fine, 0.0625), (coarse, 0.125))):

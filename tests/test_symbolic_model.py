@@ -144,10 +144,10 @@ def test_simulation_equals_a_plain_loop(built_in):
     problem, lr, beta, sigma, steps = built_in.compile(), 2e-3, 0.8, 0.1, 25
     start = built_in.interpolating_point()
     runs = sm.solve(sm.LabelNoiseSGD(problem, sigma), start, [steps], lr=lr, momentum=beta, seeds=[3])
-    state, words, xi = streams([3], 0), np.empty(1, np.uint64), np.empty((problem.n_outputs, 1))
+    state, xi = streams([3], 0), np.empty((problem.n_outputs, 1))
     at, v = start.copy(), np.zeros_like(start)
     for _ in range(steps):
-        fill_rademacher(state, words, xi)
+        fill_rademacher(state, xi)
         v = beta * v - lr * problem.jacobian(at).T @ (problem.residual(at) - sigma * xi[:, 0]) / problem.n_outputs
         at = at + v
     assert problem.loss(at) > 0

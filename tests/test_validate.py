@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -117,7 +118,9 @@ def test_killed_twenty_times_and_resumed_it_gives_the_same_to_the_last_bit(finis
 
 def test_control_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path):
     out = tmp_path / "out"
-    process = subprocess.Popen([*COMMAND, *SMALL, "--out", out], stderr=subprocess.PIPE, text=True)
+    # a test run in the background of a shell may have Ctrl-C ignored, and hand that down
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen([*COMMAND, *SMALL, "--out", out], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     while not list(out.glob("runs/*.npz")):
         assert process.poll() is None
         time.sleep(0.05)

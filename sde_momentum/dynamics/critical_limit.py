@@ -47,14 +47,14 @@ class _Bundle:
         self.p = np.zeros_like(self.w)
         self.z = np.zeros((n, rows), dtype=complex)
         self.u = np.zeros((n, rows, rows))  # unknown before the first step
-        self.state, self.words = streams(seeds, CRITICAL_LIMIT), np.empty(n, np.uint64)
+        self.state = streams(seeds, CRITICAL_LIMIT)
         self.time = 0.0
         self.fault = np.full(n, np.nan)
 
     def step(self, h: float) -> None:
         """One step of size h for every run without a fault."""
         xi = np.empty((2 * self.problem.n_outputs, len(self.kappa)))
-        fill_normal(self.state, self.words, xi)  # for every run: a stream does not know of its neighbours
+        fill_normal(self.state, xi)  # for every run: a stream does not know of its neighbours
         self.time += h
         some = np.flatnonzero(np.isnan(self.fault))
         if not len(some):

@@ -136,14 +136,14 @@ class DriftDiffusion(Dynamics):
             raise InputError("factor", f"values of shape {shape}", f"a function to shape ({problem.n_parameters}, r)")
 
         def run(seeds: NDArray[np.integer[Any]], advance: Callable[[float], None]) -> tuple[Array, Array]:
-            state, words = streams(seeds, GRADIENT_NOISE), np.empty(len(seeds), np.uint64)
+            state = streams(seeds, GRADIENT_NOISE)
             w, fault = np.repeat(point[None], len(seeds), axis=0), np.full(len(seeds), np.nan)
             xi = np.empty((shape[1], len(seeds)))
             out = np.empty((len(metrics), len(seeds), len(clock)))
             time = 0.0
             for t, h in enumerate(size):
                 for _ in range(n_steps[t]):
-                    fill_normal(state, words, xi)  # for every run: a stream does not know of its neighbours
+                    fill_normal(state, xi)  # for every run: a stream does not know of its neighbours
                     time += h
                     advance(len(seeds) * h / clock[-1])
                     some = np.flatnonzero(np.isnan(fault))

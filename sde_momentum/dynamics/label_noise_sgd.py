@@ -62,11 +62,11 @@ class Spread(NamedTuple):
 
 
 @njit
-def _fill(state: Any, words: Any, out: Any, gaussian: bool) -> None:
+def _fill(state: Any, out: Any, gaussian: bool) -> None:
     if gaussian:
-        fill_normal(state, words, out)
+        fill_normal(state, out)
     else:
-        fill_rademacher(state, words, out)
+        fill_rademacher(state, out)
 
 
 @njit(fastmath={"contract"})
@@ -123,7 +123,7 @@ def _advance(
                     look[i, n] = w[i, n] + momentum[n] * v[i, n]
         point = look if nesterov else w
         outputs(data, point, f, scratch)
-        _fill(noise_state, words, xi, gaussian)
+        _fill(noise_state, xi, gaussian)
         for n in range(lanes):
             size[n] = 0.0
         for i in range(p):
@@ -157,7 +157,7 @@ def _advance(
                 for n in range(lanes):
                     g[i, n] += weight_decay * point[i, n]
         if with_noise:
-            _fill(gradient_state, words, source, gaussian)
+            _fill(gradient_state, source, gaussian)
             if diagonal:
                 for i in range(n_rows):
                     for n in range(lanes):

@@ -189,7 +189,6 @@ def _normals_tile(load: Any, width: int) -> Any:
 
 
 _words, _signs, _normals = (_over_lanes(tile) for tile in (_words_tile, _signs_tile, _normals_tile))
-_WORDS = types.Array(types.uint64, 1, "C")
 _MATRIX = types.Array(types.float64, 2, "C")
 
 
@@ -217,16 +216,17 @@ def fill_words(s: Any, out: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def fill_rademacher(s: Any, words: Any, out: Any) -> None:
+def fill_rademacher(s: Any, out: Any) -> None:
     """out (rows, lanes) <- +-1 with equal chances, one bit each: 64 rows from a word."""
+    words = np.empty(out.shape[1], np.uint64)
     for i in range(0, out.shape[0], 64):
         next_words(s, words)
         _signs(words, out[i : i + 64])
 
 
-@njit(types.void(_STATE, _WORDS, _MATRIX), cache=True, nogil=True, error_model="numpy")
-def fill_normal(s: Any, words: Any, out: Any) -> None:
-    """out (rows, lanes) <- standard normals by Box-Muller, a pair of rows from one word: |z| < 6.8. `words` is not used.
+@njit(types.void(_STATE, _MATRIX), cache=True, nogil=True, error_model="numpy")
+def fill_normal(s: Any, out: Any) -> None:
+    """out (rows, lanes) <- standard normals by Box-Muller, a pair of rows from one word: |z| < 6.8.
 
     The low 32 bits give the radius sqrt(-2 ln u), u = (k + 1/2) / 2^32; 30 bits an angle phi within 45 degrees of 0;
     bit 62 exchanges cos phi and sin phi and bit 63 negates both. The normals are true to 3e-11 (tested) where the bits of
@@ -237,8 +237,8 @@ def fill_normal(s: Any, words: Any, out: Any) -> None:
 
 def draws(seed: int, purpose: int, shape: tuple[int, int], law: str = "rademacher") -> NDArray[np.float64]:
     """What the simulator draws for one run: (n_steps, rows) of mean 0 and variance 1, `law` "rademacher" or "normal"."""
-    state, words = streams([seed], purpose), np.empty(1, np.uint64)
+    state = streams([seed], purpose)
     out = np.empty((*shape, 1))
     for step in out:
-        (fill_normal if law == "normal" else fill_rademacher)(state, words, step)
+        (fill_normal if law == "normal" else fill_rademacher)(state, step)
     return out[..., 0]

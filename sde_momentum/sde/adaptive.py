@@ -32,6 +32,7 @@ from .equation import SDE, Equation, call
 from .kernel import Kernel, injected
 from .methods import METHODS, Method
 from .methods.base import describe
+from .noise import path_words
 from .observers.base import State
 from .observers.moments import Moments
 from .solve import check_paths
@@ -186,8 +187,7 @@ def _trees(equation: SDE, n_parameters: int) -> Any:
 
 def brownian_keys(seed: int, first: int, n_paths: int) -> NDArray[np.uint64]:
     """The two keys (2, n_paths) of paths first, first + 1, ...: a hash of the seed, plus the path."""
-    base = np.random.SeedSequence(seed).generate_state(1, np.uint64)
-    return np.ascontiguousarray(random.streams(base + np.arange(first, first + n_paths, dtype=np.uint64), ADAPTIVE)[:2])
+    return np.ascontiguousarray(random.streams(path_words(seed, first, n_paths), ADAPTIVE)[:2])
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ from .equation import Coefficient, Equation, call
 from .kernel import Kernel, compiled
 from .methods import METHODS, Method
 from .methods.base import describe
+from .noise import path_words
 
 _BIAS_SHARE = 0.25
 """Part of error^2 that the bias may take: little, as halving it costs one more level, of few paths (Giles 2015, sec. 2)."""
@@ -54,12 +55,11 @@ V, A, B = (types.Array(float64, n, "C") for n in (1, 3, 4))
       cache=CACHE, nogil=True, error_model="numpy", fastmath={{"contract"}})
 def pairs(x, states, extra, paired, n_steps, t0, h, p, c_fine, c_coarse, out):
     """x (2, blocks, dim, lanes): fine paths, n_steps steps of h, and, if `paired`, coarse ones, half as many of 2 h."""
-    words = np.empty({lanes}, dtype=np.uint64)
     z, sums = np.empty(({buffer} * {numbers}, {lanes})), np.empty(({buffer} // 2 * {numbers}, {lanes}))
     for block in range(x.shape[1]):
         for k in range(0, n_steps, {buffer}):
             n = min({buffer}, n_steps - k)
-            fill_normal(states[block], words, z[: n * {numbers}])
+            fill_normal(states[block], z[: n * {numbers}])
             advance(x[0, block], z, extra[0], 0, n, k, t0, h, p, c_fine)
             if paired:
                 for j in range(n // 2):
@@ -143,8 +143,7 @@ class _Problem:
         """Rows (components, then f) at the end of paths first, ...: (fine, coarse) x (rows, n_paths); and the exits."""
         kernel, lanes, p = self.kernel, self.kernel.lanes, self.parameters
         blocks, which, h = n_paths // lanes, 2 if level else 1, math.ldexp(self.h, -level)
-        base = np.random.SeedSequence(self.seed, spawn_key=(level,)).generate_state(1, np.uint64)
-        states = random.streams(base + np.arange(first, first + n_paths, dtype=np.uint64), MULTILEVEL)
+        states = random.streams(path_words(self.seed, first, n_paths, (level,)), MULTILEVEL)
         x = np.empty((which, blocks, len(self.start), lanes))
         x[:] = self.start[:, None]
         extra = np.zeros((which, max(1, kernel.extras.rows), lanes))

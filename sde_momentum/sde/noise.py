@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dynamics.random import WIENER, fill_normal, next_words, streams
+from ..dynamics.random import WIENER, fill_normal, fill_words, streams
 
 
 class Layout(NamedTuple):
@@ -38,15 +38,14 @@ class Layout(NamedTuple):
         return -(-numbers // 64) if self.law == "rademacher" else numbers
 
 
-def path_words(seed: int, first: int, n_paths: int) -> NDArray[np.uint64]:
-    """A word for each of the paths first, first + 1, ...: a hash of the seed, plus the path."""
-    base = _hash(seed)
-    return base + np.arange(first, first + n_paths, dtype=np.uint64)
+def path_words(seed: int, first: int, n_paths: int, branch: tuple[int, ...] = ()) -> NDArray[np.uint64]:
+    """A word for each of the paths first, first + 1, ...: a hash of the seed (and branch), plus the path."""
+    return _hash(seed, branch) + np.arange(first, first + n_paths, dtype=np.uint64)
 
 
 @lru_cache(maxsize=256)
-def _hash(seed: int) -> np.uint64:
-    return np.uint64(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+def _hash(seed: int, branch: tuple[int, ...]) -> np.uint64:
+    return np.uint64(np.random.SeedSequence(seed, spawn_key=branch).generate_state(1, np.uint64)[0])
 
 
 def standard_increments(
@@ -57,17 +56,16 @@ def standard_increments(
     With `draws` 2 (methods that need two numbers a step): (n_steps, 2 n_noise, n_paths), dW's first, then dU's.
     """
     layout = Layout(n_noise * draws, law)
-    state, words = streams(path_words(seed, 0, n_paths), WIENER), np.empty(n_paths, np.uint64)
+    state = streams(path_words(seed, 0, n_paths), WIENER)
     buffers = []
     for _ in range(-(-n_steps // layout.steps)):
+        numbers = np.empty((layout.steps * layout.numbers, n_paths))
         if law == "normal":
-            numbers = np.empty((layout.rows, n_paths))
-            fill_normal(state, words, numbers)
+            fill_normal(state, numbers)
         else:
-            bits = []
-            for _ in range(layout.rows):
-                next_words(state, words)
-                bits.append((words >> np.arange(63, -1, -1, dtype=np.uint64)[:, None]) & np.uint64(1))
-            numbers = 1.0 - 2.0 * np.concatenate(bits)[: layout.steps * layout.numbers]
+            words = np.empty((layout.rows, n_paths), np.uint64)
+            fill_words(state, words)
+            bits = (words[:, None] >> np.arange(63, -1, -1, dtype=np.uint64)[:, None]) & np.uint64(1)
+            numbers[:] = 1.0 - 2.0 * bits.reshape(-1, n_paths)[: len(numbers)]
         buffers.append(numbers.reshape(layout.steps, layout.numbers, n_paths))
     return np.concatenate(buffers)[:n_steps]

@@ -31,7 +31,7 @@ V, M, A = (types.Array(float64, n, "C") for n in (1, 2, 3))
 
 
 @njit(inline="always")
-def fill(states, words, z):
+def fill(states, z):
 {fill}
 
 
@@ -56,21 +56,20 @@ def look(x, out, t, p):
                  types.Array(float64, 4, "C")), **_COMPILE)
 def run(x, states, z, extra, k, steps, t0, h, p, c, out):
     """All blocks from step k to the last of `steps`; out (blocks, len(steps), rows, lanes) is what there is at each."""
-    words = np.empty({lanes}, dtype=np.uint64)
     for block in range(x.shape[0]):
         i = k
         for m in range(steps.shape[0]):
             while i < steps[m]:
                 used = i % {buffer}
                 if used == 0:
-                    fill(states[block], words, z[block])
+                    fill(states[block], z[block])
                 n_steps = min({buffer} - used, steps[m] - i)
                 advance(x[block], z[block], extra[block], used, n_steps, i, t0, h, p, c)
                 i += n_steps
             look(x[block], out[block, m], t0 + i * h, p)
 '''
 _FILL = {
-    "normal": "    fill_normal(states, words, z)",
+    "normal": "    fill_normal(states, z)",
     "rademacher": "    fill_words(states, z.view(np.uint64))",
 }
 

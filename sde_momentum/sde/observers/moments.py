@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .base import Observer, State, Variables
+from .base import Observer, State, Variables, good_lanes
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,6 @@ def _power_sums_of(row: Any, shift: float, good: Any, sums: Any) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def survivors(rows: Any, n_active: int, good: Any) -> float:
-    """good (lanes,) <- 1 for the first n_active paths all of whose rows (rows, lanes) are finite, else 0; how many."""
-    n = 0.0
-    for k in range(good.shape[0]):
-        finite = 0.0
-        for i in range(rows.shape[0]):
-            finite += rows[i, k] * 0.0  # NaN if a row is not finite
-        good[k] = 1.0 if finite == 0.0 and k < n_active else 0.0
-        n += good[k]
-    return n
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def add(values: Any, n_active: int, count: Any, shift: Any, sums: Any) -> None:
     """Add values (blocks, times, rows, lanes), the first n_active paths, to count (times,) and sums (times, rows, 4).
 
@@ -99,7 +86,7 @@ def add(values: Any, n_active: int, count: Any, shift: Any, sums: Any) -> None:
         n_active_here = min(lanes, n_active - block * lanes)
         for t in range(values.shape[1]):
             rows = values[block, t]
-            if count[t] == 0.0 and survivors(rows, n_active_here, good) > 0.0:
+            if count[t] == 0.0 and good_lanes(rows, n_active_here, good) > 0.0:
                 first = 0
                 while good[first] == 0.0:
                     first += 1
@@ -114,7 +101,7 @@ def add(values: Any, n_active: int, count: Any, shift: Any, sums: Any) -> None:
                 whole = finite == 0.0
             n = float(lanes)
             if not whole:
-                n = survivors(rows, n_active_here, good)
+                n = good_lanes(rows, n_active_here, good)
                 for i in range(n_rows):
                     _power_sums_of(rows[i], shift[t, i], good, here[i])
             count[t] += n
