@@ -17,6 +17,7 @@ _HOME = {
     "Covariance": "sde.observers",
     "CriticalLimit": "dynamics.critical_limit",
     "CriticalValley": "dynamics.critical_valley",
+    "DriftPath": "predictors.drift_path",
     "drift_flow": "dynamics.drift_flow",
     "DriftDiffusion": "dynamics.drift_diffusion",
     "DriftFlow": "dynamics.drift_flow",
@@ -37,7 +38,7 @@ _HOME = {
     "PassageTimes": "sde.observers",
     "project_to_manifold": "geometry",
     "Quantiles": "sde.observers",
-    "Recommendation": "predictors.effective_loss",
+    "Recommendation": "predictors.recommendation",
     "SDE": "sde.equation",
     "solve": "dynamics.solve",
     "solve_adaptive": "sde.adaptive",
@@ -47,6 +48,8 @@ _HOME = {
     "timescales": "relaxation",
     "to_ito": "sde.symbolic",
     "to_stratonovich": "sde.symbolic",
+    "universal_curve": "predictors.universal_curve",
+    "UniversalCurve": "predictors.universal_curve",
     "Valley": "problems.valley",
 }
 
@@ -64,8 +67,11 @@ if TYPE_CHECKING:
     from .dynamics.solve import solve
     from .errors import InputError
     from .geometry import ManifoldPoint, project_to_manifold
-    from .predictors.effective_loss import EffectiveLossPredictor, Recommendation
+    from .predictors.drift_path import DriftPath
+    from .predictors.effective_loss import EffectiveLossPredictor
     from .predictors.momentum_rule import MomentumRule
+    from .predictors.recommendation import Recommendation
+    from .predictors.universal_curve import UniversalCurve, universal_curve
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley
     from .relaxation import Timescales, timescales

@@ -18,15 +18,20 @@ _BATCH, _PATIENCE = 16, 0.1
 interpreter's lock from the threads at work."""
 
 
+def crew_size(workers: int) -> int:
+    """Threads that `workers` means (-1: all cores). Raises InputError."""
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers == 0:
+        raise InputError("workers", workers, "-1 (all cores) or a number of threads >= 1")
+    return int(effective_n_jobs(workers))
+
+
 def in_order(jobs: Iterator[Callable[[], _Result]], workers: int) -> Iterator[_Result]:
     """Results of the jobs in their order, run by so many threads (-1: all cores); few are alive at a time.
 
     >>> list(in_order(iter([lambda: 1, lambda: 2]), workers=2))
     [1, 2]
     """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers == 0:
-        raise InputError("workers", workers, "-1 (all cores) or a number of threads >= 1")
-    n, first = effective_n_jobs(workers), list(islice(jobs, 2))
+    n, first = crew_size(workers), list(islice(jobs, 2))
     jobs = chain(first, jobs)
     if n == 1 or len(first) < 2:
         yield from (job() for job in jobs)

@@ -9,7 +9,8 @@ from scipy.linalg import expm
 import sde_momentum as sm
 from sde_momentum import formulas
 from sde_momentum.dynamics.along_manifold import tangent
-from sde_momentum.dynamics.critical_limit import _Bundle, _continue
+from sde_momentum.dynamics.critical_limit import _Bundle
+from sde_momentum.dynamics.normal_modes import _continue
 
 SENSING = sm.MatrixSensing(6, 1, 20)
 START = SENSING.interpolating_start()
@@ -18,7 +19,7 @@ LIMIT = sm.CriticalLimit(SENSING)
 
 def bundle(kappa, tolerance=1e-12):
     n = len(kappa)
-    return _Bundle(SENSING, START, np.asarray(kappa, float), np.arange(n, dtype=np.uint64), tolerance)
+    return _Bundle(SENSING, START, np.asarray(kappa, float), None, np.arange(n, dtype=np.uint64), tolerance)
 
 
 def test_moving_along_gamma_is_reversible_and_keeps_the_speed():
@@ -53,12 +54,12 @@ def test_eigenvectors_are_followed_through_a_crossing():
     tilt = expm(skew - skew.T)
     order = rng.permutation(6)
     signs = rng.choice([-1, 1], 6)
-    assert _continue(before, (tilt @ before)[:, order] * signs).tolist() == order.tolist()
+    assert _continue(np.abs(((tilt @ before)[:, order] * signs).T @ before)[None])[0].tolist() == order.tolist()
     # where two directions meet in equal parts each is still used once
     mixed = before.copy()
     mixed[:, 0] = (before[:, 0] + before[:, 1]) / np.sqrt(2)
     mixed[:, 1] = (before[:, 0] - before[:, 1]) / np.sqrt(2)
-    assert sorted(_continue(before, mixed)) == list(range(6))
+    assert sorted(_continue(np.abs(mixed.T @ before)[None])[0]) == list(range(6))
 
 
 def test_in_the_valley_it_has_the_law_of_the_valley_s_own_coordinates():

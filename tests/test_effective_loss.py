@@ -146,11 +146,11 @@ def test_the_closed_form_is_close_to_the_recommendation(predictor):
         (lambda: sm.EffectiveLossPredictor(PROBLEM, START, NOISE, metric="speed"), "metric: given speed; allowed: train_loss"),
         (lambda: sm.EffectiveLossPredictor(PROBLEM, START + 1, NOISE), r"w: given \|f\(w\) - y\|"),
         (
-            lambda: sm.EffectiveLossPredictor(PROBLEM, START, NOISE, metric="trace_hessian", fraction=0.01).flow,
+            lambda: sm.EffectiveLossPredictor(PROBLEM, START, NOISE, metric="trace_hessian", fraction=0.01).path.flow,
             "fraction: given 0.01; allowed: more than 0.2",
         ),
         (
-            lambda: sm.EffectiveLossPredictor(PROBLEM, START, NOISE, metric="train_loss").flow,
+            lambda: sm.EffectiveLossPredictor(PROBLEM, START, NOISE, metric="train_loss").path.flow,
             "metric: given train_loss = .*; allowed: a metric that does not vanish on Gamma",
         ),
         (

@@ -135,7 +135,7 @@ class Experiment:
         """
         (folder / PREDICTIONS).mkdir(exist_ok=True)
         rates = self.configuration["lr"]
-        point = self.predictor.flattest  # made before the threads start
+        point = self.predictor.path.flattest  # made before the threads start
         files = [folder / PREDICTIONS / f"lr{i:02d}.json" for i in range(len(rates))]
         jobs = (delayed(self._predict)(file, lr) for file, lr in zip(files, rates, strict=True))
         # around all threads: each would give BLAS its threads back while others still compute
@@ -144,8 +144,8 @@ class Experiment:
                 report(1)
         rows = [read_json(file) for file in files]
         return {
-            "curvature": self.predictor.curvature,
-            "amplitude": self.predictor.amplitude,
+            "curvature": self.predictor.path.curvature,
+            "amplitude": self.predictor.path.amplitude,
             "trace_hessian": [float(self.problem.trace_hessian(w)) for w in (self.start, point.w)],
             **{name: [row[name] for row in rows] for name in rows[0]},
         }

@@ -6,6 +6,10 @@ adiabatic invariant), e_j = sqrt(lambda_j) |z_j|^2 and
     dw  = p ds,   dp = -p ds - kappa P_T sum_j (grad lambda_j / sqrt(lambda_j)) |z_j|^2 ds
     d z_j = -(1/2) z_j ds + (lambda_j^(1/4) / sqrt(2)) (dW1 + i dW2)
 
+At finite lr pairs of modes add to the force (`normal_modes`), with the unit vectors n_j of the modes,
+
+    dp = -p ds - kappa P_T sum_ij <x_i x_j> n_i^T (grad H) n_j ds
+
 A step is a palindrome: w moves for h/2 with p (RATTLE: the shift along Gamma's normals J(w)^T that brings it back onto
 Gamma, then p made tangent), p is damped and pushed for h/2, the z_j relax for h exactly, p again, w again.
 """
@@ -20,33 +24,36 @@ from typing import ClassVar
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
 from ..errors import check_positive
 from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
 from ..progress import track
-from ..threads import in_order
+from ..threads import crew_size, in_order
 from .along_manifold import move, tangent
 from .base import Dynamics, as_attributes
 from .ensemble import check_kappa, check_problem, check_seeds, check_times
 from .label_noise_sgd import check_metric, one_blas_thread
+from .normal_modes import carry, relax, squares
 from .random import CRITICAL_LIMIT, fill_normal, streams
 
-_RUNS = 8  # runs stepped together; no run's numbers depend on it
+_TOGETHER = 2**18  # entries of the Jacobians of the runs stepped together; no run's numbers depend on it
 
 
 class _Bundle:
-    """Runs at w (n, N) on Gamma with p (n, N), z (n, P) complex and eigenvectors u (n, P, P); all may be cut to some runs."""
+    """Runs at w (n, N) on Gamma with p (n, N), z (n, P) complex, of modes along `axes` (n, P, N)."""
 
-    def __init__(self, problem: Problem, start: Array, kappa: Array, seeds: NDArray[np.uint64], tolerance: float) -> None:
+    def __init__(
+        self, problem: Problem, start: Array, kappa: Array, frequency: Array | None, seeds: NDArray[np.uint64], tolerance: float
+    ) -> None:
         n, rows = len(kappa), problem.n_outputs
-        self.problem, self.kappa = problem, kappa
+        self.problem, self.kappa, self.frequency = problem, kappa, frequency
+        self.root = np.ones((n, rows))  # sqrt(lambda_j) when z was last written
         self.goal = tolerance * (1 + float(np.linalg.norm(problem.targets)))
         self.w = np.repeat(start[None], n, axis=0)
         self.p = np.zeros_like(self.w)
         self.z = np.zeros((n, rows), dtype=complex)
-        self.u = np.zeros((n, rows, rows))  # unknown before the first step
+        self.axes = np.zeros((n, rows, problem.n_parameters))  # of the modes: eigenvectors of H
         self.state = streams(seeds, CRITICAL_LIMIT)
         self.time = 0.0
         self.fault = np.full(n, np.nan)
@@ -79,33 +86,30 @@ class _Bundle:
         problem, rows = self.problem, self.problem.n_outputs
         jacobian = problem.jacobian(w)
         eigenvalues, u = np.linalg.eigh(jacobian @ np.swapaxes(jacobian, -1, -2) / rows)
-        z = np.empty((len(some), rows), dtype=complex)
-        for i, run in enumerate(some):
-            z[i] = self.z[run, _continue(self.u[run], u[i])]
         # A closed mode (eigenvalue 0 up to rounding) keeps a finite frequency.
         root = np.sqrt(np.maximum(eigenvalues, 1e-12 * eigenvalues[:, -1:] + 1e-100))
 
-        def push(p: Array, z: Array) -> Array:
-            weights = np.square(np.abs(z)) / root  # (grad lambda_j / sqrt(lambda_j)) |z_j|^2, with u_j frozen
-            weighted = (u * weights[:, None, :]) @ (np.swapaxes(u, -1, -2) @ jacobian)
+        frequency = None if self.frequency is None else self.frequency[some]
+        pull = np.swapaxes(u, -1, -2) @ jacobian  # sqrt(P lambda_j) times the axes
+        axes = pull / (np.sqrt(rows) * root[..., None])
+        z = carry(self.z[some], self.axes[some], self.root[some], axes, root, frequency, h)
+
+        def push(p: Array, z: NDArray[np.complex128]) -> Array:
+            # (grad lambda_j / sqrt(lambda_j)) |z_j|^2 and the pairs' part, with u_j frozen
+            mean = squares(z, root, frequency, h)
+            if frequency is None:
+                weighted = (u * mean[:, None, :]) @ pull
+            else:
+                weighted = (u * root[:, None, :]) @ (mean @ (pull / root[..., None]))
             force = tangent(jacobian, problem.contract_hessians(w, weighted * (2 / rows)))
             return np.exp(-h / 2) * p + np.expm1(-h / 2) * self.kappa[some][:, None] * force
 
         p = push(p, z)
-        z = np.exp(-h / 2) * z + np.sqrt(-np.expm1(-h) / 2 * root) * (xi[:, :rows] + 1j * xi[:, rows:])
+        z = relax(z, root, frequency, xi[:, :rows], xi[:, rows:], h)
         p = push(p, z)
-        self.z[some], self.u[some] = z, u
+        self.z[some], self.axes[some], self.root[some] = z, axes, root
         bad = off | ~np.isfinite(p).all(axis=-1)
         return w, np.where(bad[:, None], 0.0, p), bad
-
-
-def _continue(before: Array, now: Array) -> NDArray[np.intp]:
-    """Which of the columns of `before` each column of `now` continues: the pairing of greatest overlap."""
-    overlap = np.abs(before.T @ now)
-    order = overlap.argmax(axis=0)
-    if len(np.unique(order)) == len(order):
-        return order
-    return np.asarray(linear_sum_assignment(-(overlap.T**2))[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +123,9 @@ class CriticalLimit(Dynamics):
     the run of kappa is that of 1 - beta = C eta^(2/3), C = (c / (4 kappa))^(1/3) (`formulas.one_minus_beta_at_kappa`), and a
     time s is s / (1 - beta) steps.
 
-    Assumes that the frequencies sqrt(eta lambda_j) / delta per unit of s, and their differences, are large against the rates
-    at which eigenvalues and eigenvectors change. Measured on `MatrixSensing(8, 1, 40)` against the discrete update at lr 1e-4,
-    the time to 10 % of the test error for good: within 3 % from C = 0.044 (kappa = 0.7, the best) up. At kappa = 4 the first
-    passage agrees within 1 %, but the swing back is larger than in training, and the time for good 20 % too long.
+    Assumes that the frequencies sqrt(eta lambda_j) / delta per unit of s, and their differences, are large against the rates at
+    which eigenvalues and eigenvectors change; with `frequency` given, pairs of neighbouring frequencies are followed instead.
+    Measured against the discrete update: docs/predictions.md.
 
     Args:
         problem: what moves
@@ -158,6 +161,7 @@ class CriticalLimit(Dynamics):
         *,
         kappa: ArrayLike,
         seeds: ArrayLike,
+        frequency: ArrayLike | None = None,
         step: float = 0.02,
         metrics: Sequence[str] = ("test_error", "trace_hessian"),
         workers: int = -1,
@@ -170,6 +174,9 @@ class CriticalLimit(Dynamics):
             times: when to take the metrics, on the clock s = delta k, increasing, (n_time,)
             kappa: eta^2 c / (4 delta^3) > 0, in units of 1 / curvature, (n_kappa,) or one number
             seeds: whole numbers >= 0, (n_seed,); runs of equal seed share their noise
+            frequency: sqrt(eta) / delta > 0, in units of curvature^(-1/2): of each kappa, (n_kappa,), or one number; None for the
+                limit, in which every mode is fast. A mode whose frequency sqrt(eta lambda_j) / delta is not large is followed
+                as the oscillator that it is, and the run is that of one lr.
             step: largest step in s
             metrics: some of METRICS
             workers: threads, -1 for all cores; the numbers do not depend on it
@@ -183,6 +190,7 @@ class CriticalLimit(Dynamics):
             InputError: for a value out of range or a start off Gamma.
         """
         strengths = check_kappa(kappa)
+        given = None if frequency is None else np.broadcast_to(check_positive(frequency, "frequency"), strengths.shape)
         labels = check_seeds(seeds)
         clock, n_steps, size = check_times(times, step)
         for name in metrics:
@@ -190,10 +198,13 @@ class CriticalLimit(Dynamics):
         problem = self.problem
         point = ManifoldPoint(problem, problem.check_point(start)).w
         lanes = np.repeat(strengths, len(labels))
+        ratios = None if given is None else np.repeat(given, len(labels))
         words = np.tile(labels.astype(np.uint64), len(strengths))
 
         def run(cut: slice, advance: Callable[[float], None]) -> tuple[Array, Array]:
-            bundle = _Bundle(problem, point, lanes[cut], words[cut], float(self.tolerance))
+            bundle = _Bundle(
+                problem, point, lanes[cut], None if ratios is None else ratios[cut], words[cut], float(self.tolerance)
+            )
             out = np.empty((len(metrics), len(bundle.w), len(clock)))
             for t, h in enumerate(size):
                 for _ in range(n_steps[t]):
@@ -205,7 +216,9 @@ class CriticalLimit(Dynamics):
             return out, bundle.fault
 
         with track("runs", len(lanes), progress) as advance, one_blas_thread():
-            cuts = (slice(first, first + _RUNS) for first in range(0, len(lanes), _RUNS))
+            share = -(-len(lanes) // crew_size(workers))  # for every core
+            together = max(1, min(_TOGETHER // (problem.n_outputs * problem.n_parameters), share))
+            cuts = (slice(first, first + together) for first in range(0, len(lanes), together))
             parts = list(in_order((partial(run, cut, advance) for cut in cuts), workers))
         shape = (len(strengths), len(labels))
         values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(metrics), *shape, len(clock))
@@ -216,6 +229,11 @@ class CriticalLimit(Dynamics):
             | {"fault": (dims[:2], fault, {"units": self.time_units})},
             coords={
                 "kappa": ("kappa", strengths, {"units": "1 / curvature"}),
+                "frequency": (
+                    "kappa",
+                    np.full(strengths.shape, np.inf) if given is None else given,
+                    {"units": "curvature^(-1/2)"},
+                ),
                 "seed": labels,
                 "time": self.time_coordinate(clock),
             },

@@ -19,15 +19,17 @@ class DriftFlow:
         problem: what moves
         time: t = k c eta^2 / delta^2, in units of 1 / curvature of tr H, (n_time,), from 0
         points: w(t) on Gamma, (n_time, N)
+        at_rest: whether it came to rest; otherwise it was cut off
     """
 
     problem: Problem
     time: Array
     points: Array
+    at_rest: bool = True
 
     @property
     def flattest(self) -> ManifoldPoint:
-        """Where the flow came to rest: a local minimum of tr H on Gamma.
+        """Where the flow came to rest (or was cut off): a local minimum of tr H on Gamma.
 
         Normal directions that the flow has nearly closed (J may lose rank there) count as tangent.
         """
@@ -51,7 +53,13 @@ def _velocity(problem: Problem, w: Array) -> Array:
 
 
 def drift_flow(
-    problem: Problem, start: object, *, tolerance: float = 1e-3, rest: float = 1e-5, max_steps: int = 20_000
+    problem: Problem,
+    start: object,
+    *,
+    tolerance: float = 1e-3,
+    rest: float = 1e-5,
+    max_steps: int = 20_000,
+    unfinished: str = "refuse",
 ) -> DriftFlow:
     """Follow the drift from `start` to the flattest point that it leads to (T3).
 
@@ -65,6 +73,7 @@ def drift_flow(
         tolerance: error per step, relative to |w|
         rest: the flow has come to rest when |grad_Gamma tr H| |w| <= rest * tr H
         max_steps: give up after this many
+        unfinished: what then: "refuse" (InputError) or "accept" what there is
 
     Raises:
         InputError: for a start off Gamma, or when the flow does not come to rest.
@@ -79,6 +88,8 @@ def drift_flow(
     """
     check_positive(tolerance, "tolerance")
     check_positive(rest, "rest")
+    if unfinished not in ("refuse", "accept"):
+        raise InputError("unfinished", unfinished, "'refuse' or 'accept'")
     w = ManifoldPoint(problem, problem.check_point(start)).w
     time, step = 0.0, 0.0
     times, points = [time], [w]
@@ -99,6 +110,8 @@ def drift_flow(
             points.append(w)
             velocity = _velocity(problem, w)
         step *= float(np.clip(0.9 * error**-0.5 if error > 0 else 5.0, 0.2, 2.0))
+    if unfinished == "accept":
+        return DriftFlow(problem, np.array(times), np.array(points), at_rest=False)
     raise InputError(
         "start", f"tr H still falls after {max_steps} steps", "a start from which the drift reaches a flattest point"
     )

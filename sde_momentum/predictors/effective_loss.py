@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import formulas
-from ..convergence import check_fraction, convergence_time
-from ..dynamics.drift_flow import DriftFlow, drift_flow
+from ..convergence import convergence_time
 from ..dynamics.effective_loss import EffectiveLoss
-from ..dynamics.label_noise_sgd import check_metric, one_blas_thread
+from ..dynamics.label_noise_sgd import one_blas_thread
 from ..errors import InputError, check, check_lr, check_positive
 from ..geometry import ManifoldPoint
 from ..problems.base import Problem
+from .drift_path import DriftPath
 from .momentum_rule import MomentumRule
+from .recommendation import Recommendation, largest_within
 
 Floats = NDArray[np.float64]
 
@@ -26,38 +26,6 @@ TOLERANCE = 0.15
 _LANES = 8  # momenta stepped together: neighbours, whose times are alike
 _SPACING = 1.15  # ratio of neighbouring 1 - beta in a search
 _BLOCKS = 200  # force evaluations within the convergence time; 4 times as many change it by less than 0.2 %
-
-
-@dataclass(frozen=True, eq=False)
-class Recommendation:
-    """The largest 1 - beta whose predicted time is within `tolerance` of the shortest (T5).
-
-    Attributes:
-        lr: learning rate
-        one_minus_beta: the recommended 1 - beta
-        time: its predicted convergence time, in steps
-        shortest_time: the shortest predicted, in steps; its momentum may lie beyond a cliff that L_eff does not see
-        tried: 1 - beta of every prediction made, decreasing, (n,)
-        times: their convergence times, in steps, (n,)
-    """
-
-    lr: float
-    one_minus_beta: float
-    time: float
-    shortest_time: float
-    tried: Floats
-    times: Floats
-
-    @property
-    def momentum(self) -> float:
-        """beta."""
-        return 1 - self.one_minus_beta
-
-    def __str__(self) -> str:
-        return (
-            f"lr = {self.lr:.5g}: momentum {self.momentum:.6g} (1 - beta = {self.one_minus_beta:.4g}), "
-            f"{self.time:.4g} steps to the target; the shortest predicted time is {self.shortest_time:.4g}"
-        )
 
 
 class EffectiveLossPredictor:
@@ -94,47 +62,16 @@ class EffectiveLossPredictor:
         fraction: float = 0.1,
         nesterov: bool = False,
     ) -> None:
-        self.problem = problem
-        self.start = ManifoldPoint(problem, problem.check_point(start)).w
+        self.path = DriftPath(problem, np.asarray(start), metric, fraction)
+        self.problem, self.start = problem, self.path.start
         self.noise = float(check_positive(noise, "noise"))
-        self.metric = check_metric(metric)
-        self.fraction = float(check_fraction(fraction))
+        self.metric, self.fraction = metric, self.path.fraction
         self.nesterov = bool(nesterov)
-
-    @cached_property
-    def flow(self) -> DriftFlow:
-        """The drift along Gamma from the start to the flattest point."""
-        flow = drift_flow(self.problem, self.start)
-        first, last = self.problem.metric(self.metric, flow.points[[0, -1]])
-        if self.metric in ("train_loss", "distance") or not np.isfinite(first):
-            raise InputError("metric", f"{self.metric} = {first:.3g} at the start", "a metric that does not vanish on Gamma")
-        if last >= self.fraction * first:
-            raise InputError("fraction", self.fraction, f"more than {last / first:.4g}, what the flattest point reaches")
-        return flow
-
-    @cached_property
-    def flattest(self) -> ManifoldPoint:
-        """Where the drift comes to rest."""
-        return self.flow.flattest
-
-    @cached_property
-    def amplitude(self) -> float:
-        """The fraction of its displacement from the flattest point that w may keep.
-
-        Near that point the metric's excess is quadratic in the displacement: sqrt((x m0 - m1) / (m0 - m1)).
-        """
-        first, last = self.problem.metric(self.metric, self.flow.points[[0, -1]])
-        return float(np.sqrt((self.fraction * first - last) / (first - last)))
-
-    @cached_property
-    def curvature(self) -> float:
-        """mu that the displacement start - flattest feels (T5, "which mu")."""
-        return self.flattest.curvature(self.start - self.flattest.w)
 
     @cached_property
     def closed_form(self) -> MomentumRule:
         """T5's closed form with this mu and the damping ratio of the target (T9.2)."""
-        return MomentumRule.from_geometry(self.noise, self.curvature, target=self.amplitude)
+        return MomentumRule.from_geometry(self.noise, self.path.curvature, target=self.path.amplitude)
 
     def check_stable(self, lr: float, one_minus_beta: float) -> None:
         """Raise unless every normal mode is stable at the start (T2)."""
@@ -191,21 +128,17 @@ class EffectiveLossPredictor:
         if not np.isfinite(shortest):
             raise InputError("lr", lr, "a learning rate at which the noise-free equivalent reaches the target")
         goal = (1 + tolerance) * shortest
-        i = int(np.argmax(times <= goal))
-        best, time = tried[i], times[i]
-        if i and np.isfinite(times[i - 1]):  # between the last that is too slow and the first that is not
-            share = np.log(goal / times[i]) / np.log(times[i - 1] / times[i])
-            best, time = tried[i] * (tried[i - 1] / tried[i]) ** share, goal
-        return Recommendation(rate, float(best), float(time), shortest, tried, times)
+        best, time = largest_within(tried[::-1], times[::-1], goal)
+        return Recommendation(rate, best, time, shortest, tried, times)
 
     def _times(self, lr: float, one_minus_beta: Floats) -> Floats:
         """Convergence times of up to _LANES neighbouring momenta."""
-        expected = self._expected_time(lr, one_minus_beta)
+        expected = self.path.expected_time(lr, one_minus_beta, self.noise)
         # After this the envelope of any oscillation is below the target, or the target is out of reach.
-        give_up = 3 * (expected + 2 * np.log(1 / self.amplitude) / one_minus_beta).max()
+        give_up = 3 * (expected + 2 * np.log(1 / self.path.amplitude) / one_minus_beta).max()
         # An overshoot peaks at 2.5 times the first crossing or earlier (a cosine's; at x -> 0: twice); well above
         # critical damping there is none.
-        critical = float(formulas.label_noise_one_minus_beta(lr, self.noise, self.curvature, 1.0))
+        critical = float(formulas.label_noise_one_minus_beta(lr, self.noise, self.path.curvature, 1.0))
         patience = np.where(one_minus_beta < 2 * critical, 3.0, 1.2)
         run = EffectiveLoss(
             self.problem, self.start, np.full(len(expected), lr), one_minus_beta, self.noise, nesterov=self.nesterov
@@ -222,10 +155,3 @@ class EffectiveLossPredictor:
                 if np.all(below & (run.step > patience * last_above)):
                     break
         return convergence_time(np.array(values).T, np.array(clock), self.fraction)
-
-    def _expected_time(self, lr: float, one_minus_beta: Floats) -> Floats:
-        """A rough guess: the drift's own time, and a quarter period of the oscillation along Gamma."""
-        metric = self.problem.metric(self.metric, self.flow.points)
-        drift = float(convergence_time(metric, self.flow.time, self.fraction))
-        stiffness = formulas.longitudinal_stiffness(lr, one_minus_beta, self.noise, self.curvature, 0.0)
-        return np.asarray(drift * one_minus_beta**2 / (self.noise * lr**2) + np.pi / 2 / np.sqrt(stiffness))

@@ -1,0 +1,125 @@
+"""T3, T5: the way along Gamma from a start to a target, and what of it a prediction needs: mu, amplitude, drift time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import formulas
+from ..convergence import check_fraction, convergence_time
+from ..dynamics.drift_flow import DriftFlow, drift_flow
+from ..dynamics.label_noise_sgd import check_metric
+from ..errors import InputError
+from ..geometry import ManifoldPoint
+from ..problems.base import Array, Problem
+
+Floats = NDArray[np.float64]
+
+_LONGEST = 1_000  # steps of the flow: where it is still creeping then, the target has long been met or will not be
+_SAMPLES = 6  # points of the path at which the modes' shares of the force are taken
+
+
+@dataclass(frozen=True, eq=False)
+class DriftPath:
+    """The drift along Gamma from `start` to where `metric` stays below `fraction` of its start, and beyond to rest.
+
+    Args:
+        problem: what moves
+        start: a point of Gamma, (N,)
+        metric: one of METRICS that does not vanish on Gamma
+        fraction: x in (0, 1)
+
+    Raises:
+        InputError: for a value out of range, or a target that the drift does not meet.
+    """
+
+    problem: Problem
+    start: Array
+    metric: str
+    fraction: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", ManifoldPoint(self.problem, self.problem.check_point(self.start)).w)
+        check_metric(self.metric)
+        object.__setattr__(self, "fraction", float(check_fraction(self.fraction)))
+
+    @cached_property
+    def flow(self) -> DriftFlow:
+        """The drift to the flattest point, or as far as it is worth following."""
+        flow = drift_flow(self.problem, self.start, max_steps=_LONGEST, unfinished="accept")
+        first, last = self.problem.metric(self.metric, flow.points[[0, -1]])
+        if self.metric in ("train_loss", "distance") or not np.isfinite(first):
+            raise InputError("metric", f"{self.metric} = {first:.3g} at the start", "a metric that does not vanish on Gamma")
+        if last >= self.fraction * first:
+            reached = "the flattest point reaches" if flow.at_rest else f"the drift reaches in {_LONGEST} steps"
+            raise InputError("fraction", self.fraction, f"more than {last / first:.4g}, what {reached}")
+        return flow
+
+    @cached_property
+    def values(self) -> Floats:
+        """The metric along the flow, (n_time,)."""
+        return self.problem.metric(self.metric, self.flow.points)
+
+    @property
+    def flattest(self) -> ManifoldPoint:
+        """Where the drift comes to rest."""
+        return self.flow.flattest
+
+    @cached_property
+    def amplitude(self) -> float:
+        """The fraction of its displacement from the flattest point that w may keep.
+
+        Near that point the metric's excess is quadratic in the displacement: sqrt((x m0 - m1) / (m0 - m1)).
+        """
+        first, last = self.values[[0, -1]]
+        return float(np.sqrt((self.fraction * first - last) / (first - last)))
+
+    @cached_property
+    def curvature(self) -> float:
+        """mu that the displacement start - flattest feels at the flattest point (T5, "which mu")."""
+        return self.flattest.curvature(self.start - self.flattest.w)
+
+    @cached_property
+    def time(self) -> float:
+        """When the drift meets the target, on the clock t = k c eta^2 / delta^2, in units of 1 / curvature."""
+        return float(convergence_time(self.values, self.flow.time, self.fraction))
+
+    def expected_time(self, lr: ArrayLike, one_minus_beta: ArrayLike, noise: ArrayLike) -> Floats:
+        """A rough guess, in steps: the drift's own time, and a quarter period of the oscillation along Gamma."""
+        rate, delta, c = (np.asarray(x, dtype=np.float64) for x in (lr, one_minus_beta, noise))
+        stiffness = formulas.longitudinal_stiffness(rate, delta, c, self.curvature, 0.0)
+        return np.asarray(self.time * delta**2 / (c * rate**2) + np.pi / 2 / np.sqrt(stiffness))
+
+    @cached_property
+    def _force(self) -> tuple[Floats, Floats]:
+        """Eigenvalues at points on the way to the target, and each mode's share of the drift's power there, both (n,)."""
+        until = np.linspace(0, self.time, _SAMPLES)
+        where = np.searchsorted(self.flow.time, until, side="right") - 1
+        values, powers = [], []
+        for w in self.flow.points[where]:
+            jacobian = self.problem.jacobian(w)
+            eigenvalues, u = np.linalg.eigh(jacobian @ jacobian.T / self.problem.n_outputs)
+            force = ManifoldPoint(self.problem, w).gradient
+            # d lambda_j / d direction = (2 / P) (J^T u_j) . (d (J^T u_j)): through the derivative of J along the force
+            h = 1e-6 * (1 + float(np.abs(w).max())) / max(float(np.linalg.norm(force)), np.finfo(float).tiny)
+            slope = (self.problem.jacobian(w + h * force) - self.problem.jacobian(w - h * force)) / (2 * h)
+            powers.append(2 / self.problem.n_outputs * ((u.T @ jacobian) * (u.T @ slope)).sum(axis=1))
+            values.append(np.maximum(eigenvalues, 1e-12 * eigenvalues[-1]))
+        share = np.concatenate(powers)
+        return np.concatenate(values), share / share.sum()
+
+    def drift_ratio(self, lr: float, one_minus_beta: float, *, nesterov: bool = False) -> float:
+        """The exact drift on the way to the target over its small-lr limit (T3): what multiplies c at finite lr."""
+        eigenvalues, share = self._force
+        weight = formulas.nesterov_drift_weight if nesterov else formulas.heavy_ball_drift_weight
+        exact = weight(lr, eigenvalues, one_minus_beta, 1.0) / formulas.small_lr_drift_weight(lr, one_minus_beta, 1.0)
+        return float(share @ exact)
+
+    def overdamped_share(self, lr: float, one_minus_beta: float) -> float:
+        """Share of the force along Gamma that comes from overdamped modes, omega_j < delta / 2, in [0, 1] (T7)."""
+        eigenvalues, share = self._force
+        over = formulas.heavy_ball_discriminant(lr, eigenvalues, one_minus_beta) > 0
+        return float(np.abs(share)[over].sum() / np.abs(share).sum())
