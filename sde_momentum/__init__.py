@@ -35,6 +35,7 @@ _HOME = {
     "multilevel": "sde.multilevel",
     "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
     "PassageTimes": "sde.observers",
+    "PhaseDiagram": "predictors.phase_diagram",
     "project_to_manifold": "geometry",
     "Quantiles": "sde.observers",
     "Recommendation": "predictors.effective_loss",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from .geometry import ManifoldPoint, project_to_manifold
     from .predictors.effective_loss import EffectiveLossPredictor, Recommendation
     from .predictors.momentum_rule import MomentumRule
+    from .predictors.phase_diagram import PhaseDiagram
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley
     from .relaxation import Timescales, timescales
