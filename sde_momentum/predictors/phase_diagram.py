@@ -194,7 +194,8 @@ class PhaseDiagram:
 
             max(tau_perp, 1 / (delta r)),  r: slowest root of (r^2 + r + k / delta^2) (r + 1) - kappa g r / 2 = 0   (T6, T7)
 
-        Without coupling the second is delta / k for overdamped and 2 / delta for inertial motion along Gamma.
+        Without coupling the second is delta / k far above critical damping, and 2 / delta for inertial motion along Gamma.
+        It is the time of the last e-folds: a target that is reached in a few of them can take less near the edge.
         """
         rate, delta = self._check(lr, one_minus_beta)
         # the cubic depends on kappa m and kappa g alone, so that kappa = 1 stands for any, also for no noise
