@@ -92,9 +92,9 @@ def phase_diagram(
     figure = picture.phase_diagram(tidy, measured)
     content = render(figure, out.suffix[1:])
     if data is not None:
-        stored = tidy if measured is None else tidy.merge(measured.rename(lr="measured_lr"))
-        numbers_behind = stored.to_netcdf(engine="h5netcdf")
-        write_whole(data, lambda file: file.write(numbers_behind))
+        everything = tidy if measured is None else tidy.merge(measured.rename(lr="measured_lr"))
+        packed = everything.to_netcdf(engine="h5netcdf")
+        write_whole(data, lambda file: file.write(packed))
     write_whole(out, lambda file: file.write(content))
     if as_json:
         typer.echo(json.dumps({"out": str(out), **_lines(diagram, np.geomspace(low, high, _N_LINES), tidy, measured)}))

@@ -38,10 +38,10 @@ def draw(axes: Axes, diagram: xr.Dataset, measured: xr.Dataset | None = None) ->
     cells.set_zorder(0)
     axes.set(xscale="log", yscale="log", xlim=(lr[0], lr[-1]), ylim=(delta[0], delta[-1]))
     axes.set(xlabel="learning rate", ylabel=r"$1 - \mathrm{momentum}$  ($\delta = 1-\beta$)")
+    axes.plot(lr, diagram["optimum"].values, color=BLUE, lw=2.4, label="optimum, closed form")
     low, high = diagram["optimum_low"].values, diagram["optimum_high"].values
     if np.any(high > low):
         axes.fill_between(lr, low, high, color=BLUE, alpha=0.22, lw=0, label=_band(diagram))
-    axes.plot(lr, diagram["optimum"].values, color=BLUE, lw=2.4, label="optimum, closed form")
     edge = diagram["edge"].values
     if edge.any():
         axes.plot(lr, edge, color=RED, lw=2, ls="-.", label="stability edge along $\\Gamma$")
