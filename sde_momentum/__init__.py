@@ -36,6 +36,7 @@ _HOME = {
     "multilevel": "sde.multilevel",
     "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
     "PassageTimes": "sde.observers",
+    "PhaseDiagram": "predictors.phase_diagram",
     "project_to_manifold": "geometry",
     "Quantiles": "sde.observers",
     "Recommendation": "predictors.recommendation",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from .predictors.drift_path import DriftPath
     from .predictors.effective_loss import EffectiveLossPredictor
     from .predictors.momentum_rule import MomentumRule
+    from .predictors.phase_diagram import PhaseDiagram
     from .predictors.recommendation import Recommendation
     from .predictors.universal_curve import UniversalCurve, universal_curve
     from .problems.matrix_sensing import MatrixSensing

@@ -131,6 +131,31 @@ class ManifoldPoint:
 
         Only products with the displacement are formed, so it is cheap where `hessian` is not.
         """
+        x, h = self._direction(displacement)
+        ahead, behind = (self.problem.trace_hessian_gradient(self.w + s * x) for s in (h, -h))
+        bend = self.problem.contract_hessians(self.w, np.outer(self.multipliers, x))
+        return float(x @ ((ahead - behind) / (2 * h) - bend))
+
+    def coupling(self, displacement: Array) -> float:
+        """g of a displacement (N,) from this point, in units of the curvature (T7).
+
+            g = sum_j (lambda_j')^2 / lambda_j,  ' along the displacement's part x in Gamma
+
+        A mode that vanishes here (J loses rank) grows as lambda_j = lambda_j'' theta^2 / 2 and counts with its limit
+        2 lambda_j''; T7's cubic holds for it too, with e_j / theta in place of e_j, as soon as it oscillates. Their
+        sum is 4 |U^T J' T|^2 / P, U their outputs, T the tangent space, J' the derivative of J along x.
+        """
+        x, h = self._direction(displacement)
+        change = (self.problem.jacobian(self.w + h * x) - self.problem.jacobian(self.w - h * x)) / (2 * h)
+        u, s, vt = self._svd
+        k, p = self.rank, self.problem.n_outputs
+        # lambda_j = |J^T u_j|^2 / P with u_j frozen, and J^T u_j = s_j v_j
+        slopes = 2 * s[:k] * np.einsum("pj,pn,jn->j", u[:, :k], change, vt[:k]) / p
+        opening = 4 * np.square(u[:, k:].T @ change @ self.tangent).sum() / p
+        return float((slopes**2 / self.eigenvalues).sum() + opening)
+
+    def _direction(self, displacement: Array) -> tuple[Array, float]:
+        """The unit vector along Gamma of a displacement (N,), and a step for differences along it."""
         given = np.asarray(displacement, dtype=np.float64)
         if given.shape != self.w.shape:
             raise InputError("displacement", f"shape {given.shape}", f"shape {self.w.shape}")
@@ -138,8 +163,4 @@ class ManifoldPoint:
         length = float(np.linalg.norm(x))
         if not length > 0:
             raise InputError("displacement", "no part along Gamma", "a vector that is not normal to Gamma")
-        x /= length
-        h = 1e-5 * (1 + float(np.abs(self.w).max()))
-        ahead, behind = (self.problem.trace_hessian_gradient(self.w + s * x) for s in (h, -h))
-        bend = self.problem.contract_hessians(self.w, np.outer(self.multipliers, x))
-        return float(x @ ((ahead - behind) / (2 * h) - bend))
+        return x / length, 1e-5 * (1 + float(np.abs(self.w).max()))

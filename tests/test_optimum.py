@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sde_momentum import InputError
-from validation.optimum import Optima
+from sde_momentum.predictors.measured_optimum import Optima
 
 RATIO = np.geomspace(0.4, 4, 13)
 

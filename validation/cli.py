@@ -87,10 +87,12 @@ def _check_workers(workers: int) -> None:
 
 def _write(source: Path, out: Path) -> Summary:
     """Figures and report of the results in `source`."""
+    from sde_momentum.predictors.measured_optimum import read_results
+
     from . import figures, matrix_sensing, report
     from .summary import Summary
 
-    summary = Summary(matrix_sensing.read_dataset(source / matrix_sensing.RESULTS))
+    summary = Summary(read_results(source / matrix_sensing.RESULTS))
     report.write_report(summary, figures.draw(summary, out), out / "report.html")
     return summary
 

@@ -1,4 +1,4 @@
-"""The pictures of a sweep; each function draws one and returns it. Colours: viridis and Okabe-Ito, safe for the colour-blind."""
+"""The pictures of a sweep; each function draws one and returns it."""
 
 from __future__ import annotations
 
@@ -12,39 +12,12 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from .store import write_whole
+from sde_momentum.figures.style import BLACK, BLUE, GREEN, ORANGE, STYLE, colours, plain_ticks
+from sde_momentum.files import write_whole
+
 from .summary import CLOSED_FORM, EFFECTIVE_LOSS, Summary
-
-BLUE, ORANGE, GREEN, RED, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222"
-STYLE: Any = {
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 110,
-}
-
-
-def _colours(n: int) -> Any:
-    return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.92, n))
-
-
-def _plain_ticks(axis: Axes) -> None:
-    """Numbers at the decades and at 2 and 5 between them."""
-    for line in (axis.xaxis, axis.yaxis):
-        line.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        line.set_major_formatter(FuncFormatter(_tick))
-        line.set_minor_formatter(NullFormatter())
-
-
-def _tick(value: float, _: object) -> str:
-    return f"{value:.0e}".replace("e-0", "e-") if value < 1e-2 else f"{value:,.5g}"
 
 
 def _lr(value: float) -> str:
@@ -79,7 +52,7 @@ def time_against_momentum(summary: Summary) -> Figure:
             axis.set(
                 xscale="log", yscale="log", title=f"learning rate {_lr(summary.lr[i])}", xlim=(delta[0] * 0.9, delta[-1] * 1.1)
             )
-            _plain_ticks(axis)
+            plain_ticks(axis)
             if i % columns == 0:
                 axis.set_ylabel("time to target (steps)")
             if i + columns >= n:
@@ -97,7 +70,7 @@ def collapse(summary: Summary) -> Figure:
     data, optima = summary.data, summary.optima
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.5, 5))
-        for i, colour in enumerate(_colours(len(summary.lr))):
+        for i, colour in enumerate(colours(len(summary.lr))):
             scale = summary.lr[i] ** (2 / 3)
             x, y = data["one_minus_beta"].values[i] / scale, optima.time[i] * scale
             axis.errorbar(x, y, 1.96 * optima.relative_error[i] * y, fmt="o-", ms=4, lw=1, color=colour, label=_lr(summary.lr[i]))
@@ -118,7 +91,7 @@ def collapse(summary: Summary) -> Figure:
             ylabel=r"time to target $\times\ \mathrm{lr}^{2/3}$ (steps)",
             title="One curve for every learning rate; the cliff on the left is more momentum",
         )
-        _plain_ticks(axis)
+        plain_ticks(axis)
         axis.legend(title="learning rate", ncols=2)
     return figure
 

@@ -21,9 +21,10 @@ from joblib import Parallel, delayed
 import sde_momentum as sm
 from sde_momentum.dynamics.label_noise_sgd import one_blas_thread
 from sde_momentum.errors import InputError, check_integer, check_lr, check_positive
+from sde_momentum.files import write_whole
 
 from . import sweep
-from .store import Folder, read_json, write_json, write_whole
+from .store import Folder, read_json, write_json
 
 NAME = "matrix-sensing"
 RESULTS = "results.nc"
@@ -238,18 +239,6 @@ def write_dataset(data: xr.Dataset, path: Path) -> None:
     packed = {name: {"zlib": True, "complevel": 4} for name, values in data.data_vars.items() if values.ndim == 4}
     content = data.to_netcdf(engine="h5netcdf", encoding=packed)
     write_whole(path, lambda file: file.write(content))
-
-
-def read_dataset(path: Path) -> xr.Dataset:
-    """A results file, or an InputError that names it."""
-    wanted = {"convergence_time", "predicted_time", "predicted_optimum"}
-    try:
-        data = xr.load_dataset(path, engine="h5netcdf")
-    except Exception:  # whatever the reader makes of a broken file, the user has one thing to do about it
-        data = None
-    if data is None or not wanted <= set(data.variables) or "configuration" not in data.attrs:
-        raise InputError("results", path, "a readable results file of `sde-momentum validate`")
-    return data
 
 
 def open_folder(out: Path, options: Options, *, resume: bool) -> tuple[Experiment, Folder]:

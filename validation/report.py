@@ -11,8 +11,9 @@ import jinja2
 import numpy as np
 from rich.table import Table
 
-from .optimum import N_RESAMPLES, Estimate
-from .store import write_whole
+from sde_momentum.files import write_whole
+from sde_momentum.predictors.measured_optimum import N_RESAMPLES, Estimate
+
 from .summary import CLOSED_FORM, EFFECTIVE_LOSS, METHODS, Summary
 
 CAPTIONS = {

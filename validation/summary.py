@@ -10,8 +10,7 @@ import numpy as np
 import xarray as xr
 
 import sde_momentum as sm
-
-from .optimum import Estimate, Optima, PowerLaw
+from sde_momentum.predictors.measured_optimum import Estimate, Optima, PowerLaw
 
 EFFECTIVE_LOSS, CLOSED_FORM, TRANSFER, MEASURED = "effective loss", "closed form", "transfer", "measured fit"
 METHODS = {

@@ -19,6 +19,7 @@ from ..problems.base import Array, Problem
 Floats = NDArray[np.float64]
 
 _LONGEST = 1_000  # steps of the flow: where it is still creeping then, the target has long been met or will not be
+_ARRIVAL = 0.01  # where the direction of arrival is taken, as a share of the whole way
 _SAMPLES = 6  # points of the path at which the modes' shares of the force are taken
 
 
@@ -81,6 +82,13 @@ class DriftPath:
     def curvature(self) -> float:
         """mu that the displacement start - flattest feels at the flattest point (T5, "which mu")."""
         return self.flattest.curvature(self.start - self.flattest.w)
+
+    @cached_property
+    def arrival(self) -> Array:
+        """The direction in which the drift comes to the flattest point: its displacement when little of it is left, (N,)."""
+        way = self.flow.points - self.flattest.w
+        size = np.linalg.norm(way, axis=1)
+        return np.asarray(way[np.flatnonzero(size > _ARRIVAL * size[0])[-1]])
 
     @cached_property
     def time(self) -> float:

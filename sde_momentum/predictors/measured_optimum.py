@@ -1,4 +1,4 @@
-"""The best momentum that a sweep measured, with intervals: per learning rate, as a power law, and what a prediction costs.
+"""T9.4: the best momentum that a sweep measured, with intervals: per learning rate, as a power law, what a prediction costs.
 
 A run's speed is 1 / its convergence time, 0 if it never arrives. The time of a momentum is 1 / (mean speed over the
 seeds): defined wherever some run arrives, and smooth across the cliff, where ever fewer do. All intervals are 95 % and
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sde_momentum.errors import InputError
+from ..errors import InputError
 
 Floats = NDArray[np.float64]
 N_RESAMPLES = 1000
@@ -203,3 +205,36 @@ class Optima:
             return np.asarray(np.exp(left + right - y.min(axis=-1)))
 
         return Estimate.of(float(over_best(np.log(self.time[i]))), over_best(self._resampled[:, i]))
+
+
+def read_results(path: Path) -> xr.Dataset:
+    """The results file of a sweep, or an InputError that names it."""
+    wanted = {"convergence_time", "predicted_time", "predicted_optimum"}
+    try:
+        data = xr.load_dataset(path, engine="h5netcdf")
+    except Exception:  # whatever the reader makes of a broken file, the user has one thing to do about it
+        data = None
+    if data is None or not wanted <= set(data.variables) or "configuration" not in data.attrs:
+        raise InputError("results", path, "a readable results file of `sde-momentum validate`")
+    return data
+
+
+def measured_optima(results: xr.Dataset) -> xr.Dataset:
+    """The fastest 1 - beta of a sweep, with 95 % intervals, and what was recommended, over lr (all in units of 1).
+
+    Variables: `measured`, `measured_low`, `measured_high`, and `recommended` (method, lr).
+    """
+    lr = results["lr"].values
+    optima = Optima(lr, results["one_minus_beta"].values, results["convergence_time"].values)
+    found = [optima.optimum(i) for i in range(len(lr))]
+    note = "fastest 1 - beta of the sweep"
+    columns = {
+        "measured": ([e.value for e in found], note),
+        "measured_low": ([e.low for e in found], f"{note}, lower end of the 95 % interval"),
+        "measured_high": ([e.high for e in found], f"{note}, upper end of the 95 % interval"),
+    }
+    data = xr.Dataset(
+        {name: ("lr", values, {"long_name": text, "units": "1"}) for name, (values, text) in columns.items()},
+        coords={"lr": ("lr", lr, {"long_name": "learning rate", "units": "1"})},
+    )
+    return data.assign(recommended=results["predicted_optimum"])

@@ -1,0 +1,341 @@
+"""T2, T3, T5, T6, T7: the regimes of label-noise SGD with momentum over (lr, 1 - beta), and the line of the optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from .. import __version__, formulas
+from ..errors import InputError, check, check_lr, check_non_negative, check_one, check_positive
+from ..geometry import ManifoldPoint
+from ..problems.base import Array
+from ..relaxation import timescales
+from .effective_loss import EffectiveLossPredictor
+from .momentum_rule import MomentumRule
+
+Floats = NDArray[np.float64]
+
+REGIMES = {
+    "overdamped": "every normal mode has real multipliers (T2)",
+    "mixed": "some normal modes are overdamped, some underdamped (T2)",
+    "underdamped": "every normal mode has complex multipliers (T2); the motion along Gamma is overdamped",
+    "inertial drift": "the motion along Gamma is underdamped: delta^2 < 4 k(delta) (T5, T6)",
+    "beyond the edge": "training leaves the flattest point: kappa > 2 / (g - m) (T7)",
+    "unstable normal": "a normal mode diverges: a >= 2 (1 + beta) at the largest eigenvalue (T2)",
+}
+"""The regimes in the order of their codes 0, 1, ...; where several hold, the last one counts."""
+
+N_GRID = 301
+_BISECTIONS = 60  # the last one moves the edge by less than rounding
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseDiagram:
+    """What heavy ball or Nesterov momentum does at any (lr, 1 - beta), near one flattest point.
+
+        overdamped <-> underdamped mode:   discriminant of kappa^2 - (1 + beta - a) kappa + beta, a = eta lambda   (T2)
+        normal mode unstable:              a >= 2 (1 + beta)                                                     (T2)
+        inertial drift:                    delta^2 < 4 k(delta), k = eta h + eta^2 c mu / (4 delta)               (T5, T6)
+        beyond the edge:                   2 + eta h / delta^2 + kappa (m - g) < 0, kappa = eta^2 c / (4 delta^3)  (T6, T7)
+        optimum:                           delta^2 = 4 zeta(x)^2 k(delta)                                         (T5, T6)
+
+    With h = 0 the edge is T7's kappa = 2 / (g - m); h adds eta h / delta^2 to kappa m in the cubic of the decay rates.
+    The edge says where training *stays*: a run can reach a target and still leave later. With Nesterov momentum k, edge and
+    optimum hold for a much below delta only: beyond, its modes are damped by delta + a and push less along Gamma.
+
+    Args:
+        noise: c = sigma^2 / B, in units of the loss, >= 0
+        curvature: mu, curvature of tr H along Gamma, >= 0; m of the edge too
+        eigenvalues: Hessian eigenvalues of the normal modes at the flattest point, > 0, (n,)
+        coupling: g, in units of the curvature, >= 0; no edge unless g > mu
+        edge_kappa: the edge itself, > 0, in units of 1 / curvature; in place of `coupling`
+        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
+        target: x in (0, 1): what counts is when the distance along Gamma stays below this fraction of its start; None: x -> 0
+        band: half-width of the optimum's band as a factor: from optimum / (1 + band) to optimum * (1 + band), > 0;
+            None: from zeta(x) to critical damping, zeta = 1, which is at more 1 - beta
+        largest_eigenvalue: the largest met in training, where it exceeds `eigenvalues`; it alone decides stability
+        nesterov: the look-ahead update; here it changes the normal modes only
+
+    Raises:
+        InputError: for a value out of range, or when no force along Gamma is left.
+
+    >>> diagram = PhaseDiagram(noise=1e-3, curvature=2.0, eigenvalues=[0.5, 2.0], coupling=5.0)
+    >>> round(float(diagram.optimum(0.01)), 5), round(float(diagram.edge(0.01)), 5)
+    (0.00585, 0.00335)
+    >>> [list(REGIMES)[i] for i in diagram.regime(0.01, [0.5, 0.2, 0.1, 0.005, 0.002])]
+    ['overdamped', 'mixed', 'underdamped', 'inertial drift', 'beyond the edge']
+    """
+
+    noise: float
+    curvature: float
+    eigenvalues: ArrayLike
+    coupling: float = 0.0
+    edge_kappa: float | None = None
+    explicit_curvature: float = 0.0
+    target: float | None = None
+    band: float | None = None
+    largest_eigenvalue: float | None = None
+    nesterov: bool = False
+    effective_coupling: float = field(init=False, repr=False)
+    top_eigenvalue: float = field(init=False, repr=False)
+    rule: MomentumRule = field(init=False, repr=False)
+    critical: MomentumRule = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        modes = np.atleast_1d(check_positive(self.eigenvalues, "eigenvalues"))
+        if modes.ndim != 1 or not modes.size:
+            raise InputError("eigenvalues", f"shape {modes.shape}", "shape (n,), n >= 1")
+        put("eigenvalues", modes)
+        for name in ("noise", "curvature", "coupling", "explicit_curvature"):
+            put(name, check_one(check_non_negative, getattr(self, name), name))
+        for name in ("edge_kappa", "band", "largest_eigenvalue"):
+            if getattr(self, name) is not None:
+                put(name, check_one(check_positive, getattr(self, name), name))
+        if self.edge_kappa is not None and self.coupling:
+            raise InputError("edge_kappa", "edge_kappa and coupling", "at most one of the two")
+        edge = self.edge_kappa
+        put("effective_coupling", self.coupling if edge is None else self.curvature + 2 / edge)  # the g whose edge it is
+        put("top_eigenvalue", max(float(modes.max()), self.largest_eigenvalue or 0.0))
+        put("nesterov", bool(self.nesterov))
+        force = self.noise, self.curvature, self.explicit_curvature
+        put("rule", MomentumRule.from_geometry(*force, target=self.target))
+        put("critical", MomentumRule.from_geometry(*force))
+
+    @classmethod
+    def of_point(
+        cls,
+        point: ManifoldPoint,
+        displacement: Array,
+        noise: float,
+        *,
+        explicit_curvature: float = 0.0,
+        target: float | None = None,
+        band: float | None = None,
+        nesterov: bool = False,
+    ) -> PhaseDiagram:
+        """Curvature, coupling and modes of a flattest point, for motion along `displacement` (N,), its normal part left out.
+
+        Raises InputError for a value out of range or a displacement that is normal to Gamma.
+        """
+        return cls(
+            noise,
+            point.curvature(displacement),
+            point.eigenvalues,
+            coupling=point.coupling(displacement),
+            explicit_curvature=explicit_curvature,
+            target=target,
+            band=band,
+            nesterov=nesterov,
+        )
+
+    @classmethod
+    def of_predictor(
+        cls, predictor: EffectiveLossPredictor, *, explicit_curvature: float = 0.0, band: float | None = None
+    ) -> PhaseDiagram:
+        """Everything from a problem and its start; mu and target are those of the predictor's closed form.
+
+        The edge is a matter of the flattest point's neighbourhood: its m and g are those of the direction in which the
+        drift arrives there, while mu is that of the whole way. Stability counts the start's largest eigenvalue too.
+        """
+        path = predictor.path
+        end = path.flattest
+        edge = float(formulas.stability_edge_kappa(end.curvature(path.arrival), end.coupling(path.arrival)))
+        return cls(
+            predictor.noise,
+            path.curvature,
+            end.eigenvalues,
+            edge_kappa=edge if np.isfinite(edge) else None,
+            explicit_curvature=explicit_curvature,
+            target=path.amplitude,
+            band=band,
+            largest_eigenvalue=float(ManifoldPoint(path.problem, path.start).eigenvalues[0]),
+            nesterov=predictor.nesterov,
+        )
+
+    # -- at any (lr, 1 - beta); the arguments broadcast ---------------------------------------------
+
+    def regime(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> NDArray[np.int8]:
+        """Code of the regime: its place in REGIMES."""
+        rate, delta = self._check(lr, one_minus_beta)
+        discriminant = formulas.nesterov_discriminant if self.nesterov else formulas.heavy_ball_discriminant
+        under = [discriminant(rate, eigenvalue, delta) < 0 for eigenvalue in np.unique(self.eigenvalues)]
+        code = np.where(np.all(under, axis=0), 2, np.where(np.any(under, axis=0), 1, 0))
+        code = np.where(delta < self._critical(rate), 3, code)
+        code = np.where(self._margin(rate, delta) < 0, 4, code)
+        return np.where(self._unstable(rate, delta), 5, code).astype(np.int8)
+
+    def transverse(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
+        """tau_perp of the slowest normal mode, in steps (T2); inf where a mode is unstable."""
+        rate, delta = self._check(lr, one_minus_beta)
+        # max|kappa| falls with the eigenvalue, then rises: the slowest mode is the first or the last
+        ends = np.min(self.eigenvalues), np.max(self.eigenvalues)
+        times = [timescales(rate, one_minus_beta=delta, eigenvalue=e, nesterov=self.nesterov).transverse for e in ends]
+        return np.where(self._unstable(rate, delta), np.inf, np.maximum(*times))
+
+    def longitudinal(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
+        """tau_par = delta / k(delta), in steps (T3, T6); without h it is 4 delta^2 / (eta^2 c mu).
+
+        It is the time along Gamma while that motion is overdamped; `convergence` holds in the inertial regime too.
+        """
+        rate, delta = self._check(lr, one_minus_beta)
+        return np.asarray(delta / self._stiffness(rate, delta))
+
+    def convergence(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
+        """Steps per factor e of the slowest motion; inf beyond the edge and where a normal mode is unstable.
+
+            max(tau_perp, 1 / (delta r)),  r: slowest root of (r^2 + r + k / delta^2) (r + 1) - kappa g r / 2 = 0   (T6, T7)
+
+        Without coupling the second is delta / k far above critical damping, and 2 / delta for inertial motion along Gamma.
+        It is the time of the last e-folds: a target that is reached in a few of them can take less near the edge.
+        """
+        rate, delta = self._check(lr, one_minus_beta)
+        # the cubic depends on kappa m and kappa g alone, so that kappa = 1 stands for any, also for no noise
+        speed = delta * formulas.critical_decay_rate(1.0, *self._pulls(rate, delta))
+        with np.errstate(divide="ignore"):
+            along = np.where(speed > 0, 1 / speed, np.inf)
+        return np.maximum(along, self.transverse(rate, delta))
+
+    # -- lines --------------------------------------------------------------------------------------
+
+    def optimum(self, lr: ArrayLike) -> Floats:
+        """The best 1 - beta, at most 1: that of `MomentumRule.from_geometry` (T5, T6)."""
+        return np.asarray(self.rule.one_minus_beta(lr))
+
+    def optimum_band(self, lr: ArrayLike) -> tuple[Floats, Floats]:
+        """(low, high) of the optimum's band, at most 1."""
+        best = self.optimum(lr)
+        if self.band is None:
+            return best, np.asarray(self.critical.one_minus_beta(lr))
+        factor = np.float64(1 + self.band)
+        return np.asarray(best / factor), np.asarray(np.minimum(best * factor, 1.0))
+
+    def edge(self, lr: ArrayLike) -> Floats:
+        """1 - beta below which training leaves the flattest point (T6, T7); 0 if it never does; it may exceed 1."""
+        rate = check_lr(lr)
+        high = formulas.one_minus_beta_at_kappa(rate, self.noise, self._edge_kappa)
+        if self.explicit_curvature == 0 or not high.any():
+            return high
+        # h only steadies: the edge lies below that of h = 0, and delta^3 times the margin grows with delta
+        low = high * 1e-12
+        for _ in range(_BISECTIONS):
+            middle = np.sqrt(low * high)
+            beyond = self._margin(rate, middle) < 0
+            low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+        return high
+
+    def stable_lr(self, one_minus_beta: ArrayLike) -> Floats:
+        """The learning rate from which on a normal mode is unstable (T2)."""
+        delta = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
+        limit = formulas.nesterov_stability_limit if self.nesterov else formulas.heavy_ball_stability_limit
+        return np.asarray(limit(delta) / self.top_eigenvalue)
+
+    # -- tidy data ----------------------------------------------------------------------------------
+
+    def dataset(self, lr: ArrayLike | None = None, one_minus_beta: ArrayLike | None = None) -> xr.Dataset:
+        """The whole diagram over (lr, one_minus_beta), with units and settings.
+
+        Args:
+            lr: learning rates, increasing, (n,); None: 1e-5 to 1
+            one_minus_beta: increasing, (m,); None: from a third of the lowest line to 1
+
+        Variables: `regime` (codes; attribute flag_meanings), `transverse`, `longitudinal`, `convergence` in steps over both;
+        `optimum`, `optimum_low`, `optimum_high`, `edge` over lr; `stable_lr` over one_minus_beta.
+
+        Raises InputError for a value out of range or not increasing.
+        """
+        rate = _axis(check_lr(np.geomspace(1e-5, 1.0, N_GRID) if lr is None else lr), "lr")
+        low, high = self.optimum_band(rate)
+        edge = self.edge(rate)
+        if one_minus_beta is None:
+            one_minus_beta = np.geomspace(min(x[x > 0].min() for x in (low, edge) if x.any()) / 3, 1.0, N_GRID)
+        delta = _axis(np.asarray(one_minus_beta, dtype=np.float64), "one_minus_beta")
+        both, at = ("lr", "one_minus_beta"), (rate[:, None], delta)
+        codes = {"flag_values": np.arange(len(REGIMES), dtype=np.int8), "flag_meanings": ", ".join(REGIMES), "units": "1"}
+
+        def about(text: str, units: str = "1") -> dict[str, str]:
+            return {"long_name": text, "units": units}
+
+        return xr.Dataset(
+            {
+                "regime": (both, self.regime(*at), {"long_name": "regime", **codes}),
+                "transverse": (both, self.transverse(*at), about("tau_perp of the slowest normal mode (T2)", "steps")),
+                "longitudinal": (both, self.longitudinal(*at), about("tau_par = delta / k(delta) (T3, T6)", "steps")),
+                "convergence": (both, self.convergence(*at), about("steps per factor e of the slowest motion", "steps")),
+                "optimum": ("lr", self.optimum(rate), about("best 1 - momentum (T5, T6)")),
+                "optimum_low": ("lr", low, about("lower end of the optimum's band")),
+                "optimum_high": ("lr", high, about("upper end of the optimum's band")),
+                "edge": ("lr", edge, about("1 - momentum below which training leaves the flattest point (T7); 0: none")),
+                "stable_lr": ("one_minus_beta", self.stable_lr(delta), about("lr from which a normal mode is unstable (T2)")),
+            },
+            coords={
+                "lr": ("lr", rate, about("learning rate")),
+                "one_minus_beta": ("one_minus_beta", delta, about("1 - momentum")),
+            },
+            attrs=self.settings(),
+        )
+
+    def settings(self) -> dict[str, object]:
+        """What the diagram was made from, as netCDF attributes: NaN for what was not given."""
+
+        def number(value: float | None) -> float:
+            return np.nan if value is None else float(value)
+
+        return {
+            "noise": self.noise,
+            "curvature": self.curvature,
+            "eigenvalues": self.eigenvalues,
+            "coupling": self.effective_coupling,
+            "edge_kappa": float(self._edge_kappa),
+            "explicit_curvature": self.explicit_curvature,
+            "target": number(self.target),
+            "band": number(self.band),
+            "largest_eigenvalue": self.top_eigenvalue,
+            "nesterov": int(self.nesterov),
+            "version": __version__,
+        }
+
+    # -- the formulas, filled in --------------------------------------------------------------------
+
+    def _check(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> tuple[Floats, Floats]:
+        delta = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
+        rate = check_lr(lr)
+        try:
+            np.broadcast_shapes(rate.shape, delta.shape)
+        except ValueError:
+            shapes = f"lr {rate.shape}, one_minus_beta {delta.shape}"
+            raise InputError("shapes", shapes, "shapes that broadcast together") from None
+        return rate, delta
+
+    def _unstable(self, lr: Floats, delta: Floats) -> NDArray[np.bool_]:
+        return np.asarray(lr >= self.stable_lr(delta))
+
+    @property
+    def _edge_kappa(self) -> Floats:
+        return formulas.stability_edge_kappa(self.curvature, self.effective_coupling)
+
+    def _critical(self, lr: Floats) -> Floats:
+        """1 - beta of critical damping along Gamma, not clamped to 1."""
+        return formulas.critical_one_minus_beta(lr, self.noise, self.curvature, self.explicit_curvature, 1.0)
+
+    def _stiffness(self, lr: Floats, delta: Floats) -> Floats:
+        return formulas.longitudinal_stiffness(lr, delta, self.noise, self.curvature, self.explicit_curvature)
+
+    def _pulls(self, lr: Floats, delta: Floats) -> tuple[Floats, Floats]:
+        """kappa m with h's share, k / delta^2, and kappa g: what T7's cubic is made of."""
+        kappa = formulas.critical_kappa(lr, delta, self.noise)
+        return np.asarray(self._stiffness(lr, delta) / delta**2), np.asarray(kappa * self.effective_coupling)
+
+    def _margin(self, lr: Floats, delta: Floats) -> Floats:
+        return formulas.stability_margin(1.0, *self._pulls(lr, delta))
+
+
+def _axis(values: Floats, name: str) -> Floats:
+    if values.ndim != 1 or not values.size or np.any(np.diff(values) <= 0):
+        raise InputError(name, f"shape {values.shape}", "an increasing list of numbers")
+    return values
