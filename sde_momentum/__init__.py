@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 # public name -> the module that defines it
 _HOME = {
+    "ClosedForm": "predictors.closed_form",
     "coarsen": "sde.follow",
     "convergence_time": "convergence",
     "Covariance": "sde.observers",
@@ -23,6 +24,7 @@ _HOME = {
     "DriftFlow": "dynamics.drift_flow",
     "Dynamics": "dynamics.base",
     "EffectiveLossPredictor": "predictors.effective_loss",
+    "first_phase": "predictors.first_phase",
     "follow": "sde.follow",
     "from_sympy": "sde.symbolic",
     "Histogram": "sde.observers",
@@ -37,6 +39,8 @@ _HOME = {
     "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
     "PassageTimes": "sde.observers",
     "PhaseDiagram": "predictors.phase_diagram",
+    "predict": "predictors.prediction",
+    "Prediction": "predictors.prediction",
     "project_to_manifold": "geometry",
     "Quantiles": "sde.observers",
     "Recommendation": "predictors.recommendation",
@@ -45,6 +49,8 @@ _HOME = {
     "solve_adaptive": "sde.adaptive",
     "solve_until": "sde.solve",
     "standard_increments": "sde.noise",
+    "StationaryState": "predictors.stationary_state",
+    "Target": "predictors.prediction",
     "Timescales": "relaxation",
     "timescales": "relaxation",
     "to_ito": "sde.symbolic",
@@ -68,11 +74,15 @@ if TYPE_CHECKING:
     from .dynamics.solve import solve
     from .errors import InputError
     from .geometry import ManifoldPoint, project_to_manifold
+    from .predictors.closed_form import ClosedForm
     from .predictors.drift_path import DriftPath
     from .predictors.effective_loss import EffectiveLossPredictor
+    from .predictors.first_phase import first_phase
     from .predictors.momentum_rule import MomentumRule
     from .predictors.phase_diagram import PhaseDiagram
+    from .predictors.prediction import Prediction, Target, predict
     from .predictors.recommendation import Recommendation
+    from .predictors.stationary_state import StationaryState
     from .predictors.universal_curve import UniversalCurve, universal_curve
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley

@@ -8,7 +8,7 @@ from scipy.linalg import expm
 
 import sde_momentum as sm
 from sde_momentum import formulas
-from sde_momentum.dynamics.along_manifold import tangent
+from sde_momentum.dynamics.along_manifold import Frame
 from sde_momentum.dynamics.critical_limit import _Bundle
 from sde_momentum.dynamics.normal_modes import _continue
 
@@ -27,10 +27,10 @@ def test_moving_along_gamma_is_reversible_and_keeps_the_speed():
     rng = np.random.default_rng(1)
     runs = bundle(np.ones(3))
     w = runs.w
-    p = tangent(SENSING.jacobian(w), rng.normal(size=w.shape))
+    p = Frame.at(SENSING, w).tangent(rng.normal(size=w.shape))
     for h, allowed in ((0.1, 4e-2), (0.05, 1e-2)):
-        there, speed, off = runs._drift(w, p, h)
-        back, again, off_again = runs._drift(there, -speed, h)
+        there, speed, off, frame = runs._drift(w, p, h, Frame.at(SENSING, w))
+        back, again, off_again, _ = runs._drift(there, -speed, h, frame)
         assert not off.any()
         assert not off_again.any()
         np.testing.assert_allclose(back, w, atol=1e-10)

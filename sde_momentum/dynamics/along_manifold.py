@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,26 +17,39 @@ def _residual(problem: Problem, w: Array) -> Array:
     return problem.outputs(w[:, None])[:, 0] - problem.targets
 
 
-def _gram(jacobian: Array) -> Array:
-    """J J^T, damped by 1e-9 of its trace: it stays invertible where J loses rank."""
-    gram = jacobian @ np.swapaxes(jacobian, -1, -2)
-    damping = 1e-9 * np.trace(gram, axis1=-2, axis2=-1) + np.finfo(float).tiny
-    return gram + damping[:, None, None] * np.eye(gram.shape[-1])
+class Frame(NamedTuple):
+    """Gamma's normals at points w (n, N): the Jacobian (n, P, N) and J J^T (n, P, P)."""
+
+    jacobian: Array
+    gram: Array
+
+    @classmethod
+    def at(cls, problem: Problem, w: Array) -> Frame:
+        """The frame at w (n, N)."""
+        jacobian = problem.jacobian(w)
+        return cls(jacobian, jacobian @ np.swapaxes(jacobian, -1, -2))
+
+    def damped(self) -> Array:
+        """J J^T plus 1e-9 of its trace: it stays invertible where J loses rank."""
+        damping = 1e-9 * np.trace(self.gram, axis1=-2, axis2=-1) + np.finfo(float).tiny
+        return self.gram + damping[:, None, None] * np.eye(self.gram.shape[-1])
+
+    def tangent(self, x: Array) -> Array:
+        """P_T x: (n, N) -> (n, N)."""
+        inner = np.linalg.solve(self.damped(), self.jacobian @ x[..., None])
+        return np.asarray(x - (np.swapaxes(self.jacobian, -1, -2) @ inner)[..., 0])
 
 
-def tangent(jacobian: Array, x: Array) -> Array:
-    """P_T x, at points of Jacobian (n, P, N): (n, N) -> (n, N)."""
-    inner = np.linalg.solve(_gram(jacobian), jacobian @ x[..., None])
-    return x - (np.swapaxes(jacobian, -1, -2) @ inner)[..., 0]
-
-
-def move(problem: Problem, start: Array, displacement: Array, goal: float) -> tuple[Array, NDArray[np.bool_]]:
+def move(
+    problem: Problem, start: Array, displacement: Array, goal: float, frame: Frame | None = None
+) -> tuple[Array, NDArray[np.bool_]]:
     """w = start + displacement + J(start)^T mu with |f(w) - y| <= goal: (n, N), and which runs found none.
 
-    mu by Gauss-Newton with the matrix J J^T of the start. A run that finds none, or whose displacement is not finite, stays.
+    mu by Gauss-Newton with the matrix J J^T of the start, whose `frame` may be there already. A run that finds none, or whose
+    displacement is not finite, stays.
     """
-    jacobian = problem.jacobian(start)
-    gram = _gram(jacobian)
+    frame = frame or Frame.at(problem, start)
+    jacobian, gram = frame.jacobian, frame.damped()
     w = start + displacement
     todo = np.arange(len(w))
     for _ in range(_MAX_PROJECTIONS):

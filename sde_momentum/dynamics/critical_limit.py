@@ -30,7 +30,7 @@ from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
 from ..progress import track
 from ..threads import crew_size, in_order
-from .along_manifold import move, tangent
+from .along_manifold import Frame, move
 from .base import Dynamics, as_attributes
 from .ensemble import check_kappa, check_problem, check_seeds, check_times
 from .label_noise_sgd import check_metric, one_blas_thread
@@ -54,6 +54,7 @@ class _Bundle:
         self.p = np.zeros_like(self.w)
         self.z = np.zeros((n, rows), dtype=complex)
         self.axes = np.zeros((n, rows, problem.n_parameters))  # of the modes: eigenvectors of H
+        self.frame = Frame.at(problem, self.w)  # of the runs without a fault
         self.state = streams(seeds, CRITICAL_LIMIT)
         self.time = 0.0
         self.fault = np.full(n, np.nan)
@@ -67,25 +68,27 @@ class _Bundle:
         if not len(some):
             return
         with np.errstate(over="ignore", invalid="ignore"):  # a run that leaves the finite world is marked below
-            w, p, off = self._drift(self.w[some], self.p[some], h / 2)
-            w, p, middle_off = self._kick(some, w, p, xi[:, some].T, h, off)
-            w, p, end_off = self._drift(w, p, h / 2)
+            frame = self.frame if len(some) == len(self.frame.gram) else Frame.at(self.problem, self.w[some])
+            w, p, off, frame = self._drift(self.w[some], self.p[some], h / 2, frame)
+            p, middle_off = self._kick(some, w, p, xi[:, some].T, h, off, frame)
+            w, p, end_off, self.frame = self._drift(w, p, h / 2, frame)
         bad = middle_off | end_off
         self.w[some], self.p[some] = w, p
         self.fault[some[bad]] = self.time
 
-    def _drift(self, w: Array, p: Array, h: float) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """(w, p) after moving along Gamma for h, and which runs did not come back onto it."""
-        end, off = move(self.problem, w, h * p, self.goal)
-        return end, tangent(self.problem.jacobian(end), (end - w) / h), off
+    def _drift(self, w: Array, p: Array, h: float, frame: Frame) -> tuple[Array, Array, NDArray[np.bool_], Frame]:
+        """(w, p) after moving along Gamma for h, which runs did not come back onto it, and the frame there."""
+        end, off = move(self.problem, w, h * p, self.goal, frame)
+        there = Frame.at(self.problem, end)
+        return end, there.tangent((end - w) / h), off, there
 
     def _kick(
-        self, some: NDArray[np.intp], w: Array, p: Array, xi: Array, h: float, off: NDArray[np.bool_]
-    ) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Damping, force and noise for h at fixed w."""
+        self, some: NDArray[np.intp], w: Array, p: Array, xi: Array, h: float, off: NDArray[np.bool_], frame: Frame
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """p after damping, force and noise for h at fixed w, and which runs are lost."""
         problem, rows = self.problem, self.problem.n_outputs
-        jacobian = problem.jacobian(w)
-        eigenvalues, u = np.linalg.eigh(jacobian @ np.swapaxes(jacobian, -1, -2) / rows)
+        jacobian = frame.jacobian
+        eigenvalues, u = np.linalg.eigh(frame.gram / rows)
         # A closed mode (eigenvalue 0 up to rounding) keeps a finite frequency.
         root = np.sqrt(np.maximum(eigenvalues, 1e-12 * eigenvalues[:, -1:] + 1e-100))
 
@@ -101,7 +104,7 @@ class _Bundle:
                 weighted = (u * mean[:, None, :]) @ pull
             else:
                 weighted = (u * root[:, None, :]) @ (mean @ (pull / root[..., None]))
-            force = tangent(jacobian, problem.contract_hessians(w, weighted * (2 / rows)))
+            force = frame.tangent(problem.contract_hessians(w, weighted * (2 / rows)))
             return np.exp(-h / 2) * p + np.expm1(-h / 2) * self.kappa[some][:, None] * force
 
         p = push(p, z)
@@ -109,7 +112,7 @@ class _Bundle:
         p = push(p, z)
         self.z[some], self.axes[some], self.root[some] = z, axes, root
         bad = off | ~np.isfinite(p).all(axis=-1)
-        return w, np.where(bad[:, None], 0.0, p), bad
+        return np.where(bad[:, None], 0.0, p), bad
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,6 +38,7 @@ class EffectiveLossPredictor:
         metric: one of METRICS
         fraction: the target: the metric stays below this fraction of its start, in (0, 1)
         nesterov: the look-ahead update
+        path: the drift from this start to this target, if it is there already
 
     Raises:
         InputError: for a value out of range, or a target that the flattest point does not meet.
@@ -61,8 +62,9 @@ class EffectiveLossPredictor:
         metric: str = "test_error",
         fraction: float = 0.1,
         nesterov: bool = False,
+        path: DriftPath | None = None,
     ) -> None:
-        self.path = DriftPath(problem, np.asarray(start), metric, fraction)
+        self.path = path or DriftPath(problem, np.asarray(start), metric, fraction)
         self.problem, self.start = problem, self.path.start
         self.noise = float(check_positive(noise, "noise"))
         self.metric, self.fraction = metric, self.path.fraction

@@ -25,6 +25,7 @@ from ..convergence import convergence_time
 from ..dynamics.critical_limit import CriticalLimit
 from ..dynamics.critical_valley import CriticalValley
 from ..errors import InputError, check, check_integer, check_lr, check_one, check_positive
+from ..files import write_whole
 from ..problems.base import Array, Problem
 from ..problems.valley import Valley
 from ..progress import track
@@ -38,8 +39,8 @@ TOLERANCE = 0.05
 """How much more than the shortest predicted time a recommendation may take: this way sees the cliff (T5)."""
 
 _RATIO = 1.25  # of neighbouring D
-_RECORDS = 240
-_STEPS = 80  # of the SDE within the convergence time: doubling them changes it by less than its standard error
+_RECORDS = 160
+_STEPS = 60  # of the SDE within the convergence time: doubling them changes it by less than its standard error
 _LARGEST_STEP = 0.1  # of the modes' own relaxation
 _PATHS = 8192  # in a valley, where a path costs next to nothing
 _MODES = 640  # modes of all runs at one D together
@@ -150,11 +151,8 @@ class UniversalCurve:
 
     def save(self, path: str | Path) -> None:
         """Write netCDF-4, whole or not at all."""
-        target = Path(path)
         content = self.data.to_netcdf(engine="h5netcdf")
-        beside = target.with_name(f".{target.name}.part")
-        beside.write_bytes(content)
-        beside.replace(target)
+        write_whole(Path(path), lambda file: file.write(content))
 
     def __str__(self) -> str:
         low, high = self.band()
@@ -266,8 +264,8 @@ class _Search:
         return sorted(self.courses, reverse=True)[int(np.argmin(self._times()))]
 
     def _past_the_cliff(self) -> bool:
-        """Whether the three least D are clearly slower than the best."""
-        return bool(np.all(self._times()[-3:] > 1.3 * self._shortest()))
+        """Whether the two least D are clearly slower than the best."""
+        return bool(np.all(self._times()[-2:] > 1.3 * self._shortest()))
 
     def _refine(self) -> None:
         """More seeds where the best may lie, until the shortest time is precise enough."""
@@ -277,7 +275,7 @@ class _Search:
             have = self.courses[best].values
             if error <= self.precision * time or have is None or len(have) >= _MOST * self.n_seeds:
                 return
-            for d in [d for d, course in self.courses.items() if course.time(self.path.fraction)[0] < 1.3 * time]:
+            for d in [d for d, course in self.courses.items() if course.time(self.path.fraction)[0] < 1.15 * time]:
                 self._simulate(d, more=True)
 
     def _simulate(self, scaled: float, *, more: bool = False) -> None:
@@ -287,7 +285,7 @@ class _Search:
             times = [time for time in self._times() if np.isfinite(time)] if self.courses else []
             best = min([*times, self.guess])
             rough = float(self._rough(scaled))
-            horizon = max(3.5 * best, 1.7 * rough)
+            horizon = max(2.7 * best, 1.4 * rough)  # an overshoot peaks at 2.5 times the first crossing or earlier
             clock = np.linspace(0, horizon, _RECORDS)
         else:
             clock = before.clock
@@ -327,7 +325,7 @@ def universal_curve(
     fraction: float = 0.1,
     scaled_lr: float | None = None,
     n_seeds: int | None = None,
-    precision: float = 0.01,
+    precision: float = 0.015,
     seed: int = 0,
     store: str | Path | None = None,
     workers: int = -1,
@@ -363,7 +361,7 @@ def universal_curve(
     """
     path = DriftPath(problem, np.asarray(start), metric, fraction)
     if n_seeds is None:
-        n_seeds = int(np.clip(_MODES // problem.n_outputs, 8, 128))
+        n_seeds = int(np.clip(_MODES // problem.n_outputs, 4, 128))
     check_integer(n_seeds, "n_seeds", 2)
     check_integer(seed, "seed", 0)
     check_positive(precision, "precision")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import InputError, check_lr, check_one, check_positive
-from .files import write_whole
+from ..errors import InputError, check_lr, check_one, check_positive
+from ..files import write_whole
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from .predictors.phase_diagram import PhaseDiagram
+    from ..predictors.phase_diagram import PhaseDiagram
 
 PROBLEMS = ("matrix-sensing", "valley")
 DEFAULTS: dict[str, Any] = {
@@ -58,10 +58,10 @@ def phase_diagram(
     """Draw the regimes over learning rate and momentum, the two timescales, the optimum and, from --results, measured optima."""
     import numpy as np
 
-    from .figures import phase_diagram as picture  # before any work: matplotlib may be missing
-    from .figures.style import FORMATS, render
-    from .predictors.measured_optimum import measured_optima, read_results
-    from .predictors.phase_diagram import N_GRID
+    from ..figures import phase_diagram as picture  # before any work: matplotlib may be missing
+    from ..figures.style import FORMATS, render
+    from ..predictors.measured_optimum import measured_optima, read_results
+    from ..predictors.phase_diagram import N_GRID
 
     if out.suffix[1:] not in FORMATS:
         raise InputError("--out", out, f"a file that ends in {', '.join(f'.{kind}' for kind in FORMATS)}")
@@ -133,7 +133,7 @@ def _diagram(
 
     import sde_momentum as sm
 
-    from .convergence import check_fraction
+    from ..convergence import check_fraction
 
     options = {name: DEFAULTS[name] if value is None else value for name, value in given.items()}
     common: dict[str, Any] = {"band": band, "explicit_curvature": weight_decay}

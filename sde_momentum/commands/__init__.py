@@ -1,0 +1,1 @@
+"""The commands of `sde-momentum` that need no more than the core, one file each."""

@@ -1,0 +1,75 @@
+"""T2: the descent from an ordinary start to Gamma, before any drift along it: its length at any momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..convergence import convergence_time
+from ..dynamics.effective_loss import EffectiveLoss
+from ..dynamics.label_noise_sgd import one_blas_thread
+from ..errors import check, check_lr, check_one
+from ..problems.base import Array, Problem
+
+Floats = NDArray[np.float64]
+
+REMAINDER = 0.01
+"""Of the loss at the start, what may be left at the end of the first phase."""
+
+_LANES = 8
+_BLOCKS = 200
+_LONGEST = 400_000  # steps
+
+
+def first_phase(problem: Problem, start: ArrayLike, lr: float, *, nesterov: bool = False) -> Callable[[ArrayLike], Floats]:
+    """Steps of noise-free heavy ball until the loss stays below a hundredth of its start, as a function of 1 - beta; inf: never.
+
+    The update itself is run, for T2's relaxation times hold only near Gamma: there a mode takes -1 / ln|multiplier| steps,
+    delta / (eta lambda) where overdamped and 2 / delta where underdamped, so that it is shortest at critical damping.
+
+    Args:
+        problem: what moves
+        start: (N,)
+        lr: eta > 0
+        nesterov: the look-ahead update
+
+    Raises:
+        InputError: for a value out of range.
+
+    >>> import sde_momentum as sm
+    >>> problem = sm.MatrixSensing(4, 1, 10)
+    >>> steps = first_phase(problem, problem.random_start(0.5), 0.02)([0.05, 0.3, 1.0])
+    >>> bool(steps[1] < steps[0] and steps[1] < steps[2])
+    True
+    """
+    rate, point = check_one(check_lr, lr, "lr"), problem.check_point(start)
+
+    def steps(one_minus_beta: ArrayLike) -> Floats:
+        asked = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
+        flat = np.atleast_1d(asked).ravel()
+        out = np.empty(flat.shape)
+        order = np.argsort(flat)
+        with one_blas_thread():
+            for first in range(0, len(order), _LANES):
+                chunk = order[first : first + _LANES]
+                out[chunk] = _steps(problem, point, rate, flat[chunk], nesterov)
+        return out.reshape(asked.shape)
+
+    return steps
+
+
+def _steps(problem: Problem, start: Array, lr: float, one_minus_beta: Floats, nesterov: bool) -> Floats:
+    run = EffectiveLoss(problem, start, np.full(len(one_minus_beta), lr), one_minus_beta, 0.0, nesterov=nesterov)
+    clock, values = [0.0], [run.metric("train_loss")]
+    last_above = np.zeros(len(one_minus_beta))
+    while run.step < _LONGEST:
+        run.advance(max(1, run.step // _BLOCKS))
+        clock.append(run.step)
+        values.append(run.metric("train_loss"))
+        last_above[~(values[-1] < REMAINDER * values[0])] = run.step
+        # an oscillation's envelope falls within 1 / delta steps
+        if np.all(np.isnan(values[-1]) | (run.step > np.maximum(1.3 * last_above, last_above + 2 / one_minus_beta))):
+            break
+    return convergence_time(np.array(values).T, np.array(clock), REMAINDER)

@@ -1,0 +1,158 @@
+"""T7 linearised at the flattest point, in all directions of Gamma: stability edge, stationary fluctuations, price of speed.
+
+With y the position along Gamma, p = dy/ds, e_j = lambda_j (1 + epsilon_j), B = grad lambda_j (a column for each mode) and M
+the Riemannian Hessian of tr H,
+
+    dy = p ds,   dp = -p ds - kappa (M y + B epsilon) ds,
+    d epsilon_j = -epsilon_j ds - (1/2) (B_j / lambda_j) . p ds + sqrt(2) dW_j
+
+Along one direction this is the page's cubic and `formulas.valley_variance`. Products of y and epsilon are left out, which is
+right to relative order 1 / (number of modes that carry the force).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_continuous_lyapunov
+from scipy.optimize import brentq
+
+from .. import formulas
+from ..errors import InputError, check_lr, check_one, check_positive
+from ..geometry import ManifoldPoint
+
+Floats = NDArray[np.float64]
+
+_NEUTRAL = 1e-6  # curvatures below this share of the largest: tr H does not feel the direction
+_LARGEST = 400  # dimensions of Gamma; the Lyapunov equation costs their cube
+_HIGHEST = 1e6  # kappa times the largest curvature at which an edge is still sought
+
+
+class StationaryState:
+    """What label noise leaves of the flattest point when everything has settled (T7).
+
+    Args:
+        point: the flattest point; J of full rank there, or with its vanishing modes counted as tangent
+
+    Raises:
+        InputError: for a point that is no minimum of tr H along Gamma, or more than 400 directions.
+
+    Source: theory section 7; we know of no publication of it.
+
+    >>> import sde_momentum as sm
+    >>> valley = sm.Valley.balanced(8, curvature=1.0, coupling=3.0)
+    >>> state = sm.StationaryState(sm.ManifoldPoint(valley, valley.start(0.0)))
+    >>> round(state.edge_kappa, 6)  # 2 / (g - m)
+    1.0
+    >>> bool(abs(state.displacement(0.3) - formulas.valley_variance(0.3, 1.0, 3.0, valley.squared_slopes)) < 1e-6)
+    True
+    """
+
+    def __init__(self, point: ManifoldPoint) -> None:
+        self.point = point
+        n = point.tangent.shape[1]
+        if n > _LARGEST:
+            raise InputError("point", f"{n} directions along Gamma", f"at most {_LARGEST}")
+        values, vectors = np.linalg.eigh(point.hessian)
+        felt = values > _NEUTRAL * max(values[-1], np.finfo(float).tiny)
+        if values[-1] <= 0 or values[0] < -1e-3 * values[-1]:
+            raise InputError("point", f"a curvature of tr H of {values[0]:.3g}", "a minimum of tr H along Gamma")
+        self.curvatures: Floats = values[felt]
+        """Eigenvalues of M that tr H feels, increasing, (n,)."""
+        self.directions: Floats = point.tangent @ vectors[:, felt]
+        """Their unit vectors, (N, n)."""
+        u, s, vt = point._svd
+        k, p = point.rank, point.problem.n_outputs
+        # lambda_j = |J^T u_j|^2 / P with u_j frozen: grad lambda_j = (2 / P) s_j sum_i u_ij hess f_i v_j
+        weighted = np.einsum("pj,jn->jpn", u[:, :k] * s[:k], vt[:k]) * (2 / p)
+        gradients = point.problem.contract_hessians(np.broadcast_to(point.w, (k, len(point.w))), weighted)
+        self.slopes: Floats = self.directions.T @ gradients.T
+        """grad lambda_j along `directions`, (n, n_modes)."""
+
+    @cached_property
+    def coupling(self) -> Floats:
+        """g as a matrix, B diag(1 / lambda) B^T, (n, n)."""
+        return np.asarray((self.slopes / self.point.eigenvalues) @ self.slopes.T)
+
+    def _system(self, kappa: float) -> Floats:
+        n, k = self.slopes.shape
+        a = np.zeros((2 * n + k, 2 * n + k))
+        a[:n, n : 2 * n] = np.eye(n)
+        a[n : 2 * n, :n] = -kappa * np.diag(self.curvatures)
+        a[n : 2 * n, n : 2 * n] = -np.eye(n)
+        a[n : 2 * n, 2 * n :] = -kappa * self.slopes
+        a[2 * n :, n : 2 * n] = -(self.slopes / self.point.eigenvalues).T / 2
+        a[2 * n :, 2 * n :] = -np.eye(k)
+        return a
+
+    def decay_rate(self, kappa: float) -> float:
+        """Slowest decay rate of a small displacement, per unit of s = delta k; negative beyond the edge."""
+        return -float(np.linalg.eigvals(self._system(check_one(check_positive, kappa, "kappa"))).real.max())
+
+    @cached_property
+    def edge_kappa(self) -> float:
+        """The least kappa at which the mean leaves the flattest point; inf for none (T7)."""
+        low = 1e-3 / self.curvatures[-1]
+        if self.decay_rate(low) <= 0:
+            return 0.0
+        high = low
+        while self.decay_rate(high) > 0:
+            low, high = high, 2 * high
+            if high * self.curvatures[-1] > _HIGHEST:
+                return float("inf")
+        return float(brentq(self.decay_rate, low, high, xtol=1e-12 * high))
+
+    def covariance(self, kappa: float) -> Floats:
+        """Stationary covariance of the position along `directions`, (n, n); beyond the edge an InputError."""
+        strength = check_one(check_positive, kappa, "kappa")
+        if strength >= self.edge_kappa:
+            raise InputError("kappa", strength, f"below the stability edge, {self.edge_kappa:.4g}")
+        n, k = self.slopes.shape
+        noise = np.zeros(2 * n + k)
+        noise[2 * n :] = 2.0
+        return np.asarray(solve_continuous_lyapunov(self._system(strength), -np.diag(noise))[:n, :n])
+
+    def displacement(self, kappa: float) -> float:
+        """Stationary mean square of the position along Gamma, directions that tr H does not feel left out."""
+        return float(np.trace(self.covariance(kappa)))
+
+    def excess(self, kappa: float) -> float:
+        """Stationary mean of tr H above its least value on Gamma, at lr -> 0: (1/2) tr M Cov(y)."""
+        return float(self.curvatures @ np.diagonal(self.covariance(kappa)) / 2)
+
+    def normal_excess(self, lr: float, one_minus_beta: float, noise: float) -> float:
+        """What the normal modes themselves add to tr H at w: (1/2) sum_j s_j n_j . (hess tr H - sum_i nu_i hess f_i) n_j.
+
+        s_j is the mode's stationary variance (T2); it vanishes as lr^(1/3) along 1 - beta = C lr^(2/3).
+        """
+        point, problem = self.point, self.point.problem
+        axes = point.normal.T
+        h = 1e-5 * (1 + float(np.abs(point.w).max()))
+        ahead, behind = (problem.trace_hessian_gradient(point.w + k * h * axes) for k in (1, -1))
+        weights = np.einsum("p,jn->jpn", point.multipliers, axes)
+        bend = problem.contract_hessians(np.broadcast_to(point.w, axes.shape), weights)
+        curvature = (axes * ((ahead - behind) / (2 * h) - bend)).sum(axis=1)
+        variance = formulas.heavy_ball_stationary_variance(lr, point.eigenvalues, one_minus_beta, noise)
+        return float(variance @ curvature / 2)
+
+    def price(self, lr: float, one_minus_beta: float, noise: float) -> float:
+        """Stationary mean of tr H above the flattest value at this lr and momentum: along Gamma and across it."""
+        rate = check_one(check_lr, lr, "lr")
+        kappa = float(formulas.critical_kappa(rate, one_minus_beta, noise))
+        return self.excess(kappa) + self.normal_excess(rate, one_minus_beta, noise)
+
+    def kappa_for(self, share: float, of: float, what: str = "displacement") -> float:
+        """The largest kappa at which `displacement` or `excess` is at most share * of; inf where it always is."""
+        goal = share * of
+        measure = getattr(self, what)
+        if not self.slopes.any() or not np.abs(self.slopes).max() > 1e-12 * self.point.eigenvalues.max():
+            return self.edge_kappa
+        high = 0.999 * self.edge_kappa if np.isfinite(self.edge_kappa) else _HIGHEST / self.curvatures[-1]
+        low = 1e-9 * high
+        if measure(high) <= goal:
+            return high
+        if measure(low) >= goal:
+            return low
+        return float(np.exp(brentq(lambda x: np.log(measure(np.exp(x)) / goal), np.log(low), np.log(high), xtol=1e-6)))
