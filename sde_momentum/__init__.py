@@ -24,6 +24,7 @@ _HOME = {
     "DriftFlow": "dynamics.drift_flow",
     "Dynamics": "dynamics.base",
     "EffectiveLossPredictor": "predictors.effective_loss",
+    "fastest_within": "predictors.price",
     "first_phase": "predictors.first_phase",
     "follow": "sde.follow",
     "from_sympy": "sde.symbolic",
@@ -41,6 +42,7 @@ _HOME = {
     "PhaseDiagram": "predictors.phase_diagram",
     "predict": "predictors.prediction",
     "Prediction": "predictors.prediction",
+    "price_of_speed": "predictors.price",
     "project_to_manifold": "geometry",
     "Quantiles": "sde.observers",
     "Recommendation": "predictors.recommendation",
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
     from .predictors.momentum_rule import MomentumRule
     from .predictors.phase_diagram import PhaseDiagram
     from .predictors.prediction import Prediction, Target, predict
+    from .predictors.price import fastest_within, price_of_speed
     from .predictors.recommendation import Recommendation
     from .predictors.stationary_state import StationaryState
     from .predictors.universal_curve import UniversalCurve, universal_curve

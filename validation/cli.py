@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from sde_momentum import __version__ as sm_version
 from sde_momentum.errors import InputError
 from sde_momentum.progress import track
+
+from .store import Folder
 
 if TYPE_CHECKING:
     from .summary import Summary
@@ -78,6 +81,37 @@ def matrix_sensing(
         sys.stderr.flush()
         os._exit(130)  # worker threads are in the middle of a chunk that nobody waits for
     _show(summary, path, as_json)
+
+
+@app.command("predictions")
+def predictions(
+    profile: Annotated[str, typer.Option(help="quick (minutes) or full (an hour)")] = "quick",
+    out: Out = None,
+    as_json: Json = False,
+    seed: Annotated[int, typer.Option(help="of the label noise")] = 0,
+    workers: Workers = -1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where an interrupted run stopped")] = False,
+    case: Annotated[list[str] | None, typer.Option(help="problem, once for each [default: all]")] = None,
+) -> None:
+    """Every prediction against full simulation, on all built-in problems: regrets and times."""
+    from . import predictions as experiment
+
+    works = experiment.plan(profile, case, seed)
+    _check_workers(workers)
+    path = out or Path("results") / f"{experiment.NAME}-{profile}"
+    configuration = {"experiment": experiment.NAME, "profile": profile, "seed": seed, "cases": case, "version": sm_version}
+    folder = Folder.open(path, configuration, resume=resume)
+    try:
+        folder.begin()
+        with track("problems", len(works)) as report:
+            results = experiment.run(works, path, workers, report)
+        experiment.write(results, path)
+    except KeyboardInterrupt:
+        _say(f"interrupted; finished learning rates are kept: add --resume to go on ({path})")
+        sys.stderr.flush()
+        os._exit(130)
+    rows = experiment.summary(results)
+    print(json.dumps({"out": str(path), "summary": rows}) if as_json else experiment.table(rows))
 
 
 def _check_workers(workers: int) -> None:

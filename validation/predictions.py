@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import sde_momentum as sm
 from sde_momentum.errors import InputError
-from sde_momentum.predictors.prediction import CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS
+from sde_momentum.predictors.prediction import CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS, rounded_scaled_lr
 
 from .cases import CASES, Case
 from .store import read_json, write_json
@@ -106,7 +106,15 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
     best = answers[CRITICAL_LIMIT].best
     asked = {way: answer.one_minus_beta for way, answer in answers.items()}
     deltas = np.unique(np.minimum(np.concatenate([best.one_minus_beta * _GRID, list(asked.values())]), 1.0))
-    predicted = np.exp(np.interp(np.log(deltas), np.log(best.tried), np.log(best.times), left=np.nan, right=np.nan))
+    curve = sm.universal_curve(
+        problem,
+        start,
+        metric=case.metric,
+        fraction=case.fraction,
+        scaled_lr=rounded_scaled_lr(work.lr, method.noise),
+        store=curves,
+    )
+    predicted, _ = curve.convergence_time(work.lr, deltas, method.noise)
     rough = sm.DriftPath(problem, start, *goal).expected_time(work.lr, deltas, method.noise)
     horizon = np.maximum(2.7 * float(best.time or 0), 1.5 * np.maximum(np.where(np.isfinite(predicted), predicted, 0), rough))
     seeds = work.seed * 1_000_003 + np.arange(work.n_seeds)

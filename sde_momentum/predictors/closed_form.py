@@ -13,7 +13,7 @@ from .drift_path import DriftPath
 from .momentum_rule import MomentumRule
 from .stationary_state import StationaryState
 
-_SHARE = 0.5
+_SHARE = 0.8
 """Of the displacement's mean square that the target allows, what the stationary fluctuations may take up."""
 
 

@@ -261,7 +261,7 @@ def predict(
     if CRITICAL_LIMIT in asked:
         if curve is None:
             curve = universal_curve(
-                problem, landing, metric=goal.metric, fraction=goal.fraction, scaled_lr=_round(c**2 * rate),
+                problem, landing, metric=goal.metric, fraction=goal.fraction, scaled_lr=rounded_scaled_lr(rate, c),
                 store=store, workers=workers, progress=progress,
             )  # fmt: skip
         found = curve.recommend(rate, c)
@@ -320,9 +320,9 @@ def _default_target(problem: Problem, start: Array) -> Target:
     return Target("trace_hessian", float((last + 0.1 * (first - last)) / first))
 
 
-def _round(scaled_lr: float) -> float:
-    """To half a decade: the pairs' correction changes by a twentieth in between, and curves are used again."""
-    return float(10 ** (np.round(2 * np.log10(scaled_lr)) / 2))
+def rounded_scaled_lr(lr: float, noise: float) -> float:
+    """c^2 eta to half a decade: the modes' frequency changes by a tenth at most in between, and curves are used again."""
+    return float(10 ** (np.round(2 * np.log10(noise**2 * lr)) / 2))
 
 
 def _way(tried: Floats, times: Floats, tolerance: float, error: float, basis: str, before: Any) -> Way:

@@ -22,6 +22,7 @@ from scipy.optimize import brentq
 from .. import formulas
 from ..errors import InputError, check_lr, check_one, check_positive
 from ..geometry import ManifoldPoint
+from .normal_excess import normal_excess
 
 Floats = NDArray[np.float64]
 
@@ -122,26 +123,11 @@ class StationaryState:
         """Stationary mean of tr H above its least value on Gamma, at lr -> 0: (1/2) tr M Cov(y)."""
         return float(self.curvatures @ np.diagonal(self.covariance(kappa)) / 2)
 
-    def normal_excess(self, lr: float, one_minus_beta: float, noise: float) -> float:
-        """What the normal modes themselves add to tr H at w: (1/2) sum_j s_j n_j . (hess tr H - sum_i nu_i hess f_i) n_j.
-
-        s_j is the mode's stationary variance (T2); it vanishes as lr^(1/3) along 1 - beta = C lr^(2/3).
-        """
-        point, problem = self.point, self.point.problem
-        axes = point.normal.T
-        h = 1e-5 * (1 + float(np.abs(point.w).max()))
-        ahead, behind = (problem.trace_hessian_gradient(point.w + k * h * axes) for k in (1, -1))
-        weights = np.einsum("p,jn->jpn", point.multipliers, axes)
-        bend = problem.contract_hessians(np.broadcast_to(point.w, axes.shape), weights)
-        curvature = (axes * ((ahead - behind) / (2 * h) - bend)).sum(axis=1)
-        variance = formulas.heavy_ball_stationary_variance(lr, point.eigenvalues, one_minus_beta, noise)
-        return float(variance @ curvature / 2)
-
     def price(self, lr: float, one_minus_beta: float, noise: float) -> float:
         """Stationary mean of tr H above the flattest value at this lr and momentum: along Gamma and across it."""
         rate = check_one(check_lr, lr, "lr")
         kappa = float(formulas.critical_kappa(rate, one_minus_beta, noise))
-        return self.excess(kappa) + self.normal_excess(rate, one_minus_beta, noise)
+        return self.excess(kappa) + normal_excess(self.point, rate, one_minus_beta, noise)
 
     def kappa_for(self, share: float, of: float, what: str = "displacement") -> float:
         """The largest kappa at which `displacement` or `excess` is at most share * of; inf where it always is."""

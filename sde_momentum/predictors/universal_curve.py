@@ -113,8 +113,9 @@ class UniversalCurve:
     def convergence_time(self, lr: float, one_minus_beta: ArrayLike, noise: float) -> tuple[Floats, Floats]:
         """Predicted steps to the target and their standard error, of the shape of `one_minus_beta` in (0, 1].
 
-        Between the simulated points the logarithm of tau is linear in that of D; NaN outside them; inf between a finite
-        and an infinite one. Raises InputError for a value out of range.
+        Between the simulated points the logarithm of tau is linear in that of D; inf between a finite and an infinite one;
+        NaN below the points. Above them, where w drifts without inertia, tau grows by the drift's own time, t D^2.
+        Raises InputError for a value out of range.
         """
         rate, c = check_one(check_lr, lr, "lr"), float(check_positive(noise, "noise"))
         asked = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
@@ -124,6 +125,9 @@ class UniversalCurve:
         with np.errstate(invalid="ignore"):
             tau = np.exp(_between(at, x, np.log(self.scaled_time)))
             error = _between(at, x, self.scaled_time_se)
+        beyond = at > x[-1]
+        tau[beyond] = self.scaled_time[-1] + self.path.time * (np.exp(2 * at[beyond]) - np.exp(2 * x[-1]))
+        error[beyond] = self.scaled_time_se[-1]
         return (tau / scale).reshape(asked.shape), (error / scale).reshape(asked.shape)
 
     def recommend(self, lr: float, noise: float, tolerance: float = TOLERANCE) -> Recommendation:
