@@ -23,21 +23,29 @@ _HOME = {
     "Dynamics": "dynamics.base",
     "EffectiveLossPredictor": "predictors.effective_loss",
     "follow": "sde.follow",
+    "Force": "predictors.forces",
     "from_sympy": "sde.symbolic",
+    "GradientNoise": "predictors.forces",
     "Histogram": "sde.observers",
     "InputError": "errors",
+    "LabelNoise": "predictors.forces",
     "LabelNoiseSGD": "dynamics.label_noise_sgd",
     "Langevin": "sde.langevin",
+    "LocalSGD": "predictors.forces",
     "ManifoldPoint": "geometry",
     "MatrixSensing": "problems.matrix_sensing",
     "MomentClosure": "dynamics.moment_closure",
+    "momentum_schedule": "predictors.schedules",
     "MomentumRule": "predictors.momentum_rule",
+    "MomentumSchedule": "predictors.schedules",
     "multilevel": "sde.multilevel",
     "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
+    "ParameterNoise": "predictors.forces",
     "PassageTimes": "sde.observers",
     "project_to_manifold": "geometry",
     "Quantiles": "sde.observers",
     "Recommendation": "predictors.effective_loss",
+    "SamplingNoise": "predictors.forces",
     "SDE": "sde.equation",
     "solve": "dynamics.solve",
     "solve_adaptive": "sde.adaptive",
@@ -48,6 +56,7 @@ _HOME = {
     "to_ito": "sde.symbolic",
     "to_stratonovich": "sde.symbolic",
     "Valley": "problems.valley",
+    "WeightDecay": "predictors.forces",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
@@ -65,7 +74,9 @@ if TYPE_CHECKING:
     from .errors import InputError
     from .geometry import ManifoldPoint, project_to_manifold
     from .predictors.effective_loss import EffectiveLossPredictor, Recommendation
+    from .predictors.forces import Force, GradientNoise, LabelNoise, LocalSGD, ParameterNoise, SamplingNoise, WeightDecay
     from .predictors.momentum_rule import MomentumRule
+    from .predictors.schedules import MomentumSchedule, momentum_schedule
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley
     from .relaxation import Timescales, timescales
