@@ -20,6 +20,7 @@ _HOME = {
     "drift_flow": "dynamics.drift_flow",
     "DriftDiffusion": "dynamics.drift_diffusion",
     "DriftFlow": "dynamics.drift_flow",
+    "Dropout": "predictors.forces",
     "Dynamics": "dynamics.base",
     "EffectiveLossPredictor": "predictors.effective_loss",
     "follow": "sde.follow",
@@ -74,7 +75,7 @@ if TYPE_CHECKING:
     from .errors import InputError
     from .geometry import ManifoldPoint, project_to_manifold
     from .predictors.effective_loss import EffectiveLossPredictor, Recommendation
-    from .predictors.forces import Force, GradientNoise, LabelNoise, LocalSGD, ParameterNoise, SamplingNoise, WeightDecay
+    from .predictors.forces import Dropout, Force, GradientNoise, LabelNoise, LocalSGD, ParameterNoise, SamplingNoise, WeightDecay
     from .predictors.momentum_rule import MomentumRule
     from .predictors.schedules import MomentumSchedule, momentum_schedule
     from .problems.matrix_sensing import MatrixSensing

@@ -291,6 +291,67 @@ def test_frozen_residuals_drive_the_simulated_drift():
     agree(*drift_weight(gradient, eta, delta, 7), float(formulas.heavy_ball_drift_weight(eta, a / eta, delta, noise)))
 
 
+# --- Dropout -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_dropout_s_parts_are_those_of_the_gradient_over_all_masks(symmetric):
+    """On Gamma: the mean over all masks is grad R exactly; the covariance is that of the factor up to order q."""
+    problem = sm.MatrixSensing(3, 1, 4, width=2, symmetric=symmetric, seed=3)
+    w = problem.interpolating_start(seed=1)
+    for rate, tolerance in ((1e-4, 1e-2), (0.3, None)):
+        mean, square = np.zeros(len(w)), np.zeros((len(w), len(w)))
+        for kept in np.ndindex(2, 2):
+            chance = np.prod([1 - rate if k else rate for k in kept])
+            mask = np.array(kept) / (1 - rate)
+            n_v = problem.factors(w)[1].size
+            if symmetric:
+                by = np.tile(np.sqrt(mask), (3, 1)).ravel()
+            else:
+                by = np.concatenate([np.tile(mask, (3, 1)).ravel(), np.ones(n_v)])
+            # f of the masked network, and its gradient by the chain rule
+            g = by * (problem.jacobian(by * w).T @ problem.residual(by * w)) / problem.n_outputs
+            mean += chance * g
+            square += chance * np.outer(g, g)
+        dropout = sm.Dropout(rate)
+        assert mean == pytest.approx(dropout.regulariser_gradient(problem, w[None])[0], rel=1e-6, abs=1e-12)
+        if tolerance:
+            factor = dropout.noise_factor(problem, w)
+            spread = square - np.outer(mean, mean)
+            assert np.abs(spread - factor @ factor.T).max() < tolerance * np.abs(spread).max()
+
+
+def test_dropout_drives_the_simulated_motion_along_gamma():
+    """Width 2: mean of u_1 v_1 - u_2 v_2 over replicas, against heavy ball with the stiffness, at 4 standard errors.
+
+    q = 0.03, and the start is 0.3 from the flattest point: the theory is of leading order in both.
+    """
+    problem = sm.MatrixSensing(1, 1, 1, width=2, seed=0)
+    a, target = float(problem.measurements[0, 0, 0]), float(problem.solution[0, 0])
+    rate, lr, delta, steps, replicas = 0.03, 0.02 / a**2, 0.2, 800, 4000
+    size = np.sqrt(0.5)
+    flattest = np.array([size, size, np.sign(target) * size, np.sign(target) * size])
+    along = np.array([1, -1, np.sign(target), -np.sign(target)])
+    k = sm.Dropout(rate).stiffness(sm.ManifoldPoint(problem, flattest), along, lr, delta)
+    rng = np.random.default_rng(8)
+    angle = np.pi / 4 - 0.15  # |u|^2 = |v|^2 = 1 on the way
+    u = np.tile([[np.cos(angle)], [np.sin(angle)]], replicas)
+    v, du, dv = np.sign(target) * u, np.zeros_like(u), np.zeros_like(u)
+    theta = [0.0] * (steps + 1)
+    for step in range(steps + 1):
+        split = np.sign(target) * (u[0] * v[0] - u[1] * v[1])
+        theta[step] = (split.mean(), split.std(ddof=1) / np.sqrt(replicas))
+        mask = (rng.random(u.shape) > rate) / (1 - rate)
+        residual = a * (a * (mask * u * v).sum(axis=0) - a * target)
+        du, dv = (1 - delta) * du - lr * residual * mask * v, (1 - delta) * dv - lr * residual * mask * u
+        u, v = u + du, v + dv
+    path = [theta[0][0], theta[0][0] * (1 - k)]
+    while len(path) <= steps:
+        path.append((2 - delta - k) * path[-1] - (1 - delta) * path[-2])
+    for step in (200, 400, 800):
+        mean, error = theta[step]
+        assert abs(mean - path[step]) < 4 * error, (step, mean, error, path[step])
+    assert path[800] < 0.12 * path[0]
+
+
 # --- The rule ----------------------------------------------------------------------------------------
 def test_small_lr_gives_the_closed_form():
     rule = sm.MomentumRule.from_forces(POINT, ALONG, [LabelNoise(1e-3), WeightDecay(1e-6)], target=0.1)

@@ -14,6 +14,7 @@ from ..dynamics.drift_diffusion import coefficients_along
 from ..errors import InputError, check, check_integer, check_non_negative, check_one, check_positive
 from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
+from ..problems.matrix_sensing import MatrixSensing
 
 Field = Callable[[Array], Array]
 """G(w) of the pull -G, in units of w per step squared: (n, N) -> (n, N)."""
@@ -221,3 +222,72 @@ class SamplingNoise(Force):
             raise InputError("residuals", f"shape {r.shape}", f"shape ({problem.n_outputs},)")
         scale = np.sqrt(formulas.minibatch_noise(np.square(r), p, self.batch_size) / p)
         return GradientNoise(lambda w: problem.jacobian(w).T * scale).pull(problem, lr, one_minus_beta, nesterov)
+
+
+@dataclass(frozen=True)
+class Dropout(Force):
+    """Dropout of the hidden units of a two-layer linear network, f_i = sum_h t_ih: matrix sensing, t_ih = u_h^T A_i v_h (T6).
+
+        k = eta (Hess R) + that of gradient noise Sigma = q sum_h s_h s_h^T,   s_h = (1/P) sum_i t_ih J_i without unit h
+        R = (q / (1 - q)) (1 / (2P)) sum_ih t_ih^2
+
+    Unit h is kept with probability 1 - q and then scaled by 1 / (1 - q), by one mask a step for all samples. R is exact; the
+    noise is that at interpolation to leading order in q. It stops where R pulls w far from f = y: residuals of order q are
+    left out.
+
+    Args:
+        rate: q in [0, 1)
+
+    Source: the regulariser of Mianjy, Arora, Vidal 2018 (arXiv 1806.09777).
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        check("rate", self.rate, lambda q: (q >= 0) & (q < 1), "a number in [0, 1)")
+
+    @property
+    def mask_variance(self) -> float:
+        """q / (1 - q), the variance of a unit's scaled mask."""
+        return self.rate / (1 - self.rate)
+
+    def regulariser_gradient(self, problem: Problem, w: Array) -> Array:
+        """grad R: (n, N) -> (n, N). Raises InputError for a problem other than matrix sensing."""
+        sensing = _sensing(problem)
+        u, v = sensing.factors(w)
+        t = _by_unit(sensing, w)
+        by_u = np.einsum("nih,iab,nhb->nah", t, sensing.measurements, v)
+        by_v = np.einsum("nih,iab,nah->nhb", t, sensing.measurements, u)
+        return self.mask_variance / sensing.n_outputs * sensing.join(by_u, by_v)
+
+    def noise_factor(self, problem: Problem, w: Array) -> Array:
+        """sqrt(q) (s_1, ..., s_width): (N,) -> (N, width). A dropped unit has no gradient of its own."""
+        sensing = _sensing(problem)
+        jacobian = sensing.jacobian(np.tile(w, (sensing.width, 1)) * _without_each(sensing))  # (width, P, N)
+        shared = np.einsum("ih,hin->nh", _by_unit(sensing, w[None])[0], jacobian) * _without_each(sensing).T
+        return np.asarray(np.sqrt(self.rate) / sensing.n_outputs * shared)
+
+    def pull(self, problem: Problem, lr: float, one_minus_beta: float, nesterov: bool = False) -> Field:
+        noise = GradientNoise(lambda w: self.noise_factor(problem, w)).pull(problem, lr, one_minus_beta, nesterov)
+        return lambda w: lr * self.regulariser_gradient(problem, w) + noise(w)
+
+
+def _sensing(problem: Problem) -> MatrixSensing:
+    if not isinstance(problem, MatrixSensing):
+        raise InputError("problem", type(problem).__name__, "MatrixSensing, whose inner dimension are the hidden units")
+    return problem
+
+
+def _by_unit(problem: MatrixSensing, w: Array) -> Array:
+    """t_ih = u_h^T A_i v_h: (n, N) -> (n, P, width)."""
+    u, v = problem.factors(w)
+    return np.asarray(np.einsum("nah,iab,nhb->nih", u, problem.measurements, v))
+
+
+def _without_each(problem: MatrixSensing) -> Array:
+    """Row h: 0 at the parameters of unit h, 1 elsewhere, (width, N)."""
+    ones = np.ones((problem.d, problem.width))
+    units = np.arange(problem.width)
+    u = np.stack([(ones * (units != h)).ravel() for h in units])
+    v = np.stack([(ones * (units != h)).T.ravel() for h in units])
+    return u if problem.symmetric else np.concatenate([u, v], axis=1)
