@@ -167,7 +167,8 @@ class GradientNoise(Force):
         X_ij = Sigma_ij 2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j)),   C = delta / sqrt(eta)
 
     So c mu = 2 x . grad_x (dH : X), which depends on delta through C where the eigenvectors of H turn. At small eta and
-    a below delta for Nesterov too. Noise along Gamma also makes w diffuse, which is no force and is left out.
+    a below delta for Nesterov too. Noise along Gamma also makes w diffuse, which is no force and is left out. Where J loses
+    rank, as at matrix sensing's low-rank solution, the pull has no derivative (InputError): choose a point before it.
 
     Args:
         factor: w (N,) -> B(w), (N, r), in units of the gradient
@@ -183,11 +184,20 @@ class GradientNoise(Force):
         scaled = one_minus_beta / np.sqrt(lr)
 
         def field(w: Array) -> Array:
+            _check_rank(problem, w)
             factors = np.stack([self.factor(x) for x in w])
             drift, _ = coefficients_along(problem, w, factors, scaled)
             return -(lr**2) / one_minus_beta * drift
 
         return field
+
+
+def _check_rank(problem: Problem, w: Array) -> None:
+    """Refuse points where normal directions open only by the step of the derivative."""
+    eigenvalues = np.square(np.linalg.svd(problem.jacobian(w), compute_uv=False))
+    share = eigenvalues / eigenvalues[:, :1]
+    if np.any((share > 1e-12) & (share < 1e-8)):
+        raise InputError("point", "one where J loses rank", "a point where J keeps its rank, for noise other than label noise")
 
 
 @dataclass(frozen=True, eq=False)
