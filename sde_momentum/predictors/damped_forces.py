@@ -22,7 +22,7 @@ _SMALLEST = 1e-10  # of 1 - beta: below it there is no force to speak of
 class DampedForces:
     """delta^2 = 4 zeta^2 sum of the forces' k(lr, delta), as a law for `MomentumRule`.
 
-    k / delta^2 falls with delta for every force (derivations of T6), so there is one root. `dampening`: the learning rate is
+    k / delta^2 falls with delta for forces that pull back (T6), so there is one root. `dampening`: the learning rate is
     lr (1 - dampening), or lr (1 - beta) for "momentum", the average of past gradients.
     """
 
