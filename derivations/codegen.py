@@ -16,6 +16,7 @@ from . import (
     drift,
     energy_share,
     finite_lr,
+    forces,
     general_drift,
     oscillator,
     pair_covariance,
@@ -37,6 +38,7 @@ BY_NAME: Mapping[str, Derivation] = {
         crossing,
         prefactor,
         finite_lr,
+        forces,
         critical_limit,
         critical_decay,
     )

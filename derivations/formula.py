@@ -37,6 +37,13 @@ square_curvature = sp.Symbol("square_curvature", real=True)  # nu
 kappa = sp.Symbol("kappa", positive=True)
 coupling = sp.Symbol("coupling", nonnegative=True)  # g
 squared_slopes = sp.Symbol("squared_slopes", nonnegative=True)  # G2
+parameter_noise = sp.Symbol("parameter_noise", nonnegative=True)  # s^2
+n_workers = sp.Symbol("n_workers", positive=True)  # K
+local_steps = sp.Symbol("local_steps", positive=True)  # H
+decay_rate = sp.Symbol("decay_rate", real=True)  # r
+squared_residual = sp.Symbol("squared_residual", nonnegative=True)  # r^2
+n_outputs = sp.Symbol("n_outputs", positive=True)  # P
+batch_size = sp.Symbol("batch_size", positive=True)  # B
 
 # What the generated docstrings say about each argument.
 MEANING: Mapping[sp.Symbol, str] = {
@@ -63,6 +70,13 @@ MEANING: Mapping[sp.Symbol, str] = {
     coupling: "g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0",
     squared_slopes: "G2 = sum_j |grad lambda_j|^2 at the flattest point, >= 0",
     scaled_damping: "C = delta / sqrt(eta), in units of sqrt(eigenvalue), > 0",
+    parameter_noise: "s^2, variance of the noise in each parameter where the gradient is taken, >= 0",
+    n_workers: "K, workers, >= 1",
+    local_steps: "H, steps between two averages, >= 1",
+    decay_rate: "r = -d ln eta / dk, per step; negative while lr grows",
+    squared_residual: "r^2, mean square of the residuals, >= 0",
+    n_outputs: "P, outputs on the training set, > 1",
+    batch_size: "B, samples per step, from 1 to P",
 }
 
 

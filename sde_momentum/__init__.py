@@ -22,22 +22,30 @@ _HOME = {
     "drift_flow": "dynamics.drift_flow",
     "DriftDiffusion": "dynamics.drift_diffusion",
     "DriftFlow": "dynamics.drift_flow",
+    "Dropout": "predictors.forces",
     "Dynamics": "dynamics.base",
     "EffectiveLossPredictor": "predictors.effective_loss",
     "fastest_within": "predictors.price",
     "first_phase": "predictors.first_phase",
     "follow": "sde.follow",
+    "Force": "predictors.forces",
     "from_sympy": "sde.symbolic",
+    "GradientNoise": "predictors.forces",
     "Histogram": "sde.observers",
     "InputError": "errors",
+    "LabelNoise": "predictors.forces",
     "LabelNoiseSGD": "dynamics.label_noise_sgd",
     "Langevin": "sde.langevin",
+    "LocalSGD": "predictors.forces",
     "ManifoldPoint": "geometry",
     "MatrixSensing": "problems.matrix_sensing",
     "MomentClosure": "dynamics.moment_closure",
+    "momentum_schedule": "predictors.schedules",
     "MomentumRule": "predictors.momentum_rule",
+    "MomentumSchedule": "predictors.schedules",
     "multilevel": "sde.multilevel",
     "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
+    "ParameterNoise": "predictors.forces",
     "PassageTimes": "sde.observers",
     "PhaseDiagram": "predictors.phase_diagram",
     "predict": "predictors.prediction",
@@ -46,6 +54,7 @@ _HOME = {
     "project_to_manifold": "geometry",
     "Quantiles": "sde.observers",
     "Recommendation": "predictors.recommendation",
+    "SamplingNoise": "predictors.forces",
     "SDE": "sde.equation",
     "solve": "dynamics.solve",
     "solve_adaptive": "sde.adaptive",
@@ -60,6 +69,7 @@ _HOME = {
     "universal_curve": "predictors.universal_curve",
     "UniversalCurve": "predictors.universal_curve",
     "Valley": "problems.valley",
+    "WeightDecay": "predictors.forces",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
@@ -80,11 +90,13 @@ if TYPE_CHECKING:
     from .predictors.drift_path import DriftPath
     from .predictors.effective_loss import EffectiveLossPredictor
     from .predictors.first_phase import first_phase
+    from .predictors.forces import Dropout, Force, GradientNoise, LabelNoise, LocalSGD, ParameterNoise, SamplingNoise, WeightDecay
     from .predictors.momentum_rule import MomentumRule
     from .predictors.phase_diagram import PhaseDiagram
     from .predictors.prediction import Prediction, Target, predict
     from .predictors.price import fastest_within, price_of_speed
     from .predictors.recommendation import Recommendation
+    from .predictors.schedules import MomentumSchedule, momentum_schedule
     from .predictors.stationary_state import StationaryState
     from .predictors.universal_curve import UniversalCurve, universal_curve
     from .problems.matrix_sensing import MatrixSensing

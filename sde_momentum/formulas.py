@@ -883,6 +883,173 @@ def finite_lr_curvature(
     return np.asarray(value, dtype=np.float64)
 
 
+def heavy_ball_parameter_noise_drift_weight(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    parameter_noise: ArrayLike,
+) -> NDArray[np.float64]:
+    """Weight of grad lambda_j in the heavy-ball drift under parameter noise, per step; inf if unstable. (T6)
+
+        dV/dlambda = (eta s^2 / (2 delta)) (1 + a (1 + beta) / (delta (2 (1 + beta) - a)))
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    parameter_noise = np.asarray(parameter_noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        margin = sum_of_products((-eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        value = (
+            np.where(margin <= 0, np.inf,
+            (1/2)*lr*parameter_noise*(a*(2 - one_minus_beta)/(margin*one_minus_beta) + 1)/one_minus_beta)
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def nesterov_parameter_noise_drift_weight(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    one_minus_beta: ArrayLike,
+    parameter_noise: ArrayLike,
+) -> NDArray[np.float64]:
+    """Weight of grad lambda_j in the Nesterov drift under parameter noise, per step; inf if unstable. (T6)
+
+        dV/dlambda = (eta s^2 / (2 delta)) (1 + a (1 + beta + a beta (1 + 2 beta)) / ((delta + a beta) (2 (1 + beta) - a (1 + 2 beta))))
+
+    Args:
+        lr: eta, learning rate, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    parameter_noise = np.asarray(parameter_noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        margin = sum_of_products((2*eigenvalue, lr, one_minus_beta), (-3, eigenvalue, lr), (-2*one_minus_beta,), (4,))
+        value = (
+            np.where(margin <= 0, np.inf,
+            (1/2)*lr*parameter_noise*(a*(a*(1 - one_minus_beta)*(3 - 2*one_minus_beta) - one_minus_beta + 2)/(margin*(a*(1 - one_minus_beta) + one_minus_beta)) + 1)/one_minus_beta)
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def local_sgd_share(
+    one_minus_beta: ArrayLike,
+    n_workers: ArrayLike,
+    local_steps: ArrayLike,
+) -> NDArray[np.float64]:
+    """Share of one worker's label-noise drift that local SGD keeps; positions and velocities are averaged. (T6)
+
+        (1 + (K - 1) psi) / K, psi = 1 - (1 - beta^H) / (H delta)
+
+    Args:
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        n_workers: K, workers, >= 1
+        local_steps: H, steps between two averages, >= 1
+    """
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    n_workers = np.asarray(n_workers, dtype=np.float64)
+    local_steps = np.asarray(local_steps, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = ((1 + np.expm1(local_steps*np.log1p(-one_minus_beta))/(local_steps*one_minus_beta))*(n_workers - 1) + 1)/n_workers
+    return np.asarray(value, dtype=np.float64)
+
+
+def scaled_noise_one_minus_beta(
+    lr: ArrayLike,
+    noise: ArrayLike,
+    curvature: ArrayLike,
+    damping_ratio: ArrayLike,
+    noise_power: ArrayLike,
+    reference_lr: ArrayLike,
+    eigenvalue: ArrayLike,
+) -> NDArray[np.float64]:
+    """The best 1 - beta under noise c (eta / eta0)^p; the second is best where the first overdamps the normal modes. (T6)
+
+        min((c mu zeta^2 (eta / eta0)^p)^(1/3) eta^(2/3), 2 sqrt(a) - a), a = eta lambda of the slowest normal mode
+
+    Args:
+        lr: eta, learning rate, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma, >= 0
+        damping_ratio: zeta, 1 for critical damping
+        noise_power: p in c ~ lr^p; 0 for label noise of fixed strength
+        reference_lr: eta0, learning rate of the tuned pair, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    noise = np.asarray(noise, dtype=np.float64)
+    curvature = np.asarray(curvature, dtype=np.float64)
+    damping_ratio = np.asarray(damping_ratio, dtype=np.float64)
+    noise_power = np.asarray(noise_power, dtype=np.float64)
+    reference_lr = np.asarray(reference_lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = eigenvalue*lr
+        value = (
+            np.minimum(np.where(a < 1, np.sqrt(a)*(2 - np.sqrt(a)),
+            1), curvature**(1/3)*damping_ratio**(2/3)*lr**(2/3)*noise**(1/3)*(lr/reference_lr)**((1/3)*noise_power))
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def scheduled_energy_share(
+    one_minus_beta: ArrayLike,
+    decay_rate: ArrayLike,
+    exponent: ArrayLike,
+) -> NDArray[np.float64]:
+    """Energy of the normal modes, relative to the stationary one, while lr falls as exp(-r k); inf: they cannot follow. (T6)
+
+        b = delta / (delta - (3/2 - gamma) r), itself to first order in r / delta
+
+    Args:
+        one_minus_beta: delta = 1 - beta, in (0, 1]
+        decay_rate: r = -d ln eta / dk, per step; negative while lr grows
+        exponent: gamma in 1 - beta ~ lr^gamma, > 0
+    """
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    decay_rate = np.asarray(decay_rate, dtype=np.float64)
+    exponent = np.asarray(exponent, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (
+            np.where(one_minus_beta > decay_rate*(3/2 - exponent), one_minus_beta/(-decay_rate*(3/2 - exponent) + one_minus_beta),
+            np.inf)
+        )
+    return np.asarray(value, dtype=np.float64)
+
+
+def minibatch_noise(
+    squared_residual: ArrayLike,
+    n_outputs: ArrayLike,
+    batch_size: ArrayLike,
+) -> NDArray[np.float64]:
+    """Strength of the sampling noise, without replacement, of residuals of mean square r^2: Sigma = c H. (T6)
+
+        c = r^2 (P - B) / (B (P - 1))
+
+    Args:
+        squared_residual: r^2, mean square of the residuals, >= 0
+        n_outputs: P, outputs on the training set, > 1
+        batch_size: B, samples per step, from 1 to P
+    """
+    squared_residual = np.asarray(squared_residual, dtype=np.float64)
+    n_outputs = np.asarray(n_outputs, dtype=np.float64)
+    batch_size = np.asarray(batch_size, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = squared_residual*(-batch_size + n_outputs)/(batch_size*(n_outputs - 1))
+    return np.asarray(value, dtype=np.float64)
+
+
 def critical_kappa(
     lr: ArrayLike,
     one_minus_beta: ArrayLike,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -99,9 +100,13 @@ class ManifoldPoint:
     @cached_property
     def multipliers(self) -> Array:
         """nu of least norm with J^T nu = the normal part of grad tr H, shape (P,)."""
+        return self._multipliers_of(self.problem.trace_hessian_gradient(self.w))
+
+    def _multipliers_of(self, vector: Array) -> Array:
+        """nu of least norm with J^T nu = the normal part of a vector (N,)."""
         u, s, vt = self._svd
         k = self.rank
-        return u[:, :k] @ ((vt[:k] @ self.problem.trace_hessian_gradient(self.w)) / s[:k])
+        return u[:, :k] @ ((vt[:k] @ vector) / s[:k])
 
     def ambient_hessian(self, step: float = 1e-5) -> Array:
         """hess tr H in ambient coordinates, (N, N): central differences of the exact gradient (exact if f is quadratic)."""
@@ -131,9 +136,19 @@ class ManifoldPoint:
 
         Only products with the displacement are formed, so it is cheap where `hessian` is not.
         """
+        return self.stiffness(self.problem.trace_hessian_gradient, displacement)
+
+    def stiffness(self, field: Callable[[Array], Array], displacement: Array) -> float:
+        """How much the part along Gamma of a field G(w) grows along a displacement (N,), per unit length (T3, T6).
+
+            x . (grad_x G - sum_i nu_i (x . hess f_i)),   J^T nu = the normal part of G,   x the unit displacement along Gamma
+
+        For a gradient it is the Riemannian Hessian's Rayleigh quotient. `field`: (n, N) -> (n, N); its derivative is taken
+        by central differences. Raises InputError for a displacement of the wrong shape or without a part along Gamma.
+        """
         x, h = self._direction(displacement)
-        ahead, behind = (self.problem.trace_hessian_gradient(self.w + s * x) for s in (h, -h))
-        bend = self.problem.contract_hessians(self.w, np.outer(self.multipliers, x))
+        here, ahead, behind = field(self.w + h * np.outer([0.0, 1.0, -1.0], x))
+        bend = self.problem.contract_hessians(self.w, np.outer(self._multipliers_of(here), x))
         return float(x @ ((ahead - behind) / (2 * h) - bend))
 
     def coupling(self, displacement: Array) -> float:

@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import null_space, solve_continuous_lyapunov
 
 import sde_momentum as sm
-from sde_momentum.dynamics.drift_diffusion import _coefficients
+from sde_momentum.dynamics.drift_diffusion import coefficients_along
 
 PROBLEM = sm.MatrixSensing(3, 1, 4)
 START = PROBLEM.interpolating_start()
@@ -16,7 +16,7 @@ FACTOR = 0.1 * np.random.default_rng(0).normal(size=(N, N)) / np.sqrt(N)
 
 
 def coefficients(w, factor, scaled_damping=np.inf):
-    drift, along = _coefficients(PROBLEM, w[None], factor[None], scaled_damping)
+    drift, along = coefficients_along(PROBLEM, w[None], factor[None], scaled_damping)
     return drift[0], along[0]
 
 

@@ -27,7 +27,7 @@ _RUNS = 8  # runs stepped together; no run's numbers depend on it
 _CLOSED = 1e-12  # an eigenvalue below this share of the largest: the direction counts as tangent
 
 
-def _coefficients(problem: Problem, w: Array, factor: Array, scaled_damping: float) -> tuple[Array, Array]:
+def coefficients_along(problem: Problem, w: Array, factor: Array, scaled_damping: float) -> tuple[Array, Array]:
     """Drift (n, N) and diffusion (n, N, r) at w (n, N) for Sigma = B B^T, B = factor (n, N, r)."""
     rows = problem.n_outputs
     jacobian = problem.jacobian(w)
@@ -152,7 +152,7 @@ class DriftDiffusion(Dynamics):
                     now = w[some]
                     with np.errstate(over="ignore", invalid="ignore"):  # a run that leaves the finite world is marked
                         factors = np.stack([factor(x) for x in now])
-                        drift, spread = _coefficients(problem, now, factors, self.scaled_damping)
+                        drift, spread = coefficients_along(problem, now, factors, self.scaled_damping)
                         kick = (spread @ xi[:, some].T[..., None])[..., 0]
                         w[some], off = move(problem, now, h * drift + np.sqrt(h) * kick, goal)
                     fault[some[off]] = time

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import formulas
 from ..errors import InputError, check, check_lr, check_momentum, check_non_negative, check_positive
+
+if TYPE_CHECKING:  # a rule from a tuned pair needs no geometry
+    from ..geometry import ManifoldPoint
+    from .forces import Force
 
 Floats = NDArray[np.float64]
 
@@ -57,10 +61,10 @@ class _CriticalDamping:
 class MomentumRule:
     """The best momentum as a function of the learning rate.
 
-    Made by `from_reference` (a tuned pair), `from_geometry` (noise and curvature of the model) or
-    `from_sweep` (a measured fit). A rule may ask for 1 - beta > 1 at a large learning rate; its answers are
-    clamped to beta = 0 there, `clamped` tells where and `explain` why. Scalars in, a float out; arrays in,
-    arrays out.
+    Made by `from_reference` (a tuned pair), `from_geometry` (noise and curvature of the model), `from_forces`
+    (several forces on the model itself) or `from_sweep` (a measured fit). A rule may ask for 1 - beta > 1 at
+    a large learning rate; its answers are clamped to beta = 0 there, `clamped` tells where and `explain` why.
+    Scalars in, a float out; arrays in, arrays out.
 
     >>> rule = MomentumRule.from_reference(0.1, 0.9)
     >>> round(rule.momentum(0.01), 6)
@@ -135,6 +139,63 @@ class MomentumRule:
         return cls(_CriticalDamping(c, mu, h, zeta), f"{source}, damping ratio {_show(zeta)}")
 
     @classmethod
+    def from_forces(
+        cls,
+        point: ManifoldPoint,
+        displacement: ArrayLike,
+        forces: Sequence[Force],
+        *,
+        target: float | None = None,
+        nesterov: bool = False,
+        dampening: float | str = 0.0,
+    ) -> MomentumRule:
+        """Damp the motion along Gamma under any forces together, at finite lr (T6).
+
+            delta^2 = 4 zeta^2 k(delta),  k = the sum of the forces' stiffnesses
+
+        Args:
+            point: the flattest point, or where the forces balance
+            displacement: what is to decay, (N,); only its part along Gamma counts
+            forces: such as LabelNoise(c), WeightDecay(wd); at least one
+            target: x in (0, 1), as in `from_geometry`; None for critical damping
+            nesterov: gradient at w + beta v; its weights differ from heavy ball's by a relative eta lambda / delta
+            dampening: v <- beta v + (1 - dampening) g, as in `torch.optim.SGD`: in [0, 1), or "momentum" for dampening = beta
+                (an average of gradients, for which label noise alone asks for 1 - beta = zeta^2 c mu lr^2); not with nesterov
+
+        The answers raise InputError at an unstable lr, or where the forces do not restore the displacement.
+
+        Raises:
+            InputError: for a value out of range.
+
+        >>> import numpy as np, sde_momentum as sm
+        >>> valley = sm.Valley([1.0, 2.0], 0.0, curvature=1.0)
+        >>> point = sm.ManifoldPoint(valley, valley.start(0.0))
+        >>> rule = MomentumRule.from_forces(point, np.array([1.0, 0, 0]), [sm.LabelNoise(1e-3), sm.WeightDecay(1e-4)])
+        >>> closed = MomentumRule.from_geometry(noise=1e-3, curvature=1.0, explicit_curvature=1e-4)
+        >>> round(float(rule.one_minus_beta(0.01) / closed.one_minus_beta(0.01)), 2)
+        1.0
+        """
+        from .damped_forces import DampedForces
+        from .forces import Force
+
+        if not forces or not all(isinstance(force, Force) for force in forces):
+            raise InputError("forces", forces, "a sequence of at least one Force, such as [LabelNoise(c)]")
+        if dampening != "momentum":
+            check("dampening", dampening, lambda x: (x >= 0) & (x < 1), 'a number in [0, 1), or "momentum"')
+        if nesterov and dampening != 0:
+            raise InputError("dampening", dampening, "0 with nesterov")
+        zeta = 1.0
+        if target is not None:
+            zeta = float(
+                formulas.damping_ratio(check("target", target, lambda x: (x > 0) & (x < 1), "a number in (0, 1), or None"))
+            )
+        direction = np.asarray(displacement, dtype=np.float64)
+        law = DampedForces(point, direction, tuple(forces), zeta, nesterov, dampening)
+        point.curvature(direction)  # refuses a displacement without a part along Gamma
+        kinds = " + ".join(type(force).__name__ for force in forces)
+        return cls(law, f"forces: {kinds}, damping ratio {zeta:.6g}{', Nesterov' if nesterov else ''}")
+
+    @classmethod
     def from_sweep(cls, result: object) -> MomentumRule:
         """Use a measured fit 1 - beta = C lr^gamma (T9.4).
 
@@ -190,6 +251,8 @@ class MomentumRule:
         rates = check_lr(lr)
         try:
             return self._law.one_minus_beta(rates)
+        except InputError:
+            raise
         except ValueError:
             raise InputError("lr", f"shape {rates.shape}", f"a shape that broadcasts with {self!r}") from None
 

@@ -345,7 +345,7 @@ def universal_curve(
         metric: one of METRICS that does not vanish on Gamma
         fraction: the target: the metric's mean stays below this fraction of its start, in (0, 1)
         scaled_lr: c^2 eta, in units of curvature, for the curve with its first correction at finite lr; None: the limit lr -> 0.
-            In a `Valley`, where eigenvectors do not turn, there is no such correction.
+            Where no eigenvectors turn, in a `Valley` or with one mode, there is no such correction.
         n_seeds: runs at each D to begin with (None: the more the fewer modes average out); near the best more are made
         precision: relative standard error of the shortest time to be reached
         seed: of the noise
@@ -365,12 +365,14 @@ def universal_curve(
     """
     path = DriftPath(problem, np.asarray(start), metric, fraction)
     if n_seeds is None:
-        n_seeds = int(np.clip(_MODES // problem.n_outputs, 4, 128))
+        n_seeds = int(np.clip(_MODES // problem.n_outputs, 4, 64))
     check_integer(n_seeds, "n_seeds", 2)
     check_integer(seed, "seed", 0)
     check_positive(precision, "precision")
     if scaled_lr is not None:
         check_positive(scaled_lr, "scaled_lr")
+    if isinstance(problem, Valley) or problem.n_outputs == 1:
+        scaled_lr = None  # no pairs that could stay in step
     made_of = {
         "problem": problem.settings(),
         "start": hashlib.sha256(np.ascontiguousarray(path.start).tobytes()).hexdigest(),

@@ -148,7 +148,7 @@ class MatrixSensing(Problem):
     def outputs(self, w: Array) -> Array:
         return self.product(w).reshape(*w.shape[:-1], -1) @ self._flat.T
 
-    def _join(self, u: Array, v: Array) -> Array:
+    def join(self, u: Array, v: Array) -> Array:
         """Gradients in U and V as one vector; the symmetric case adds the two halves."""
         if self.symmetric:
             return (u + np.swapaxes(v, -1, -2)).reshape(*u.shape[:-2], -1)
@@ -158,7 +158,7 @@ class MatrixSensing(Problem):
         u, v = self.factors(w)
         by_u = self.measurements @ np.swapaxes(v, -1, -2)[..., None, :, :]
         by_v = np.swapaxes(u, -1, -2)[..., None, :, :] @ self.measurements
-        return self._join(by_u, by_v)
+        return self.join(by_u, by_v)
 
     def contract_hessians(self, w: Array, c: Array) -> Array:
         c_u, c_v = self.factors(c)
@@ -168,7 +168,7 @@ class MatrixSensing(Problem):
         by_u = rows @ np.swapaxes(c_v, -1, -2).reshape(*c.shape[:-2], p * d, self.width)
         stacked = np.moveaxis(c_u, -1, -3).reshape(*c.shape[:-2], self.width, p * d)
         by_v = stacked @ self.measurements.reshape(p * d, d)
-        return self._join(by_u, by_v)
+        return self.join(by_u, by_v)
 
     def trace_hessian(self, w: Array) -> Array:
         u, v = self.factors(w)
