@@ -64,8 +64,9 @@ class EffectiveLoss:
 
     def metric(self, name: str) -> Array:
         """One of METRICS for each lane, (n_lanes,); NaN where the run has diverged."""
-        values = self.problem.metric(name, np.ascontiguousarray(self.w.T))
-        return np.where(self._diverged < 0, values, np.nan)
+        alive = (self._diverged < 0) & (np.abs(self.w).max(axis=0) < 1e50)
+        values = self.problem.metric(name, np.ascontiguousarray(np.where(alive, self.w, 0.0).T))
+        return np.where(alive, values, np.nan)
 
     def _mean_force(self, n_steps: int) -> Array:
         """(delta / eta) grad V with the shares in the middle of the block ahead, (n_lanes, N)."""
@@ -86,7 +87,9 @@ class EffectiveLoss:
                 self.share = formulas.energy_share_after(self.share, time, growth, self._block)
             middle = formulas.energy_share_after(self.share, time, growth, n_steps / 2)
             weight = getattr(formulas, f"{kind}_drift_weight")(*mode, self.noise)
-            return np.asarray(delta / lr * weight * middle)
+            # an unstable mode has no stationary variance: the run is on its way out by itself
+            return np.asarray(delta / lr * np.where(np.isfinite(weight), weight, 0.0) * middle)
 
-        alive = (self._diverged < 0)[:, None]
+        # A lane on its way out is flagged at its next step; the 1e50 keeps its squares finite.
+        alive = ((self._diverged < 0) & (np.abs(self.w).max(axis=0) < 1e50))[:, None]
         return self.problem.spectral_gradient(np.where(alive, self.w.T, 0.0), derivative)

@@ -14,7 +14,7 @@ from .momentum_rule import MomentumRule
 from .stationary_state import StationaryState
 
 _SHARE = 0.8
-"""Of the displacement's mean square that the target allows, what the stationary fluctuations may take up."""
+"""Of what the target allows, how much the stationary fluctuations may take up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,8 @@ class ClosedForm:
     """1 - beta = max of T5's (c mu zeta^2)^(1/3) eta^(2/3) and of what T7's fluctuations at the flattest point allow.
 
     With noise and slopes of the eigenvalues the position along Gamma keeps fluctuating; where it does so beyond the target,
-    no momentum helps. The stationary mean square may take up half of what the target allows.
+    no momentum helps. They may take up four fifths of what the target allows: of tr H's excess, or else of the mean square
+    displacement.
 
     Args:
         path: the drift from the start to the target
@@ -64,6 +65,9 @@ class ClosedForm:
         """kappa at which the stationary fluctuations take up their share; inf if they never do, or are not known."""
         if self.state is None:
             return float("inf")
+        if self.path.metric == "trace_hessian":
+            first, last = self.path.values[[0, -1]]
+            return self.state.kappa_for(_SHARE, float(self.path.fraction * first - last), "excess")
         gone = self.state.directions.T @ (self.path.start - self.path.flattest.w)
         return self.state.kappa_for(_SHARE, self.path.amplitude**2 * float(gone @ gone))
 

@@ -39,8 +39,8 @@ METHODS = (TRANSFER, CLOSED_FORM, EFFECTIVE_LOSS, MOMENT_CLOSURE, CRITICAL_LIMIT
 """The ways of T9, from the cheapest to the most faithful."""
 
 _AGREE = 1.5  # ways agree if the 1 - beta lie within this factor: the time is flat to 10 % over a factor of 2 (T5)
-_SMALL = 60  # parameters up to which the moment closure is taken without being asked for
-_CLOSURE_GRID = np.geomspace(0.5, 4, 10)
+_SMALL = 30  # parameters up to which the moment closure is taken without being asked for
+_CLOSURE_GRID = np.geomspace(0.6, 2.4, 7)
 
 
 @dataclass(frozen=True)
@@ -342,11 +342,14 @@ def _moment_closure(
     label_noise = float(np.sqrt(noise * problem.n_outputs))
     closure = MomentClosure(LabelNoiseSGD(problem, label_noise, nesterov=nesterov))
     tried = np.unique(np.minimum(guess * _CLOSURE_GRID, 1.0))
-    last = int(3 * path.expected_time(lr, tried, noise).max())
-    steps = np.unique(np.linspace(0, last, 200).astype(int))
-    run = closure.solve(path.start, steps, lr=lr, momentum=1 - tried, metrics=[path.metric], workers=workers, progress=progress)
-    values = np.where(np.isfinite(run[path.metric].values[0]), run[path.metric].values[0], np.inf)
-    times = convergence_time(values, steps, path.fraction)
+    times = np.empty(len(tried))
+    for i, delta in enumerate(tried):
+        steps = np.unique(np.linspace(0, 2.5 * float(path.expected_time(lr, delta, noise)), 200).astype(int))
+        run = closure.solve(
+            path.start, steps, lr=lr, momentum=1 - delta, metrics=[path.metric], workers=workers, progress=progress
+        )
+        values = run[path.metric].values[0, 0]
+        times[i] = convergence_time(np.where(np.isfinite(values), values, np.inf), steps, path.fraction)
     if not np.isfinite(times).any():
         raise InputError("target", path.fraction, "a target that the moment closure meets")
     return _way(tried, times, CURVE_TOLERANCE, 0.0, "Gaussian moment closure", before)

@@ -1,0 +1,143 @@
+"""sm.predict: what it answers, how its ways compare, and what it refuses (T9)."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import sde_momentum as sm
+from sde_momentum import formulas
+from sde_momentum.cli import app
+from sde_momentum.predictors.prediction import METHODS
+
+VALLEY = sm.Valley.balanced(8, curvature=1.0, coupling=0.5)
+START = VALLEY.start(2.0)
+ASKED = {"noise": 1e-3, "start": START}
+ANSWER = sm.predict(VALLEY, 0.01, **ASKED, reference=(0.1, 0.98))
+
+
+def test_every_way_answers_and_the_times_agree():
+    assert tuple(ANSWER.ways) == METHODS
+    assert ANSWER.method == "critical limit"
+    best = ANSWER.best
+    assert best.low <= best.one_minus_beta <= best.high
+    for name in ("effective loss", "moment closure"):
+        way = ANSWER.ways[name]
+        at = np.interp(best.one_minus_beta, way.tried, way.times)
+        assert at == pytest.approx(best.time, rel=0.1)
+    rule = sm.MomentumRule.from_geometry(1e-3, 1.0, target=np.sqrt(0.1))
+    assert ANSWER.ways["closed form"].one_minus_beta >= rule.one_minus_beta(0.01) * (1 - 1e-3)
+    assert ANSWER.ways["transfer"].one_minus_beta == pytest.approx(0.02 * 0.1 ** (2 / 3))
+
+
+def test_it_prints_and_turns_into_json():
+    text = str(ANSWER)
+    for word in ("momentum", "closed form", "effective loss", "critical limit", "omega > delta", ANSWER.verdict):
+        assert word in text
+    back = json.loads(json.dumps(ANSWER.to_dict()))
+    assert back["momentum"] == ANSWER.momentum
+    assert back["ways"]["critical limit"]["times"]
+    assert {check["name"] for check in back["checks"]} >= {"interpolating", "normal modes stable", "small coupling"}
+
+
+def test_it_draws():
+    axes = ANSWER.plot()
+    labels = axes.get_legend_handles_labels()[1]
+    assert "critical limit" in labels
+    assert "closed form recommends" in labels
+
+
+def test_a_broken_assumption_is_named():
+    strong = sm.Valley.balanced(8, curvature=1.0, coupling=4.0)
+    answer = sm.predict(strong, 0.01, noise=1e-3, start=strong.start(6.0), methods=["closed form", "effective loss"])
+    failed = {check.name for check in answer.checks if not check.holds}
+    assert "small coupling" in failed
+    assert "small coupling" in answer.verdict
+
+
+def test_an_ordinary_start_adds_the_descent():
+    problem = sm.MatrixSensing(3, 1, 6)
+    begin, landing = problem.random_start(0.5), problem.interpolating_start(0.5)
+    ask = {"noise": 1e-3, "methods": ["closed form", "effective loss"], "target": ("trace_hessian", 0.7)}
+    near, far = (sm.predict(problem, 0.05, start=start, **ask) for start in (landing, begin))
+    at = far.best.one_minus_beta
+    alone = np.interp(at, near.best.tried, near.best.times)
+    assert far.time == pytest.approx(alone + float(sm.first_phase(problem, begin, 0.05)(at)), rel=0.05)
+
+
+def test_the_first_phase_is_heavy_ball_on_the_loss():
+    """Against a plain loop; momentum shortens it until it is underdamped."""
+    problem = sm.MatrixSensing(4, 1, 12)
+    begin, lr, delta = problem.random_start(0.5), 0.02, 0.2
+    w, v, losses = begin.copy(), np.zeros_like(begin), [float(problem.loss(begin))]
+    for _ in range(2000):
+        v = (1 - delta) * v - lr * problem.jacobian(w).T @ problem.residual(w) / problem.n_outputs
+        w = w + v
+        losses.append(float(problem.loss(w)))
+    by_hand = float(sm.convergence_time(losses, np.arange(2001), 0.01))
+    assert float(sm.first_phase(problem, begin, lr)(delta)) == pytest.approx(by_hand, rel=0.01)
+
+
+def test_the_closed_form_keeps_away_from_fluctuations():
+    """In a valley with g = 3 m the target is below the fluctuations at T5's momentum: less momentum is asked for."""
+    valley = sm.Valley.balanced(32, curvature=1.0, coupling=3.0)
+    path = sm.DriftPath(valley, valley.start(2.5), "test_error", 0.1)
+    closed = sm.ClosedForm(path, 1e-3)
+    delta = closed.one_minus_beta(1e-3)
+    assert delta > 1.2 * closed.rule.one_minus_beta(1e-3)
+    kappa = float(formulas.critical_kappa(1e-3, delta, 1e-3))
+    variance = float(formulas.valley_variance(kappa, 1.0, 3.0, valley.squared_slopes))
+    assert variance == pytest.approx(0.8 * 0.1 * 2.5**2, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["guess"]}, "methods: given guess; allowed: transfer, closed form"),
+        ({"methods": []}, "methods: given none"),
+        ({"methods": ["transfer"]}, "reference: given None"),
+        ({"methods": ["critical limit"], "nesterov": True}, "methods: given critical limit; allowed: another for Nesterov"),
+        ({"noise": 0.0}, "noise: given 0"),
+        ({"target": ("test_error", 1.5)}, "target: given 1.5"),
+        ({"target": ("accuracy", 0.5)}, "target: given accuracy"),
+        ({"start": None}, "start: given None; allowed: a start: valley has none of its own"),
+    ],
+)
+def test_bad_input_is_refused(change, message):
+    with pytest.raises(sm.InputError, match=message):
+        sm.predict(VALLEY, 0.01, **{**ASKED, "methods": ["closed form"], **change})
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["predict", *words])
+
+
+def test_the_command_predicts_for_a_problem(tmp_path):
+    picture = tmp_path / "times.png"
+    words = ("--lr", "0.01", "--problem", "valley", "--coupling", "0.5", "--method", "closed form", "--method", "effective loss")
+    result = run(*words, "--plot", str(picture), "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert set(answer["ways"]) == {"closed form", "effective loss"}
+    assert picture.stat().st_size > 10_000
+    assert "the ways" in run(*words).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--problem", "banana"), "--problem: given banana"),
+        (("--problem", "valley", "--noise", "1"), "--problem: given valley; allowed: either a problem or"),
+        (("--problem", "valley", "--start", "random"), "--start: given random"),
+        (("--problem", "valley", "--plot", "x.gif"), "--plot: given x.gif"),
+        (("--problem", "valley", "--plot", "nowhere/x.png"), "--plot: given nowhere/x.png"),
+        ((), "options: given another combination"),
+    ],
+)
+def test_the_command_refuses_in_one_line(words, message):
+    result = run("--lr", "0.01", *words)
+    assert isinstance(result.exception, sm.InputError)
+    assert message in str(result.exception)

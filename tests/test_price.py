@@ -1,0 +1,43 @@
+"""The price of speed: simulation against the linearised state, and what a tolerated price allows (T7)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sde_momentum as sm
+
+VALLEY = sm.Valley.balanced(64, curvature=1.0, coupling=0.5)
+POINT = sm.ManifoldPoint(VALLEY, VALLEY.start(0.0))
+LR, NOISE = 1e-3, 1e-3
+DELTAS = np.array([0.8e-3, 1.0e-3, 1.4e-3])
+PRICE = sm.price_of_speed(POINT, LR, DELTAS, NOISE)
+
+
+def test_in_a_valley_the_simulated_price_is_the_closed_one():
+    """Within 8 %: at kappa = 1/2 w leaves the region where slopes are constant, 3 theta^2 / reach^2 = 3 % for slopes alone."""
+    state = sm.StationaryState(POINT)
+    for i, delta in enumerate(DELTAS):
+        expected = state.price(LR, float(delta), NOISE)
+        assert float(PRICE.excess[i]) == pytest.approx(expected, rel=0.08, abs=5 * float(PRICE.along_se[i]))
+    assert bool(PRICE.settled.all())
+
+
+def test_the_fastest_within_a_price_is_on_it():
+    curve = sm.universal_curve(VALLEY, VALLEY.start(3.0))
+    goal = float(PRICE.excess[1]) * 0.9
+    delta, steps = sm.fastest_within(curve, PRICE, goal)
+    assert DELTAS[1] < delta < DELTAS[2]
+    assert steps == pytest.approx(float(curve.convergence_time(LR, delta, NOISE)[0]))
+    generous, fewer = sm.fastest_within(curve, PRICE, 10.0)
+    assert fewer <= steps
+    assert generous <= delta
+    with pytest.raises(sm.InputError, match=r"excess: given .*; allowed: at least .*, the price of the least momentum"):
+        sm.fastest_within(curve, PRICE, 1e-6)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(sm.InputError, match="one_minus_beta: given 2"):
+        sm.price_of_speed(POINT, LR, [2.0], NOISE)
+    with pytest.raises(sm.InputError, match="n_seeds: given 1"):
+        sm.price_of_speed(POINT, LR, DELTAS, NOISE, n_seeds=1)

@@ -1,0 +1,116 @@
+"""The universal curve: against the critical limit run by hand, against training, laws of scaling, storage (T7)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sde_momentum as sm
+from sde_momentum import formulas
+from sde_momentum.predictors.recommendation import largest_within
+from sde_momentum.predictors.universal_curve import read_curve
+
+VALLEY = sm.Valley.balanced(16, curvature=1.0, coupling=1.0)
+START = VALLEY.start(2.5)
+CURVE = sm.universal_curve(VALLEY, START)
+
+
+def test_a_point_of_the_curve_is_the_critical_limit_at_its_kappa():
+    i = CURVE.best
+    d, tau = CURVE.scaled_one_minus_beta[i], CURVE.scaled_time[i]
+    clock = np.linspace(0, 2 * tau, 400) * d
+    runs = sm.CriticalValley(VALLEY).solve(2.5, clock, kappa=1 / (4 * d**3), n_paths=8192, seed=1, step=0.02)
+    by_hand = float(sm.convergence_time(runs.position_rms.values[0] ** 2, clock)) / d
+    assert by_hand == pytest.approx(tau, rel=0.01, abs=5 * np.hypot(1, 1) * CURVE.scaled_time_se[i])
+
+
+def test_training_takes_the_time_that_the_curve_predicts():
+    """lr = 1e-3 and 1e-2, at the recommendation and 1.5 times it: within 3 %."""
+    sigma = 0.1
+    noise = sigma**2 / VALLEY.n_outputs
+    for lr in (1e-3, 1e-2):
+        best = CURVE.recommend(lr, noise)
+        for delta in (best.one_minus_beta, 1.5 * best.one_minus_beta):
+            predicted, _ = CURVE.convergence_time(lr, delta, noise)
+            steps = np.unique(np.linspace(0, 2.5 * float(predicted), 200).astype(int))
+            runs = sm.solve(
+                sm.LabelNoiseSGD(VALLEY, sigma), START, steps, lr=lr, momentum=1 - delta, seeds=range(256), metrics=["test_error"]
+            )
+            measured = float(sm.convergence_time(runs.test_error.values[0, 0].mean(axis=0), steps))
+            assert measured == pytest.approx(float(predicted), rel=0.03)
+
+
+def test_lr_and_noise_only_stretch_the_curve():
+    """At small lr, where the drift's ratio is 1: delta ~ (c lr^2)^(1/3), steps ~ (c lr^2)^(-1/3)."""
+    one, two = CURVE.recommend(1e-5, 1e-3), CURVE.recommend(8e-5, 4e-3)
+    stretch = np.cbrt(4 * 64)
+    assert two.one_minus_beta / one.one_minus_beta == pytest.approx(stretch, rel=1e-4)
+    assert one.time / two.time == pytest.approx(stretch, rel=1e-4)
+    rule = CURVE.rule(1e-3)
+    assert rule.one_minus_beta(1e-5) == pytest.approx(one.one_minus_beta, rel=1e-4)
+
+
+def test_the_recommendation_is_the_largest_within_tolerance():
+    best = CURVE.recommend(1e-4, 1e-3)
+    assert best.time == pytest.approx(1.05 * best.shortest_time)
+    assert best.low <= best.one_minus_beta <= best.high
+    low, high = CURVE.band(0.1)
+    assert low <= CURVE.scaled_one_minus_beta[CURVE.best] < high
+    assert CURVE.edge[0] <= CURVE.edge[1] <= CURVE.scaled_one_minus_beta[CURVE.best]
+
+
+def test_drift_ratio_is_the_exact_weight_of_the_modes():
+    """All modes of one eigenvalue: the ratio is that mode's, 1 / (1 - a / (2 (1 + beta)))."""
+    valley = sm.Valley([1.5, 1.5], 0.0, curvature=0.01)
+    path = sm.DriftPath(valley, valley.start(1.0), "test_error", 0.1)
+    lr, delta = 0.4, 0.05
+    assert path.drift_ratio(lr, delta) == pytest.approx(1 / (1 - lr * 1.5 / (2 * (2 - delta))), rel=1e-3)
+    assert path.overdamped_share(lr, delta) == 0
+    assert path.overdamped_share(1e-6, 0.5) == 1
+
+
+def test_stored_curves_are_found_again_and_not_mistaken(tmp_path):
+    first = sm.universal_curve(VALLEY, START, store=tmp_path)
+    (file,) = tmp_path.glob("*.nc")
+    stamp = file.stat().st_mtime_ns
+    again = sm.universal_curve(VALLEY, START, store=tmp_path)
+    assert file.stat().st_mtime_ns == stamp
+    assert again.data.identical(first.data)
+    assert first.data.identical(CURVE.data)  # nothing but the arguments decides the numbers
+    with pytest.raises(sm.InputError, match="the curve of this problem and start"):
+        read_curve(file, VALLEY, VALLEY.start(2.0))
+    file.write_bytes(b"broken")
+    with pytest.raises(sm.InputError, match="a readable file written by"):
+        sm.universal_curve(VALLEY, START, store=tmp_path)
+
+
+def test_largest_within_interpolates_and_never_fails():
+    x, times = np.array([1.0, 2.0, 4.0]), np.array([5.0, 1.0, 4.0])
+    assert largest_within(x, times, 2.0) == pytest.approx((2 * 2**0.5, 2.0))
+    assert largest_within(x, times, 0.5) == (2.0, 1.0)
+    assert largest_within(x, np.array([5.0, 1.0, np.inf]), 2.0) == (2.0, 1.0)
+    assert largest_within(x, times, 9.0) == (4.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fraction": 2.0}, "fraction: given 2"),
+        ({"metric": "loss"}, "metric: given loss"),
+        ({"n_seeds": 1}, "n_seeds: given 1"),
+        ({"precision": 0.0}, "precision: given 0"),
+        ({"scaled_lr": -1.0}, "scaled_lr: given -1"),
+    ],
+)
+def test_bad_input_is_refused(change, message):
+    with pytest.raises(sm.InputError, match=message):
+        sm.universal_curve(VALLEY, START, **change)
+
+
+def test_out_of_reach_times():
+    assert np.isnan(CURVE.convergence_time(1e-3, 1e-9, 1e-3)[0])
+    top = float(CURVE.scaled_one_minus_beta[-1]) * CURVE.scale(1e-3, 0.01, 1e-3)
+    inside, beyond = (float(CURVE.convergence_time(1e-3, k * top, 1e-3)[0]) for k in (0.999, 1.5))
+    drift = CURVE.path.time * (1.5**2 - 0.999**2) * top**2 / (1e-3 * 1e-6)
+    assert beyond - inside == pytest.approx(drift, rel=0.05)
+    assert formulas.critical_kappa(1e-3, top, 1e-3) < 1
