@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import sde_momentum as sm
 from sde_momentum.errors import InputError
-from sde_momentum.predictors.prediction import CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS, rounded_scaled_lr
+from sde_momentum.predictors.prediction import CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS, WITH_PAIRS
 
 from .cases import CASES, Case
 from .store import read_json, write_json
@@ -26,8 +26,8 @@ from .store import read_json, write_json
 Floats = NDArray[np.float64]
 
 NAME = "predictions"
-WAYS = (CLOSED_FORM, EFFECTIVE_LOSS, CRITICAL_LIMIT)
-PROFILES = {"quick": (2, 0.125), "full": (4, 1.0)}
+WAYS = (CLOSED_FORM, EFFECTIVE_LOSS, CRITICAL_LIMIT, WITH_PAIRS)
+PROFILES = {"quick": (2, 0.125), "full": (3, 1.0)}
 """Learning rates for each problem, and the share of its runs."""
 
 _GRID = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.35, 1.7, 2.2, 3.0, 4.0])
@@ -106,14 +106,7 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
     best = answers[CRITICAL_LIMIT].best
     asked = {way: answer.one_minus_beta for way, answer in answers.items()}
     deltas = np.unique(np.minimum(np.concatenate([best.one_minus_beta * _GRID, list(asked.values())]), 1.0))
-    curve = sm.universal_curve(
-        problem,
-        start,
-        metric=case.metric,
-        fraction=case.fraction,
-        scaled_lr=rounded_scaled_lr(work.lr, method.noise),
-        store=curves,
-    )
+    curve = sm.universal_curve(problem, start, metric=case.metric, fraction=case.fraction, store=curves)
     predicted, _ = curve.convergence_time(work.lr, deltas, method.noise)
     rough = sm.DriftPath(problem, start, *goal).expected_time(work.lr, deltas, method.noise)
     horizon = np.maximum(2.7 * float(best.time or 0), 1.5 * np.maximum(np.where(np.isfinite(predicted), predicted, 0), rough))
@@ -217,8 +210,8 @@ def _infinite(x: float | None) -> float:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The summary in Markdown."""
     lines = [
-        "| problem | lr | regret: closed form | effective loss | critical limit | predicted / measured time, worst |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| problem | lr | regret: closed form | effective loss | critical limit | with pairs | predicted / measured time, worst |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         cells = []

@@ -4,7 +4,7 @@ x_j is mode j in units of its stationary deviation, Omega_j = sqrt(eta lambda_j)
 
     x_j'' + x_j' + Omega_j^2 x_j = sqrt(2) Omega_j dW / ds,   z_j = lambda_j^(1/4) (x_j + i x_j' / Omega_j) / sqrt(2)
 
-A fast mode turns at exp(-i Omega_j s), keeps its action |z_j|^2 while lambda_j changes, and its x_j^2 counts by its mean over
+A fast mode turns as exp(-i Omega_j s), keeps its action |z_j|^2 while lambda_j changes, and its x_j^2 counts by its mean over
 a period. Two modes whose frequencies differ by little stay in step: turning eigenvectors pass amplitude from one to the
 other, and x_i x_j has a mean. In the critical limit all frequencies and their differences are infinite and no pair is left;
 at finite lr the pairs are its first correction. A slow mode has no action to keep: its x_j, x_j' stay as they are.
@@ -42,12 +42,17 @@ def carry(z: Complex, axes: Array, root: Array, new_axes: Array, new_root: Array
     near = np.abs(new_omega[:, :, None] - omega[:, None]) * h < _RESOLVED
     near &= slow[:, :, None] == (omega < _SLOW)[:, None]
     kept = order[:, :, None] == np.arange(z.shape[1])
-    turn = np.where(kept, np.where(near, overlap, np.sign(overlap)), np.where(near, overlap, 0.0))
-    size = np.sqrt(np.square(turn).sum(axis=-1, keepdims=True))
-    turn /= np.where(size > 0, size, 1.0)  # what unresolved pairs would carry away stays
-    ratio = np.where(slow[:, :, None], np.sqrt(new_root[:, :, None] / root[:, None]), 1.0)
-    real = ((turn * ratio) @ z.real[..., None])[..., 0]
-    return np.asarray(real + 1j * ((turn / ratio) @ z.imag[..., None])[..., 0])
+    stretch = np.sqrt(new_root[:, :, None] / root[:, None])  # of a slow mode's z, whose x and x' stay
+    # What turns with the phase, of x_i <- x_j and x_i' <- x_j': equal to 1 for equal frequencies.
+    with_phase = np.where(kept, 1.0, (stretch + 1 / stretch) / 2)
+    turn = np.where(near, overlap, np.where(kept, np.sign(overlap), 0.0))
+    # What unresolved pairs would carry away stays: modes at rest, of variance sqrt(lambda_j), remain so.
+    at_rest = np.square(turn * np.where(slow[:, :, None], 1.0, with_phase)) * np.where(slow[:, :, None], 1.0, root[:, None])
+    want = np.where(slow, 1.0, np.take_along_axis(root, order, axis=1))[:, :, None]
+    size = np.sqrt(at_rest.sum(axis=-1, keepdims=True) / want)
+    turn /= np.where(size > 0, size, 1.0)
+    real, imaginary = (np.where(slow[:, :, None], factor, with_phase) * turn for factor in (stretch, 1 / stretch))
+    return np.asarray((real @ z.real[..., None] + 1j * (imaginary @ z.imag[..., None]))[..., 0])
 
 
 def squares(z: Complex, root: Array, frequency: Array | None, h: float) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 TRANSFER, CLOSED_FORM, EFFECTIVE_LOSS = "transfer", "closed form", "effective loss"
-MOMENT_CLOSURE, CRITICAL_LIMIT = "moment closure", "critical limit"
-METHODS = (TRANSFER, CLOSED_FORM, EFFECTIVE_LOSS, MOMENT_CLOSURE, CRITICAL_LIMIT)
+MOMENT_CLOSURE, CRITICAL_LIMIT, WITH_PAIRS = "moment closure", "critical limit", "critical limit with pairs"
+METHODS = (TRANSFER, CLOSED_FORM, EFFECTIVE_LOSS, MOMENT_CLOSURE, CRITICAL_LIMIT, WITH_PAIRS)
 """The ways of T9, from the cheapest to the most faithful."""
 
 _AGREE = 1.5  # ways agree if the 1 - beta lie within this factor: the time is flat to 10 % over a factor of 2 (T5)
@@ -209,7 +209,8 @@ def predict(
             own `interpolating_start()`)
         target: (metric, fraction) (None: the test error at a tenth of its start, or, for a problem without one, nine tenths of
             the way that tr H falls)
-        methods: some of METHODS (None: all that take seconds to a minute: every one but the moment closure of larger problems)
+        methods: some of METHODS (None: all but the moment closure of larger problems and the critical limit with pairs, which is
+            worth its time where eigenvectors turn: docs/predictions.md)
         reference: a tuned (lr, momentum), for "transfer"
         curve: a universal curve made before, of the same problem, start and target
         store: a folder where universal curves are kept and found again
@@ -258,21 +259,18 @@ def predict(
         ways[MOMENT_CLOSURE] = _moment_closure(
             problem, path, rate, c, geometry.one_minus_beta(rate), nesterov, before, workers, progress
         )
-    if CRITICAL_LIMIT in asked:
-        if curve is None:
-            curve = universal_curve(
-                problem, landing, metric=goal.metric, fraction=goal.fraction, scaled_lr=rounded_scaled_lr(rate, c),
-                store=store, workers=workers, progress=progress,
-            )  # fmt: skip
-        found = curve.recommend(rate, c)
-        error = float(curve.scaled_time_se[curve.best] / curve.scaled_time[curve.best]) * found.time
-        way = _way(found.tried, found.times, CURVE_TOLERANCE, error, "simulation of the critical limit", before)
-        shift = way.one_minus_beta / found.one_minus_beta
-        ways[CRITICAL_LIMIT] = Way(
-            way.one_minus_beta, found.low * shift, found.high * shift, way.time, error, way.tried, way.times, way.basis
-        )
-        edge = curve.one_minus_beta(rate, float(np.sqrt(np.prod(curve.edge))), c) if curve.edge[0] else None
-    method = next(name for name in (CRITICAL_LIMIT, MOMENT_CLOSURE, EFFECTIVE_LOSS, CLOSED_FORM, TRANSFER) if name in ways)
+    for name in (CRITICAL_LIMIT, WITH_PAIRS):
+        if name in asked:
+            used = curve
+            if used is None or name == WITH_PAIRS:
+                used = universal_curve(
+                    problem, landing, metric=goal.metric, fraction=goal.fraction, store=store, workers=workers, progress=progress,
+                    scaled_lr=rounded_scaled_lr(rate, c) if name == WITH_PAIRS else None,
+                )  # fmt: skip
+            ways[name], edge = _critical_limit(used, rate, c, before)
+    method = next(
+        name for name in (WITH_PAIRS, CRITICAL_LIMIT, MOMENT_CLOSURE, EFFECTIVE_LOSS, CLOSED_FORM, TRANSFER) if name in ways
+    )
     checks = _checks(path, geometry, rate, ways[method].one_minus_beta, c, off, edge)
     return Prediction(rate, c, goal, ways, method, checks, _verdict(ways, method, checks), edge)
 
@@ -281,7 +279,7 @@ def _check_methods(
     methods: Sequence[str] | None, problem: Problem, reference: tuple[float, float] | None, nesterov: bool
 ) -> tuple[str, ...]:
     if methods is None:
-        left_out = {CRITICAL_LIMIT} if nesterov else set()
+        left_out = {CRITICAL_LIMIT, WITH_PAIRS} if nesterov else {WITH_PAIRS}
         left_out |= {TRANSFER} if reference is None else set()
         left_out |= {MOMENT_CLOSURE} if problem.n_parameters > _SMALL else set()
         return tuple(name for name in METHODS if name not in left_out)
@@ -292,8 +290,9 @@ def _check_methods(
         raise InputError("methods", "none", f"some of {', '.join(METHODS)}")
     if TRANSFER in methods and reference is None:
         raise InputError("reference", None, "a tuned (lr, momentum), for the method 'transfer'")
-    if CRITICAL_LIMIT in methods and nesterov:
-        raise InputError("methods", CRITICAL_LIMIT, "another for Nesterov: its modes relax faster than the critical limit's")
+    limits = {CRITICAL_LIMIT, WITH_PAIRS} & set(methods)
+    if limits and nesterov:
+        raise InputError("methods", limits.pop(), "another for Nesterov: its modes relax faster than the critical limit's")
     return tuple(methods)
 
 
@@ -321,8 +320,8 @@ def _default_target(problem: Problem, start: Array) -> Target:
 
 
 def rounded_scaled_lr(lr: float, noise: float) -> float:
-    """c^2 eta to half a decade: the modes' frequency changes by a tenth at most in between, and curves are used again."""
-    return float(10 ** (np.round(2 * np.log10(noise**2 * lr)) / 2))
+    """c^2 eta to a decade: the modes' frequency, its sixth root, changes by a fifth at most, and curves are used again."""
+    return float(10 ** np.round(np.log10(noise**2 * lr)))
 
 
 def _way(tried: Floats, times: Floats, tolerance: float, error: float, basis: str, before: Any) -> Way:
@@ -331,6 +330,16 @@ def _way(tried: Floats, times: Floats, tolerance: float, error: float, basis: st
     value, time = largest_within(tried, total, (1 + tolerance) * float(total.min()))
     good = tried[total <= (1 + 2 * tolerance) * total.min()]
     return Way(value, float(good.min()), float(good.max()), time, error, tried, total, basis)
+
+
+def _critical_limit(curve: UniversalCurve, lr: float, noise: float, before: Any) -> tuple[Way, float | None]:
+    """What a universal curve says, and where its edge lies."""
+    found = curve.recommend(lr, noise)
+    error = float(curve.scaled_time_se[curve.best] / curve.scaled_time[curve.best]) * found.time
+    way = _way(found.tried, found.times, CURVE_TOLERANCE, error, "simulation of the critical limit", before)
+    shift = way.one_minus_beta / found.one_minus_beta
+    edge = curve.one_minus_beta(lr, float(np.sqrt(np.prod(curve.edge))), noise) if curve.edge[0] else None
+    return replace(way, low=found.low * shift, high=found.high * shift), edge
 
 
 def _moment_closure(
