@@ -32,6 +32,7 @@ _HOME = {
     "MatrixSensing": "problems.matrix_sensing",
     "MomentClosure": "dynamics.moment_closure",
     "MomentumRule": "predictors.momentum_rule",
+    "MomentumScaler": "training.scaler",
     "multilevel": "sde.multilevel",
     "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
     "PassageTimes": "sde.observers",
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from .sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
     from .sde.solve import solve_until
     from .sde.symbolic import from_sympy, to_ito, to_stratonovich
+    from .training.scaler import MomentumScaler
 
 
 def __getattr__(name: str) -> object:

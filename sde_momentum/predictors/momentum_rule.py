@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -187,7 +188,8 @@ class MomentumRule:
 
     def _asked(self, lr: ArrayLike) -> Floats:
         """1 - beta as the rule has it, not clamped."""
-        rates = check_lr(lr)
+        # an optimizer asks at every step: a float needs no array to be checked
+        rates = np.float64(lr) if isinstance(lr, float) and 0 < lr < math.inf else check_lr(lr)
         try:
             return self._law.one_minus_beta(rates)
         except ValueError:
