@@ -22,6 +22,7 @@ _HOME = {
     "DriftFlow": "dynamics.drift_flow",
     "Dynamics": "dynamics.base",
     "EffectiveLossPredictor": "predictors.effective_loss",
+    "estimate_timescales": "training.estimate",
     "follow": "sde.follow",
     "from_sympy": "sde.symbolic",
     "Histogram": "sde.observers",
@@ -44,6 +45,7 @@ _HOME = {
     "solve_adaptive": "sde.adaptive",
     "solve_until": "sde.solve",
     "standard_increments": "sde.noise",
+    "TimescaleEstimate": "training.result",
     "Timescales": "relaxation",
     "timescales": "relaxation",
     "to_ito": "sde.symbolic",
@@ -80,6 +82,8 @@ if TYPE_CHECKING:
     from .sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
     from .sde.solve import solve_until
     from .sde.symbolic import from_sympy, to_ito, to_stratonovich
+    from .training.estimate import estimate_timescales
+    from .training.result import TimescaleEstimate
     from .training.scaler import MomentumScaler
 
 

@@ -49,6 +49,8 @@ class _CriticalDamping:
     damping_ratio: Floats
 
     def one_minus_beta(self, lr: Floats) -> Floats:
+        if not np.any(self.explicit_curvature):  # no cubic to solve
+            return formulas.label_noise_one_minus_beta(lr, self.noise, self.curvature, self.damping_ratio)
         return formulas.critical_one_minus_beta(lr, self.noise, self.curvature, self.explicit_curvature, self.damping_ratio)
 
     def lr(self, one_minus_beta: Floats) -> Floats:
