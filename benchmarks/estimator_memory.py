@@ -27,7 +27,7 @@ def conv() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     for inner, outer, stride in ((3, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2), (512, 1024, 2)):
         layers += [nn.Conv2d(inner, outer, 3, stride, 1), nn.BatchNorm2d(outer), nn.ReLU()]
     head = [nn.Conv2d(1024, 400, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(400, 10)]
-    return nn.Sequential(*layers, *head).eval(), torch.randn(256, 3, 32, 32), torch.randn(256, 10)
+    return nn.Sequential(*layers, *head).eval(), torch.randn(128, 3, 16, 16), torch.randn(128, 10)
 
 
 MODELS = {"mlp": mlp, "conv": conv}

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 # public name -> the module that defines it
 _HOME = {
+    "AutoMomentum": "training.auto",
     "coarsen": "sde.follow",
     "convergence_time": "convergence",
     "Covariance": "sde.observers",
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from .sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
     from .sde.solve import solve_until
     from .sde.symbolic import from_sympy, to_ito, to_stratonovich
+    from .training.auto import AutoMomentum
     from .training.estimate import estimate_timescales
     from .training.result import TimescaleEstimate
     from .training.scaler import MomentumScaler

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .errors import InputError, check_integer
+from .training.cli import estimate
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -109,6 +110,9 @@ def simulate(
             pairs = ((run[name][i], run[f"{name}_se"][i]) for name in metrics)
             cells = ("-" if mean is None else f"{mean:.4g} ± {error:.1g}" for mean, error in pairs)
             typer.echo(f"{time:8d}" + "".join(f"{cell:>26}" for cell in cells))
+
+
+app.command()(estimate)  # imports torch only when it runs
 
 
 def _numbers(series: xr.DataArray) -> list[float | None]:

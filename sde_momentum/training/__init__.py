@@ -1,1 +1,1 @@
-"""For PyTorch training: momentum from the learning rate, and the timescales of a model. Importing this imports torch."""
+"""For PyTorch training: momentum from the learning rate, and the timescales of a model. All but `cli` imports torch."""

@@ -36,7 +36,7 @@ class NormalSpace:
         self._z, self._accuracy = z, accuracy
         self.leftover = 0.0
         self._factor: Tensor | None = None
-        if z.n_outputs <= DENSE:
+        if z.n_outputs <= min(DENSE, 2 * accuracy.max_iterations):
             unit = torch.eye(z.n_outputs, dtype=z.dtype, device=z.device)
             kernel = torch.stack([z.push(z.pull(column)) for column in unit]).double()
             kernel = (kernel + kernel.mT) / 2 + accuracy.damping * unit.double()
