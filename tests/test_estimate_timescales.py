@@ -210,6 +210,7 @@ def test_products_are_derivatives_of_the_outputs(small):
     assert torch.allclose(z.pull(u) @ v, u @ z.push(v), rtol=1e-10)
     assert torch.allclose(z.second(v, x), shifted(lambda: z.push(v), x), **close)
     assert torch.allclose(z.bend(u, v) @ x, u @ z.second(v, x), rtol=1e-9)
+    assert z.disagreement(v) < 1e-9
     assert torch.allclose(z.third(v, x, s), shifted(lambda: z.second(v, x), s), rtol=1e-5, atol=1e-6)
 
 
@@ -280,6 +281,42 @@ def test_the_direction_of_the_drift_lost_in_noise_is_named():
     assert "the drift's direction is lost in the noise of 2 probes" in _failures(
         model, half_square, data, label_noise=0.1, n_probes=2
     )
+
+
+class _WrongForward(nn.Module):
+    """A square whose forward derivative is wrong and whose backward pass is right."""
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(x):
+            return x * x
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+            ctx.save_for_forward(*inputs)
+
+        @staticmethod
+        def backward(ctx, g):
+            return 2 * ctx.saved_tensors[0] * g
+
+        @staticmethod
+        def jvp(ctx, t):
+            return 3 * ctx.saved_tensors[0] * t
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.Square.apply(self.linear(x)).sum(1)
+
+
+def test_a_layer_with_wrong_derivatives_is_named():
+    torch.manual_seed(0)
+    model, x = _WrongForward().double(), torch.randn(6, 4, dtype=torch.float64)
+    data = (x, model(x).detach())
+    assert "derivatives disagree" in _failures(model, half_square, data, label_noise=0.1)
 
 
 def test_the_model_is_left_alone():

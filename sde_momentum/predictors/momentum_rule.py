@@ -49,8 +49,6 @@ class _CriticalDamping:
     damping_ratio: Floats
 
     def one_minus_beta(self, lr: Floats) -> Floats:
-        if not np.any(self.explicit_curvature):  # no cubic to solve
-            return formulas.label_noise_one_minus_beta(lr, self.noise, self.curvature, self.damping_ratio)
         return formulas.critical_one_minus_beta(lr, self.noise, self.curvature, self.explicit_curvature, self.damping_ratio)
 
     def lr(self, one_minus_beta: Floats) -> Floats:
@@ -135,7 +133,10 @@ class MomentumRule:
         if target is not None:
             zeta = formulas.damping_ratio(check("target", target, lambda x: (x > 0) & (x < 1), "numbers in (0, 1), or None"))
         source = f"geometry: noise = {_show(c)}, curvature = {_show(mu)}, explicit_curvature = {_show(h)}"
-        return cls(_CriticalDamping(c, mu, h, zeta), f"{source}, damping ratio {_show(zeta)}")
+        law: _Law = _CriticalDamping(c, mu, h, zeta)
+        if not np.any(h):  # a power law: no cubic to solve at every step of an optimizer
+            law = _PowerLaw(np.asarray(1.0), formulas.label_noise_one_minus_beta(1.0, c, mu, zeta), np.asarray(2 / 3))
+        return cls(law, f"{source}, damping ratio {_show(zeta)}")
 
     @classmethod
     def from_sweep(cls, result: object) -> MomentumRule:

@@ -42,11 +42,13 @@ class AutoMomentum:
         ln(1 - beta) = (1 - s) ln(1 - beta)_before + s ln(1 - beta)_estimated,   s = steps since the estimate / every
 
     In between, 1 - beta follows the learning rate by lr^(2/3), through a `MomentumScaler`. mu is the curvature along the way
-    that training itself has gone since the last estimate (the part along Gamma). An estimate moves 1 - beta by a factor of at
-    most `most`, and never below the stability edge of the leading modes (T7); one that predicts nothing leaves it where it is.
+    that training itself has gone since the last estimate (the part along Gamma). 1 - beta goes to one standard error above
+    its estimate, since less momentum costs little and more may cost all (T5), and never below the stability edge of the leading
+    modes (T7). Every estimate but the first moves it by a factor of at most `most`; one that predicts nothing leaves it.
 
     An estimate is made only when all estimates together, it included, take at most `budget` of the time spent training.
-    When that is depends on the clock: with `budget=None` every K-th step has its estimate, and runs repeat exactly.
+    When that is depends on the clock: with `budget=None` every K-th step has its estimate, and runs repeat exactly. An estimate
+    costs some hundred passes over its samples, so a short training of a tiny model affords few.
 
     Args:
         optimizer: `torch.optim.SGD`; its momentum at its lr is where this starts. The lr of the theory is the first group's.
@@ -54,7 +56,7 @@ class AutoMomentum:
         every: steps between estimates, >= 1
         budget: share of the training time, in (0, 1), or None for no limit
         n_samples: samples of an estimate, drawn anew for each
-        most: largest factor for 1 - beta in one estimate, > 1
+        most: largest factor for 1 - beta in one estimate after the first, > 1
         keep: as for `MomentumScaler`
         clock: seconds, for tests
         options: of `estimate_timescales`, in place of those in `QUICK`
@@ -122,21 +124,22 @@ class AutoMomentum:
     def state_dict(self) -> dict[str, Any]:
         """Where the momentum is and where it goes, the step, and the point where the way of the next estimate begins."""
         laws = [[law.lr, law.one_minus_beta, law.exponent] for law in (self._before, self._after)]
-        return {"steps": self.steps, "since": self._since, "laws": laws, "left": self._left, "made": len(self.estimates)}
+        return {"steps": self.steps, "since": self._since, "laws": laws, "left": self._left, "made": [self._made, self._told]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` saved; the list of estimates begins anew, as does the clock."""
         try:
             self._before, self._after = (_Law(*law) for law in state["laws"])
             self.steps, self._since, self._left = int(state["steps"]), int(state["since"]), state["left"].to(self._left)
-            self._made = int(state["made"])
+            self._made, self._told = state["made"]
         except (KeyError, TypeError, ValueError, AttributeError):
             raise InputError("state", type(state).__name__, "what state_dict() returned") from None
         self._refresh()
 
     # -- inside ------------------------------------------------------------------------------------
 
-    _made = 0
+    _made = 0  # estimates, and whether one of them has set the momentum
+    _told = False
 
     def _momentum(self, lr: float) -> float:
         return min(1 - self.one_minus_beta(lr), math.nextafter(1.0, 0.0))
@@ -191,20 +194,24 @@ class AutoMomentum:
         if found.one_minus_beta is None or found.rule is None:
             return
         now = self.one_minus_beta(lr)
-        wanted = max(found.one_minus_beta, found.edge_one_minus_beta)
-        bounded = min(max(wanted, now / self.most), now * self.most, 1.0)
+        # one standard error to the side of less momentum: the time is flat there, and beyond the best lies a cliff (T5)
+        wanted = max(found.one_minus_beta + (found.one_minus_beta_se or 0.0), found.edge_one_minus_beta)
+        if self._told:
+            wanted = min(max(wanted, now / self.most), now * self.most)
+        self._told = True
         nearby = [float(found.rule.one_minus_beta(lr * factor)) for factor in (0.99, 1.01)]
         exponent = math.log(nearby[1] / nearby[0]) / math.log(1.01 / 0.99)
         self._before = _Law(lr, now, self._after.exponent)
-        self._after, self._since = _Law(lr, bounded, exponent), 0
+        self._after, self._since = _Law(lr, min(wanted, 1.0), exponent), 0
         self._refresh()
 
     def _time_of_a_pass(self) -> float:
-        """Seconds, from one product each way; counted as spent."""
+        """Seconds, from one product each way once all is loaded; everything counts as spent."""
         clock = self._clock()
         device = self._left.device
         inputs, targets = (part.to(device) for part in gather(self.data, self.n_samples, self.seed))
         z = OutputMap(self.model, self.loss, inputs, targets)
+        z.push(z.pull(torch.ones(z.n_outputs, dtype=z.dtype, device=device)))  # the first one loads libraries
         before, start = z.passes, self._clock()
         z.push(z.pull(torch.ones(z.n_outputs, dtype=z.dtype, device=device)))
         each = (self._clock() - start) / (z.passes - before)

@@ -153,7 +153,7 @@ def estimate_timescales(
         if length > 1e-6 * reference:
             x = x / length
             if z.disagreement(x) > 1e-2:
-                failed.append("a layer's second derivatives disagree between forward and backward: do not trust mu")
+                failed.append("a layer's derivatives disagree between forward and backward: do not trust mu")
             mu, mu_se = curvature(z, x, Probes(z, n_probes, (seed, 1)), normal)
             g = coupling(z, x, vectors)
         else:
