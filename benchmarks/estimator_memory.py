@@ -65,7 +65,7 @@ def one(name: str, chunk: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=MODELS)
-    parser.add_argument("--chunk", type=int, default=64)
+    parser.add_argument("--chunk", type=int, default=128)
     args = parser.parse_args()
     if args.model:
         one(args.model, args.chunk)

@@ -46,7 +46,7 @@ def estimate_timescales(
     rank_tolerance: float = 1e-3,
     tolerance: float | None = None,
     max_iterations: int = 500,
-    chunk_size: int = 64,
+    chunk_size: int = 128,
     seed: int = 0,
 ) -> TimescaleEstimate:
     """Estimate c, mu, the timescales and the momentum of `model` at its present parameters, matrix-free.

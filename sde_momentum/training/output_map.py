@@ -57,7 +57,7 @@ class OutputMap:
             derivatives.
     """
 
-    def __init__(self, model: torch.nn.Module, loss: Loss, inputs: Tensor, targets: Tensor, chunk_size: int = 64) -> None:
+    def __init__(self, model: torch.nn.Module, loss: Loss, inputs: Tensor, targets: Tensor, chunk_size: int = 128) -> None:
         self._model, self._loss = model, loss
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         if not named:
