@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # public name -> the module that defines it
 _HOME = {
     "ClosedForm": "predictors.closed_form",
+    "AutoMomentum": "training.auto",
     "coarsen": "sde.follow",
     "convergence_time": "convergence",
     "Covariance": "sde.observers",
@@ -27,6 +28,7 @@ _HOME = {
     "EffectiveLossPredictor": "predictors.effective_loss",
     "fastest_within": "predictors.price",
     "first_phase": "predictors.first_phase",
+    "estimate_timescales": "training.estimate",
     "follow": "sde.follow",
     "Force": "predictors.forces",
     "from_sympy": "sde.symbolic",
@@ -43,6 +45,7 @@ _HOME = {
     "momentum_schedule": "predictors.schedules",
     "MomentumRule": "predictors.momentum_rule",
     "MomentumSchedule": "predictors.schedules",
+    "MomentumScaler": "training.scaler",
     "multilevel": "sde.multilevel",
     "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
     "ParameterNoise": "predictors.forces",
@@ -62,6 +65,7 @@ _HOME = {
     "standard_increments": "sde.noise",
     "StationaryState": "predictors.stationary_state",
     "Target": "predictors.prediction",
+    "TimescaleEstimate": "training.result",
     "Timescales": "relaxation",
     "timescales": "relaxation",
     "to_ito": "sde.symbolic",
@@ -112,6 +116,10 @@ if TYPE_CHECKING:
     from .sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
     from .sde.solve import solve_until
     from .sde.symbolic import from_sympy, to_ito, to_stratonovich
+    from .training.auto import AutoMomentum
+    from .training.estimate import estimate_timescales
+    from .training.result import TimescaleEstimate
+    from .training.scaler import MomentumScaler
 
 
 def __getattr__(name: str) -> object:

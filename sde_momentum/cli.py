@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,9 +17,7 @@ from .commands.phase_diagram import phase_diagram
 from .commands.predict import predict
 from .commands.simulate import simulate
 from .errors import InputError
-
-if TYPE_CHECKING:
-    pass
+from .training.cli import estimate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -34,6 +32,7 @@ def _root(
 app.command("predict")(predict)
 app.command("simulate")(simulate)
 app.command("phase-diagram")(phase_diagram)
+app.command("estimate")(estimate)  # imports torch only when it runs
 
 
 @cache

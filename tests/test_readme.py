@@ -37,3 +37,12 @@ def test_python_blocks_print_and_draw_what_they_say(code, capsys, tmp_path, monk
 
 def test_the_documentation_s_table_of_methods_is_what_the_methods_state():
     assert methods_table() in (ROOT / "docs" / "ensembles.md").read_text(encoding="utf-8")
+
+
+def test_the_page_on_pytorch_works_when_pasted(capsys):
+    page = (ROOT / "docs" / "pytorch.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(code, names)
+    assert "momentum        0.9" in capsys.readouterr().out
+    assert names["optimizer"].param_groups[0]["momentum"] == names["found"].momentum

@@ -210,7 +210,7 @@ def _infinite(x: float | None) -> float:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The summary in Markdown."""
     lines = [
-        "| problem | lr | regret: closed form | effective loss | critical limit | with pairs | predicted / measured time, worst |",
+        "| problem | lr | regret: closed form | effective loss | critical limit | with pairs | predicted / measured time |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -136,7 +137,10 @@ class MomentumRule:
         if target is not None:
             zeta = formulas.damping_ratio(check("target", target, lambda x: (x > 0) & (x < 1), "numbers in (0, 1), or None"))
         source = f"geometry: noise = {_show(c)}, curvature = {_show(mu)}, explicit_curvature = {_show(h)}"
-        return cls(_CriticalDamping(c, mu, h, zeta), f"{source}, damping ratio {_show(zeta)}")
+        law: _Law = _CriticalDamping(c, mu, h, zeta)
+        if not np.any(h):  # a power law: no cubic to solve at every step of an optimizer
+            law = _PowerLaw(np.asarray(1.0), formulas.label_noise_one_minus_beta(1.0, c, mu, zeta), np.asarray(2 / 3))
+        return cls(law, f"{source}, damping ratio {_show(zeta)}")
 
     @classmethod
     def from_forces(
@@ -248,7 +252,8 @@ class MomentumRule:
 
     def _asked(self, lr: ArrayLike) -> Floats:
         """1 - beta as the rule has it, not clamped."""
-        rates = check_lr(lr)
+        # an optimizer asks at every step: a float needs no array to be checked
+        rates = np.float64(lr) if isinstance(lr, float) and 0 < lr < math.inf else check_lr(lr)
         try:
             return self._law.one_minus_beta(rates)
         except InputError:

@@ -1,0 +1,168 @@
+"""Momentum that follows the learning rate of a PyTorch optimizer, with the velocity kept (T1, T9)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+from ..predictors.momentum_rule import MomentumRule
+
+Rule = MomentumRule | Callable[[float], float]
+
+#: Key of a parameter group: the lr in whose units its momentum buffers stand. It lies in the group, so that the
+#: optimizer's own state_dict carries it.
+BUFFER_LR = "momentum_buffer_lr"
+# as lr goes to 0 a rule's 1 - beta falls below rounding, and its momentum rounds to 1
+_BELOW_ONE = math.nextafter(1.0, 0.0)
+
+
+class MomentumScaler:
+    """Sets the momentum of every parameter group of an SGD optimizer from the group's current learning rate.
+
+    The theory's heavy ball is v <- beta v - lr g, w <- w + v. PyTorch stores b instead and multiplies by lr at use:
+
+        b <- beta b + (1 - dampening) g,   w <- w - lr b,   so v = -lr b.
+
+    When lr changes to lr', PyTorch keeps b, and the velocity jumps by lr' / lr. `keep="velocity"` keeps v, as the theory
+    does: the next step is v <- beta' v - lr' (1 - dampening) g, exactly. `keep="buffer"` is PyTorch's behaviour. A change
+    of beta alone touches neither.
+
+    It works by hooks on `optimizer.step`, so nothing has to be called: any `torch.optim.lr_scheduler`, warm-up or gradient
+    scaler may stand beside it, in any order. Switch a scheduler's own momentum off (`cycle_momentum=False`): the momentum
+    of the rule wins at every step. The rule is asked at lr (1 - dampening), the theory's learning rate. At lr = 0 nothing
+    moves, the momentum stays as it is, and with `keep="velocity"` the motion starts again from rest. A group whose momentum
+    is 0 has no buffer and starts from rest too; its old buffers are dropped.
+
+    The state is one number for each group, kept in the group. `optimizer.state_dict()` carries it, so a run resumed
+    from the optimizer's checkpoint is the uninterrupted one; `state_dict` and `load_state_dict` serve to check it.
+
+    Args:
+        optimizer: `torch.optim.SGD`: heavy ball, Nesterov or dampening
+        rule: a `MomentumRule`, or any callable from lr to a momentum in [0, 1)
+        keep: "velocity" or "buffer"
+
+    Raises:
+        InputError: for another optimizer, an unknown `keep`, or a rule that answers outside of [0, 1).
+
+    >>> import sde_momentum as sm
+    >>> weight = torch.nn.Parameter(torch.ones(3))
+    >>> optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+    >>> scaler = MomentumScaler(optimizer, sm.MomentumRule.from_reference(lr=0.1, momentum=0.9))
+    >>> optimizer.param_groups[0]["lr"] = 0.01  # as a scheduler does
+    >>> optimizer.step()
+    >>> round(optimizer.param_groups[0]["momentum"], 6)
+    0.978456
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, rule: Rule, keep: str = "velocity") -> None:
+        if not isinstance(optimizer, torch.optim.SGD):
+            raise InputError("optimizer", type(optimizer).__name__, "torch.optim.SGD: the theory is that of SGD with momentum")
+        if keep not in ("velocity", "buffer"):
+            raise InputError("keep", keep, "velocity or buffer")
+        self.optimizer, self.keep = optimizer, keep
+        self.rule = rule
+        self._handles = (
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        )
+        self._between_steps()
+
+    @property
+    def rule(self) -> Rule:
+        """The rule in use; a new one holds from the next step on."""
+        return self._rule
+
+    @rule.setter
+    def rule(self, rule: Rule) -> None:
+        if not isinstance(rule, MomentumRule) and not callable(rule):
+            raise InputError("rule", rule, "a MomentumRule, or a function of lr")
+        self._rule = rule
+        # groups that share an lr ask once, and a constant lr never asks again
+        self._momentum = lru_cache(maxsize=256)(partial(_answer, rule))
+
+    def step(self) -> None:
+        """Show the momentum of the next step in the groups now, say for a log. Not needed for training."""
+        self._between_steps()
+
+    def remove(self) -> None:
+        """Take the hooks off the optimizer; its momentum stays as it is."""
+        for handle in self._handles:
+            handle.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        """`keep` and the lr of each group's buffers (None before the first step)."""
+        return {"keep": self.keep, "buffer_lr": [group.get(BUFFER_LR) for group in self.optimizer.param_groups]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` saved. The optimizer's own state is loaded by the optimizer, before or after."""
+        rates = state.get("buffer_lr")
+        if rates is None or len(rates) != len(self.optimizer.param_groups) or state.get("keep") not in ("velocity", "buffer"):
+            raise InputError("state", state, f"a state of {len(self.optimizer.param_groups)} groups")
+        self.keep = state["keep"]
+        for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
+            if lr is not None:
+                group[BUFFER_LR] = lr
+        self._between_steps()
+
+    def _ask(self, group: dict[str, Any]) -> tuple[float, float]:
+        """(lr, momentum) of the next step."""
+        lr = float(group["lr"])
+        at = lr * (1 - group["dampening"])
+        return lr, self._momentum(at) if at > 0 else group["momentum"]
+
+    def _between_steps(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["momentum"] = self._ask(group)[1]
+
+    def _before_step(self, *_: object) -> None:
+        for group in self.optimizer.param_groups:
+            lr, momentum = self._ask(group)
+            if momentum == 0:
+                self._drop(group)
+            ratio = self._ratio(group, lr)
+            if ratio == 1:
+                group["momentum"] = momentum
+            elif group["nesterov"]:  # momentum stands twice in its update: the buffer itself is rescaled
+                torch._foreach_mul_(self._buffers(group), ratio)
+                group["momentum"] = momentum
+            else:  # b <- beta (b lr / lr') + g for this one step: exact, and no pass over the buffers
+                group["momentum"] = momentum * ratio
+            group[BUFFER_LR] = lr
+
+    def _after_step(self, *_: object) -> None:
+        for group in self.optimizer.param_groups:
+            group["momentum"] = self._ask(group)[1]
+
+    def _ratio(self, group: dict[str, Any], lr: float) -> float:
+        """What the buffers must be multiplied by before a step at `lr`."""
+        before = group.get(BUFFER_LR)
+        if before is None or before == lr or self.keep == "buffer":
+            return 1.0
+        if before == 0 or lr == 0:
+            self._drop(group)
+            return 1.0
+        return float(before / lr)
+
+    def _buffers(self, group: dict[str, Any]) -> list[torch.Tensor]:
+        states = (self.optimizer.state.get(p, {}) for p in group["params"])
+        return [state["momentum_buffer"] for state in states if state.get("momentum_buffer") is not None]
+
+    def _drop(self, group: dict[str, Any]) -> None:
+        """Rest: PyTorch starts a missing buffer anew, but would go on with one from before momentum was 0."""
+        for p in group["params"]:
+            if self.optimizer.state.get(p, {}).get("momentum_buffer") is not None:
+                self.optimizer.state[p]["momentum_buffer"] = None
+
+
+def _answer(rule: Rule, lr: float) -> float:
+    if isinstance(rule, MomentumRule):
+        return min(float(rule.momentum(lr)), _BELOW_ONE)
+    momentum = float(rule(lr))
+    if not 0 <= momentum < 1:
+        raise InputError("rule", f"momentum {momentum:g} at lr = {lr:g}", "a rule that answers in [0, 1)")
+    return momentum

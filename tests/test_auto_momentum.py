@@ -1,0 +1,129 @@
+"""AutoMomentum: smooth, within its budget, repeatable."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import sde_momentum as sm
+from sde_momentum.errors import InputError
+
+
+class Sensing(torch.nn.Module):
+    def __init__(self, problem, w):
+        super().__init__()
+        self.u, self.v = (torch.nn.Parameter(torch.tensor(x)) for x in problem.factors(w))
+
+    def forward(self, a):
+        return (a * (self.u @ self.v)).sum((1, 2))
+
+
+def half_square(f, y):
+    return (f - y).square().mean() / 2
+
+
+PROBLEM = sm.MatrixSensing(6, 1, 20)
+START = PROBLEM.interpolating_start()
+DATA = (torch.tensor(PROBLEM.measurements), torch.tensor(PROBLEM.targets))
+NOISE = 0.1
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Small products lose time to a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Run:
+    def __init__(self, momentum=0.5, lr=0.05, **options):
+        self.model = Sensing(PROBLEM, START)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr, momentum=momentum)
+        settings = {"label_noise": NOISE, "every": 20, "budget": None, "n_samples": 20, **options}
+        self.auto = sm.AutoMomentum(self.optimizer, self.model, half_square, DATA, **settings)
+
+    def train(self, steps):
+        deltas = []
+        for k in steps:
+            noise = NOISE * torch.randn(20, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
+            self.optimizer.zero_grad()
+            half_square(self.model(DATA[0]), DATA[1] + noise).backward()
+            self.optimizer.step()
+            deltas.append(1 - self.optimizer.param_groups[0]["momentum"])
+        return deltas
+
+
+def test_it_moves_smoothly_and_arrives_at_what_was_estimated():
+    run = Run()
+    deltas = np.array(run.train(range(121)))
+    ratio = np.abs(np.diff(np.log(deltas)))
+    assert ratio[40:].max() <= math.log(2) / 20 * (1 + 1e-9)  # a factor of 2 over 20 steps at most, after the first estimate
+    assert np.allclose(ratio[20:38], ratio[20], rtol=1e-6)  # and even from step to step during it
+    assert ratio[20] > math.log(2) / 20
+    assert len(run.auto.estimates) == 6
+    step, last = run.auto.estimates[-2]
+    wanted = max(last.one_minus_beta + last.one_minus_beta_se, last.edge_one_minus_beta)
+    assert deltas[step + 19] == pytest.approx(wanted, rel=1e-9)  # within a factor of 2 of the one before
+    exact = sm.drift_flow(PROBLEM, START).flattest
+    predicted = sm.MomentumRule.from_geometry(NOISE**2 / 20, exact.curvature(START - exact.w)).one_minus_beta(0.05)
+    assert deltas[-1] == pytest.approx(predicted, rel=0.5)
+
+
+def test_it_follows_lr_between_estimates():
+    run = Run(every=1000)
+    run.train(range(1))
+    run.optimizer.param_groups[0]["lr"] = 0.05 / 8
+    assert run.train(range(1, 2))[0] == pytest.approx(0.5 / 4)
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
+    whole, first, second = Run(), Run(), Run()
+    whole.train(range(90))
+    first.train(range(45))
+    parts = {name: getattr(first, name).state_dict() for name in ("model", "optimizer", "auto")}
+    torch.save(parts, tmp_path / "state.pt")
+    for name, state in torch.load(tmp_path / "state.pt").items():
+        getattr(second, name).load_state_dict(state)
+    second.train(range(45, 90))
+    for a, b in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("cost", [0.01, 3.0])
+def test_estimates_stay_within_the_budget(cost, monkeypatch):
+    """A clock by hand: a step takes 1, an estimate 40 times `cost`, a pass `cost`."""
+    now = [0.0]
+    run = Run(budget=0.05, every=10, clock=lambda: now[0])
+    run.auto._expected = 40 * cost  # as timed, had the passes taken that long
+
+    def estimate():
+        now[0] += 40 * cost
+        run.auto.estimates.append((run.auto.steps, None))
+
+    monkeypatch.setattr(run.auto, "_estimate", estimate)
+    for _ in range(6000):
+        now[0] += 1
+        run.auto._after_step()
+        assert run.auto.spent <= 0.05 * (now[0] - run.auto.spent)
+    allowed = 0.05 * 6000 / (40 * cost)
+    assert len(run.auto.estimates) >= min(math.floor(0.9 * allowed), 590)
+    assert run.auto.estimates
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"every": 0}, "every: given 0; allowed: a whole number >= 1"),
+        ({"budget": 1.5}, "budget: given 1.5; allowed: a number in"),
+        ({"most": 1.0}, "most: given 1.0; allowed: a factor > 1"),
+    ],
+)
+def test_bad_input_says_what_is_allowed(options, text):
+    with pytest.raises(InputError) as error:
+        Run(**options)
+    assert str(error.value).startswith(text)

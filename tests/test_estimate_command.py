@@ -1,0 +1,94 @@
+"""The command `sde-momentum estimate`: what it prints is what the library gives."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import sde_momentum as sm
+from sde_momentum.cli import app
+
+MINE = """
+import torch
+
+def model():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+
+def data():
+    torch.manual_seed(1)
+    x = torch.randn(10, 4)
+    return x, model()(x).detach()
+
+def loss(f, y):
+    return (f - y).square().mean() / 2
+
+number = 3
+"""
+RUN = ["--model", "my_training:model", "--data", "my_training:data", "--lr", "0.1", "--label-noise", "0.1"]
+
+
+@pytest.fixture(autouse=True)
+def mine(tmp_path, monkeypatch):
+    (tmp_path / "my_training.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("my_training", None)
+    import my_training
+
+    return my_training
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["estimate", *RUN, *arguments])
+
+
+@pytest.mark.parametrize("loss", ["half-mse", "my_training:loss"])
+def test_it_prints_what_the_library_finds(mine, loss):
+    found = sm.estimate_timescales(mine.model(), mine.loss, mine.data(), lr=0.1, label_noise=0.1, batch_size=5)
+    assert json.loads(invoke("--json", "--batch-size", "5", "--loss", loss).output) == found.to_dict()
+    assert invoke("--batch-size", "5", "--loss", loss).output.strip() == str(found)
+
+
+def test_data_and_weights_come_from_files_too(mine, tmp_path):
+    x, y = mine.data()
+    np.savez(tmp_path / "data.npz", x=x.numpy(), y=y.numpy())
+    torch.save((x, y), tmp_path / "data.pt")
+    torch.save({name: 2 * value for name, value in mine.model().state_dict().items()}, tmp_path / "weights.pt")
+    plain = invoke("--json").output
+    assert invoke("--json", "--data", "data.npz").output == plain
+    assert invoke("--json", "--data", "data.pt").output == plain
+    assert json.loads(invoke("--json", "--weights", "weights.pt").output)["loss"] > 0
+
+
+def test_tensorboard_gets_every_number(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = json.loads(invoke("--json", "--tensorboard", str(tmp_path / "log")).output)
+    events = EventAccumulator(str(tmp_path / "log"))
+    events.Reload()
+    for name in ("momentum", "noise", "curvature"):
+        assert events.Scalars(f"sde_momentum/{name}")[0].value == pytest.approx(found[name], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "my_training:nothing"], "--model: given my_training:nothing; allowed: pkg.module:name"),
+        (["--model", "no_such_module:model"], "--model: given no_such_module:model; allowed: pkg.module:name"),
+        (["--model", "my_training"], "--model: given my_training; allowed: pkg.module:name"),
+        (["--model", "my_training:number"], "--model: given my_training:number; allowed: a function without arguments"),
+        (["--model", "my_training:data"], "--model: given my_training:data, which gives tuple; allowed: a factory"),
+        (["--data", "missing.npz"], "--data: given missing.npz; allowed: a file that exists"),
+        (["--loss", "hinge"], "--loss: given hinge; allowed: mse, half-mse, cross-entropy"),
+        (["--lr", "0"], "lr: given 0.0; allowed: finite numbers > 0"),
+    ],
+)
+def test_bad_input_names_argument_given_and_allowed(arguments, message):
+    failure = invoke(*arguments).exception
+    assert isinstance(failure, sm.InputError)
+    assert str(failure).startswith(message)

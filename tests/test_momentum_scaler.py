@@ -1,0 +1,245 @@
+"""MomentumScaler against the theory's heavy ball, v <- beta v - lr g, w <- w + v, written out."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+import sde_momentum as sm
+from sde_momentum.errors import InputError
+
+RULE = sm.MomentumRule.from_reference(0.1, 0.9)
+RATES = [0.05, 0.05, 0.1, 0.02, 0.02, 0.3, 0.002, 0.05]
+
+
+def quadratic(w: torch.Tensor) -> torch.Tensor:
+    return (torch.arange(1.0, 4.0, dtype=w.dtype) * w**2).sum() / 2 + 0.1 * w.prod()
+
+
+def gradient(w: torch.Tensor) -> torch.Tensor:
+    w = w.detach().requires_grad_()
+    return torch.autograd.grad(quadratic(w), w)[0]
+
+
+def torch_run(rates, rule, keep="velocity", lr_of_torch=lambda lr: lr, **options):
+    w = torch.nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
+    optimizer = torch.optim.SGD([w], lr=lr_of_torch(rates[0]), momentum=0.5, **options)
+    sm.MomentumScaler(optimizer, rule, keep)
+    points = []
+    for lr in rates:
+        optimizer.param_groups[0]["lr"] = lr_of_torch(lr)
+        optimizer.zero_grad()
+        quadratic(w).backward()
+        optimizer.step()
+        points.append(w.detach().clone())
+    return torch.stack(points)
+
+
+def heavy_ball(rates, rule, nesterov=False, keep="velocity", weight_decay=0.0):
+    w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    v, before, points = torch.zeros_like(w), rates[0], []
+    for lr in rates:
+        beta, g = float(rule.momentum(lr)), gradient(w) + weight_decay * w
+        if keep == "buffer":
+            v = v * lr / before  # b is kept, and v = -lr b
+        v = beta * v - lr * g
+        w = w + (beta * v - lr * g if nesterov else v)
+        before = lr
+        points.append(w)
+    return torch.stack(points)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("keep", ["velocity", "buffer"])
+def test_it_is_the_heavy_ball_of_the_theory_when_lr_changes(nesterov, keep):
+    ours = torch_run(RATES, RULE, keep, nesterov=nesterov, weight_decay=0.01)
+    expected = heavy_ball(RATES, RULE, nesterov, keep, weight_decay=0.01)
+    assert torch.allclose(ours, expected, rtol=1e-13, atol=1e-13)
+
+
+def test_the_two_ways_of_keeping_differ():
+    assert (heavy_ball(RATES, RULE) - heavy_ball(RATES, RULE, keep="buffer")).abs().max() > 0.1
+
+
+def test_a_step_after_a_cut_of_lr_goes_on_with_the_velocity():
+    """With a gradient of zero the velocity decays by beta alone, whatever lr does."""
+    w = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.9)
+    sm.MomentumScaler(optimizer, lambda lr: 0.9)
+    places = [0.0]
+    for lr, g in ((0.1, 1.0), (0.01, 0.0), (0.2, 0.0)):
+        optimizer.param_groups[0]["lr"], w.grad = lr, torch.tensor([g], dtype=torch.float64)
+        optimizer.step()
+        places.append(float(w.detach()))
+    steps = [b - a for a, b in pairwise(places)]
+    assert steps == pytest.approx([-0.1, -0.09, -0.081], rel=1e-12)
+
+
+def test_dampening_lowers_the_lr_of_the_theory():
+    """b <- beta b + (1 - d) g is heavy ball at lr (1 - d), but for PyTorch's first step, which is not damped."""
+    damped = torch_run([0.1] * 6, RULE, lr_of_torch=lambda lr: lr / 0.75, dampening=0.25)
+    w0 = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    w, v, beta = w0, torch.zeros_like(w0), float(RULE.momentum(0.1))
+    for k in range(6):
+        v = beta * v - (0.1 / 0.75 if k == 0 else 0.1) * gradient(w)
+        w = w + v
+        assert torch.allclose(damped[k], w, rtol=1e-13)
+
+
+def test_every_group_follows_its_own_lr():
+    a, b = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    optimizer = torch.optim.SGD([{"params": [a], "lr": 0.1}, {"params": [b], "lr": 0.01}])
+    scaler = sm.MomentumScaler(optimizer, RULE)
+    assert [g["momentum"] for g in optimizer.param_groups] == pytest.approx([0.9, float(RULE.momentum(0.01))])
+    optimizer.param_groups[1]["lr"] = 0.001
+    scaler.step()
+    assert optimizer.param_groups[1]["momentum"] == float(RULE.momentum(0.001))
+
+
+def test_momentum_zero_drops_the_velocity():
+    """PyTorch leaves the old buffer behind at momentum 0 and would use it again."""
+
+    def rule(lr):
+        return 0.0 if lr > 1 else 0.9
+
+    w = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    sm.MomentumScaler(optimizer, rule)
+    for lr, g in ((0.1, 1.0), (2.0, 0.0), (0.1, 0.0)):
+        optimizer.param_groups[0]["lr"], w.grad = lr, torch.tensor([g])
+        optimizer.step()
+    assert float(w.detach()) == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize("keep", ["velocity", "buffer"])
+def test_warm_up_from_zero_starts_at_rest(keep):
+    points = torch_run([0.0, 0.0, 0.05, 0.1], lambda lr: 0.9, keep)
+    assert torch.equal(points[0], points[1])
+    rest = torch_run([0.05, 0.1], lambda lr: 0.9, keep)
+    assert torch.allclose(points[2:], rest, rtol=1e-14) == (keep == "velocity")
+
+
+def test_a_vanishing_lr_is_no_error():
+    points = torch_run([0.1, 1e-30, 1e-30], RULE)
+    assert torch.isfinite(points).all()
+
+
+SCHEDULES = {
+    "step": lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.3),
+    "warm-up and cosine": lambda o: torch.optim.lr_scheduler.SequentialLR(
+        o,
+        [torch.optim.lr_scheduler.LinearLR(o, 0.1, total_iters=4), torch.optim.lr_scheduler.CosineAnnealingLR(o, 12, 1e-3)],
+        [4],
+    ),
+    "one cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.2, total_steps=20, cycle_momentum=False),
+    "cyclic momentum of its own": lambda o: torch.optim.lr_scheduler.CyclicLR(o, 0.01, 0.2, step_size_up=3),
+}
+
+
+class Run:
+    """A float32 classifier, its optimizer and schedule; minibatches drawn by step."""
+
+    def __init__(self, schedule, nesterov, keep):
+        torch.manual_seed(0)
+        self.model = torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.Tanh(), torch.nn.Linear(9, 3))
+        momentum = 0.9
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.2, momentum=momentum, nesterov=nesterov)
+        self.schedule = SCHEDULES[schedule](self.optimizer)
+        self.scaler = sm.MomentumScaler(self.optimizer, RULE, keep)
+
+    def train(self, steps):
+        used = []
+        for k in steps:
+            g = torch.Generator().manual_seed(k)
+            x, y = torch.randn(8, 6, generator=g), torch.randint(3, (8,), generator=g)
+            self.optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(self.model(x), y).backward()
+            lr = self.optimizer.param_groups[0]["lr"]
+            self.optimizer.step()
+            used.append((lr, self.optimizer.param_groups[0]["momentum"]))
+            self.schedule.step()
+        return used
+
+    def parameters(self):
+        return torch.cat([p.detach().ravel() for p in self.model.parameters()])
+
+    def checkpoint(self):
+        parts = ("model", "optimizer", "schedule", "scaler")
+        return {part: getattr(self, part).state_dict() for part in parts}
+
+    def restore(self, saved, order):
+        for part in order:
+            getattr(self, part).load_state_dict(saved[part])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_it_composes_with_every_scheduler(schedule):
+    used = Run(schedule, False, "velocity").train(range(16))
+    assert len({lr for lr, _ in used}) > 2
+    assert [m for _, m in used] == [float(RULE.momentum(lr)) for lr, _ in used]
+
+
+@pytest.mark.parametrize("order", [("model", "optimizer", "schedule", "scaler"), ("scaler", "schedule", "model", "optimizer")])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("nesterov", "keep"), [(False, "velocity"), (True, "velocity"), (False, "buffer")])
+def test_a_resumed_run_is_the_uninterrupted_one(schedule, nesterov, keep, order, tmp_path):
+    whole = Run(schedule, nesterov, keep)
+    whole.train(range(16))
+    first = Run(schedule, nesterov, keep)
+    first.train(range(7))
+    torch.save(first.checkpoint(), tmp_path / "state.pt")
+    second = Run(schedule, nesterov, keep)
+    second.restore(torch.load(tmp_path / "state.pt"), order)
+    second.train(range(7, 16))
+    assert torch.equal(second.parameters(), whole.parameters())
+
+
+def test_the_optimizer_s_checkpoint_alone_resumes_the_run():
+    whole, first, second = (Run("warm-up and cosine", False, "velocity") for _ in range(3))
+    whole.train(range(16))
+    first.train(range(7))
+    second.restore(first.checkpoint(), ("model", "optimizer", "schedule"))
+    second.train(range(7, 16))
+    assert torch.equal(second.parameters(), whole.parameters())
+
+
+def test_remove_gives_the_optimizer_back():
+    run = Run("step", False, "velocity")
+    run.scaler.remove()
+    run.optimizer.param_groups[0]["momentum"] = 0.5
+    run.train(range(3))
+    assert run.optimizer.param_groups[0]["momentum"] == 0.5
+
+
+def test_a_new_rule_holds_from_the_next_step():
+    run = Run("step", False, "velocity")
+    run.scaler.rule = lambda lr: 0.25
+    run.train(range(1))
+    assert run.optimizer.param_groups[0]["momentum"] == 0.25
+
+
+WEIGHT = torch.nn.Parameter(torch.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: sm.MomentumScaler(torch.optim.Adam([WEIGHT]), RULE), "optimizer: given Adam; allowed: torch.optim.SGD"),
+        (lambda: sm.MomentumScaler(torch.optim.SGD([WEIGHT]), RULE, "b"), "keep: given b; allowed: velocity or buffer"),
+        (lambda: sm.MomentumScaler(torch.optim.SGD([WEIGHT]), 0.9), "rule: given 0.9; allowed: a MomentumRule, or a function"),
+        (
+            lambda: sm.MomentumScaler(torch.optim.SGD([WEIGHT], lr=0.1), lambda lr: 1.0),
+            "rule: given momentum 1 at lr = 0.1; allowed: a rule that answers in",
+        ),
+        (
+            lambda: sm.MomentumScaler(torch.optim.SGD([WEIGHT]), RULE).load_state_dict({}),
+            "state: given {}; allowed: a state of 1",
+        ),
+    ],
+)
+def test_bad_input_says_what_is_allowed(call, text):
+    with pytest.raises(InputError) as error:
+        call()
+    assert str(error.value).startswith(text)
