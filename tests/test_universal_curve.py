@@ -52,7 +52,7 @@ def test_lr_and_noise_only_stretch_the_curve():
 
 def test_the_recommendation_is_the_largest_within_tolerance():
     best = CURVE.recommend(1e-4, 1e-3)
-    assert best.time == pytest.approx(1.05 * best.shortest_time)
+    assert best.time == pytest.approx(1.04 * best.shortest_time)
     assert best.low <= best.one_minus_beta <= best.high
     low, high = CURVE.band(0.1)
     assert low <= CURVE.scaled_one_minus_beta[CURVE.best] < high

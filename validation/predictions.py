@@ -7,7 +7,6 @@ learning rate share their noise; standard errors come from resampling the runs.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,10 +86,8 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
     problem, start = case.make()
     method = sm.LabelNoiseSGD(problem, case.label_noise)
     goal = (case.metric, case.fraction)
-    spent = {}
     answers = {}
-    for way in WAYS:
-        began = time.perf_counter()
+    for way in WAYS if case.pairs else WAYS[:-1]:
         answers[way] = sm.predict(
             problem,
             work.lr,
@@ -102,7 +99,6 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
             workers=workers,
             progress=False,
         )
-        spent[way] = time.perf_counter() - began
     best = answers[CRITICAL_LIMIT].best
     asked = {way: answer.one_minus_beta for way, answer in answers.items()}
     deltas = np.unique(np.minimum(np.concatenate([best.one_minus_beta * _GRID, list(asked.values())]), 1.0))
@@ -138,7 +134,6 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
         "time_se": _plain(resampled.std(axis=0)),
         "predicted": _plain(predicted),
         "edge": edge,
-        "seconds": spent,
         "ways": {way: _row(deltas, times, resampled, value, answers[way]) for way, value in asked.items()},
         "checks": {check.name: check.holds for check in answers[CRITICAL_LIMIT].checks},
     }
@@ -189,7 +184,7 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for name in dict.fromkeys(result["case"] for result in results):
         mine = [result for result in results if result["case"] == name]
         row: dict[str, Any] = {"case": name, "lr": [result["lr"] for result in mine]}
-        for way in WAYS:
+        for way in mine[0]["ways"]:
             worst = max(mine, key=lambda result: _infinite(result["ways"][way]["regret"]))
             row[way] = {"regret": worst["ways"][way]["regret"], "regret_se": worst["ways"][way]["regret_se"], "lr": worst["lr"]}
         ratios = [
@@ -216,6 +211,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         cells = []
         for way in WAYS:
+            if way not in row:
+                cells.append("")
+                continue
             regret, error = row[way]["regret"], row[way]["regret_se"]
             cells.append("never arrives" if regret is None else f"{regret:.3f} ± {error or 0:.3f}")
         ratio = "" if row["time_ratio"] is None else f"{row['time_ratio'][0]:.3f} at lr {row['time_ratio'][1]:g}"

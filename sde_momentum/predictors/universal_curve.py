@@ -35,7 +35,7 @@ from .recommendation import Recommendation, largest_within
 
 Floats = NDArray[np.float64]
 
-TOLERANCE = 0.05
+TOLERANCE = 0.04
 """How much more than the shortest predicted time a recommendation may take: this way sees the cliff (T5)."""
 
 _RATIO = 1.25  # of neighbouring D
@@ -253,6 +253,7 @@ class _Search:
         best = self._best()
         for between in (best / np.sqrt(_RATIO), best * np.sqrt(_RATIO)):
             self._simulate(between)
+        self._look_at_the_cliff()
         self._refine()
         return [self.courses[d] for d in sorted(self.courses)]
 
@@ -270,6 +271,14 @@ class _Search:
     def _past_the_cliff(self) -> bool:
         """Whether the two least D are clearly slower than the best."""
         return bool(np.all(self._times()[-2:] > 1.3 * self._shortest()))
+
+    def _look_at_the_cliff(self) -> None:
+        """Halve the step in D where the time jumps: the shortest may stand on the edge."""
+        d = np.array(sorted(self.courses, reverse=True))
+        times = self._times()
+        jumps = np.flatnonzero(~(times[1:] < 1.3 * times[:-1]) & (times[:-1] < 1.3 * times.min()))
+        if jumps.size:
+            self._simulate(float(np.sqrt(d[jumps[0]] * d[jumps[0] + 1])))
 
     def _refine(self) -> None:
         """More seeds where the best may lie, until the shortest time is precise enough."""

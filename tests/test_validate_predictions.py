@@ -1,0 +1,79 @@
+"""`sde-momentum validate predictions`: regrets against a sweep, resumed and refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import sde_momentum as sm
+from validation import predictions
+from validation.cases import CASES
+from validation.cli import app
+
+CASE = "valley, g = 0"
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["predictions", *words])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("predictions") / "results"
+    result = run("--case", CASE, "--out", str(out), "--json")
+    assert result.exit_code == 0, result.output
+    return out, json.loads(result.stdout)
+
+
+def test_the_valley_s_predictions_hold(finished):
+    _, answer = finished
+    (row,) = answer["summary"]
+    assert row["critical limit"]["regret"] < 1.07
+    assert row["time_ratio"][0] == pytest.approx(1, abs=0.05)
+
+
+def test_regret_is_time_over_the_shortest_of_the_sweep(finished):
+    out, _ = finished
+    for result in predictions.read(out):
+        times = np.array([np.inf if time is None else time for time in result["time"]])
+        for way in result["ways"]:
+            row = result["ways"][way]
+            i = int(np.argmin(np.abs(np.array(result["one_minus_beta"]) / row["one_minus_beta"] - 1)))
+            assert row["regret"] == pytest.approx(times[i] / times.min())
+            assert row["regret"] >= 1
+
+
+def test_resuming_computes_nothing_again(finished):
+    out, answer = finished
+    before = {file.name: file.stat().st_mtime_ns for file in out.glob("valley*.json")}
+    assert len(before) == 2
+    again = run("--case", CASE, "--out", str(out), "--resume", "--json")
+    assert json.loads(again.stdout) == answer
+    assert {file.name: file.stat().st_mtime_ns for file in out.glob("valley*.json")} == before
+    (out / next(iter(before))).unlink()
+    assert json.loads(run("--case", CASE, "--out", str(out), "--resume", "--json").stdout) == answer
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--profile", "huge"), "--profile: given huge"),
+        (("--case", "banana"), "--case: given banana; allowed: valley, g = 0; "),
+        (("--workers", "0"), "--workers: given 0"),
+    ],
+)
+def test_bad_input_is_refused(words, message, tmp_path):
+    result = run(*words, "--out", str(tmp_path / "new"))
+    assert isinstance(result.exception, sm.InputError)
+    assert message in str(result.exception)
+    assert not (tmp_path / "new").exists()
+
+
+def test_every_case_spans_one_and_a_half_decades_from_a_point_of_gamma():
+    for case in CASES:
+        assert case.lr[1] / case.lr[0] >= 10**1.5 * 0.999
+        problem, start = case.make()
+        sm.ManifoldPoint(problem, start)
