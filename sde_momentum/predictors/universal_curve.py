@@ -44,6 +44,7 @@ _STEPS = 60  # of the SDE within the convergence time: doubling them changes it 
 _LARGEST_STEP = 0.1  # of the modes' own relaxation
 _PATHS = 8192  # in a valley, where a path costs next to nothing
 _MODES = 640  # modes of all runs at one D together
+_MANY = 100  # modes of which a single run has enough to average over
 _MOST = 8  # times as many runs near the best
 _FORMAT = 1
 
@@ -374,7 +375,7 @@ def universal_curve(
     """
     path = DriftPath(problem, np.asarray(start), metric, fraction)
     if n_seeds is None:
-        n_seeds = int(np.clip(_MODES // problem.n_outputs, 4, 64))
+        n_seeds = int(np.clip(_MODES // problem.n_outputs, 4, 64)) if problem.n_outputs < _MANY else 4
     check_integer(n_seeds, "n_seeds", 2)
     check_integer(seed, "seed", 0)
     check_positive(precision, "precision")
