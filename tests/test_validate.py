@@ -105,7 +105,7 @@ def test_killed_twenty_times_and_resumed_it_gives_the_same_to_the_last_bit(finis
         process = subprocess.Popen(
             [*COMMAND, *SMALL, "--out", out, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        time.sleep(moments.uniform(0.01, 0.25) * finished[2])  # before the end, however fast the machine is
+        time.sleep(moments.uniform(0.01, 0.15) * finished[2])  # before the end, however fast the machine is
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
     assert killed == 20

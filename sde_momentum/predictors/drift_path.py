@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import formulas
 from ..convergence import check_fraction, convergence_time
 from ..dynamics.drift_flow import DriftFlow, drift_flow
-from ..dynamics.label_noise_sgd import check_metric
+from ..dynamics.label_noise_sgd import check_metric, one_blas_thread
 from ..errors import InputError
 from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
@@ -50,7 +50,8 @@ class DriftPath:
     @cached_property
     def flow(self) -> DriftFlow:
         """The drift to the flattest point, or as far as it is worth following."""
-        flow = drift_flow(self.problem, self.start, max_steps=_LONGEST, unfinished="accept")
+        with one_blas_thread():  # many small products: threads would wait for each other
+            flow = drift_flow(self.problem, self.start, max_steps=_LONGEST, unfinished="accept")
         first, last = self.problem.metric(self.metric, flow.points[[0, -1]])
         if self.metric in ("train_loss", "distance") or not np.isfinite(first):
             raise InputError("metric", f"{self.metric} = {first:.3g} at the start", "a metric that does not vanish on Gamma")
