@@ -103,6 +103,10 @@ def test_the_closed_form_keeps_away_from_fluctuations():
         ({"noise": 0.0}, "noise: given 0"),
         ({"target": ("test_error", 1.5)}, "target: given 1.5"),
         ({"target": ("accuracy", 0.5)}, "target: given accuracy"),
+        (
+            {"curve": sm.universal_curve(VALLEY, VALLEY.start(1.0))},
+            "curve: given valley; allowed: the curve of this problem, start",
+        ),
         ({"start": None}, "start: given None; allowed: a start: valley has none of its own"),
     ],
 )

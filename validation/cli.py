@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -35,6 +35,13 @@ def _experiments() -> None:
 def _say(text: str) -> None:
     """A line for people, on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+def _stop(what: str, path: Path) -> NoReturn:
+    """Leave at once: worker threads are in the middle of a chunk that nobody waits for."""
+    _say(f"interrupted; finished {what} are kept: add --resume to go on ({path})")
+    sys.stderr.flush()
+    os._exit(130)
 
 
 @app.command("matrix-sensing")
@@ -77,9 +84,7 @@ def matrix_sensing(
         experiment.write_dataset(data.assign_attrs(Summary(data).rule), path / experiment.RESULTS)
         summary = _write(path, path)
     except KeyboardInterrupt:
-        _say(f"interrupted; finished runs are kept: add --resume to go on ({path})")
-        sys.stderr.flush()
-        os._exit(130)  # worker threads are in the middle of a chunk that nobody waits for
+        _stop("runs", path)
     _show(summary, path, as_json)
 
 
@@ -107,9 +112,7 @@ def predictions(
             results = experiment.run(works, path, workers, report)
         experiment.write(results, path)
     except KeyboardInterrupt:
-        _say(f"interrupted; finished learning rates are kept: add --resume to go on ({path})")
-        sys.stderr.flush()
-        os._exit(130)
+        _stop("learning rates", path)
     rows = experiment.summary(results)
     print(json.dumps({"out": str(path), "summary": rows}) if as_json else experiment.table(rows))
 

@@ -10,13 +10,13 @@ import typer
 
 from ..errors import InputError, check_lr, check_one, check_positive
 from ..files import write_whole
+from .common import N_MODES, PROBLEMS, check_file, check_picture
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from ..predictors.phase_diagram import PhaseDiagram
 
-PROBLEMS = ("matrix-sensing", "valley")
 DEFAULTS: dict[str, Any] = {
     "d": 8,
     "rank": 1,
@@ -27,7 +27,6 @@ DEFAULTS: dict[str, Any] = {
     "nesterov": False,
 }
 _N_LINES = 25  # learning rates of the lines in --json
-_N_MODES = 32  # of the valley
 
 
 def phase_diagram(
@@ -59,15 +58,13 @@ def phase_diagram(
     import numpy as np
 
     from ..figures import phase_diagram as picture  # before any work: matplotlib may be missing
-    from ..figures.style import FORMATS, render
+    from ..figures.style import render
     from ..predictors.measured_optimum import measured_optima, read_results
     from ..predictors.phase_diagram import N_GRID
 
-    if out.suffix[1:] not in FORMATS:
-        raise InputError("--out", out, f"a file that ends in {', '.join(f'.{kind}' for kind in FORMATS)}")
-    for name, file in (("--out", out), ("--data", data)):
-        if file is not None and (file.is_dir() or not file.parent.is_dir()):
-            raise InputError(name, file, "a file in a folder that exists")
+    check_picture("--out", out)
+    if data is not None:
+        check_file("--data", data)
     if data is not None and data.resolve() == out.resolve():
         raise InputError("--data", data, "another file than --out")
     of_problem = {"d": d, "rank": rank, "measurements": measurements, "label_noise": label_noise}
@@ -156,9 +153,9 @@ def _diagram(
         )
     sigma = float(check_positive(options["label_noise"], "--label-noise"))
     if problem == "valley":
-        valley = sm.Valley.balanced(_N_MODES, 1.0 if curvature is None else curvature, 3.0 if coupling is None else coupling)
+        valley = sm.Valley.balanced(N_MODES, 1.0 if curvature is None else curvature, 3.0 if coupling is None else coupling)
         point, displacement = sm.ManifoldPoint(valley, valley.start(0.0)), valley.start(1.0)
-        c = sigma**2 / _N_MODES
+        c = sigma**2 / N_MODES
         return sm.PhaseDiagram.of_point(point, displacement, c, target=target, nesterov=options["nesterov"], **common)
     if problem != "matrix-sensing":
         raise InputError("--problem", problem, " or ".join(PROBLEMS))

@@ -10,9 +10,7 @@ import typer
 
 from ..errors import InputError, check_positive
 from ..files import write_whole
-
-PROBLEMS = ("matrix-sensing", "valley")
-_N_MODES = 32  # of the valley
+from .common import N_MODES, PROBLEMS, check_picture
 
 
 def predict(
@@ -41,7 +39,8 @@ def predict(
     if problem is not None:
         if noise is not None or curvature is not None:
             raise InputError("--problem", problem, "either a problem or --noise with --curvature")
-        _check_picture(plot)
+        if plot is not None:
+            check_picture("--plot", plot)
         sizes = {"d": d, "rank": rank, "measurements": measurements, "coupling": coupling}
         reference = None if ref_lr is None or ref_momentum is None else (ref_lr, ref_momentum)
         answer = _of_problem(problem, lr, sizes, label_noise, start, (metric, fraction), method, reference, store, nesterov)
@@ -103,7 +102,7 @@ def _of_problem(
     elif problem == "valley":
         if start == "random":
             raise InputError("--start", start, "interpolating, for the valley")
-        what = sm.Valley.balanced(_N_MODES, 1.0, sizes["coupling"])
+        what = sm.Valley.balanced(N_MODES, 1.0, sizes["coupling"])
         point = what.start(2.5)
     else:
         raise InputError("--problem", problem, " or ".join(PROBLEMS))
@@ -111,17 +110,6 @@ def _of_problem(
     return sm.predict(
         what, lr, noise=noise, start=point, target=target, methods=methods, reference=reference, store=store, nesterov=nesterov
     )
-
-
-def _check_picture(plot: Path | None) -> None:
-    if plot is None:
-        return
-    from ..figures.style import FORMATS  # before any work: matplotlib may be missing
-
-    if plot.suffix[1:] not in FORMATS:
-        raise InputError("--plot", plot, f"a file that ends in {', '.join(f'.{kind}' for kind in FORMATS)}")
-    if plot.is_dir() or not plot.parent.is_dir():
-        raise InputError("--plot", plot, "a file in a folder that exists")
 
 
 def _draw(answer: Any, plot: Path) -> None:

@@ -8,6 +8,7 @@ b_j(k) of the stationary variance. The share grows at the mode's own rate and is
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import formulas
 from ..problems.base import Array, Problem
@@ -64,9 +65,13 @@ class EffectiveLoss:
 
     def metric(self, name: str) -> Array:
         """One of METRICS for each lane, (n_lanes,); NaN where the run has diverged."""
-        alive = (self._diverged < 0) & (np.abs(self.w).max(axis=0) < 1e50)
+        alive = self._alive()
         values = self.problem.metric(name, np.ascontiguousarray(np.where(alive, self.w, 0.0).T))
         return np.where(alive, values, np.nan)
+
+    def _alive(self) -> NDArray[np.bool_]:
+        """Lanes in the finite world. One on its way out is flagged at its next step; below 1e50 squares are finite."""
+        return np.asarray((self._diverged < 0) & (np.abs(self.w).max(axis=0) < 1e50))
 
     def _mean_force(self, n_steps: int) -> Array:
         """(delta / eta) grad V with the shares in the middle of the block ahead, (n_lanes, N)."""
@@ -90,6 +95,4 @@ class EffectiveLoss:
             # an unstable mode has no stationary variance: the run is on its way out by itself
             return np.asarray(delta / lr * np.where(np.isfinite(weight), weight, 0.0) * middle)
 
-        # A lane on its way out is flagged at its next step; the 1e50 keeps its squares finite.
-        alive = ((self._diverged < 0) & (np.abs(self.w).max(axis=0) < 1e50))[:, None]
-        return self.problem.spectral_gradient(np.where(alive, self.w.T, 0.0), derivative)
+        return self.problem.spectral_gradient(np.where(self._alive()[:, None], self.w.T, 0.0), derivative)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from .. import formulas
 from ..errors import InputError, check_lr, check_non_negative, check_one, check_positive
 from .drift_path import DriftPath
@@ -87,4 +85,4 @@ class ClosedForm:
         geometry = self.noise, self.path.curvature, self.explicit_curvature
         critical = float(MomentumRule.from_geometry(*geometry).one_minus_beta(lr))
         best = self.one_minus_beta(lr)
-        return min(best, float(self.rule.one_minus_beta(lr))), max(best, min(1.0, critical), np.finfo(float).tiny)
+        return min(best, float(self.rule.one_minus_beta(lr))), max(best, min(1.0, critical))

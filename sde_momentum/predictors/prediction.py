@@ -233,6 +233,8 @@ def predict(
     landing, off = _landing(problem, begin)
     goal = _default_target(problem, landing) if target is None else target if isinstance(target, Target) else Target(*target)
     path = DriftPath(problem, landing, goal.metric, goal.fraction)
+    if curve is not None and not _same_way(curve.path, path):
+        raise InputError("curve", curve.path.problem.name, "the curve of this problem, start and target")
     geometry = ClosedForm(path, c)
     before = first_phase(problem, begin, rate, nesterov=nesterov) if off else None
     ways: dict[str, Way] = {}
@@ -309,6 +311,11 @@ def _landing(problem: Problem, start: Array) -> tuple[Array, bool]:
     if gap <= 1e-6 * (1 + float(np.linalg.norm(problem.targets))):
         return start, False
     return descend_to_manifold(problem, start), True
+
+
+def _same_way(one: DriftPath, other: DriftPath) -> bool:
+    same = one.problem.settings() == other.problem.settings() and (one.metric, one.fraction) == (other.metric, other.fraction)
+    return same and np.allclose(one.start, other.start, rtol=1e-9, atol=1e-12)
 
 
 def _default_target(problem: Problem, start: Array) -> Target:

@@ -129,7 +129,7 @@ def _along(
             )["position_rms"].values[0]
             for k in range(8)
         ]  # fmt: skip
-        series = problem.curvature / 2 * np.square(groups)
+        series = problem.mean_trace_hessian(np.square(groups)) - point.trace_hessian
     else:
         runs = CriticalLimit(problem).solve(
             point.w, times, kappa=kappa, seeds=seed * 1_000_003 + np.arange(n_seeds), step=step,

@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from .. import formulas
 from ..convergence import convergence_time
 from ..dynamics.critical_limit import CriticalLimit
 from ..dynamics.critical_valley import CriticalValley
@@ -232,8 +233,8 @@ class _Search:
 
     def _closed_form(self) -> float:
         """D of T5's closed form: (mu zeta^2)^(1/3)."""
-        rule = MomentumRule.from_geometry(1.0, self.path.curvature, target=self.path.amplitude)
-        return float(rule.one_minus_beta(1e-9)) / 1e-6
+        zeta = formulas.damping_ratio(self.path.amplitude)
+        return float(formulas.label_noise_one_minus_beta(1.0, 1.0, self.path.curvature, zeta))
 
     def _rough(self, scaled: float) -> Floats:
         """A rough tau, from the drift path."""
@@ -327,7 +328,7 @@ class _Search:
         rms, rms_se = runs["position_rms"].values[0], runs["position_rms_se"].values[0]
         square, error = rms**2, 2 * rms * rms_se
         if self.path.metric == "trace_hessian":
-            square, error = valley.eigenvalues.sum() + valley.curvature / 2 * square, valley.curvature / 2 * error
+            square, error = valley.mean_trace_hessian(square), valley.curvature / 2 * error
         return _Course(scaled, clock, None, square, error)
 
 

@@ -135,6 +135,10 @@ class Valley(Problem):
         """G2 = sum_j b_j^2 (T7)."""
         return float((self.slopes**2).sum())
 
+    def mean_trace_hessian(self, mean_square: ArrayLike) -> Array:
+        """Mean of tr H on Gamma, sum_j l_j + m <theta^2> / 2, from the mean of theta^2, of the same shape."""
+        return np.asarray(self.eigenvalues.sum() + self.curvature / 2 * np.asarray(mean_square, dtype=np.float64))
+
     def start(self, theta: float) -> Array:
         """The point of Gamma at theta, (P + 1,)."""
         w = np.zeros(self.n_parameters)

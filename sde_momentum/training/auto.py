@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError, check, check_integer, check_one, check_positive
 from .estimate import estimate_timescales, gather
-from .label_noise import LabelNoise
+from .label_noise import LabelNoiseLaw
 from .output_map import Loss, OutputMap
 from .result import TimescaleEstimate
 from .scaler import MomentumScaler
@@ -74,7 +74,7 @@ class AutoMomentum:
         loss: Loss,
         data: Any,
         *,
-        label_noise: LabelNoise,
+        label_noise: LabelNoiseLaw,
         batch_size: int | None = None,
         every: int = 500,
         budget: float | None = 0.05,

@@ -16,7 +16,7 @@ from ..predictors.momentum_rule import MomentumRule
 from ..relaxation import timescales
 from .curvature import Probes, coupling, curvature, follow_drift, trace
 from .krylov import Accuracy, NormalSpace, top_eigenvalues
-from .label_noise import GradientNoise, LabelNoise, check_label_noise, expected_targets, gradient_noise
+from .label_noise import LabelNoiseLaw, NoiseParts, check_label_noise, expected_targets, gradient_noise
 from .output_map import Loss, OutputMap
 from .result import TimescaleEstimate
 
@@ -32,7 +32,7 @@ def estimate_timescales(
     data: Any,
     *,
     lr: float,
-    label_noise: LabelNoise,
+    label_noise: LabelNoiseLaw,
     batch_size: int | None = None,
     weight_decay: float = 0.0,
     target: float | None = None,
@@ -288,7 +288,9 @@ def _relative_residual(z: OutputMap) -> float:
     return float(z.residual().square().sum() / spread.square().sum().clamp_min(torch.finfo(z.dtype).tiny))
 
 
-def _data_failures(loss: Loss, targets: Tensor, noise_law: LabelNoise, far: float, share: float, mean_loss: float) -> list[str]:
+def _data_failures(
+    loss: Loss, targets: Tensor, noise_law: LabelNoiseLaw, far: float, share: float, mean_loss: float
+) -> list[str]:
     texts = []
     if not callable(noise_law) and noise_law == 0:
         texts.append("no label noise: c is that of the choice of the batch, which is not c H")
@@ -302,7 +304,7 @@ def _data_failures(loss: Loss, targets: Tensor, noise_law: LabelNoise, far: floa
     return texts
 
 
-def _noise(found: GradientNoise, value: float, value_se: float) -> tuple[float, float, float]:
+def _noise(found: NoiseParts, value: float, value_se: float) -> tuple[float, float, float]:
     """(c, its standard error, share of label noise)."""
     total = found.labels + found.batches
     if not (total > 0 and value > 0):

@@ -12,10 +12,10 @@ from ..errors import InputError, check, check_non_negative, check_one
 from .output_map import Loss, OutputMap
 
 #: sigma for real targets, the probability of a flip for classes, or a function of (targets, generator)
-LabelNoise = float | Callable[[Tensor, torch.Generator], Tensor]
+LabelNoiseLaw = float | Callable[[Tensor, torch.Generator], Tensor]
 
 
-def check_label_noise(label_noise: LabelNoise, targets: Tensor) -> LabelNoise:
+def check_label_noise(label_noise: LabelNoiseLaw, targets: Tensor) -> LabelNoiseLaw:
     """A callable, sigma >= 0 for real targets, or a probability for classes (integers, one a sample)."""
     if callable(label_noise):
         return label_noise
@@ -31,7 +31,7 @@ def check_label_noise(label_noise: LabelNoise, targets: Tensor) -> LabelNoise:
     return float(p)
 
 
-def noisy_targets(targets: Tensor, label_noise: LabelNoise, n_classes: int, generator: torch.Generator) -> Tensor:
+def noisy_targets(targets: Tensor, label_noise: LabelNoiseLaw, n_classes: int, generator: torch.Generator) -> Tensor:
     """y + sigma xi, xi normal; for classes: with the probability given a class drawn uniformly from all."""
     if callable(label_noise):
         return label_noise(targets, generator)
@@ -43,7 +43,7 @@ def noisy_targets(targets: Tensor, label_noise: LabelNoise, n_classes: int, gene
     return torch.where(flipped.to(targets.device), drawn.to(targets), targets)
 
 
-def expected_targets(targets: Tensor, label_noise: LabelNoise, outputs: Tensor, loss: Loss) -> Tensor:
+def expected_targets(targets: Tensor, label_noise: LabelNoiseLaw, outputs: Tensor, loss: Loss) -> Tensor:
     """What the gradient of the loss averages to: y itself; for classes under flips, their probabilities (n, D).
 
     `outputs`: those of the first sample or samples, (.., D).
@@ -62,7 +62,7 @@ def expected_targets(targets: Tensor, label_noise: LabelNoise, outputs: Tensor, 
 
 
 @dataclass(frozen=True)
-class GradientNoise:
+class NoiseParts:
     """tr Cov of minibatch gradients, mean and standard error of each part: from labels, and from the choice of the batch."""
 
     labels: float
@@ -76,11 +76,11 @@ def gradient_noise(
     inputs: Tensor,
     targets: Tensor,
     expected: Tensor,
-    label_noise: LabelNoise,
+    label_noise: LabelNoiseLaw,
     batch_size: int,
     n_draws: int,
     seed: int,
-) -> GradientNoise:
+) -> NoiseParts:
     """Measure tr Cov from `n_draws` minibatch gradients (batches without replacement).
 
     On Gamma the first part is c tr H and the second 0. Label noise alone is the difference of two gradients of one batch, with
@@ -98,4 +98,4 @@ def gradient_noise(
         noisy = z.gradient(x, noisy_targets(y, label_noise, n_classes, generator))
         labels[i], batches[i] = (noisy - clean).square().sum(), (clean - whole).square().sum()
     rest = n_draws**0.5
-    return GradientNoise(float(labels.mean()), float(labels.std()) / rest, float(batches.mean()), float(batches.std()) / rest)
+    return NoiseParts(float(labels.mean()), float(labels.std()) / rest, float(batches.mean()), float(batches.std()) / rest)
