@@ -1,0 +1,1 @@
+"""Networks trained by PyTorch, many runs together: the predictions against real training."""
