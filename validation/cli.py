@@ -15,21 +15,23 @@ from sde_momentum import __version__ as sm_version
 from sde_momentum.errors import InputError
 from sde_momentum.progress import track
 
-from .store import Folder
+from .mlp_fashionmnist import MLP_FASHIONMNIST
+from .networks.command import command as network_command
+from .networks.command import write_report
+from .networks.definition import Definition
+from .store import CONFIGURATION, Folder, read_json, write_dataset
+from .teacher_student import TEACHER_STUDENT
 
 if TYPE_CHECKING:
     from .summary import Summary
 
 app = typer.Typer(no_args_is_help=True, help="Test the predictions against training, and write table, figures and report.")
 
+DEFINITIONS: tuple[Definition, ...] = (TEACHER_STUDENT, MLP_FASHIONMNIST)
+
 Out = Annotated[Path | None, typer.Option("--out", help="folder of the results [default: results/EXPERIMENT-PROFILE]")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable summary on standard output")]
 Workers = Annotated[int, typer.Option(help="threads; -1: every core")]
-
-
-@app.callback()
-def _experiments() -> None:
-    """Keeps the experiment's name a word of the command while there is but one."""
 
 
 def _say(text: str) -> None:
@@ -37,7 +39,7 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _stop(what: str, path: Path) -> NoReturn:
+def stop(what: str, path: Path) -> NoReturn:
     """Leave at once: worker threads are in the middle of a chunk that nobody waits for."""
     _say(f"interrupted; finished {what} are kept: add --resume to go on ({path})")
     sys.stderr.flush()
@@ -81,10 +83,10 @@ def matrix_sensing(
         with track("training", sum(map(runs.cost, runs.chunks()))) as report:
             sweep.run(runs, path, workers, report)
         data = work.dataset(plan, path)
-        experiment.write_dataset(data.assign_attrs(Summary(data).rule), path / experiment.RESULTS)
+        write_dataset(data.assign_attrs(Summary(data).rule), path / experiment.RESULTS)
         summary = _write(path, path)
     except KeyboardInterrupt:
-        _stop("runs", path)
+        stop("runs", path)
     _show(summary, path, as_json)
 
 
@@ -112,7 +114,7 @@ def predictions(
             results = experiment.run(works, path, workers, report)
         experiment.write(results, path)
     except KeyboardInterrupt:
-        _stop("learning rates", path)
+        stop("learning rates", path)
     rows = experiment.summary(results)
     print(json.dumps({"out": str(path), "summary": rows}) if as_json else experiment.table(rows))
 
@@ -147,9 +149,19 @@ def _show(summary: Summary, path: Path, as_json: bool) -> None:
     console.print(f"report: {path / 'report.html'}", highlight=False)
 
 
+for _definition in DEFINITIONS:
+    app.command(_definition.name)(network_command(_definition))
+
+
 def report(
     folder: Annotated[Path, typer.Argument(help="a folder that `sde-momentum validate` wrote")],
     as_json: Json = False,
 ) -> None:
     """Draw the figures and write the report of finished results again."""
+    configuration = read_json(folder / CONFIGURATION)
+    name = configuration.get("experiment") if isinstance(configuration, dict) else None
+    for definition in DEFINITIONS:
+        if definition.name == name:
+            write_report(definition, folder, as_json)
+            return
     _show(_write(folder, folder), folder, as_json)

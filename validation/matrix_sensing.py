@@ -21,7 +21,6 @@ from joblib import Parallel, delayed
 import sde_momentum as sm
 from sde_momentum.dynamics.label_noise_sgd import one_blas_thread
 from sde_momentum.errors import InputError, check_integer, check_lr, check_positive
-from sde_momentum.files import write_whole
 
 from . import sweep
 from .store import Folder, read_json, write_json
@@ -232,13 +231,6 @@ class Experiment:
 def _versions() -> dict[str, str]:
     names = ("sde-momentum", "numpy", "scipy", "numba", "xarray", "torch")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def write_dataset(data: xr.Dataset, path: Path) -> None:
-    """NetCDF-4, whole or not at all."""
-    packed = {name: {"zlib": True, "complevel": 4} for name, values in data.data_vars.items() if values.ndim == 4}
-    content = data.to_netcdf(engine="h5netcdf", encoding=packed)
-    write_whole(path, lambda file: file.write(content))
 
 
 def open_folder(out: Path, options: Options, *, resume: bool) -> tuple[Experiment, Folder]:

@@ -136,7 +136,7 @@ def write_report(summary: Summary, figures: dict[str, Path], path: Path) -> None
     environment = jinja2.Environment(loader=jinja2.PackageLoader("validation"), autoescape=True, undefined=jinja2.StrictUndefined)
     rates = f"{len(summary.lr)} learning rates from {summary.lr[0]:.3g} to {summary.lr[-1]:.3g}"
     sizes = f"{summary.data.sizes['momentum']} momenta, {summary.data.sizes['seed']} seeds"
-    page = environment.get_template("report.html.j2").render(
+    page = environment.get_template("matrix_sensing.html.j2").render(
         title="Matrix sensing: the best momentum, predicted and measured",
         subtitle=f"profile {configuration['profile']}: {rates}, {sizes}",
         findings=findings(summary),

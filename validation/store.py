@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from sde_momentum.errors import InputError
 from sde_momentum.files import write_whole
 
 CONFIGURATION = "configuration.json"
+_LARGE = 1000
 
 
 def write_json(path: Path, value: object) -> None:
@@ -45,6 +47,24 @@ def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
     if any(arrays.get(name, np.empty(0)).shape != shape for name, shape in shapes.items()):
         raise InputError("--out", path, "an intact file of this sweep; delete it to compute it again")
     return arrays
+
+
+def write_dataset(data: xr.Dataset, path: Path) -> None:
+    """NetCDF-4, whole or not at all, the large arrays compressed."""
+    packed = {
+        name: {"zlib": True, "complevel": 4, "shuffle": True} for name, values in data.data_vars.items() if values.size > _LARGE
+    }
+    content = data.to_netcdf(engine="h5netcdf", encoding=packed)
+    write_whole(path, lambda file: file.write(content))
+
+
+def read_whole(path: Path) -> dict[str, NDArray[Any]] | None:
+    """All arrays of `write_arrays`, or None where there is no whole file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 class Folder:

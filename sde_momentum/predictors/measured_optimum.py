@@ -209,7 +209,7 @@ class Optima:
 
 def read_results(path: Path) -> xr.Dataset:
     """The results file of a sweep, or an InputError that names it."""
-    wanted = {"convergence_time", "predicted_time", "predicted_optimum"}
+    wanted = {"convergence_time", "predicted_optimum"}
     try:
         data = xr.load_dataset(path, engine="h5netcdf")
     except Exception:  # whatever the reader makes of a broken file, the user has one thing to do about it

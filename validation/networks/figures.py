@@ -1,0 +1,125 @@
+"""The pictures of a sweep on a network; each function draws one and returns it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from sde_momentum.figures.style import BLACK, BLUE, GREEN, ORANGE, STYLE, colours, plain_ticks
+from sde_momentum.files import write_whole
+
+from .plan import GEOMETRY, TRANSFER
+from .summary import BEST_TEST, EXPONENT, FASTEST, Summary
+
+_MARKS = ((TRANSFER, BLUE, "--"), (GEOMETRY, GREEN, ":"))
+
+
+def against_momentum(summary: Summary) -> Figure:
+    """Time to the target, and test loss after the budget, against 1 - beta: a column for each learning rate."""
+    n = len(summary.lr)
+    labels = {FASTEST: "time to target (steps)", BEST_TEST: "test loss after the budget"}
+    with plt.rc_context(STYLE):
+        size = (2.6 * n + 0.8, 2.9 * len(summary.optima) + 0.7)
+        figure, axes = plt.subplots(len(summary.optima), n, figsize=size, squeeze=False, sharey="row")
+        for row, (name, optima) in zip(axes, summary.optima.items(), strict=True):
+            for i, axis in enumerate(row):
+                delta, value = summary.one_minus_beta[i], optima.time[i]
+                best = optima.optimum(i)
+                axis.axvspan(best.low, best.high, color=ORANGE, alpha=0.35, lw=0, label="best, 95 %")
+                for method, colour, style in _MARKS:
+                    at = summary.recommended(method)[i]
+                    if np.isfinite(at):
+                        axis.axvline(at, color=colour, ls=style, lw=1.8, label=method)
+                whole = optima.arrived[i] == 1
+                error = 1.96 * optima.relative_error[i] * value
+                for mask, face, label in ((whole, BLACK, "measured, 95 %"), (~whole, "white", "some runs never arrive")):
+                    keep = mask & np.isfinite(value)
+                    axis.errorbar(
+                        delta[keep], value[keep], error[keep], fmt="o", ms=4.5, mfc=face, color=BLACK, lw=1, label=label, zorder=3
+                    )
+                axis.set(xscale="log", yscale="log", title=f"lr {summary.lr[i]:.3g}")
+                plain_ticks(axis)
+                if row is axes[-1]:
+                    axis.set_xlabel(r"$1-\beta$")
+            row[0].set_ylabel(labels[name])
+        handles: dict[str, Any] = {}
+        for axis in axes.flat:
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=5)
+    return figure
+
+
+def exponent(summary: Summary) -> Figure:
+    """Both optima against the learning rate with their fits, and the same over lr^(2/3)."""
+    lr = summary.lr
+    dense = np.geomspace(lr[0] / 1.3, lr[-1] * 1.3, 100)
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
+        for (name, optima), colour, mark in zip(summary.optima.items(), (BLACK, ORANGE), "os", strict=False):
+            law = summary.laws[name][0]
+            found = [optima.optimum(i) for i in range(len(lr))]
+            value, low, high = law.curve(dense)
+            gamma = law.exponent
+            text = rf"{name}: $\gamma$ = {gamma.value:.2f} [{gamma.low:.2f}, {gamma.high:.2f}]"
+            for axis, power in ((left, 0.0), (right, EXPONENT)):
+                at = np.array([e.value for e in found]) / lr**power
+                bars = np.array([[max(e.value - e.low, 0), max(e.high - e.value, 0)] for e in found]).T / lr**power
+                axis.fill_between(dense, low / dense**power, high / dense**power, color=colour, alpha=0.15, lw=0)
+                axis.plot(dense, value / dense**power, color=colour, lw=1)
+                axis.errorbar(lr, at, bars, fmt=mark, color=colour, ms=5, label=text, zorder=3)
+        for axis, power in ((left, 0.0), (right, EXPONENT)):
+            for method, colour, style in _MARKS:
+                axis.plot(lr, summary.recommended(method) / lr**power, style, color=colour, lw=1.8, label=method)
+            axis.set(xscale="log", xlabel="learning rate")
+        left.set(yscale="log", ylabel=r"$1-\beta$", title="Best momentum against learning rate")
+        right.set(ylabel=r"$(1-\beta)\,/\,\mathrm{lr}^{2/3}$", title=r"The same over $\mathrm{lr}^{2/3}$", ylim=(0, None))
+        left.legend()
+    return figure
+
+
+def courses(summary: Summary) -> Figure:
+    """tr H, test loss and train loss in time at the middle learning rate: a line for each momentum, the mean over the seeds."""
+    i = len(summary.lr) // 2
+    data = summary.data.isel(lr=i)
+    names = {"trace_hessian": "tr H", "test_loss": "test loss", "train_loss": "train loss without noise"}
+    step = data["step"].values
+    use = step > 0
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(names), figsize=(4.3 * len(names), 3.9))
+        picked = range(0, data.sizes["momentum"], 2)
+        for axis, (name, label) in zip(axes, names.items(), strict=True):
+            for j, colour in zip(picked, colours(len(picked)), strict=True):
+                runs = data[name].values[j].astype(np.float64)
+                mean = np.where(np.isfinite(runs), runs, np.nan)[:, use].mean(axis=0)
+                axis.plot(step[use], mean, color=colour, lw=1.5, label=f"{summary.one_minus_beta[i, j]:.2g}")
+            axis.set(xscale="log", yscale="log", xlabel="steps", title=label)
+        level = summary.configuration["fraction"] * summary.about["interpolating"]["trace_hessian"]
+        axes[0].axhline(level, color=BLACK, ls="--", lw=1)
+        axes[0].annotate("target", (step[use][0], level), va="bottom", fontsize="small")
+        axes[0].legend(title=r"$1-\beta$", loc="lower left")
+        figure.suptitle(f"lr {summary.lr[i]:.3g}; a run that has ended keeps its last value")
+    return figure
+
+
+FIGURES = {"against_momentum": against_momentum, "exponent": exponent, "courses": courses}
+
+
+def draw(summary: Summary, folder: Path) -> dict[str, Path]:
+    """Write every figure as PNG into `folder`; returns their files."""
+    files = {}
+    for name, make in FIGURES.items():
+        figure = make(summary)
+        files[name] = folder / f"{name}.png"
+        write_whole(files[name], partial(figure.savefig, format="png", metadata={"Software": None}))
+        plt.close(figure)
+    return files

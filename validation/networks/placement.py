@@ -1,0 +1,15 @@
+"""Where and in which precision a task's tensors live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def placed(array: NDArray[Any], precision: str, device: str) -> Tensor:
+    """The array as a tensor on `device`, double for "float64", else single; "tf32" allows TF32 products on CUDA."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return torch.tensor(array, dtype=torch.float64 if precision == "float64" else torch.float32, device=device)

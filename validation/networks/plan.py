@@ -1,0 +1,214 @@
+"""Before the sweep: where training starts, a first look at the largest learning rate, and what every rule recommends.
+
+The first look trains a dozen momenta, from 0.6 to within 0.001 of 1, with seeds that the sweep does not use. It is
+what a practitioner does: tune at one learning rate, then carry over. The sweep lies around what it found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import sde_momentum as sm
+from sde_momentum.errors import InputError
+from sde_momentum.predictors.measured_optimum import Optima
+
+from .chunk import Arrays, Chunk, setting
+from .definition import Definition
+from .fit import interpolate
+from .stacked_sgd import Stack
+from .task import METRICS
+
+LOOK = 0.4 * 1.7 ** -np.arange(11.0, -1, -1)
+"""1 - beta of the first look."""
+N_LOOK = 4
+"""Seeds of the first look."""
+GRID = np.array([0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.2, 3.2])
+"""1 - beta of the sweep over that of the first look, carried over by lr^(2/3)."""
+N_RECORDS = 110
+LONGEST = 4.0
+"""Horizon of the sweep over the shortest time of the first look, carried over."""
+_NOISY_FIT = 0.9
+_UNFITTED = 1e-3
+"""Noise-free loss, over that of the initialisation, at which a run from an initialisation has fitted; within label noise it is
+compared with `_STATIONARY` times the loss that the noise itself keeps up (T2)."""
+_STATIONARY = 3.0
+
+TRANSFER, LINEAR, ROOT, FIXED, GEOMETRY, SLOW = "lr^(2/3)", "lr", "lr^(1/2)", "0.9", "closed form", "slow run"
+RULES = {
+    TRANSFER: "the optimum of the first look at the largest lr, carried over by lr^(2/3)",
+    GEOMETRY: "(c mu zeta^2)^(1/3) lr^(2/3), c and mu estimated at the start of training, along the way down tr H",
+    SLOW: "c mu from the time k of runs at little momentum: c mu = 4 (1 - beta_0)^2 ln(1/x) / (lr_0^2 k), and the closed form",
+    LINEAR: "the same optimum, 1 - beta proportional to lr",
+    ROOT: "the same optimum, 1 - beta proportional to lr^(1/2)",
+    FIXED: "beta = 0.9 at every lr",
+}
+"""The rules that are compared, and what each is."""
+
+_POWER = {TRANSFER: 2 / 3, LINEAR: 1.0, ROOT: 0.5}
+
+
+def records(horizon: int) -> tuple[int, ...]:
+    """Steps at which runs are measured: denser at the beginning."""
+    return tuple(np.unique(np.rint(horizon * np.linspace(0, 1, N_RECORDS) ** 1.5).astype(int)).tolist())
+
+
+def begin(definition: Definition, configuration: Mapping[str, Any]) -> tuple[Arrays, dict[str, Any]]:
+    """Phase 1: parameters where training starts, name -> (1, ...), and what is known of that point and of Gamma's."""
+    task = definition.build(configuration)
+    initial = {
+        name: value.to(task.inputs) for name, value in task.network.initial(configuration["seed"], task.inputs.dtype).items()
+    }
+    fit = interpolate(task.network, task.loss, task.inputs, initial)
+    start = {"interpolating": fit.parameters, "initial": initial, "noisy": initial}[configuration["start"]]
+    if configuration["start"] == "noisy":
+        stack = Stack.begin(start, np.array([max(configuration["lr"])]), np.array([_NOISY_FIT]), np.array([0]), [1 << 40])
+        stack.advance(setting(task, configuration), configuration["horizon"] // 4)
+        start = stack.parameters
+    points = {"initialisation": initial, "interpolating": fit.parameters, "start": start}
+    noise = task.noise(configuration["batch_size"] or task.n_samples) if configuration["label_noise"] > 0 else 0.0
+    about: dict[str, Any] = {"fit_excess": fit.excess, "fit_evaluations": fit.evaluations, "noise": noise}
+    for name, point in points.items():
+        about[name] = {metric: float(value[0]) for metric, value in task.measure(point, start).items()}
+        about[name]["eigenvalues"] = task.eigenvalues(point)[0].tolist()
+    return {name: value.cpu().numpy() for name, value in start.items()}, about
+
+
+def levels(
+    configuration: Mapping[str, Any], about: Mapping[str, Any], lr: float, deltas: NDArray[np.float64]
+) -> tuple[float, float]:
+    """What tr H, and the train loss, must stay below.
+
+    tr H: the asked fraction of that at the interpolating point of phase 1. The loss counts only for a run that does not start
+    there, which has to fit first.
+    """
+    level = configuration["fraction"] * about["interpolating"]["trace_hessian"]
+    if configuration["start"] == "interpolating":
+        return level, float("inf")
+    noise = about["noise"]
+    kept_up = lr * noise * about["interpolating"]["trace_hessian"] / (4 * float(np.min(deltas)))
+    floor = about["interpolating"]["train_loss"]
+    fitted = _UNFITTED * (about["initialisation"]["train_loss"] - floor)
+    return (level if noise else float("inf")), floor + max(fitted, _STATIONARY * kept_up)
+
+
+def chunks(
+    definition: Definition,
+    configuration: Mapping[str, Any],
+    start: Arrays,
+    about: Mapping[str, Any],
+    lr: float,
+    deltas: NDArray[np.float64],
+    seeds: list[int],
+    horizon: int,
+    least: int,
+    width: int,
+) -> list[Chunk]:
+    """The chunks of one learning rate, `width` seeds in each."""
+    level, loss_level = levels(configuration, about, lr, deltas)
+    return [
+        Chunk(
+            definition.build,
+            dict(configuration),
+            start,
+            lr,
+            tuple(deltas.tolist()),
+            tuple(seeds[i : i + width]),
+            records(horizon),
+            level,
+            loss_level,
+            least,
+        )
+        for i in range(0, len(seeds), width)
+    ]
+
+
+def times(chunk: Chunk, arrays: Arrays) -> NDArray[np.float64]:
+    """Steps after which each run stays below its levels, (M, S); inf: never."""
+    values = arrays["values"].astype(np.float64)
+    out = np.zeros(values.shape[1:3])
+    for name, level in (("trace_hessian", chunk.level), ("train_loss", chunk.loss_level)):
+        if np.isfinite(level):
+            series = values[list(METRICS).index(name)] / level
+            # What starts below its level has to come back to it; beyond the first record this changes nothing.
+            series[..., 0] = 2.0
+            out = np.maximum(out, sm.convergence_time(series, np.array(chunk.records), fraction=0.5))
+    return out
+
+
+def look(found: list[tuple[Chunk, Arrays]], lr: float) -> dict[str, Any]:
+    """What the first look says: times, the fastest momentum, the shortest time."""
+    deltas = np.array(found[0][0].one_minus_beta)
+    measured = np.concatenate([times(chunk, arrays) for chunk, arrays in found], axis=1)
+    if not np.isfinite(measured).any():
+        raise InputError(
+            "--horizon", f"{found[0][0].records[-1]}: no run has arrived by then", "more steps, or a larger --fraction"
+        )
+    optima = Optima(np.array([lr]), deltas[None], measured[None])
+    best = optima.optimum(0)
+    at = float(np.exp(np.interp(np.log(best.value), np.log(deltas), np.log(optima.time[0]))))
+    arrived = np.flatnonzero((optima.arrived[0] == 1) & (deltas >= best.value))
+    slow = int(arrived[-1]) if arrived.size else int(np.argmin(optima.time[0]))
+    return {
+        "lr": lr,
+        "one_minus_beta": deltas.tolist(),
+        "time": [float(t) if np.isfinite(t) else None for t in optima.time[0]],
+        "best": best.value,
+        "best_time": min(at, float(optima.time[0].min())),
+        "slow": {"one_minus_beta": float(deltas[slow]), "time": float(optima.time[0, slow])},
+    }
+
+
+def recommend(
+    definition: Definition, configuration: Mapping[str, Any], start: Arrays, seen: Mapping[str, Any]
+) -> tuple[dict[str, list[float | None]], dict[str, Any]]:
+    """1 - beta of every rule at every learning rate, None where a rule gives none; and the estimate of the geometry."""
+    rates = np.array(configuration["lr"])
+    rules: dict[str, list[float | None]] = {}
+    for name, power in _POWER.items():
+        rules[name] = np.minimum(1.0, seen["best"] * (rates / seen["lr"]) ** power).tolist()
+    rules[FIXED] = [0.1] * len(rates)
+    x, slow = configuration["fraction"], seen["slow"]
+    product = 4 * slow["one_minus_beta"] ** 2 * np.log(1 / x) / (seen["lr"] ** 2 * slow["time"])
+    rules[SLOW] = np.atleast_1d(sm.MomentumRule.from_geometry(1.0, product, target=x).one_minus_beta(rates)).tolist()
+    estimate = _geometry(definition, configuration, start)
+    rule = estimate.pop("rule")
+    rules[GEOMETRY] = [None] * len(rates) if rule is None else np.atleast_1d(rule.one_minus_beta(rates)).tolist()
+    return {name: rules[name] for name in RULES}, estimate
+
+
+def _geometry(definition: Definition, configuration: Mapping[str, Any], start: Arrays) -> dict[str, Any]:
+    """c, mu and the rule they make, from the library's estimator at the start of training."""
+    if configuration["label_noise"] == 0 or configuration["start"] == "initial":
+        return {"rule": None, "failed": ["no interpolating start with label noise to estimate at"]}
+    task = definition.build(configuration)
+    classes = not task.is_interpolable
+    targets = task.loss.targets.argmax(dim=-1) if classes else task.loss.targets
+    loss = torch.nn.functional.cross_entropy if classes else _half_mean_square
+    model = task.network.module({name: torch.as_tensor(value).to(task.inputs) for name, value in start.items()})
+    found = sm.estimate_timescales(
+        model,
+        loss,
+        (task.inputs, targets),
+        lr=max(configuration["lr"]),
+        label_noise=configuration["label_noise"],
+        batch_size=configuration["batch_size"] or None,
+        weight_decay=configuration["weight_decay"],
+        target=configuration["fraction"],
+        follow=_FOLLOW,
+        seed=configuration["seed"],
+    )
+    names = ("noise", "noise_se", "curvature", "curvature_se", "coupling", "trace_hessian", "flatter_trace_hessian")
+    return {"rule": found.rule, **{name: getattr(found, name) for name in names}, "failed": list(found.failed)}
+
+
+_FOLLOW = 60
+
+
+def _half_mean_square(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The project's loss, |f - y|^2 / (2P)."""
+    return (outputs - targets).square().mean() / 2

@@ -1,0 +1,339 @@
+"""The report of an experiment on networks: the sweep, readers' questions, and which assumption fails where 2/3 is missed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from sde_momentum.files import write_whole
+from sde_momentum.predictors.measured_optimum import Estimate, read_results
+
+from . import figures
+from .definition import QUESTIONS, STARTS, Definition, command
+from .experiment import ASKED, RESULTS
+from .plan import FIXED, RULES, TRANSFER
+from .summary import BEST_TEST, EXPONENT, FASTEST, OPTIMA, Summary
+
+CAPTIONS = {
+    "against_momentum": (
+        "Above: time to the target against 1 − β; below: test loss after the budget. To the left there is more momentum. Hollow "
+        "points: not all runs arrive, and the time is 1 / (mean speed over the seeds)."
+    ),
+    "exponent": "The measured optima with their power laws and 95 % bands; on the right divided by lr^(2/3).",
+    "courses": "Dashed: the target. More momentum is faster until the runs leave the flat region.",
+}
+_INTERPOLATES, _STABLE, _LOSS_AGREES = 0.01, 0.5, 0.15
+
+
+@dataclass
+class Section:
+    """A table with what belongs to it."""
+
+    title: str
+    head: Sequence[str]
+    rows: list[list[str]]
+    groups: Sequence[tuple[str, int]] = ()
+    notes: list[str] = field(default_factory=list)
+    figures: list[dict[str, str]] = field(default_factory=list)
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}g}" if np.isfinite(value) else "–"
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{_number(estimate.low)} to {_number(estimate.high)}"
+
+
+def _regret(found: tuple[Estimate, bool]) -> str:
+    estimate, at_least = found
+    if not np.isfinite(estimate.value):
+        return "never arrives" if estimate.value == np.inf else "–"
+    text = f"{estimate.value:.2f} ± {estimate.standard_error:.2f}"
+    return f"> {text}" if at_least else text
+
+
+def findings(summary: Summary) -> list[str]:
+    """What was found, a sentence each, misses included."""
+    lines = []
+    for name in summary.optima:
+        law = summary.laws[name][0]
+        gamma = law.exponent
+        verdict = "contains" if summary.contains(name) else "misses"
+        lines.append(
+            f"{name.capitalize()}: 1 − β = C lr^γ with γ = {gamma.value:.2f}, 95 % interval {gamma.low:.2f} to {gamma.high:.2f}: "
+            f"it {verdict} 2/3. C = {_number(law.prefactor.value)} ({_interval(law.prefactor)})."
+        )
+        worst = summary.worst_regret(name, TRANSFER)
+        fixed = summary.worst_regret(name, FIXED)
+        what = "time" if name == FASTEST else "test loss"
+        lines.append(
+            f"A momentum tuned at the largest learning rate and carried over by lr^(2/3) costs at most {_regret(worst)} times "
+            f"the least {what}; momentum 0.9 at every learning rate {_regret(fixed)}."
+        )
+    if FASTEST not in summary.optima:
+        lines.insert(0, "At some learning rate no run comes to the target: there is no fastest momentum to speak of.")
+    accuracy = summary.test_accuracy
+    if np.isfinite(accuracy).any() and BEST_TEST in summary.optima:
+        best = [float(accuracy[i, int(np.argmin(summary.optima[BEST_TEST].time[i]))].mean()) for i in range(len(summary.lr))]
+        start = summary.about["start"]["test_accuracy"]
+        lines.append(
+            f"Test accuracy after the budget, at the best momentum: {min(best):.3f} to {max(best):.3f}; at the start {start:.3f}."
+        )
+    return lines
+
+
+def checks(summary: Summary) -> list[list[str]]:
+    """The theory's assumptions, each with the number that tests it."""
+    about = summary.about
+    rows = []
+    gone = about["start"]["train_loss"] / about["initialisation"]["train_loss"]
+    rows.append(
+        ["training starts on Γ", f"train loss {_number(gone, 2)} of that of the initialisation", _verdict(gone < _INTERPOLATES)]
+    )
+    ratio, error = summary.loss_ratio
+    if np.isfinite(ratio):
+        text = f"train loss over η c tr H / (4δ): {ratio:.2f} ± {error:.2f}, at the least momentum and lr"
+        rows.append(["the normal modes fluctuate as T2 says", text, _verdict(abs(ratio - 1) < _LOSS_AGREES + 2 * error)])
+    stiff = float(summary.stiffest.max())
+    rows.append(["small steps: lr λ_max ≪ 2 (1 + β)", f"at most {_number(stiff, 2)} of it", _verdict(stiff < _STABLE)])
+    for name in summary.optima:
+        local = ", ".join(f"{x:.2f}" for x in summary.local_exponents(name))
+        rows.append([f"{name}: one exponent throughout", f"between neighbouring lr, from the smallest: {local}", ""])
+    for line in summary.estimate.get("failed", []):
+        rows.append(["the estimator's own checks", line, "no"])
+    return rows
+
+
+def _verdict(holds: bool) -> str:
+    return "holds" if holds else "no"
+
+
+def _why(summary: Summary) -> list[str]:
+    """For an exponent whose interval misses 2/3: which assumption fails, by the numbers of this sweep."""
+    lines = []
+    for name in summary.optima:
+        if summary.contains(name):
+            continue
+        laws = summary.laws[name]
+        low = summary.left_out(name)
+        smallest = next((e for text, e in low if text.startswith(f"{summary.lr[0]:.3g} to")), None)
+        text = f"{name.capitalize()}: the plain power law misses 2/3"
+        if laws[0].freedom and laws[0].p_value < 0.05:
+            text += f", and it does not fit: χ² = {laws[0].chi2:.1f} for {laws[0].freedom} degrees of freedom"
+        if len(laws) > 1:
+            gamma = laws[1].exponent
+            inside = gamma.low <= EXPONENT <= gamma.high
+            text += (
+                f". With theory's first correction, exp(a lr^(1/3)), γ = {gamma.value:.2f} ({_interval(gamma)}), "
+                f"which {'contains' if inside else 'misses too'}{' 2/3: small lr is what fails' if inside else ''}"
+            )
+        if smallest is not None:
+            text += f". The smallest learning rates alone give {smallest.value:.2f} ({smallest.low:.2f} to {smallest.high:.2f})"
+        ratio, error = summary.loss_ratio
+        if np.isfinite(ratio):
+            text += f". The normal modes' loss is {ratio:.2f} ± {error:.2f} of what theory has (T2)"
+        lines.append(text + f". lr^(1/3) is {np.cbrt(summary.lr[-1]):.2f} at the largest learning rate.")
+    return lines
+
+
+def _measured(summary: Summary, name: str) -> Section:
+    optima = summary.optima[name]
+    what = "time (steps)" if name == FASTEST else "test loss"
+    rows = []
+    for i, lr in enumerate(summary.lr):
+        best = optima.optimum(i)
+        cells = [f"{lr:.3g}", _number(best.value), _interval(best), f"{optima.time[i].min():,.4g}"]
+        for method in summary.methods:
+            cells += [_number(float(summary.recommended(method)[i])), _regret(summary.regret(name, method, i))]
+        rows.append(cells)
+    title = (
+        "The fastest momentum, and what each rule costs"
+        if name == FASTEST
+        else "The momentum of the lowest test loss after the budget"
+    )
+    return Section(
+        title,
+        ["learning rate", "best 1 − β", "95 %", what, *["1 − β", "regret"] * len(summary.methods)],
+        rows,
+        [("measured", 3), *[(method, 2) for method in summary.methods]],
+        [
+            f"Regret: {what} at the recommended momentum over the least of the sweep, ± its standard error; “>”: the rule lies "
+            "beyond the sweep, and its nearest end already costs that much."
+        ],
+    )
+
+
+def _exponents(summary: Summary, name: str) -> Section:
+    forms = ("C lr^γ", "C lr^γ exp(a lr^(1/3))")
+    rows = []
+    for form, law in zip(forms, summary.laws[name], strict=False):
+        fit = f"{law.chi2:.1f} / {law.freedom}"
+        rows.append(
+            [
+                form,
+                _number(law.exponent.value),
+                _interval(law.exponent),
+                _number(law.prefactor.value),
+                _interval(law.prefactor),
+                fit,
+            ]
+        )
+    for text, gamma in summary.left_out(name):
+        rows.append([f"C lr^γ, {text}", _number(gamma.value), _interval(gamma), "", "", ""])
+    head = ["fit", "exponent γ", "95 %", "prefactor C", "95 %", "χ² / degrees of freedom"]
+    return Section(f"The exponent of the {name}, and how it changes when learning rates are left out", head, rows)
+
+
+def _prefactors(summary: Summary) -> Section | None:
+    if FASTEST not in summary.optima:
+        return None
+    best = np.array([summary.optima[FASTEST].optimum(i).value for i in range(len(summary.lr))]) / summary.lr**EXPONENT
+    rows = [["measured, over the learning rates", f"{_number(best.min())} to {_number(best.max())}"]]
+    for method in summary.methods:
+        value = summary.recommended(method) / summary.lr**EXPONENT
+        if np.isfinite(value).all() and np.ptp(value) < 0.05 * value.mean():
+            rows.append([method, _number(float(value.mean()))])
+    return Section("C = (1 − β) / lr^(2/3), predicted and measured", ["", "C"], rows)
+
+
+def _questions(main: Summary, asked: dict[str, Summary]) -> list[Section]:
+    sections = []
+    for name, summary in asked.items():
+        rows = []
+        for i, lr in enumerate(summary.lr):
+            cells = [f"{lr:.3g}"]
+            for kind in OPTIMA:
+                if kind not in summary.optima:
+                    cells += ["–", "–", "–"]
+                    continue
+                best = summary.optima[kind].optimum(i)
+                j = int(np.flatnonzero(main.lr == lr)[0])
+                plain = main.optima[kind].optimum(j).value if kind in main.optima else np.nan
+                cells += [_number(best.value), _interval(best), f"{best.value / plain:.2f}" if np.isfinite(plain) else "–"]
+            rows.append(cells)
+        notes = []
+        for kind in summary.optima:
+            law = summary.laws[kind][0]
+            worst = _regret(summary.worst_regret(kind, TRANSFER))
+            notes.append(
+                f"{kind.capitalize()}: γ = {law.exponent.value:.2f} ({_interval(law.exponent)}); carried over by lr^(2/3) from "
+                f"its own largest learning rate: regret {worst} at most."
+            )
+        if FASTEST not in summary.optima:
+            notes.append("At some learning rate no run comes to the target within the sweep.")
+        c = summary.configuration
+        notes.append(
+            f"Start: {STARTS[c['start']]}; batch {c['batch_size'] or 'full'}; label noise {c['label_noise']:g}; "
+            f"weight decay {c['weight_decay']:g}; {'Nesterov' if c['nesterov'] else 'heavy ball'}; {c['n_seeds']} seeds."
+        )
+        if c["label_noise"] == 0:
+            notes.append(
+                "Without label noise nothing moves along Γ once all samples are fitted; what is timed is the fit itself: until "
+                "the train loss stays below a thousandth of its start."
+            )
+        sections.append(
+            Section(
+                f"Readers ask: {QUESTIONS[name][0]}",
+                ["learning rate", *["1 − β", "95 %", "over the main sweep's"] * 2],
+                rows,
+                [(kind, 3) for kind in OPTIMA],
+                notes,
+            )
+        )
+    return sections
+
+
+def write(definition: Definition, folder: Path) -> Summary:
+    """Figures and report of the results in `folder`, its questions included."""
+    summary = Summary(read_results(folder / RESULTS))
+    asked = {}
+    for name in summary.configuration["questions"]:
+        path = folder / ASKED / name / RESULTS
+        if path.exists():
+            asked[name] = Summary(read_results(path))
+    files = figures.draw(summary, folder)
+    pictures = [
+        {"data": base64.b64encode(file.read_bytes()).decode(), "caption": CAPTIONS[name], "alt": name.replace("_", " ")}
+        for name, file in files.items()
+    ]
+    sections: list[Section] = [_measured(summary, name) for name in summary.optima]
+    if sections:
+        sections[0].figures = pictures
+    sections += [_exponents(summary, name) for name in summary.optima]
+    prefactors = _prefactors(summary)
+    sections += [prefactors] if prefactors else []
+    sections.append(
+        Section("Is the theory's ground there?", ["assumption", "measured", ""], checks(summary), notes=_why(summary))
+    )
+    sections += _questions(summary, asked)
+    c = summary.configuration
+    rates = f"{len(summary.lr)} learning rates from {summary.lr[0]:.3g} to {summary.lr[-1]:.3g}"
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("validation"), autoescape=True, undefined=jinja2.StrictUndefined)
+    page = environment.get_template("network.html.j2").render(
+        title=definition.title,
+        subtitle=f"profile {c['profile']}: {rates}, {summary.data.sizes['momentum']} momenta, {c['n_seeds']} seeds",
+        findings=findings(summary),
+        tables=sections,
+        how=_how(definition, summary),
+        command=command(definition, c),
+        versions=", ".join(f"{name} {number}" for name, number in json.loads(summary.data.attrs["versions"]).items()),
+        configuration=summary.data.attrs["configuration"],
+    )
+    write_whole(folder / "report.html", lambda file: file.write(page.encode()))
+    return summary
+
+
+def _how(definition: Definition, summary: Summary) -> list[str]:
+    c, about = summary.configuration, summary.about
+    point = about["interpolating"]
+    return [
+        *definition.describe(c),
+        f"Data: {summary.data.attrs['source']}.",
+        f"Start: {STARTS[c['start']]}. L-BFGS in double precision leads from the initialisation to an interpolating point of "
+        f"loss {about['fit_excess']:.1e} above the least and tr H = {point['trace_hessian']:.4g} "
+        f"({about['initialisation']['trace_hessian']:.4g} at the initialisation). Largest eigenvalues of H there: "
+        f"{', '.join(f'{x:.3g}' for x in point['eigenvalues'])}.",
+        f"{'Nesterov' if c['nesterov'] else 'Heavy ball'}, batch {c['batch_size'] or 'full'}, weight decay "
+        f"{c['weight_decay']:g}.",
+        f"Time of a run: after which tr H stays below {c['fraction']:g} of its value at the interpolating point. A run ends when "
+        "it has stayed there for 0.6 of the time that it took. Time of a momentum: 1 / (mean of 1 / time over the seeds).",
+        "Budget of the test metric, for each lr: "
+        + ", ".join(f"{steps:,}" for steps in summary.data["budget"].values)
+        + " steps"
+        + ("." if c["budget"] else ": the shortest time to the target that the first look expects."),
+        "Best 1 − β: the lowest point of a cubic through ln time against ln(1 − β) near the minimum, weighted by the standard "
+        "errors. Intervals: 95 %, from 1,000 resamples of the seeds, which all learning rates and momenta share.",
+        *[f"{name}: {text}." for name, text in RULES.items()],
+    ]
+
+
+def table(summary: Summary) -> Table:
+    """Best momentum of every learning rate, and the regrets, for the terminal."""
+    out = Table(title="best 1 - beta, and the regret of each rule", title_justify="left")
+    for name in ("", "lr", "1 - beta", "95 %", *summary.methods):
+        out.add_column(name, justify="right")
+    for name, optima in summary.optima.items():
+        for i, lr in enumerate(summary.lr):
+            best = optima.optimum(i)
+            regrets = [_regret(summary.regret(name, method, i)) for method in summary.methods]
+            out.add_row(name if i == 0 else "", f"{lr:.3g}", _number(best.value), _interval(best), *regrets)
+    return out
+
+
+def show(summary: Summary, folder: Path) -> None:
+    """Table and findings on standard output."""
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    console.print(table(summary))
+    for line in [*findings(summary), *_why(summary)]:
+        console.print(f"- {line}", highlight=False)
+    console.print(f"report: {folder / 'report.html'}", highlight=False)

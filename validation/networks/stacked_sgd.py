@@ -1,0 +1,133 @@
+"""Many runs of SGD together: the update of `torch.optim.SGD` on stacked parameters, each run with its own lr and momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .base import Network, Parameters
+from .draws import Batches, LabelDraws
+from .losses import Loss
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all runs of a stack have in common.
+
+    Attributes:
+        network, loss: what is trained; the loss knows the targets
+        inputs: training inputs, (n, ...)
+        batch_size: samples a step; n: full batch
+        nesterov: the look-ahead update
+        weight_decay: as in torch.optim.SGD
+        noisy: whether labels have noise
+        autocast: "bfloat16" to compute outputs in it, None: in the parameters' own precision
+    """
+
+    network: Network
+    loss: Loss
+    inputs: Tensor
+    batch_size: int
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    noisy: bool = True
+    autocast: str | None = None
+
+
+@dataclass
+class Stack:
+    """R runs: where they are.
+
+    Attributes:
+        parameters, velocity: name -> (R, ...); velocity is that of the theory, v <- beta v - lr g (T1)
+        lr, momentum: (R,)
+        seed: index of each run's seed among `seeds`, (R,); runs of one seed share their noise
+        seeds: S of them
+        step: updates done
+    """
+
+    parameters: Parameters
+    velocity: Parameters
+    lr: Tensor
+    momentum: Tensor
+    seed: NDArray[np.int64]
+    seeds: Sequence[int]
+    step: int = 0
+    _draws: LabelDraws | None = field(default=None, repr=False)
+    _batches: Batches | None = field(default=None, repr=False)
+
+    @classmethod
+    def begin(
+        cls,
+        start: Parameters,
+        lr: NDArray[np.float64],
+        momentum: NDArray[np.float64],
+        seed: NDArray[np.int64],
+        seeds: Sequence[int],
+    ) -> Stack:
+        """R = len(lr) runs from one start, name -> (1, ...), at rest."""
+        n = len(lr)
+        parameters = {name: value.repeat(n, *[1] * (value.ndim - 1)) for name, value in start.items()}
+        like = next(iter(parameters.values()))
+        rates, momenta = (torch.tensor(x, dtype=like.dtype, device=like.device) for x in (lr, momentum))
+        velocity = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        return cls(parameters, velocity, rates, momenta, np.asarray(seed), seeds)
+
+    def keep(self, runs: NDArray[np.int64]) -> Stack:
+        """The stack of some runs alone."""
+        index = torch.as_tensor(runs, device=self.lr.device)
+        parameters = {name: value[index] for name, value in self.parameters.items()}
+        velocity = {name: value[index] for name, value in self.velocity.items()}
+        return Stack(parameters, velocity, self.lr[index], self.momentum[index], self.seed[runs], self.seeds, self.step)
+
+    def advance(self, setting: Setting, n_steps: int) -> None:
+        """Do `n_steps` updates.
+
+        Nesterov's is torch's, w <- w + beta v - lr g with v the new velocity: its parameters are the look-ahead point.
+        """
+        with torch.no_grad():
+            for _ in range(n_steps):
+                gradient = self._gradient(setting)
+                for name, w in self.parameters.items():
+                    shape = (-1, *[1] * (w.ndim - 1))
+                    lr, momentum = self.lr.view(shape), self.momentum.view(shape)
+                    g = gradient[name]
+                    if setting.weight_decay:
+                        g = g.add(w, alpha=setting.weight_decay)
+                    v = self.velocity[name]
+                    kick = g * lr
+                    v.mul_(momentum).sub_(kick)
+                    if setting.nesterov:
+                        w.addcmul_(v, momentum).sub_(kick)
+                    else:
+                        w.add_(v)
+                self.step += 1
+
+    def _gradient(self, setting: Setting) -> Parameters:
+        loss, inputs = setting.loss, setting.inputs
+        n, n_seed = len(inputs), len(self.seeds)
+        targets: Tensor = loss.targets
+        if setting.batch_size < n:
+            if self._batches is None:
+                self._batches = Batches(self.seeds, n, setting.batch_size, inputs.device)
+            index = self._batches.at(self.step)
+            inputs, targets = inputs[index[self.seed]], targets[index]
+        if setting.noisy:
+            if self._draws is None:
+                k = max(2, targets.shape[-1]) if loss.law == "uniform" else targets.shape[-1]
+                self._draws = LabelDraws(self.seeds, (setting.batch_size, k), loss.law, inputs.device, targets.dtype)
+            targets = loss.noisy(targets, self._draws.at(self.step))
+        if targets.ndim == 3 and (n_seed > 1 or len(self.seed) == 1):
+            targets = targets[self.seed]
+        if setting.autocast is None:
+            outputs, pull = setting.network.pullback(self.parameters, inputs)
+        else:
+            with torch.autocast(inputs.device.type, dtype=getattr(torch, setting.autocast)), torch.enable_grad():
+                outputs, pull = setting.network.pullback(self.parameters, inputs)
+            outputs = outputs.to(targets.dtype)
+        return pull(loss.gradient(outputs, targets))

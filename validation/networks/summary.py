@@ -1,0 +1,205 @@
+"""What a sweep on a network says: the two optima, their exponents, what each rule costs, and what is known when 2/3 is missed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from sde_momentum import formulas
+from sde_momentum.errors import InputError
+from sde_momentum.predictors.measured_optimum import Estimate, Optima, PowerLaw
+
+Floats = NDArray[np.float64]
+
+FASTEST, BEST_TEST = "fastest", "best test"
+OPTIMA = {
+    FASTEST: "the momentum whose runs come to the target first",
+    BEST_TEST: "the momentum of the lowest test loss after the budget",
+}
+EXPONENT = 2 / 3
+
+
+class Summary:
+    """What a results file says.
+
+    Args:
+        data: from `Experiment.run`
+    """
+
+    def __init__(self, data: xr.Dataset) -> None:
+        self.configuration: dict[str, Any] = json.loads(data.attrs["configuration"])
+        self.about: dict[str, Any] = json.loads(data.attrs["about"])
+        self.estimate: dict[str, Any] = json.loads(data.attrs["estimate"])
+        # 1 - beta above 1 is left out at the largest learning rates: only columns that all have are compared
+        self.data = data.isel(momentum=np.flatnonzero(np.isfinite(data["one_minus_beta"].values).all(axis=0)))
+        self.lr: Floats = self.data["lr"].values
+        self.one_minus_beta: Floats = self.data["one_minus_beta"].values
+        self.methods = [str(name) for name in self.data["method"].values]
+
+    # -- the two optima ----------------------------------------------------------------------------
+
+    @cached_property
+    def test_loss(self) -> Floats:
+        """Test loss after the budget, (n_lr, n_momentum, n_seed); inf for a run that diverged."""
+        return self._at_budget("test_loss")
+
+    @cached_property
+    def test_accuracy(self) -> Floats:
+        """Test accuracy after the budget, (n_lr, n_momentum, n_seed); NaN where there are no classes."""
+        return self._at_budget("test_accuracy")
+
+    def _at_budget(self, name: str) -> Floats:
+        values = self.data[name].values.astype(np.float64)
+        out = np.empty(values.shape[:3])
+        for i, budget in enumerate(self.data["budget"].values):
+            step = self.data["step"].values[i]
+            step = step[step >= 0]
+            k = int(np.clip(np.searchsorted(step, budget), 1, len(step) - 1))
+            share = (budget - step[k - 1]) / (step[k] - step[k - 1])
+            with np.errstate(invalid="ignore"):
+                found = (1 - share) * values[i, ..., k - 1] + share * values[i, ..., k]
+            out[i] = found if name == "test_accuracy" else np.where(np.isfinite(found), found, np.inf)
+        return out
+
+    @cached_property
+    def optima(self) -> dict[str, Optima]:
+        """Those that can be told: FASTEST is missing where no run arrives at some learning rate."""
+        found = {}
+        for name, values in ((FASTEST, self.data["convergence_time"].values), (BEST_TEST, self.test_loss)):
+            try:
+                found[name] = Optima(self.lr, self.one_minus_beta, values)
+            except InputError:
+                continue
+        return found
+
+    @cached_property
+    def laws(self) -> dict[str, list[PowerLaw]]:
+        """The plain power law, and with one correction where a learning rate is left over."""
+        orders = [order for order in (0, 1) if len(self.lr) > order + 2]
+        return {name: [optima.power_law(order) for order in orders] for name, optima in self.optima.items()}
+
+    def left_out(self, name: str) -> list[tuple[str, Estimate]]:
+        """Exponents of the plain power law when learning rates are left out: each alone, and from either end."""
+        n = len(self.lr)
+        every = np.arange(n)
+        cuts = [(f"without {self.lr[i]:.3g}", every != i) for i in range(n)] if n > 3 else []
+        for k in range(3, n - 1):
+            cuts += [(f"{self.lr[0]:.3g} to {self.lr[k - 1]:.3g}", every < k)]
+            cuts += [(f"{self.lr[n - k]:.3g} to {self.lr[-1]:.3g}", every >= n - k)]
+        return [(text, self.optima[name].power_law(0, among).exponent) for text, among in cuts]
+
+    def local_exponents(self, name: str) -> Floats:
+        """Exponent between neighbouring learning rates, (n_lr - 1,)."""
+        best = np.array([self.optima[name].optimum(i).value for i in range(len(self.lr))])
+        return np.asarray(np.diff(np.log(best)) / np.diff(np.log(self.lr)))
+
+    # -- the rules ---------------------------------------------------------------------------------
+
+    def recommended(self, method: str) -> Floats:
+        """1 - beta of a rule at every learning rate, (n_lr,); NaN where it gives none."""
+        return np.asarray(self.data["predicted_optimum"].sel({"method": method}).values)
+
+    def regret(self, name: str, method: str, i: int) -> tuple[Estimate, bool]:
+        """Time (or test loss) of a rule over the best of the sweep; True: of the sweep's nearest end, a lower bound.
+
+        Beyond either end of the sweep time only grows, by more momentum across the cliff, by less along the slow side.
+        """
+        value = float(self.recommended(method)[i])
+        if np.isnan(value):
+            return Estimate(np.nan, np.nan, np.nan, np.nan), False
+        inside = float(np.clip(value, self.one_minus_beta[i, 0], self.one_minus_beta[i, -1]))
+        return self.optima[name].regret(i, inside), not np.isclose(inside, value, rtol=1e-6)
+
+    def worst_regret(self, name: str, method: str) -> tuple[Estimate, bool]:
+        """The largest over the learning rates; NaN where the rule gives none."""
+        every = [self.regret(name, method, i) for i in range(len(self.lr))]
+        return max(every, key=lambda pair: np.inf if np.isnan(pair[0].value) else pair[0].value)
+
+    # -- is the theory's ground there? -------------------------------------------------------------
+
+    @cached_property
+    def loss_ratio(self) -> tuple[float, float]:
+        """Train loss over eta c tr H / (4 delta), what the normal modes' fluctuations keep up (T2), and its standard error.
+
+        Mean over the later half of the runs at the least momentum of the sweep, at the smallest learning rate.
+        """
+        c = self.noise
+        if c == 0 or self.configuration.get("loss") == "cross-entropy":  # whose noise-free loss is not what is least on Gamma
+            return np.nan, np.nan
+        step = self.data["step"].values[0]
+        losses, traces = (self.data[name].values[0, -1].astype(np.float64) for name in ("train_loss", "trace_hessian"))
+        until = np.median(self.data["last_step"].values[0, -1])
+        late = (step >= until / 2) & (step <= until)
+        floor = self.about["interpolating"]["train_loss"]
+        variance = formulas.heavy_ball_stationary_variance(self.lr[0], 0.0, self.one_minus_beta[0, -1], c)
+        kept_up = variance * traces[:, late] / 2
+        ratios = ((losses[:, late] - floor) / kept_up).mean(axis=1)
+        return float(ratios.mean()), float(ratios.std(ddof=1) / np.sqrt(len(ratios)))
+
+    @property
+    def noise(self) -> float:
+        """c of the label noise; 0: none."""
+        return float(self.about["noise"])
+
+    @cached_property
+    def stiffest(self) -> Floats:
+        """lr times the largest eigenvalue of H over 2 (1 + beta), at the start, the largest over the momenta, (n_lr,)."""
+        top = self.about["start"]["eigenvalues"][0]
+        return np.asarray((self.lr[:, None] * top / (2 * (2 - self.one_minus_beta))).max(axis=1))
+
+    def contains(self, name: str) -> bool:
+        """Whether the plain power law's interval contains 2/3."""
+        exponent = self.laws[name][0].exponent
+        return bool(exponent.low <= EXPONENT <= exponent.high)
+
+    def row(self, i: int) -> dict[str, Any]:
+        """Everything about learning rate i."""
+        found: dict[str, Any] = {"lr": float(self.lr[i]), "budget": int(self.data["budget"].values[i])}
+        for name, optima in self.optima.items():
+            found[name] = {
+                "one_minus_beta": asdict(optima.optimum(i)),
+                "value": float(optima.time[i].min()),
+                "rules": {
+                    method: {
+                        "one_minus_beta": float(self.recommended(method)[i]),
+                        "regret": asdict(self.regret(name, method, i)[0]),
+                        "at_least": self.regret(name, method, i)[1],
+                    }
+                    for method in self.methods
+                },
+            }
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings."""
+        return {
+            "fits": {
+                name: [
+                    {
+                        "exponent": asdict(law.exponent),
+                        "prefactor": asdict(law.prefactor),
+                        "corrections": [asdict(term) for term in law.corrections],
+                        "chi2": law.chi2,
+                        "degrees_of_freedom": law.freedom,
+                    }
+                    for law in laws
+                ]
+                for name, laws in self.laws.items()
+            },
+            "left_out": {name: {text: asdict(e) for text, e in self.left_out(name)} for name in self.optima},
+            "worst_regret": {
+                name: {
+                    method: {**asdict(self.worst_regret(name, method)[0]), "at_least": self.worst_regret(name, method)[1]}
+                    for method in self.methods
+                }
+                for name in self.optima
+            },
+            "loss_ratio": self.loss_ratio,
+            "learning_rates": [self.row(i) for i in range(len(self.lr))],
+        }

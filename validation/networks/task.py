@@ -1,0 +1,90 @@
+"""One training problem: network, loss, data, and what is measured of R runs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .base import Network, Parameters
+from .losses import CrossEntropy, Loss
+from .sharpness import top_eigenvalues, trace_hessian
+
+#: Metrics over time: name -> (what it is, unit).
+METRICS = {
+    "train_loss": ("train loss without noise", "1"),
+    "test_loss": ("test loss without noise", "1"),
+    "test_accuracy": ("share of the test images classified right", "1"),
+    "trace_hessian": ("tr H", "1"),
+    "trace_hessian_se": ("standard error of tr H: 0, exact", "1"),
+    "distance": ("distance |w - start| travelled", "1"),
+}
+N_EIGENVALUES = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, and on which data.
+
+    Attributes:
+        network, loss: the loss knows the training targets
+        inputs: training inputs (n, ...)
+        test_inputs, test_targets: (n_test, ...), (n_test, K) without noise
+        classes: whether the largest output is a class
+        source: where the data come from, in words
+        n_probes: of tr H, where it is not exact
+        n_lanczos: steps for the largest eigenvalues
+    """
+
+    network: Network
+    loss: Loss
+    inputs: Tensor
+    test_inputs: Tensor
+    test_targets: Tensor
+    classes: bool
+    source: str
+    n_probes: int = 8
+    n_lanczos: int = 16
+
+    def measure(self, parameters: Parameters, start: Parameters) -> dict[str, NDArray[np.float32]]:
+        """METRICS of R runs, each (R,); `start` (1, ...) is where they began."""
+        with torch.no_grad():
+            train = self.loss.value(self.network.forward(parameters, self.inputs), self.loss.targets)
+            outputs = self.network.evaluate(parameters, self.test_inputs, self.inputs)
+            test = self.loss.value(outputs, self.test_targets)
+            right = outputs.argmax(dim=-1) == self.test_targets.argmax(dim=-1)
+            accuracy = right.float().mean(dim=-1) if self.classes else torch.full_like(test, torch.nan)
+            way = sum(
+                ((w - start[name]).flatten(1).square().sum(dim=1) for name, w in parameters.items()), torch.zeros_like(test)
+            ).sqrt()
+        trace, error = trace_hessian(self.network, self.loss, parameters, self.inputs, n_probes=self.n_probes)
+        found = (train, test, accuracy, trace, error, way)
+        return {name: value.float().cpu().numpy() for name, value in zip(METRICS, found, strict=True)}
+
+    def eigenvalues(self, parameters: Parameters) -> NDArray[np.float32]:
+        """The largest eigenvalues of H, (R, N_EIGENVALUES)."""
+        found = top_eigenvalues(self.network, self.loss, parameters, self.inputs, n=N_EIGENVALUES, n_lanczos=self.n_lanczos)
+        return found.float().cpu().numpy()
+
+    @property
+    def n_samples(self) -> int:
+        """n."""
+        return len(self.inputs)
+
+    def noise(self, batch_size: int) -> float:
+        """c: the gradient noise that the labels make on Gamma has covariance c H."""
+        return self.loss.noise / batch_size
+
+    @property
+    def is_interpolable(self) -> bool:
+        """Whether noise-free training goes to a loss of 0: with flipped labels the least expected loss is above it."""
+        return not isinstance(self.loss, CrossEntropy)
+
+
+def to_tensors(arrays: Mapping[str, NDArray[np.float64]], like: Tensor) -> Parameters:
+    """Stored parameters, as tensors of the precision and device of `like`."""
+    return {name: torch.as_tensor(np.asarray(value)).to(like) for name, value in arrays.items()}
