@@ -19,6 +19,10 @@ class InputError(ValueError):
         self.argument, self.given, self.allowed = argument, given, allowed
         super().__init__(f"{argument}: given {_short(given)}; allowed: {allowed}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its three parts: it can be raised in another process."""
+        return type(self), (self.argument, self.given, self.allowed), self.__dict__
+
 
 def _short(given: object) -> str:
     """The offending value itself, cut to what fits in a line."""

@@ -1,0 +1,6 @@
+"""Real images for the experiments: Fashion-MNIST and CIFAR-10 from the user's copies, scikit-learn's digits without any."""
+
+from .image_set import Arrays, ImageSet
+from .load import NAMES, default_images, load_images
+
+__all__ = ["NAMES", "Arrays", "ImageSet", "default_images", "load_images"]

@@ -1,0 +1,62 @@
+"""Decoded images kept in the user's cache: one file for each set of sources, written whole, and forgotten if it is damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sde_momentum.files import write_whole
+
+_LAYOUT = 1  # of the file; another number, and older files are made again
+
+
+def directory() -> Path:
+    """$XDG_CACHE_HOME/sde-momentum, or ~/.cache/sde-momentum."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "sde-momentum"
+
+
+def cached(sources: Sequence[Path], make: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """What `make` gives, from the cache if the sources have their size and time of change of then.
+
+    The arrays' checksums are in the file. Where no file can be kept, `make` is called each time.
+    """
+    try:
+        name = hashlib.sha256(json.dumps([str(path) for path in sources]).encode()).hexdigest()[:24]
+        file, key = directory() / f"images-{name}.npz", _key(sources)
+    except (OSError, RuntimeError):  # RuntimeError: no home
+        return make()
+    stored = _read(file, key)
+    if stored is not None:
+        return stored
+    arrays = make()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, lambda out: np.savez(out, key=np.array(key), **arrays))  # type: ignore[arg-type]
+    except OSError:
+        pass
+    return arrays
+
+
+def _key(sources: Sequence[Path]) -> str:
+    stats = [path.stat() for path in sources]
+    # another version of Pillow may decode a JPEG to other pixels
+    return json.dumps([_LAYOUT, version("pillow"), [[stat.st_size, stat.st_mtime_ns] for stat in stats]])
+
+
+def _read(file: Path, key: str) -> dict[str, NDArray[Any]] | None:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            if str(stored["key"]) != key:
+                return None
+            return {name: stored[name] for name in stored.files if name != "key"}
+    except Exception:  # absent or damaged, in whatever way: it is made again
+        return None

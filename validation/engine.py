@@ -1,0 +1,292 @@
+"""The engines of a sweep: its chunks spread over processes of this machine (joblib's loky) or over a Dask cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from joblib.externals.loky.process_executor import ProcessPoolExecutor
+from threadpoolctl import threadpool_limits
+
+from sde_momentum.errors import InputError
+from sde_momentum.threads import crew_size
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Chunk = TypeVar("Chunk")
+Result = TypeVar("Result")
+Results = Generator[tuple[Chunk, Result], None, None]
+
+RETRIES = 3
+"""A chunk whose worker died is run again so many times; Dask's own default (`distributed.scheduler.allowed-failures`)."""
+MANY = 8
+"""So many chunks that end like this have a common cause: the rest is not tried."""
+_IDLE, _CONNECT = 300.0, 10.0
+"""Seconds: after which a process without a chunk ends, as those of a client that was killed do; to reach a scheduler."""
+_ONE = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+_SAME = ("sde-momentum", "numpy", "scipy", "numba", "torch")
+"""Packages on which results may depend."""
+
+
+class LostChunks(ChildProcessError):
+    """The workers of these chunks died, each time they were tried."""
+
+    def __init__(self, chunks: Sequence[object]) -> None:
+        named = ", ".join(map(repr, chunks[:3])) + (f" and {len(chunks) - 3} more" if len(chunks) > 3 else "")
+        super().__init__(
+            f"{named}: every worker process that ran it died, {RETRIES + 1} times or more (out of memory?); "
+            "finished chunks are kept: add --resume to go on"
+        )
+
+
+def check_engine(workers: int, dask: str | None) -> None:
+    """Raises what `run_chunks` would for these two, before anything is written."""
+    crew_size(workers)
+    if dask is not None:
+        _connect(dask).close()
+
+
+def run_chunks(
+    function: Callable[[Chunk], Result],
+    chunks: Sequence[Chunk],
+    finish: Callable[[Chunk, Result], object],
+    *,
+    workers: int,
+    dask: str | None,
+    report: Callable[[float], object],
+    cost: Callable[[Chunk], float] = lambda chunk: 1.0,
+) -> None:
+    """Run every chunk and hand over its result; nothing that `finish` is given depends on the engine.
+
+    Args:
+        function: from a chunk to its result, which depends on the chunk alone. A function of a module, or a partial of one
+            with small plain data: it is sent with each chunk. It runs with one thread of torch and BLAS.
+        chunks: small plain data, the longest first
+        finish: called in this process as each chunk finishes, in any order: it writes the files, and workers need no share of
+            the file system
+        workers: processes on this machine; 1: this process; -1: every core. A cluster has its own number.
+        dask: address of a Dask scheduler, or None for this machine
+        report: told of the cost of each chunk after its `finish`
+        cost: of a chunk, in units of the caller
+
+    A chunk whose worker dies is run again, up to RETRIES times; then the others are finished and LostChunks is raised. What
+    `function` raises ends the sweep and is raised here (with the worker's traceback as a note); so does an interrupt.
+
+    >>> run_chunks(abs, [-3, 2], print, workers=1, dask=None, report=lambda cost: None)
+    -3 3
+    2 2
+    """
+    n = crew_size(workers)
+    if dask is not None:
+        results = _on_cluster(function, chunks, dask)
+    elif n == 1:
+        results = _here(function, chunks)
+    else:
+        results = _in_processes(function, chunks, n)
+    with closing(results):
+        for chunk, result in results:
+            finish(chunk, result)
+            report(cost(chunk))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch, BLAS and OpenMP within: how they cut the work must not depend on the machine's cores.
+
+    A library that is first loaded within keeps to one thread afterwards.
+    """
+    torch, environment = sys.modules.get("torch"), {name: os.environ.get(name) for name in _ONE}
+    n = torch.get_num_threads() if torch else 0
+    with threadpool_limits(1):
+        _keep_to_one_thread()
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(n)
+            for name, value in environment.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def _keep_to_one_thread() -> None:
+    os.environ.update(_ONE)  # libraries loaded from now on
+    threadpool_limits(1)  # those that are there
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class _Outcome(Generic[Result]):
+    """What a worker sends back: an error as plain data, because an engine may stumble over one that cannot be pickled."""
+
+    result: Result | None = None
+    error: Exception | None = None
+
+    def get(self) -> Result:
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]
+
+
+def _run(function: Callable[[Chunk], Result], chunk: Chunk, versions: dict[str, str] | None = None) -> _Outcome[Result]:
+    """In a worker process. Its threads are limited for good: a Dask worker may be running other chunks at this moment."""
+    _keep_to_one_thread()
+    try:
+        for name, ours in (versions or {}).items():
+            if _versions()[name] != ours:
+                raise InputError("--dask", f"a worker with {name} {_versions()[name]}", f"workers with {name} {ours}, as here")
+        return _Outcome(function(chunk))
+    except Exception as error:
+        error.add_note(f"in a worker process, {chunk!r}:\n{traceback.format_exc()}")
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return _Outcome(error=RuntimeError("".join(traceback.format_exception(error))))
+        return _Outcome(error=error)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of Python and the packages on which results may depend."""
+    found = {"Python": "{}.{}".format(*sys.version_info)}
+    for name in _SAME:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "(none)"
+    return found
+
+
+def _here(function: Callable[[Chunk], Result], chunks: Sequence[Chunk]) -> Results[Chunk, Result]:
+    for chunk in chunks:
+        with one_thread():
+            result = function(chunk)
+        yield chunk, result
+
+
+def _in_processes(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], n: int) -> Results[Chunk, Result]:
+    """Each process is a pool of its own: one that dies breaks no other, and it is known which chunk it ran."""
+    waiting, lost = deque((chunk, 0) for chunk in chunks), list[Chunk]()
+    idle, busy = [_process() for _ in range(min(n, len(chunks)))], dict[Future[_Outcome[Result]], Any]()
+    try:
+        while waiting or busy:
+            while waiting and idle:
+                chunk, deaths = waiting.popleft()
+                process = idle.pop()
+                try:
+                    future = process.submit(_run, function, chunk)
+                except BrokenExecutor:  # it died idle
+                    process = _process()
+                    future = process.submit(_run, function, chunk)
+                busy[future] = process, chunk, deaths
+            for future in wait(busy, return_when=FIRST_COMPLETED).done:
+                process, chunk, deaths = busy.pop(future)
+                try:
+                    outcome = future.result()
+                except BrokenExecutor:
+                    idle.append(_process())
+                    if deaths < RETRIES:
+                        waiting.appendleft((chunk, deaths + 1))
+                    else:
+                        lost.append(chunk)
+                    continue
+                idle.append(process)
+                yield chunk, outcome.get()
+            if len(lost) >= MANY:
+                break
+        if lost:
+            raise LostChunks(lost)
+    finally:
+        for process in (*idle, *(process for process, _, _ in busy.values())):
+            process.shutdown(kill_workers=True)
+
+
+def _process() -> ProcessPoolExecutor:
+    """One process, started with its first chunk. An interrupt is for the client, which ends it."""
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    return ProcessPoolExecutor(1, timeout=_IDLE, initializer=signal.signal, initargs=ignore, env=_ONE)
+
+
+def _on_cluster(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], dask: str) -> Results[Chunk, Result]:
+    with _connect(dask) as client:
+        suspects = list[Chunk]()
+        yield from _submitted(client, function, chunks, suspects)
+        if len(suspects) >= MANY:
+            raise LostChunks(suspects)
+        for chunk in suspects:  # Dask suspects all chunks that the worker had in its queue: one at a time shows which it is
+            lost = list[Chunk]()
+            yield from _submitted(client, function, [chunk], lost)
+            if lost:
+                raise LostChunks(lost)
+
+
+def _submitted(
+    client: Client, function: Callable[[Chunk], Result], chunks: Sequence[Chunk], lost: list[Chunk]
+) -> Results[Chunk, Result]:
+    """Results of the chunks as they finish; those whose workers died too often are added to `lost`, up to MANY."""
+    from distributed import KilledWorker, as_completed
+
+    address = client.scheduler.address  # type: ignore[union-attr]
+    run = partial(_run, function, versions=_versions())
+    pending = {client.submit(run, chunk, pure=False, priority=-i): chunk for i, chunk in enumerate(chunks)}
+    try:
+        for future in as_completed(list(pending), loop=client.loop):
+            chunk = pending[future]
+            try:
+                outcome = future.result()
+            except KilledWorker:
+                lost.append(chunk)
+                if len(lost) >= MANY:
+                    return
+                continue
+            except ImportError as error:
+                without = f"{address}, where a worker finds no {error.name}"
+                raise InputError("--dask", without, "workers with the packages that are here") from None
+            except CancelledError:
+                raise ConnectionError(
+                    f"the Dask scheduler at {address} is gone, or has dropped what it was given; "
+                    "finished chunks are kept: add --resume to go on"
+                ) from None
+            finally:
+                del pending[future]
+                future.release()
+            yield chunk, outcome.get()
+    finally:
+        if client.status == "running":
+            client.cancel(list(pending), force=True)
+
+
+def _connect(dask: str) -> Client:
+    from distributed import Client
+
+    try:
+        if asyncio.run(_kind(dask)) == "Scheduler":  # a Client that fails to connect leaves noise behind
+            return Client(dask, timeout=_CONNECT, set_as_default=False)
+    except (OSError, ValueError):
+        pass
+    raise InputError("--dask", dask, "the address of a running Dask scheduler, such as tcp://HOST:8786")
+
+
+async def _kind(address: str) -> str | None:
+    """What answers there: "Scheduler", "Worker", "Nanny"."""
+    from distributed import Security, rpc
+
+    async with asyncio.timeout(_CONNECT), rpc(address, connection_args=Security().get_connection_args("client")) as server:
+        kind: str | None = (await server.identity()).get("type")
+        return kind
