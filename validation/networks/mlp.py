@@ -83,8 +83,10 @@ class MLP(Network):
 
     def pullback(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Parameters]]:
         """As in `Network`, by the chain rule written out."""
-        hs, outputs = self._sweep(parameters, inputs)
+        with torch.no_grad():
+            hs, outputs = self._sweep(parameters, inputs)
 
+        @torch.no_grad()
         def pull(cotangent: Tensor) -> Parameters:
             gradients: Parameters = {}
             for layer, d in self._backward(parameters, hs, cotangent):
@@ -104,14 +106,42 @@ class MLP(Network):
     ) -> Tensor:
         """sum over samples and cotangents of |J_sample^T c|^2, (R,): exact, with no gradient of a single sample ever formed.
 
-        A layer's share is |dL/dz|^2 (|h|^2 + 1), h its inputs. `cotangents` makes tensors (R, B, K) from the outputs.
+        A layer's share is |dL/dz|^2 (|h|^2 + 1), h its inputs. `cotangents` makes tensors (R, B, K) from the outputs. It can be
+        differentiated once more with respect to the parameters.
         """
         hs, outputs = self._sweep(parameters, inputs)
         sizes = [h.square().sum(dim=-2) + (1.0 if self.bias else 0.0) for h in hs]
         total = torch.zeros(len(outputs), dtype=outputs.dtype, device=outputs.device)
         for cotangent in cotangents(outputs):
             for layer, d in self._backward(parameters, hs, cotangent):
-                total += (d.square().sum(dim=1) * sizes[layer - 1]).sum(dim=-1)
+                total = total + (d.square().sum(dim=1) * sizes[layer - 1]).sum(dim=-1)
+        return total
+
+    def jacobian(self, parameters: Parameters, inputs: Tensor) -> Parameters:
+        """Gradient of every output of every sample, name -> (R, B, K, ...); inputs (B, ...) the same for all runs."""
+        hs, outputs = self._sweep(parameters, inputs)
+        found: dict[str, list[Tensor]] = {name: [] for name in self.shapes}
+        for k in range(self.n_outputs):
+            for layer, d in self._backward(parameters, hs, _only(outputs, k)):
+                h = hs[layer - 1].expand(len(d), -1, -1)
+                found[f"weight{layer}"].append(torch.einsum("rhb,rfb->rbhf", d, h))
+                if self.bias:
+                    found[f"bias{layer}"].append(d.transpose(1, 2))
+        return {name: torch.stack(parts, dim=2) for name, parts in found.items()}
+
+    def along(self, parameters: Parameters, inputs: Tensor, directions: Parameters) -> Tensor:
+        """sum of <direction, gradient> over runs, samples and outputs, a number; directions as from `jacobian`.
+
+        It can be differentiated with respect to the parameters.
+        """
+        hs, outputs = self._sweep(parameters, inputs)
+        total = torch.zeros((), dtype=outputs.dtype, device=outputs.device)
+        for k in range(self.n_outputs):
+            for layer, d in self._backward(parameters, hs, _only(outputs, k)):
+                h = hs[layer - 1].expand(len(d), -1, -1)
+                total = total + torch.einsum("rhb,rbhf,rfb->", d, directions[f"weight{layer}"][:, :, k], h)
+                if self.bias:
+                    total = total + torch.einsum("rhb,rbh->", d, directions[f"bias{layer}"][:, :, k])
         return total
 
     def _columns(self, inputs: Tensor) -> Tensor:
@@ -131,11 +161,11 @@ class MLP(Network):
 
     def _sweep(self, parameters: Parameters, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
         """Inputs of every layer, and the outputs (R, B, K)."""
-        with torch.no_grad():
-            hs = [self._columns(inputs)]
-            for layer in range(1, self.n_layers):
-                hs.append(_IN_PLACE[self.activation](self._affine(parameters, layer, hs[-1])))
-            return hs, self._affine(parameters, self.n_layers, hs[-1]).transpose(1, 2)
+        function = (_FUNCTION if torch.is_grad_enabled() else _IN_PLACE)[self.activation]
+        hs = [self._columns(inputs)]
+        for layer in range(1, self.n_layers):
+            hs.append(function(self._affine(parameters, layer, hs[-1])))
+        return hs, self._affine(parameters, self.n_layers, hs[-1]).transpose(1, 2)
 
     def _backward(self, parameters: Parameters, hs: list[Tensor], cotangent: Tensor) -> Iterator[tuple[int, Tensor]]:
         """(layer, gradient with respect to its z (R, units, B)), from the last layer to the first."""
@@ -146,4 +176,11 @@ class MLP(Network):
                 h = hs[layer - 1]
                 back = parameters[f"weight{layer}"].transpose(1, 2) @ d
                 # phi'(z) from phi(z): 1 - h^2, or 1 where h > 0
-                d = torch.addcmul(back, back, h.square(), value=-1) if self.activation == "tanh" else back.mul_(h > 0)
+                d = torch.addcmul(back, back, h.square(), value=-1) if self.activation == "tanh" else back * (h > 0)
+
+
+def _only(outputs: Tensor, k: int) -> Tensor:
+    """Cotangent of output k alone, (R, B, K)."""
+    cotangent = torch.zeros_like(outputs, requires_grad=False)
+    cotangent[..., k] = 1
+    return cotangent

@@ -19,9 +19,10 @@ from sde_momentum.predictors.measured_optimum import Optima
 
 from .chunk import Arrays, Chunk, setting
 from .definition import Definition
+from .effective_loss import effective_times
 from .fit import interpolate
 from .stacked_sgd import Stack
-from .task import METRICS
+from .task import METRICS, to_tensors
 
 LOOK = 0.4 * 1.7 ** -np.arange(11.0, -1, -1)
 """1 - beta of the first look."""
@@ -30,7 +31,7 @@ N_LOOK = 4
 GRID = np.array([0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.2, 3.2])
 """1 - beta of the sweep over that of the first look, carried over by lr^(2/3)."""
 N_RECORDS = 110
-LONGEST = 4.0
+LONGEST = 5.0
 """Horizon of the sweep over the shortest time of the first look, carried over."""
 _NOISY_FIT = 0.9
 _UNFITTED = 1e-3
@@ -38,11 +39,12 @@ _UNFITTED = 1e-3
 compared with `_STATIONARY` times the loss that the noise itself keeps up (T2)."""
 _STATIONARY = 3.0
 
-TRANSFER, LINEAR, ROOT, FIXED, GEOMETRY, SLOW = "lr^(2/3)", "lr", "lr^(1/2)", "0.9", "closed form", "slow run"
+TRANSFER, LINEAR, ROOT, FIXED = "lr^(2/3)", "lr", "lr^(1/2)", "0.9"
+GEOMETRY, EFFECTIVE = "closed form", "effective loss"
 RULES = {
     TRANSFER: "the optimum of the first look at the largest lr, carried over by lr^(2/3)",
     GEOMETRY: "(c mu zeta^2)^(1/3) lr^(2/3), c and mu estimated at the start of training, along the way down tr H",
-    SLOW: "c mu from the time k of runs at little momentum: c mu = 4 (1 - beta_0)^2 ln(1/x) / (lr_0^2 k), and the closed form",
+    EFFECTIVE: "least momentum within 15 % of the shortest time on L_eff at the largest lr, carried over by lr^(2/3)",
     LINEAR: "the same optimum, 1 - beta proportional to lr",
     ROOT: "the same optimum, 1 - beta proportional to lr^(1/2)",
     FIXED: "beta = 0.9 at every lr",
@@ -151,15 +153,12 @@ def look(found: list[tuple[Chunk, Arrays]], lr: float) -> dict[str, Any]:
     optima = Optima(np.array([lr]), deltas[None], measured[None])
     best = optima.optimum(0)
     at = float(np.exp(np.interp(np.log(best.value), np.log(deltas), np.log(optima.time[0]))))
-    arrived = np.flatnonzero((optima.arrived[0] == 1) & (deltas >= best.value))
-    slow = int(arrived[-1]) if arrived.size else int(np.argmin(optima.time[0]))
     return {
         "lr": lr,
         "one_minus_beta": deltas.tolist(),
         "time": [float(t) if np.isfinite(t) else None for t in optima.time[0]],
         "best": best.value,
         "best_time": min(at, float(optima.time[0].min())),
-        "slow": {"one_minus_beta": float(deltas[slow]), "time": float(optima.time[0, slow])},
     }
 
 
@@ -172,10 +171,9 @@ def recommend(
     for name, power in _POWER.items():
         rules[name] = np.minimum(1.0, seen["best"] * (rates / seen["lr"]) ** power).tolist()
     rules[FIXED] = [0.1] * len(rates)
-    x, slow = configuration["fraction"], seen["slow"]
-    product = 4 * slow["one_minus_beta"] ** 2 * np.log(1 / x) / (seen["lr"] ** 2 * slow["time"])
-    rules[SLOW] = np.atleast_1d(sm.MomentumRule.from_geometry(1.0, product, target=x).one_minus_beta(rates)).tolist()
     estimate = _geometry(definition, configuration, start)
+    best = _effective(definition, configuration, start)
+    rules[EFFECTIVE] = [None] * len(rates) if best is None else np.minimum(1.0, best * (rates / rates[-1]) ** (2 / 3)).tolist()
     rule = estimate.pop("rule")
     rules[GEOMETRY] = [None] * len(rates) if rule is None else np.atleast_1d(rule.one_minus_beta(rates)).tolist()
     return {name: rules[name] for name in RULES}, estimate
@@ -204,6 +202,23 @@ def _geometry(definition: Definition, configuration: Mapping[str, Any], start: A
     )
     names = ("noise", "noise_se", "curvature", "curvature_se", "coupling", "trace_hessian", "flatter_trace_hessian")
     return {"rule": found.rule, **{name: getattr(found, name) for name in names}, "failed": list(found.failed)}
+
+
+def _effective(definition: Definition, configuration: Mapping[str, Any], start: Arrays) -> float | None:
+    """What L_eff recommends at the largest learning rate; None without label noise at an interpolating start, or target met."""
+    if configuration["label_noise"] == 0 or configuration["start"] == "initial":
+        return None
+    task = definition.build(configuration)
+    found = effective_times(
+        task,
+        to_tensors(start, task.inputs),
+        task.noise(configuration["batch_size"] or task.n_samples),
+        max(configuration["lr"]),
+        LOOK,
+        configuration["fraction"],
+        max_steps=configuration["horizon"],
+    )
+    return None if found is None else found.recommended
 
 
 _FOLLOW = 60

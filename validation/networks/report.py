@@ -57,9 +57,8 @@ def _interval(estimate: Estimate) -> str:
 def _regret(found: tuple[Estimate, bool]) -> str:
     estimate, at_least = found
     if not np.isfinite(estimate.value):
-        return "never arrives" if estimate.value == np.inf else "–"
-    text = f"{estimate.value:.2f} ± {estimate.standard_error:.2f}"
-    return f"> {text}" if at_least else text
+        return "diverges" if estimate.value == np.inf else "–"
+    return f"> {estimate.value:.2f}" if at_least else f"{estimate.value:.2f} ± {estimate.standard_error:.2f}"
 
 
 def findings(summary: Summary) -> list[str]:
@@ -167,8 +166,8 @@ def _measured(summary: Summary, name: str) -> Section:
         rows,
         [("measured", 3), *[(method, 2) for method in summary.methods]],
         [
-            f"Regret: {what} at the recommended momentum over the least of the sweep, ± its standard error; “>”: the rule lies "
-            "beyond the sweep, and its nearest end already costs that much."
+            f"Regret: {what} at the recommended momentum over the least of the sweep, ± its standard error; “>”: at least; the "
+            "rule lies beyond the sweep, or its runs do not arrive in the steps they were given."
         ],
     )
 

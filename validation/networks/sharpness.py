@@ -22,17 +22,37 @@ def trace_hessian(
     All runs share the signs.
     """
     if isinstance(network, MLP):
-        exact = network.squared_pullback(parameters, inputs, loss.curvature_factors)
+        with torch.no_grad():
+            exact = network.squared_pullback(parameters, inputs, loss.curvature_factors)
         return exact, torch.zeros_like(exact)
     outputs, pull = network.pullback(parameters, inputs)
     factors = torch.stack(list(loss.curvature_factors(outputs)))
     stream = generator(seed, PROBES)
     values = []
     for _ in range(n_probes):
-        signs = torch.randint(2, (len(factors), 1, factors.shape[2], 1), generator=stream).to(factors) * 2 - 1
-        values.append(_squares(pull((signs * factors).sum(dim=0))))
+        values.append(_squares(pull((_signs(factors, stream) * factors).sum(dim=0))))
     probes = torch.stack(values)
     return probes.mean(dim=0), probes.std(dim=0) / n_probes**0.5
+
+
+def trace_hessian_gradient(
+    network: Network, loss: Loss, parameters: Parameters, inputs: Tensor, *, n_probes: int, seed: int
+) -> Parameters:
+    """Gradient of tr H, name -> (R, ...): exact for an MLP, a mean over `n_probes` random probes otherwise."""
+    leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+    if isinstance(network, MLP):
+        trace = network.squared_pullback(leaves, inputs, loss.curvature_factors)
+    else:
+        outputs = network.forward(leaves, inputs)
+        factors = torch.stack(list(loss.curvature_factors(outputs)))
+        stream = generator(seed, PROBES)
+        trace = torch.zeros(len(outputs), dtype=outputs.dtype, device=outputs.device)
+        for _ in range(n_probes):
+            probe = (_signs(factors, stream) * factors).sum(dim=0)
+            pulled = torch.autograd.grad(outputs, list(leaves.values()), probe, create_graph=True)
+            trace = trace + _squares(dict(zip(leaves, pulled, strict=True))) / n_probes
+    gradients = torch.autograd.grad(trace.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(leaves, gradients, strict=True))
 
 
 def top_eigenvalues(
@@ -72,6 +92,11 @@ def top_eigenvalues(
             tridiagonal[:, i, i + 1] = tridiagonal[:, i + 1, i] = size[:, 0]
             basis.append(r / size.clamp_min(torch.finfo(r.dtype).tiny))
     return torch.linalg.eigvalsh(tridiagonal.double()).flip(-1)[:, :n].to(outputs.dtype)
+
+
+def _signs(factors: Tensor, stream: torch.Generator) -> Tensor:
+    """Independent for each factor and sample, the same for all runs: (n_factors, 1, B, 1)."""
+    return torch.randint(2, (len(factors), 1, factors.shape[2], 1), generator=stream).to(factors) * 2 - 1
 
 
 def _squares(gradient: Parameters) -> Tensor:

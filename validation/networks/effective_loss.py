@@ -1,0 +1,97 @@
+"""T5, T9.3: the time to the target on the noise-free equivalent, and the momentum that it recommends, before any noisy training.
+
+    L_eff(w, k) = L(w) + (eta c / (4 delta)) (1 - exp(-delta k)) tr H(w),   heavy ball with the same eta and beta
+
+Many momenta are trained together. L_eff does not know the energies' fluctuations and promises ever shorter times for more
+momentum than training can bear: the recommendation is the least momentum within 15 % of the shortest time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import sde_momentum as sm
+
+from .base import Parameters
+from .losses import CrossEntropy
+from .sharpness import trace_hessian, trace_hessian_gradient
+from .task import Task
+
+_WITHIN = 1.15
+_HOLD = 1.6
+_EVERY = 4  # steps between two looks at tr H
+
+
+@dataclass(frozen=True)
+class EffectiveTimes:
+    """Steps to the target on L_eff at one learning rate, (n,), inf: later than those that matter; and the recommendation."""
+
+    one_minus_beta: NDArray[np.float64]
+    time: NDArray[np.float64]
+    recommended: float
+
+
+def effective_times(
+    task: Task,
+    start: Parameters,
+    noise: float,
+    lr: float,
+    one_minus_beta: NDArray[np.float64],
+    fraction: float,
+    *,
+    n_probes: int = 4,
+    max_steps: int = 20_000,
+) -> EffectiveTimes | None:
+    """Train on L_eff until the fastest momentum has stayed at its target; None if none gets there.
+
+    Args:
+        task: network, loss and data
+        start: a point of Gamma, name -> (1, ...)
+        noise: c
+        lr: eta
+        one_minus_beta: momenta to try, (n,), increasing
+        fraction: tr H is to stay below this fraction of its start
+        n_probes: of the gradient of tr H where it is not exact
+    """
+    n = len(one_minus_beta)
+    w = {name: value.repeat(n, *[1] * (value.ndim - 1)) for name, value in start.items()}
+    v = {name: torch.zeros_like(value) for name, value in w.items()}
+    targets = task.loss.expected_targets() if isinstance(task.loss, CrossEntropy) else task.loss.targets
+    delta = torch.tensor(one_minus_beta).to(targets)
+    strength = lr * noise / (4 * delta)
+    clock, course = [], []
+    arrived = np.full(n, np.inf)
+    for k in range(max_steps + 1):
+        if k % _EVERY == 0:
+            trace = trace_hessian(task.network, task.loss, w, task.inputs, n_probes=task.n_probes)[0].double().cpu().numpy()
+            clock.append(k)
+            course.append(np.where(np.isfinite(trace), trace, np.inf))
+            arrived = np.where(course[-1] < fraction * course[0], np.minimum(arrived, k), np.inf)
+            if k > _HOLD * arrived.min():
+                break
+        with torch.no_grad():
+            outputs, pull = task.network.pullback(w, task.inputs)
+            gradient = pull(task.loss.gradient(outputs, targets))
+        drift = trace_hessian_gradient(task.network, task.loss, w, task.inputs, n_probes=n_probes, seed=k)
+        share = strength * (1 - torch.exp(-delta * k))
+        for name, x in w.items():
+            shape = (-1, *[1] * (x.ndim - 1))
+            v[name] = v[name] * (1 - delta).view(shape) - lr * (gradient[name] + share.view(shape) * drift[name])
+            x += v[name]
+    time = sm.convergence_time(np.array(course).T, np.array(clock), fraction)
+    if not np.isfinite(time).any():
+        return None
+    return EffectiveTimes(one_minus_beta, time, _recommend(one_minus_beta, time))
+
+
+def _recommend(one_minus_beta: NDArray[np.float64], time: NDArray[np.float64]) -> float:
+    """The largest 1 - beta within 15 % of the shortest time, interpolated between neighbours."""
+    good = int(np.flatnonzero(time <= _WITHIN * time.min())[-1])
+    if good + 1 == len(time) or not np.isfinite(time[good + 1]):
+        return float(one_minus_beta[good])
+    x, y = np.log(one_minus_beta[good : good + 2]), np.log(time[good : good + 2])
+    return float(np.exp(np.interp(np.log(_WITHIN * time.min()), y, x)))
