@@ -11,6 +11,7 @@ import sde_momentum as sm
 from sde_momentum.errors import InputError
 from sde_momentum.training.output_map import OutputMap
 from validation.networks import resnet18
+from validation.networks.augmentation import crop_and_flip
 from validation.networks.resnet18 import ResNet18
 
 
@@ -321,3 +322,48 @@ def test_unusable_input_is_refused():
             network.forward(parameters, normal(*shape))
     with pytest.raises(InputError, match="at least two samples, for batch norm's variance"):
         network.forward(parameters, normal(1, 1, 8, 8))
+
+
+def plain_crop(image, down, right, mirrored, padding):
+    """The window that starts at (down, right) of the padded image, pixel by pixel."""
+    n_channels, height, width = image.shape
+    out = np.zeros(image.shape)
+    for c, i, j in np.ndindex(n_channels, height, width):
+        y, x = i + down - padding, (width - 1 - j if mirrored else j) + right - padding
+        if 0 <= y < height and 0 <= x < width:
+            out[c, i, j] = image[c, y, x]
+    return out
+
+
+def test_every_augmented_image_is_one_of_the_crops():
+    images = normal(2, 40, 2, 4, 3)
+    found = crop_and_flip(images, [3, 4], step=5, padding=1).numpy()
+    places = [(y, x, m) for y in range(3) for x in range(3) for m in (False, True)]
+    seen = set()
+    for r, b in np.ndindex(2, 40):
+        hits = [place for place in places if np.array_equal(plain_crop(images[r, b].numpy(), *place, 1), found[r, b])]
+        assert len(hits) == 1
+        seen.update(hits)
+    assert len(seen) > 12  # of 18, by 80 draws: 6 or more missing has probability below 1e-7
+
+
+def test_augmentation_is_uniform():
+    """18 equally likely outcomes, chi-squared with 17 degrees of freedom: below 50.4 but for 4e-5, above 3.2 but for 1.1e-4."""
+    images = torch.arange(1.0, 10.0).reshape(1, 1, 1, 3, 3).expand(1, 9000, 1, 3, 3)
+    found = crop_and_flip(images, [0], step=0, padding=1)[0].flatten(1)
+    counts = found.unique(dim=0, return_counts=True)[1].double()
+    assert len(counts) == 18
+    assert 3.2 < float((counts - 500).square().sum() / 500) < 50.4
+
+
+def test_augmentation_of_a_run_does_not_depend_on_its_neighbours():
+    images = normal(3, 5, 1, 6, 6)
+    together = crop_and_flip(images, [7, 8, 9], step=2)
+    assert torch.equal(crop_and_flip(images[1:2], [8], step=2), together[1:2])
+    assert torch.equal(crop_and_flip(images.float(), [7, 8, 9], step=2), together.float())
+    assert not torch.equal(crop_and_flip(images, [7, 8, 9], step=3), together)
+    assert torch.equal(crop_and_flip(images, [7, 8, 9], step=2, padding=0, flip=False), images)
+    with pytest.raises(InputError, match=r"^seeds: given 2 seeds; allowed: one for each of the 3 runs"):
+        crop_and_flip(images, [7, 8], step=2)
+    with pytest.raises(InputError, match=r"^images: given shape"):
+        crop_and_flip(images[0], [7], step=2)
