@@ -247,7 +247,7 @@ def _by_batch(name: str, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
 
 
 def _written_out(name: str, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-    """From elementary operations: slower, but torch's own forward derivative is wrong at second order (2.13; its issue 196699)."""
+    """From elementary operations: slower, but torch's own forward derivative is wrong at second order (2.13, #196699)."""
     return _recorded({})(name, x, gamma, beta)
 
 
