@@ -19,6 +19,7 @@ from .mlp_fashionmnist import MLP_FASHIONMNIST
 from .networks.command import command as network_command
 from .networks.command import write_report
 from .networks.definition import Definition
+from .resnet18_cifar10 import RESNET18_CIFAR10
 from .store import CONFIGURATION, Folder, read_json, write_dataset
 from .teacher_student import TEACHER_STUDENT
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Test the predictions against training, and write table, figures and report.")
 
-DEFINITIONS: tuple[Definition, ...] = (TEACHER_STUDENT, MLP_FASHIONMNIST)
+DEFINITIONS: tuple[Definition, ...] = (TEACHER_STUDENT, MLP_FASHIONMNIST, RESNET18_CIFAR10)
 
 Out = Annotated[Path | None, typer.Option("--out", help="folder of the results [default: results/EXPERIMENT-PROFILE]")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable summary on standard output")]

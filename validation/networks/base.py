@@ -46,7 +46,8 @@ class Network(ABC):
         The map may be called more than once.
         """
         leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-        outputs = self.forward(leaves, inputs)
+        with torch.enable_grad():
+            outputs = self.forward(leaves, inputs)
 
         def pull(cotangent: Tensor) -> Parameters:
             gradients = torch.autograd.grad(outputs, list(leaves.values()), cotangent, retain_graph=True)

@@ -75,6 +75,7 @@ def setting(task: Task, configuration: Mapping[str, Any]) -> Setting:
         weight_decay=float(configuration["weight_decay"]),
         noisy=configuration["label_noise"] > 0,
         autocast="bfloat16" if configuration["precision"] == "bf16" else None,
+        augment=task.augment,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .augmentation import crop_and_flip
 from .base import Network, Parameters
 from .draws import Batches, LabelDraws
 from .losses import Loss
@@ -27,6 +28,7 @@ class Setting:
         weight_decay: as in torch.optim.SGD
         noisy: whether labels have noise
         autocast: "bfloat16" to compute outputs in it, None: in the parameters' own precision
+        augment: whether images are moved and mirrored at random
     """
 
     network: Network
@@ -37,6 +39,7 @@ class Setting:
     weight_decay: float = 0.0
     noisy: bool = True
     autocast: str | None = None
+    augment: bool = False
 
 
 @dataclass
@@ -117,6 +120,10 @@ class Stack:
                 self._batches = Batches(self.seeds, n, setting.batch_size, inputs.device)
             index = self._batches.at(self.step)
             inputs, targets = inputs[index[self.seed]], targets[index]
+        if setting.augment:
+            shared = inputs.ndim == len(setting.network.input_shape) + 1
+            batches = inputs.expand(len(self.seed), *inputs.shape) if shared else inputs
+            inputs = crop_and_flip(batches, [self.seeds[s] for s in self.seed], self.step)
         if setting.noisy:
             if self._draws is None:
                 k = max(2, targets.shape[-1]) if loss.law == "uniform" else targets.shape[-1]

@@ -38,6 +38,7 @@ class Task:
         source: where the data come from, in words
         n_probes: of tr H, where it is not exact
         n_lanczos: steps for the largest eigenvalues
+        augment: whether training images are moved and mirrored at random at every step
     """
 
     network: Network
@@ -49,6 +50,7 @@ class Task:
     source: str
     n_probes: int = 8
     n_lanczos: int = 16
+    augment: bool = False
 
     def measure(self, parameters: Parameters, start: Parameters) -> dict[str, NDArray[np.float32]]:
         """METRICS of R runs, each (R,); `start` (1, ...) is where they began."""
