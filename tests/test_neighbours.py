@@ -9,6 +9,7 @@ import json
 
 import numpy as np
 import pytest
+import sympy as sp
 import typer
 import xarray as xr
 from scipy.linalg import solve_discrete_lyapunov
@@ -148,6 +149,34 @@ def test_the_area_that_two_modes_sweep_grows_at_the_rate_of_their_pair_covarianc
     total = (2 * x[abs(n)] * y[abs(n)] - y[abs(n + 1)] * x[abs(n - 1)] - x[abs(n + 1)] * y[abs(n - 1)]).sum()
     pair = float(formulas.heavy_ball_pair_covariance(1.0, a, b, delta, 1.0))
     assert total == pytest.approx(2 / delta**2 * pair, rel=1e-9)
+
+
+def test_the_area_law_is_exact_at_any_lr_and_momentum():
+    """The same in symbols. Y = y_i (x) y_j, y = (x, v), moves by M_i (x) M_j; the area is w . Y summed over the steps.
+
+    Its long-run variance is that of the martingale with weights h = (1 - M_i (x) M_j)^-T w.
+    """
+    from derivations.oscillator import a, delta
+    from derivations.pair_covariance import b, heavy_ball_pair, q
+
+    kick = sp.Matrix([1, 1])
+
+    def step(a):
+        return sp.Matrix([[1 - a, 1 - delta], [-a, 1 - delta]])
+
+    def stationary(a):
+        xx, xv, vv = sp.symbols("xx xv vv")
+        moments = sp.Matrix([[xx, xv], [xv, vv]])
+        return moments.subs(sp.solve(list(step(a) * moments * step(a).T + kick * kick.T - moments), [xx, xv, vv], dict=True)[0])
+
+    pair = sp.kronecker_product(step(a), step(b))
+    weights = sp.Matrix(2, 2, list((sp.eye(4) - pair.T).LUsolve(sp.Matrix([0, 1, -1, 0])).applyfunc(sp.factor)))
+    parts = [
+        ((weights.T * kick).T * step(b) * stationary(b) * step(b).T * (weights.T * kick))[0],  # the kick of i
+        ((weights * kick).T * step(a) * stationary(a) * step(a).T * (weights * kick))[0],  # the kick of j
+        (kick.T * weights * kick)[0] ** 2,  # both
+    ]
+    assert sp.simplify(sp.together(sum(parts)) - 2 / delta**2 * heavy_ball_pair.subs(q, 1)) == 0
 
 
 def test_the_representation_diffuses_as_derived_with_and_without_momentum():

@@ -34,7 +34,8 @@ DERIVED = (
     "The drift is (1 + (K - 1) psi) / K of one worker's. An averaged mode starts a round without its own noise and fills by "
     "rho = |kappa|^2 a step, psi = mean share over the round. Without momentum rho = (1 - a)^2, for small a "
     "psi = (e^-x - 1 + x) / x at x = 2 lr lambda H; with momentum and swinging modes rho = beta, psi = 1 - (1 - beta^H) / "
-    "(H delta) (T6). So H = alpha / lr keeps a fixed share of the effect as lr falls, and H = alpha / lr^2 gains all of it."
+    "(H delta) (T6). So H = alpha / lr keeps a fixed share of the effect as lr falls, and H = alpha / lr^2, the rule of Gu, Lyu, "
+    "Arora, Zhang, Huang (arXiv 2310.14423), gains all of it."
 )
 
 N_WORKERS, N_MODES, EIGENVALUE, CURVATURE, START = 4, 8, 1.0, 1.0, 0.2

@@ -233,7 +233,17 @@ def figure(result: xr.Dataset) -> Figure:
         for colour, wanted in zip(LINES, (3.0, 1.2, 0.5), strict=False):
             j = int(np.argmin(np.abs(np.log(ratios / wanted))))
             at = result.isel(lr=-1, ratio=j)
-            theory, _ = courses(float(ratios[j]), times * float(result.attrs["curvature"]))
+            theory = mean_course(
+                float(at.lr),
+                float(at.one_minus_beta),
+                np.round(times * float(at.one_minus_beta / at.lr) ** 2 / float(result.attrs["noise"])).astype(np.int64),
+                noise=float(result.attrs["noise"]),
+                curvature=float(result.attrs["curvature"]),
+                eigenvalue=float(result.attrs["eigenvalue"]),
+                n_modes=int(result.attrs["n_modes"]),
+                start=START,
+            )
+            theory = np.square(theory / START)
             left.plot(times, theory, color=colour, lw=1.5)
             left.errorbar(
                 times[::4],
@@ -250,7 +260,7 @@ def figure(result: xr.Dataset) -> Figure:
         left.set(
             xlabel=r"$t = k\,c\,\mathrm{lr}^2/(1-\beta)^2$ (1 / curvature of tr H)",
             ylabel=r"mean of $\theta^2$ over its start",
-            title=f"lr = {float(result.lr[-1]):g}; lines: theory",
+            title=f"lr = {float(result.lr[-1]):g}; lines: theory at this lr",
             ylim=(0, 1.55),
         )
         left.legend(loc="upper right")
@@ -269,7 +279,9 @@ def figure(result: xr.Dataset) -> Figure:
                 color=colour,
                 label=f"measured, 95 %, lr = {float(result.lr[i]):g}",
             )
-            right.plot(ratios, result.deviation_finite[i].values, color=colour, lw=1, ls="--", label="theory at this lr")
+            right.plot(
+                ratios, result.deviation_finite[i].values, color=colour, lw=1, ls="--", label="theory at this lr" if i else None
+            )
         right.axhline(LIMIT, color=BLACK, ls=":", lw=1)
         right.set(
             xscale="log",
