@@ -10,6 +10,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -102,7 +103,10 @@ def test_a_chunk_that_kills_every_worker_is_named_after_all_others_are_finished(
         collect(partial(deadly, folder=tmp_path, who=(5,)), into=results, **two)
     assert isinstance(error.value, OSError)  # one line on the command line
     assert results == {chunk: result for chunk, result in products.items() if chunk != 5}
-    assert calls(tmp_path)[5] == (2 if "workers" in two else 2 * 4)  # Dask: once among the others, once alone
+    if "workers" in two:
+        assert calls(tmp_path)[5] == 2
+    else:  # up to 4 times among the others and up to 4 times alone: Dask counts a worker that dies before it begins, too
+        assert 4 < calls(tmp_path)[5] <= 8
 
 
 def test_when_all_chunks_kill_their_workers_the_rest_is_not_tried(tmp_path, monkeypatch):
@@ -159,6 +163,14 @@ def test_workers_with_other_packages_are_refused(cluster, monkeypatch):
     monkeypatch.setattr(engine, "_versions", lambda: {"Python": "{}.{}".format(*sys.version_info), "numpy": "1.0"})
     with pytest.raises(InputError, match=r"--dask: given a worker with numpy \d.*; allowed: workers with numpy 1\.0, as here"):
         collect(abs, dask=cluster)
+
+
+def test_workers_that_lack_a_package_are_refused(cluster, monkeypatch):
+    only_here = ModuleType("only_here")
+    exec("def double(chunk): return 2 * chunk", only_here.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", only_here)
+    with pytest.raises(InputError, match=r"--dask: given tcp:.* says: No module named 'only_here'; allowed: workers with the"):
+        collect(only_here.double, dask=cluster)
 
 
 def test_numbers_of_workers():

@@ -47,7 +47,7 @@ class LostChunks(ChildProcessError):
     def __init__(self, chunks: Sequence[object]) -> None:
         named = ", ".join(map(repr, chunks[:3])) + (f" and {len(chunks) - 3} more" if len(chunks) > 3 else "")
         super().__init__(
-            f"{named}: every worker process that ran it died, {RETRIES + 1} times or more (out of memory?); "
+            f"{named}: every worker process that it was given to died (out of memory?); "
             "finished chunks are kept: add --resume to go on"
         )
 
@@ -225,26 +225,30 @@ def _process() -> ProcessPoolExecutor:
 
 def _on_cluster(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], dask: str) -> Results[Chunk, Result]:
     with _connect(dask) as client:
-        suspects = list[Chunk]()
+        suspects, lost = list[Chunk](), list[Chunk]()
         yield from _submitted(client, function, chunks, suspects)
         if len(suspects) >= MANY:
             raise LostChunks(suspects)
         for chunk in suspects:  # Dask suspects all chunks that the worker had in its queue: one at a time shows which it is
-            lost = list[Chunk]()
             yield from _submitted(client, function, [chunk], lost)
-            if lost:
-                raise LostChunks(lost)
+        if lost:
+            raise LostChunks(lost)
 
 
 def _submitted(
     client: Client, function: Callable[[Chunk], Result], chunks: Sequence[Chunk], lost: list[Chunk]
 ) -> Results[Chunk, Result]:
     """Results of the chunks as they finish; those whose workers died too often are added to `lost`, up to MANY."""
+    import cloudpickle
     from distributed import KilledWorker, as_completed
 
-    address = client.scheduler.address  # type: ignore[union-attr]
-    run = partial(_run, function, versions=_versions())
-    pending = {client.submit(run, chunk, pure=False, priority=-i): chunk for i, chunk in enumerate(chunks)}
+    def run(job: bytes) -> Any:  # a local function goes as code: a worker without this package reports it, instead of closing
+        return pickle.loads(job)()
+
+    address, pending = client.scheduler.address, {}  # type: ignore[union-attr]
+    for i, chunk in enumerate(chunks):
+        job = cloudpickle.dumps(partial(_run, function, chunk, _versions()))
+        pending[client.submit(run, job, pure=False, priority=-i)] = chunk
     try:
         for future in as_completed(list(pending), loop=client.loop):
             chunk = pending[future]
@@ -255,14 +259,14 @@ def _submitted(
                 if len(lost) >= MANY:
                     return
                 continue
-            except ImportError as error:
-                without = f"{address}, where a worker finds no {error.name}"
-                raise InputError("--dask", without, "workers with the packages that are here") from None
             except CancelledError:
                 raise ConnectionError(
                     f"the Dask scheduler at {address} is gone, or has dropped what it was given; "
                     "finished chunks are kept: add --resume to go on"
                 ) from None
+            except Exception as error:  # not of the chunk: Dask could not even begin it
+                given = f"{address}, with a worker that says: {error}"
+                raise InputError("--dask", given, "workers with the packages that are here") from error
             finally:
                 del pending[future]
                 future.release()
