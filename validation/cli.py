@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from sde_momentum import __version__ as sm_version
-from sde_momentum.errors import InputError
 from sde_momentum.progress import track
 
 from .mlp_fashionmnist import MLP_FASHIONMNIST
+from .neighbours.command import neighbours, show_neighbours
 from .networks.command import command as network_command
 from .networks.command import write_report
 from .networks.definition import Definition
 from .resnet18_cifar10 import RESNET18_CIFAR10
+from .running import check_workers, stop
 from .store import CONFIGURATION, Folder, read_json, write_dataset
 from .teacher_student import TEACHER_STUDENT
 
@@ -33,18 +33,6 @@ DEFINITIONS: tuple[Definition, ...] = (TEACHER_STUDENT, MLP_FASHIONMNIST, RESNET
 Out = Annotated[Path | None, typer.Option("--out", help="folder of the results [default: results/EXPERIMENT-PROFILE]")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable summary on standard output")]
 Workers = Annotated[int, typer.Option(help="threads; -1: every core")]
-
-
-def _say(text: str) -> None:
-    """A line for people, on standard error."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def stop(what: str, path: Path) -> NoReturn:
-    """Leave at once: worker threads are in the middle of a chunk that nobody waits for."""
-    _say(f"interrupted; finished {what} are kept: add --resume to go on ({path})")
-    sys.stderr.flush()
-    os._exit(130)
 
 
 @app.command("matrix-sensing")
@@ -73,7 +61,7 @@ def matrix_sensing(
     options = experiment.Options(
         profile, tuple(lr) if lr else None, seeds, seed, d, rank, measurements, label_noise, metric, fraction, nesterov
     )
-    _check_workers(workers)
+    check_workers(workers)
     path = out or Path("results") / f"{experiment.NAME}-{profile}"
     work, folder = experiment.open_folder(path, options, resume=resume)
     try:
@@ -105,7 +93,7 @@ def predictions(
     from . import predictions as experiment
 
     works = experiment.plan(profile, case, seed)
-    _check_workers(workers)
+    check_workers(workers)
     path = out or Path("results") / f"{experiment.NAME}-{profile}"
     configuration = {"experiment": experiment.NAME, "profile": profile, "seed": seed, "cases": case, "version": sm_version}
     folder = Folder.open(path, configuration, resume=resume)
@@ -118,11 +106,6 @@ def predictions(
         stop("learning rates", path)
     rows = experiment.summary(results)
     print(json.dumps({"out": str(path), "summary": rows}) if as_json else experiment.table(rows))
-
-
-def _check_workers(workers: int) -> None:
-    if workers != -1 and workers < 1:
-        raise InputError("--workers", workers, "a whole number >= 1, or -1 for every core")
 
 
 def _write(source: Path, out: Path) -> Summary:
@@ -152,6 +135,7 @@ def _show(summary: Summary, path: Path, as_json: bool) -> None:
 
 for _definition in DEFINITIONS:
     app.command(_definition.name)(network_command(_definition))
+app.command("neighbours")(neighbours)
 
 
 def report(
@@ -161,6 +145,9 @@ def report(
     """Draw the figures and write the report of finished results again."""
     configuration = read_json(folder / CONFIGURATION)
     name = configuration.get("experiment") if isinstance(configuration, dict) else None
+    if name == "neighbours":
+        show_neighbours(folder, as_json)
+        return
     for definition in DEFINITIONS:
         if definition.name == name:
             write_report(definition, folder, as_json)

@@ -7,10 +7,8 @@ noise is switched on and w slides to the flattest solution, the hidden matrix.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from sde_momentum.dynamics.label_noise_sgd import one_blas_thread
 from sde_momentum.errors import InputError, check_integer, check_lr, check_positive
 
 from . import sweep
-from .store import Folder, read_json, write_json
+from .store import Folder, read_json, versions, write_json
 
 NAME = "matrix-sensing"
 RESULTS = "results.nc"
@@ -211,7 +209,7 @@ class Experiment:
         attributes = {
             "configuration": json.dumps(self.configuration),
             "command": command(self.configuration),
-            "versions": json.dumps(_versions()),
+            "versions": json.dumps(versions("numpy", "scipy", "numba", "xarray", "torch")),
             "noise": self.method.noise,
             "curvature": plan["curvature"],
             "amplitude": plan["amplitude"],
@@ -226,11 +224,6 @@ class Experiment:
             recommended_time=("lr", plan["effective_loss_time"], recommended),
         )
         return data.assign_coords(method=["effective loss", "closed form"]).assign_attrs(attributes)
-
-
-def _versions() -> dict[str, str]:
-    names = ("sde-momentum", "numpy", "scipy", "numba", "xarray", "torch")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def open_folder(out: Path, options: Options, *, resume: bool) -> tuple[Experiment, Folder]:

@@ -51,11 +51,11 @@ MLP_FASHIONMNIST = Definition(
     profiles={
         "quick": Profile((0.1, 0.2, 0.4), 2, 1_500, sizes={"images": 128, "width": 16}),
         "full": Profile(
-            (0.04, 0.08, 0.16, 0.32, 0.64),
+            (0.02, 0.04, 0.08, 0.16, 0.32),
             8,
-            3_000,
+            2_500,
             sizes={"test_images": 1000},
-            questions=("mini-batch", "nesterov", "initial", "noisy-fit", "weight-decay"),
+            questions=("mini-batch", "nesterov", "initial", "noisy-fit", "weight-decay", "cross-entropy"),
         ),
         "paper": Profile(
             (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64),
@@ -68,5 +68,8 @@ MLP_FASHIONMNIST = Definition(
     label_noise=0.3,
     fraction=0.5,
     weight_decay=1e-4,
+    questions={
+        "cross-entropy": ("cross-entropy with a tenth of the labels flipped", {"loss": "cross-entropy", "label_noise": 0.1}),
+    },
     describe=_describe,
 )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import platform
 import zipfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from sde_momentum.errors import InputError
 from sde_momentum.files import write_whole
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 CONFIGURATION = "configuration.json"
 _LARGE = 1000
@@ -47,6 +51,11 @@ def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
     if any(arrays.get(name, np.empty(0)).shape != shape for name, shape in shapes.items()):
         raise InputError("--out", path, "an intact file of this sweep; delete it to compute it again")
     return arrays
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Of Python, this project and the packages named."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("sde-momentum", *packages)}}
 
 
 def write_dataset(data: xr.Dataset, path: Path) -> None:

@@ -64,4 +64,5 @@ TEACHER_STUDENT = Definition(
     fraction=0.25,
     weight_decay=1e-4,
     describe=_describe,
+    follow=60,
 )

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from sde_momentum.errors import InputError
 from sde_momentum.progress import track
 
+from ..running import check_workers, stop
 from ..store import Folder
-from .definition import PRECISIONS, QUESTIONS, STARTS, Definition, Options
+from .definition import PRECISIONS, STARTS, Definition, Options
 
 _SHARED: tuple[tuple[str, Any, Any, str], ...] = (
     ("profile", str, "quick", "quick (a minute or two), full (tens of minutes) or paper (the publication's sizes, on a GPU)"),
@@ -38,7 +38,6 @@ _SHARED: tuple[tuple[str, Any, Any, str], ...] = (
     ("precision", str, "float32", ", ".join(PRECISIONS)),
     ("device", str, "cpu", "cpu or cuda"),
     ("data", Path | None, None, "folder with the images [default: SDE_MOMENTUM_DATA, or the digits of scikit-learn]"),
-    ("question", list[str] | None, None, f"also answer: {', '.join(QUESTIONS)}; none [default: the profile's]"),
 )
 
 
@@ -54,7 +53,8 @@ def command(definition: Definition) -> Callable[..., None]:
         (name, type(size.default) | None, None, f"{size.help} [default: {size.default}]")
         for name, size in definition.sizes.items()
     ]
-    for name, kind, default, text in (*_SHARED, *sizes):
+    asks = f"also answer: {', '.join(definition.every_question)}; or none [default: the profile's]"
+    for name, kind, default, text in (*_SHARED, ("question", list[str] | None, None, asks), *sizes):
         option = f"--{name.replace('_', '-')}"
         if kind is bool or kind == bool | None:
             option = f"{option}/--no-{name.replace('_', '-')}" if default is None else option
@@ -68,7 +68,6 @@ def command(definition: Definition) -> Callable[..., None]:
 
 
 def _run(definition: Definition, given: dict[str, Any]) -> None:
-    from ..cli import stop
     from ..engine import check_engine
     from .experiment import Experiment
 
@@ -81,8 +80,7 @@ def _run(definition: Definition, given: dict[str, Any]) -> None:
         sizes={name: given[name] for name in definition.sizes},
         **{name: given[name] for name in _SAME},
     )
-    if given["workers"] != -1 and given["workers"] < 1:
-        raise InputError("--workers", given["workers"], "a whole number >= 1, or -1 for every core")
+    check_workers(given["workers"])
     configuration = options.configuration(definition)
     path = given["out"] or Path("results") / f"{definition.name}-{options.profile}"
     folder = Folder.open(path, configuration, resume=given["resume"])

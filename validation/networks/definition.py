@@ -72,6 +72,10 @@ class Definition:
         profiles: quick, full, paper
         label_noise, fraction, weight_decay: its defaults; the decay is that of the reader's question
         describe: configuration -> lines about the model and the data, for the report
+        questions: its own, beside QUESTIONS
+        n_records: how often a run is measured
+        follow: steps of the estimator down tr H, for the closed form; 0: no closed form, where modes too soft to be told from
+            Gamma keep its projections from converging
     """
 
     name: str
@@ -83,6 +87,14 @@ class Definition:
     fraction: float
     weight_decay: float
     describe: Callable[[Mapping[str, Any]], list[str]]
+    questions: Mapping[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    n_records: int = 110
+    follow: int = 0
+
+    @property
+    def every_question(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Readers' questions that it can answer."""
+        return {**QUESTIONS, **self.questions}
 
 
 @dataclass(frozen=True)
@@ -120,8 +132,8 @@ class Options:
                 raise InputError(option, value, ", ".join(allowed))
         questions = profile.questions if self.questions is None else self.questions
         for name in questions:
-            if name not in QUESTIONS:
-                raise InputError("--question", name, ", ".join(QUESTIONS))
+            if name not in definition.every_question:
+                raise InputError("--question", name, ", ".join(definition.every_question))
         sizes = {name: size.default for name, size in definition.sizes.items()} | dict(profile.sizes)
         sizes |= {name: value for name, value in self.sizes.items() if value is not None}
         noise = definition.label_noise if self.label_noise is None else self.label_noise

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,10 @@ from numpy.typing import NDArray
 from sde_momentum.errors import InputError
 
 from ..engine import one_thread, run_chunks
-from ..store import read_arrays, read_json, read_whole, write_arrays, write_dataset, write_json
+from ..store import read_arrays, read_json, read_whole, versions, write_arrays, write_dataset, write_json
 from . import plan
 from .chunk import Arrays, Chunk, train
-from .definition import QUESTIONS, Definition, command
+from .definition import Definition, command
 from .task import METRICS, N_EIGENVALUES
 
 RESULTS = "results.nc"
@@ -83,7 +81,7 @@ class Experiment:
         """Each reader's question as a smaller experiment in a folder of its own."""
         asked = []
         for name in self.configuration["questions"]:
-            changes = dict(QUESTIONS[name][1])
+            changes = dict(self.definition.every_question[name][1])
             share = changes.pop("batch_share", None)
             if share is not None:
                 changes["batch_size"] = max(1, round(share * self.definition.build(self.configuration).n_samples))
@@ -177,7 +175,6 @@ class Experiment:
         }
         rules = np.array([[np.nan if x is None else x for x in row] for row in planned["rules"].values()], dtype=np.float64)
         configuration = dict(self.configuration)
-        names = ("sde-momentum", "torch", "numpy", "scipy", "xarray")
         return xr.Dataset(
             {
                 **metrics,
@@ -215,7 +212,7 @@ class Experiment:
                 "look": json.dumps(planned["look"]),
                 "estimate": json.dumps(planned["estimate"]),
                 "source": self.definition.build(self.configuration).source,
-                "versions": json.dumps({"python": platform.python_version(), **{name: version(name) for name in names}}),
+                "versions": json.dumps(versions("torch", "numpy", "scipy", "xarray")),
             },
         )
 

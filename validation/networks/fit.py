@@ -11,7 +11,7 @@ from .base import Network, Parameters
 from .losses import CrossEntropy, Loss
 
 _HISTORY = 50
-_GRADIENT = 1e-9
+_GRADIENT = 1e-8
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ N_LOOK = 4
 """Seeds of the first look."""
 GRID = np.array([0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.2, 3.2])
 """1 - beta of the sweep over that of the first look, carried over by lr^(2/3)."""
-N_RECORDS = 110
 LONGEST = 5.0
 """Horizon of the sweep over the shortest time of the first look, carried over."""
 _NOISY_FIT = 0.9
@@ -54,9 +53,9 @@ RULES = {
 _POWER = {TRANSFER: 2 / 3, LINEAR: 1.0, ROOT: 0.5}
 
 
-def records(horizon: int) -> tuple[int, ...]:
-    """Steps at which runs are measured: denser at the beginning."""
-    return tuple(np.unique(np.rint(horizon * np.linspace(0, 1, N_RECORDS) ** 1.5).astype(int)).tolist())
+def records(horizon: int, n: int) -> tuple[int, ...]:
+    """Up to n steps at which runs are measured: denser at the beginning."""
+    return tuple(np.unique(np.rint(horizon * np.linspace(0, 1, n) ** 1.5).astype(int)).tolist())
 
 
 def begin(definition: Definition, configuration: Mapping[str, Any]) -> tuple[Arrays, dict[str, Any]]:
@@ -120,7 +119,7 @@ def chunks(
             lr,
             tuple(deltas.tolist()),
             tuple(seeds[i : i + width]),
-            records(horizon),
+            records(horizon, definition.n_records),
             level,
             loss_level,
             least,
@@ -183,6 +182,8 @@ def _geometry(definition: Definition, configuration: Mapping[str, Any], start: A
     """c, mu and the rule they make, from the library's estimator at the start of training."""
     if configuration["label_noise"] == 0 or configuration["start"] == "initial":
         return {"rule": None, "failed": ["no interpolating start with label noise to estimate at"]}
+    if not definition.follow:
+        return {"rule": None, "failed": ["modes too soft to be told from Gamma: c and mu are not estimated"]}
     task = definition.build(configuration)
     classes = not task.is_interpolable
     targets = task.loss.targets.argmax(dim=-1) if classes else task.loss.targets
@@ -197,7 +198,7 @@ def _geometry(definition: Definition, configuration: Mapping[str, Any], start: A
         batch_size=configuration["batch_size"] or None,
         weight_decay=configuration["weight_decay"],
         target=configuration["fraction"],
-        follow=_FOLLOW,
+        follow=definition.follow,
         seed=configuration["seed"],
     )
     names = ("noise", "noise_se", "curvature", "curvature_se", "coupling", "trace_hessian", "flatter_trace_hessian")
@@ -219,9 +220,6 @@ def _effective(definition: Definition, configuration: Mapping[str, Any], start: 
         max_steps=configuration["horizon"],
     )
     return None if found is None else found.recommended
-
-
-_FOLLOW = 60
 
 
 def _half_mean_square(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from sde_momentum.files import write_whole
 from sde_momentum.predictors.measured_optimum import Estimate, read_results
 
 from . import figures
-from .definition import QUESTIONS, STARTS, Definition, command
+from .definition import STARTS, Definition, command
 from .experiment import ASKED, RESULTS
 from .plan import FIXED, RULES, TRANSFER
 from .summary import BEST_TEST, EXPONENT, FASTEST, OPTIMA, Summary
@@ -205,7 +205,7 @@ def _prefactors(summary: Summary) -> Section | None:
     return Section("C = (1 − β) / lr^(2/3), predicted and measured", ["", "C"], rows)
 
 
-def _questions(main: Summary, asked: dict[str, Summary]) -> list[Section]:
+def _questions(definition: Definition, main: Summary, asked: dict[str, Summary]) -> list[Section]:
     sections = []
     for name, summary in asked.items():
         rows = []
@@ -242,7 +242,7 @@ def _questions(main: Summary, asked: dict[str, Summary]) -> list[Section]:
             )
         sections.append(
             Section(
-                f"Readers ask: {QUESTIONS[name][0]}",
+                f"Readers ask: {definition.every_question[name][0]}",
                 ["learning rate", *["1 − β", "95 %", "over the main sweep's"] * 2],
                 rows,
                 [(kind, 3) for kind in OPTIMA],
@@ -274,7 +274,7 @@ def write(definition: Definition, folder: Path) -> Summary:
     sections.append(
         Section("Is the theory's ground there?", ["assumption", "measured", ""], checks(summary), notes=_why(summary))
     )
-    sections += _questions(summary, asked)
+    sections += _questions(definition, summary, asked)
     c = summary.configuration
     rates = f"{len(summary.lr)} learning rates from {summary.lr[0]:.3g} to {summary.lr[-1]:.3g}"
     environment = jinja2.Environment(loader=jinja2.PackageLoader("validation"), autoescape=True, undefined=jinja2.StrictUndefined)
