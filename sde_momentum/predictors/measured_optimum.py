@@ -202,7 +202,8 @@ class Optima:
             # A share of 0 or 1 must not touch the other neighbour, which may be infinite.
             left = y[..., j - 1] * (1 - share) if share < 1 else 0.0
             right = y[..., j] * share if share > 0 else 0.0
-            return np.asarray(np.exp(left + right - y.min(axis=-1)))
+            with np.errstate(invalid="ignore"):  # a resample in which no run arrives at all: NaN
+                return np.asarray(np.exp(left + right - y.min(axis=-1)))
 
         return Estimate.of(float(over_best(np.log(self.time[i]))), over_best(self._resampled[:, i]))
 

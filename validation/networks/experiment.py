@@ -28,7 +28,7 @@ ASKED = "questions"
 _START, _PLAN = "start.npz", "plan.json"
 _SWEEP_SEED, _LOOK_SEED = 1 << 20, 1 << 30
 _N_RATES = 3  # learning rates of a reader's question
-_WIDTH = 8  # seeds that train together
+WIDTH = 8  # seeds that train together
 
 Report = Callable[[float], object]
 Engine = dict[str, Any]
@@ -41,10 +41,13 @@ class Experiment:
         definition: of the experiment
         configuration: from `Options.configuration`
         folder: where everything is kept
+        main: of a reader's question: the experiment that it belongs to
     """
 
-    def __init__(self, definition: Definition, configuration: Mapping[str, Any], folder: Path) -> None:
-        self.definition, self.configuration, self.folder = definition, dict(configuration), folder
+    def __init__(
+        self, definition: Definition, configuration: Mapping[str, Any], folder: Path, main: Experiment | None = None
+    ) -> None:
+        self.definition, self.configuration, self.folder, self.main = definition, dict(configuration), folder, main
         self.rates = np.array(configuration["lr"])
 
     def prepare(self) -> None:
@@ -65,7 +68,8 @@ class Experiment:
             look = self._look(start, about)
             with track("first look", sum(chunk.cost for chunk in look)) as report:
                 arrays = self._train(look, "look", engine, report)
-            seen = plan.look(list(zip(look, arrays, strict=True)), float(self.rates[-1]))
+            otherwise = None if self.main is None else read_json(self.main.folder / _PLAN)["look"]
+            seen = plan.look(list(zip(look, arrays, strict=True)), float(self.rates[-1]), otherwise)
             with one_thread():
                 rules, estimate = plan.recommend(self.definition, self.configuration, start, seen)
             write_json(found, {"look": seen, "rules": rules, "estimate": estimate})
@@ -89,7 +93,7 @@ class Experiment:
                 changes["weight_decay"] = self.definition.weight_decay
             few = np.unique(np.rint(np.linspace(0, len(self.rates) - 1, _N_RATES)).astype(int))
             changes |= {"lr": self.rates[few].tolist(), "n_seeds": max(2, self.configuration["n_seeds"] // 2), "questions": []}
-            asked.append((name, Experiment(self.definition, self.configuration | changes, self.folder / ASKED / name)))
+            asked.append((name, Experiment(self.definition, self.configuration | changes, self.folder / ASKED / name, self)))
         return asked
 
     # -- the parts ---------------------------------------------------------------------------------
@@ -108,7 +112,7 @@ class Experiment:
     def _look(self, start: Arrays, about: Mapping[str, Any]) -> list[Chunk]:
         lr, horizon = float(self.rates[-1]), self.configuration["horizon"]
         seeds = [self.configuration["seed"] + _LOOK_SEED + i for i in range(plan.N_LOOK)]
-        return plan.chunks(self.definition, self.configuration, start, about, lr, plan.LOOK, seeds, horizon, 0, _WIDTH)
+        return plan.chunks(self.definition, self.configuration, start, about, lr, plan.LOOK, seeds, horizon, 0, WIDTH)
 
     def _sweep(self, start: Arrays, about: Mapping[str, Any], seen: Mapping[str, Any]) -> list[Chunk]:
         seeds = [self.configuration["seed"] * _SWEEP_SEED + i for i in range(self.configuration["n_seeds"])]
@@ -121,7 +125,7 @@ class Experiment:
             least = self.configuration["budget"] or int(np.ceil(shortest))
             horizon = int(np.ceil(max(plan.LONGEST * shortest, least)))
             chunks += plan.chunks(
-                self.definition, self.configuration, start, about, float(lr), deltas, seeds, horizon, least, _WIDTH
+                self.definition, self.configuration, start, about, float(lr), deltas, seeds, horizon, least, WIDTH
             )
         return sorted(chunks, key=lambda chunk: -chunk.cost)
 

@@ -33,7 +33,7 @@ GRID = np.array([0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.2, 3.2])
 LONGEST = 5.0
 """Horizon of the sweep over the shortest time of the first look, carried over."""
 _NOISY_FIT = 0.9
-_UNFITTED = 1e-3
+_UNFITTED = 1e-2
 """Noise-free loss, over that of the initialisation, at which a run from an initialisation has fitted; within label noise it is
 compared with `_STATIONARY` times the loss that the noise itself keeps up (T2)."""
 _STATIONARY = 3.0
@@ -141,23 +141,29 @@ def times(chunk: Chunk, arrays: Arrays) -> NDArray[np.float64]:
     return out
 
 
-def look(found: list[tuple[Chunk, Arrays]], lr: float) -> dict[str, Any]:
-    """What the first look says: times, the fastest momentum, the shortest time."""
+def look(found: list[tuple[Chunk, Arrays]], lr: float, otherwise: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the first look says: times, the fastest momentum, the shortest time.
+
+    Where no run arrives a reader's question takes the best and the time of the main sweep, `otherwise`.
+    """
     deltas = np.array(found[0][0].one_minus_beta)
     measured = np.concatenate([times(chunk, arrays) for chunk, arrays in found], axis=1)
+    seen = {"lr": lr, "one_minus_beta": deltas.tolist(), "time": [None] * len(deltas)}
     if not np.isfinite(measured).any():
-        raise InputError(
-            "--horizon", f"{found[0][0].records[-1]}: no run has arrived by then", "more steps, or a larger --fraction"
-        )
+        if otherwise is None:
+            raise InputError(
+                "--horizon", f"{found[0][0].records[-1]}: no run has arrived by then", "more steps, or a larger --fraction"
+            )
+        return {**seen, "best": otherwise["best"], "best_time": otherwise["best_time"]}
     optima = Optima(np.array([lr]), deltas[None], measured[None])
     best = optima.optimum(0)
     at = float(np.exp(np.interp(np.log(best.value), np.log(deltas), np.log(optima.time[0]))))
+    time = optima.time[0]
     return {
-        "lr": lr,
-        "one_minus_beta": deltas.tolist(),
-        "time": [float(t) if np.isfinite(t) else None for t in optima.time[0]],
+        **seen,
+        "time": [float(t) if np.isfinite(t) else None for t in time],
         "best": best.value,
-        "best_time": min(at, float(optima.time[0].min())),
+        "best_time": min(at, float(time.min())),
     }
 
 
