@@ -42,6 +42,7 @@ benchmark: $(VENV)/.installed ## speed as ratios: against torch.optim.SGD, kerne
 	$(BIN)/python benchmarks/simulator_vs_torch.py
 	$(BIN)/python benchmarks/symbolic_vs_handwritten.py
 	$(BIN)/python benchmarks/engine_limits.py
+	$(BIN)/python benchmarks/stacked_networks.py
 
 benchmark-engines: ## this library and its peers side by side, in an environment of their own (a quiet machine, long)
 	$(PYTHON) -m venv .venv-peers

@@ -43,6 +43,7 @@ TEACHER_STUDENT = Definition(
         "samples": Size(100, "training samples"),
         "output_scale": Size(3.0, "size of the student's last layer at initialisation, over Kaiming's"),
         "activation": Size("tanh", "of the student: tanh or relu"),
+        "critical_limit": Size(False, "also simulate the critical limit and what it recommends: tens of minutes"),
     },
     profiles={
         "quick": Profile((0.02, 0.06, 0.2), 4, 2_000),
@@ -50,6 +51,7 @@ TEACHER_STUDENT = Definition(
             (0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
             16,
             4_000,
+            sizes={"critical_limit": True},
             questions=("mini-batch", "nesterov", "initial", "noisy-fit", "weight-decay"),
         ),
         "paper": Profile(

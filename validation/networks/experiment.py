@@ -77,6 +77,7 @@ class Experiment:
         sweep = self._sweep(start, about, planned["look"])
         with track("training", sum(chunk.cost for chunk in sweep)) as report:
             arrays = self._train(sweep, "sweep", engine, report)
+        planned["rules"] |= self._critical_limit(start, engine)
         data = self._dataset(sweep, arrays, about, planned)
         write_dataset(data, self.folder / RESULTS)
         return data
@@ -108,6 +109,16 @@ class Experiment:
         if stored is None:
             raise InputError("--out", path, "an intact file of this sweep; delete it to compute it again")
         return stored, read_json(about)
+
+    def _critical_limit(self, start: Arrays, engine: Engine) -> dict[str, list[float]]:
+        """What T7 recommends, where it was asked for; a reader's question takes the main sweep's word for it."""
+        if not self.configuration.get("critical_limit") or self.main is not None:
+            return {}
+        path = self.folder / "critical_limit.json"
+        if not path.exists():
+            found = plan.critical_limit(self.definition, self.configuration, start, self.folder, engine["workers"])
+            write_json(path, found)
+        return {plan.CRITICAL: read_json(path)}
 
     def _look(self, start: Arrays, about: Mapping[str, Any]) -> list[Chunk]:
         lr, horizon = float(self.rates[-1]), self.configuration["horizon"]
@@ -177,7 +188,8 @@ class Experiment:
             name: ((*dims, "time"), _rounded(values[m]), {"long_name": text, "units": unit})
             for m, (name, (text, unit)) in enumerate(METRICS.items())
         }
-        rules = np.array([[np.nan if x is None else x for x in row] for row in planned["rules"].values()], dtype=np.float64)
+        methods = [name for name in plan.RULES if name in planned["rules"]]
+        rules = np.array([[np.nan if x is None else x for x in planned["rules"][name]] for name in methods], dtype=np.float64)
         configuration = dict(self.configuration)
         return xr.Dataset(
             {
@@ -205,7 +217,7 @@ class Experiment:
                 "one_minus_beta": (dims[:2], delta, {"long_name": "1 - momentum", "units": "1"}),
                 "step": (("lr", "time"), step, {"long_name": "updates done", "units": "steps"}),
                 "seed": ("seed", np.arange(n_seed), {"long_name": "seed of the run, from the first on", "units": "1"}),
-                "method": list(planned["rules"]),
+                "method": methods,
                 "stage": ["start", "end"],
             },
             attrs={

@@ -14,13 +14,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from sde_momentum.figures.style import BLACK, BLUE, GREEN, ORANGE, STYLE, colours, plain_ticks
+from sde_momentum.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, colours, plain_ticks
 from sde_momentum.files import write_whole
 
-from .plan import GEOMETRY, TRANSFER
+from .plan import CRITICAL, EFFECTIVE, GEOMETRY, TRANSFER
 from .summary import BEST_TEST, EXPONENT, FASTEST, Summary
 
-_MARKS = ((TRANSFER, BLUE, "--"), (GEOMETRY, GREEN, ":"))
+_MARKS = ((TRANSFER, BLUE, "--"), (GEOMETRY, GREEN, ":"), (EFFECTIVE, PURPLE, "-."), (CRITICAL, RED, "-"))
+
+
+def _marks(summary: Summary) -> list[tuple[str, str, str]]:
+    return [mark for mark in _MARKS if mark[0] in summary.methods and np.isfinite(summary.recommended(mark[0])).any()]
 
 
 def against_momentum(summary: Summary) -> Figure:
@@ -35,7 +39,7 @@ def against_momentum(summary: Summary) -> Figure:
                 delta, value = summary.one_minus_beta[i], optima.time[i]
                 best = optima.optimum(i)
                 axis.axvspan(best.low, best.high, color=ORANGE, alpha=0.35, lw=0, label="best, 95 %")
-                for method, colour, style in _MARKS:
+                for method, colour, style in _marks(summary):
                     at = summary.recommended(method)[i]
                     if np.isfinite(at):
                         axis.axvline(at, color=colour, ls=style, lw=1.8, label=method)
@@ -78,7 +82,7 @@ def exponent(summary: Summary) -> Figure:
                 axis.plot(dense, value / dense**power, color=colour, lw=1)
                 axis.errorbar(lr, at, bars, fmt=mark, color=colour, ms=5, label=text, zorder=3)
         for axis, power in ((left, 0.0), (right, EXPONENT)):
-            for method, colour, style in _MARKS:
+            for method, colour, style in _marks(summary):
                 axis.plot(lr, summary.recommended(method) / lr**power, style, color=colour, lw=1.8, label=method)
             axis.set(xscale="log", xlabel="learning rate")
         left.set(yscale="log", ylabel=r"$1-\beta$", title="Best momentum against learning rate")

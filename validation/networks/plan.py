@@ -7,6 +7,7 @@ what a practitioner does: tune at one learning rate, then carry over. The sweep 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from .chunk import Arrays, Chunk, setting
 from .definition import Definition
 from .effective_loss import effective_times
 from .fit import interpolate
+from .mlp import MLP
+from .problem import NetworkProblem
 from .stacked_sgd import Stack
 from .task import METRICS, to_tensors
 
@@ -39,17 +42,19 @@ compared with `_STATIONARY` times the loss that the noise itself keeps up (T2)."
 _STATIONARY = 3.0
 
 TRANSFER, LINEAR, ROOT, FIXED = "lr^(2/3)", "lr", "lr^(1/2)", "0.9"
-GEOMETRY, EFFECTIVE = "closed form", "effective loss"
+GEOMETRY, EFFECTIVE, CRITICAL = "closed form", "effective loss", "critical limit"
 RULES = {
     TRANSFER: "the optimum of the first look at the largest lr, carried over by lr^(2/3)",
     GEOMETRY: "(c mu zeta^2)^(1/3) lr^(2/3), c and mu estimated at the start of training, along the way down tr H",
     EFFECTIVE: "least momentum within 15 % of the shortest time on L_eff at the largest lr, carried over by lr^(2/3)",
+    CRITICAL: "least momentum within 5 % of the shortest time in the critical limit, one simulated curve for every lr (T7)",
     LINEAR: "the same optimum, 1 - beta proportional to lr",
     ROOT: "the same optimum, 1 - beta proportional to lr^(1/2)",
     FIXED: "beta = 0.9 at every lr",
 }
 """The rules that are compared, and what each is."""
 
+_CRITICAL_SEEDS = 8
 _POWER = {TRANSFER: 2 / 3, LINEAR: 1.0, ROOT: 0.5}
 
 
@@ -181,7 +186,32 @@ def recommend(
     rules[EFFECTIVE] = [None] * len(rates) if best is None else np.minimum(1.0, best * (rates / rates[-1]) ** (2 / 3)).tolist()
     rule = estimate.pop("rule")
     rules[GEOMETRY] = [None] * len(rates) if rule is None else np.atleast_1d(rule.one_minus_beta(rates)).tolist()
-    return {name: rules[name] for name in RULES}, estimate
+    return {name: rules[name] for name in RULES if name in rules}, estimate
+
+
+def critical_limit(
+    definition: Definition, configuration: Mapping[str, Any], start: Arrays, store: Path, workers: int
+) -> list[float]:
+    """1 - beta that the critical limit recommends at every learning rate; its curve is kept in `store`.
+
+    It starts at the point of Gamma next to the start of training, and its time is that of the mean of tr H over the runs.
+    """
+    task = definition.build(configuration)
+    assert isinstance(task.network, MLP)
+    problem = NetworkProblem(task.network, task.inputs, task.loss.targets)
+    point = problem.flat(to_tensors(start, task.inputs))
+    curve = sm.universal_curve(
+        problem,
+        point,
+        metric="trace_hessian",
+        fraction=configuration["fraction"],
+        n_seeds=_CRITICAL_SEEDS,
+        seed=configuration["seed"],
+        store=store,
+        workers=workers,
+    )
+    noise = task.noise(configuration["batch_size"] or task.n_samples)
+    return [min(1.0, curve.recommend(lr, noise).one_minus_beta) for lr in configuration["lr"]]
 
 
 def _geometry(definition: Definition, configuration: Mapping[str, Any], start: Arrays) -> dict[str, Any]:

@@ -238,7 +238,7 @@ def _questions(definition: Definition, main: Summary, asked: dict[str, Summary])
         if c["label_noise"] == 0:
             notes.append(
                 "Without label noise nothing moves along Γ once all samples are fitted; what is timed is the fit itself: until "
-                "the train loss stays below a thousandth of its start."
+                "the train loss stays below a hundredth of its start."
             )
         sections.append(
             Section(
@@ -312,7 +312,7 @@ def _how(definition: Definition, summary: Summary) -> list[str]:
         + ("." if c["budget"] else ": the shortest time to the target that the first look expects."),
         "Best 1 − β: the lowest point of a cubic through ln time against ln(1 − β) near the minimum, weighted by the standard "
         "errors. Intervals: 95 %, from 1,000 resamples of the seeds, which all learning rates and momenta share.",
-        *[f"{name}: {text}." for name, text in RULES.items()],
+        *[f"{name}: {RULES[name]}." for name in summary.methods],
     ]
 
 
