@@ -22,7 +22,7 @@ _SHARED: tuple[tuple[str, Any, Any, str], ...] = (
     ("out", Path | None, None, "folder of the results [default: results/EXPERIMENT-PROFILE]"),
     ("json", bool, False, "machine-readable summary on standard output"),
     ("seed", int, 0, "of initialisation and label noise"),
-    ("workers", int, -1, "processes; -1: one for each core"),
+    ("workers", int, -1, "processes; -1: one for each core, one alone on CUDA"),
     ("dask", str | None, None, "address of a Dask scheduler to run on instead, such as tcp://HOST:8786"),
     ("resume", bool, False, "go on where an interrupted run stopped"),
     ("lr", list[float] | None, None, "learning rate, once for each [default: the profile's]"),
@@ -87,7 +87,9 @@ def _run(definition: Definition, given: dict[str, Any]) -> None:
     experiment = Experiment(definition, configuration, path)
     experiment.prepare()
     check_engine(given["workers"], given["dask"])
-    engine = {"workers": given["workers"], "dask": given["dask"]}
+    # one process would be enough for a GPU, and several would share its memory
+    workers = 1 if given["device"] != "cpu" and given["workers"] == -1 else given["workers"]
+    engine = {"workers": workers, "dask": given["dask"]}
     try:
         folder.begin()
         experiment.run(engine, track)
