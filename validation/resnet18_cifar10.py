@@ -66,5 +66,6 @@ RESNET18_CIFAR10 = Definition(
     weight_decay=5e-4,
     questions={"batch-norm": ("batch norm", {"batch_norm": True})},
     n_records=60,
+    fit_iterations=400,
     describe=_describe,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sde_momentum.errors import InputError
 from sde_momentum.progress import track
 
 from ..running import check_workers, stop
@@ -94,7 +96,10 @@ def _run(definition: Definition, given: dict[str, Any]) -> None:
         folder.begin()
         experiment.run(engine, track)
         for name, question in experiment.questions():
-            question.run(engine, partial(_track, name))
+            try:
+                question.run(engine, partial(_track, name))
+            except InputError as error:  # it ends the question, not the sweep
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
         write_report(definition, path, given["json"])
     except KeyboardInterrupt:
         stop("runs", path)

@@ -76,6 +76,7 @@ class Definition:
         n_records: how often a run is measured
         follow: steps of the estimator down tr H, for the closed form; 0: no closed form, where modes too soft to be told from
             Gamma keep its projections from converging
+        fit_iterations: of phase 1, at most
     """
 
     name: str
@@ -90,6 +91,7 @@ class Definition:
     questions: Mapping[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     n_records: int = 110
     follow: int = 0
+    fit_iterations: int = 3000
 
     @property
     def every_question(self) -> dict[str, tuple[str, dict[str, Any]]]:

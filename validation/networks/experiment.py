@@ -28,6 +28,7 @@ ASKED = "questions"
 _START, _PLAN = "start.npz", "plan.json"
 _SWEEP_SEED, _LOOK_SEED = 1 << 20, 1 << 30
 _N_RATES = 3  # learning rates of a reader's question
+_NESTEROV_LIMIT = 1.2  # lr times the largest eigenvalue: at momentum 1 Nesterov's update is unstable from 4/3 on
 WIDTH = 8  # seeds that train together
 
 Report = Callable[[float], object]
@@ -68,8 +69,7 @@ class Experiment:
             look = self._look(start, about)
             with track("first look", sum(chunk.cost for chunk in look)) as report:
                 arrays = self._train(look, "look", engine, report)
-            otherwise = None if self.main is None else read_json(self.main.folder / _PLAN)["look"]
-            seen = plan.look(list(zip(look, arrays, strict=True)), float(self.rates[-1]), otherwise)
+            seen = plan.look(list(zip(look, arrays, strict=True)), float(self.rates[-1]))
             with one_thread():
                 rules, estimate = plan.recommend(self.definition, self.configuration, start, seen)
             write_json(found, {"look": seen, "rules": rules, "estimate": estimate})
@@ -92,10 +92,15 @@ class Experiment:
                 changes["batch_size"] = max(1, round(share * self.definition.build(self.configuration).n_samples))
             if changes.get("weight_decay", 0) is None:
                 changes["weight_decay"] = self.definition.weight_decay
-            few = np.unique(np.rint(np.linspace(0, len(self.rates) - 1, _N_RATES)).astype(int))
-            changes |= {"lr": self.rates[few].tolist(), "n_seeds": max(2, self.configuration["n_seeds"] // 2), "questions": []}
+            rates = self.rates[self.rates < _NESTEROV_LIMIT / self._stiffest()] if name == "nesterov" else self.rates
+            few = np.unique(np.rint(np.linspace(0, len(rates) - 1, _N_RATES)).astype(int))
+            changes |= {"lr": rates[few].tolist(), "n_seeds": max(2, self.configuration["n_seeds"] // 2), "questions": []}
             asked.append((name, Experiment(self.definition, self.configuration | changes, self.folder / ASKED / name, self)))
         return asked
+
+    def _stiffest(self) -> float:
+        """The largest eigenvalue of H at the start."""
+        return float(read_json(self.folder / "start.json")["start"]["eigenvalues"][0])
 
     # -- the parts ---------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ def begin(definition: Definition, configuration: Mapping[str, Any]) -> tuple[Arr
     initial = {
         name: value.to(task.inputs) for name, value in task.network.initial(configuration["seed"], task.inputs.dtype).items()
     }
-    fit = interpolate(task.network, task.loss, task.inputs, initial)
+    fit = interpolate(task.network, task.loss, task.inputs, initial, max_iterations=definition.fit_iterations)
     start = {"interpolating": fit.parameters, "initial": initial, "noisy": initial}[configuration["start"]]
     if configuration["start"] == "noisy":
         stack = Stack.begin(start, np.array([max(configuration["lr"])]), np.array([_NOISY_FIT]), np.array([0]), [1 << 40])
@@ -146,20 +146,24 @@ def times(chunk: Chunk, arrays: Arrays) -> NDArray[np.float64]:
     return out
 
 
-def look(found: list[tuple[Chunk, Arrays]], lr: float, otherwise: Mapping[str, Any] | None) -> dict[str, Any]:
+def look(found: list[tuple[Chunk, Arrays]], lr: float) -> dict[str, Any]:
     """What the first look says: times, the fastest momentum, the shortest time.
 
-    Where no run arrives a reader's question takes the best and the time of the main sweep, `otherwise`.
+    Where no run arrives: the momentum whose runs have come closest, and all the steps they had.
+
+    Raises:
+        InputError: if every run diverges.
     """
-    deltas = np.array(found[0][0].one_minus_beta)
+    one = found[0][0]
+    deltas = np.array(one.one_minus_beta)
     measured = np.concatenate([times(chunk, arrays) for chunk, arrays in found], axis=1)
     seen = {"lr": lr, "one_minus_beta": deltas.tolist(), "time": [None] * len(deltas)}
     if not np.isfinite(measured).any():
-        if otherwise is None:
-            raise InputError(
-                "--horizon", f"{found[0][0].records[-1]}: no run has arrived by then", "more steps, or a larger --fraction"
-            )
-        return {**seen, "best": otherwise["best"], "best_time": otherwise["best_time"]}
+        metric = "trace_hessian" if np.isfinite(one.level) else "train_loss"
+        last = np.concatenate([arrays["values"][list(METRICS).index(metric), ..., -1] for _, arrays in found], axis=1)
+        if not np.isfinite(last).any():
+            raise InputError("--lr", lr, "a smaller one: every run diverges, at any momentum")
+        return {**seen, "best": float(deltas[np.argmin(last.mean(axis=1))]), "best_time": float(one.records[-1])}
     optima = Optima(np.array([lr]), deltas[None], measured[None])
     best = optima.optimum(0)
     at = float(np.exp(np.interp(np.log(best.value), np.log(deltas), np.log(optima.time[0]))))

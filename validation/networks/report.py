@@ -207,8 +207,12 @@ def _prefactors(summary: Summary) -> Section | None:
 
 def _questions(definition: Definition, main: Summary, asked: dict[str, Summary]) -> list[Section]:
     sections = []
-    for name, summary in asked.items():
-        rows = []
+    for name in main.configuration["questions"]:
+        title = f"Readers ask: {definition.every_question[name][0]}"
+        if name not in asked:
+            sections.append(Section(title, [], [], notes=["Every run diverges at the largest learning rate: not answered."]))
+            continue
+        summary, rows = asked[name], []
         for i, lr in enumerate(summary.lr):
             cells = [f"{lr:.3g}"]
             for kind in OPTIMA:
@@ -242,7 +246,7 @@ def _questions(definition: Definition, main: Summary, asked: dict[str, Summary])
             )
         sections.append(
             Section(
-                f"Readers ask: {definition.every_question[name][0]}",
+                title,
                 ["learning rate", *["1 − β", "95 %", "over the main sweep's"] * 2],
                 rows,
                 [(kind, 3) for kind in OPTIMA],
