@@ -30,7 +30,7 @@ from validation.resnet18_cifar10 import RESNET18_CIFAR10
 from validation.teacher_student import TEACHER_STUDENT
 
 SIZES = {"inputs": 4, "width": 8, "samples": 10}
-TINY = Options(lr=(0.1, 0.2, 0.4), n_seeds=3, fraction=0.5, horizon=400, questions=("nesterov",), label_noise=0.2, sizes=SIZES)
+TINY = Options(lr=(0.05, 0.1, 0.2), n_seeds=3, fraction=0.5, horizon=800, questions=("nesterov",), label_noise=0.2, sizes=SIZES)
 
 
 @contextmanager

@@ -83,7 +83,7 @@ class Experiment:
         return data
 
     def questions(self) -> list[tuple[str, Experiment]]:
-        """Each reader's question as a smaller experiment in a folder of its own."""
+        """Each reader's question that has stable learning rates, as a smaller experiment in a folder of its own."""
         asked = []
         for name in self.configuration["questions"]:
             changes = dict(self.definition.every_question[name][1])
@@ -93,6 +93,8 @@ class Experiment:
             if changes.get("weight_decay", 0) is None:
                 changes["weight_decay"] = self.definition.weight_decay
             rates = self.rates[self.rates < _NESTEROV_LIMIT / self._stiffest()] if name == "nesterov" else self.rates
+            if len(rates) < _N_RATES:
+                continue
             few = np.unique(np.rint(np.linspace(0, len(rates) - 1, _N_RATES)).astype(int))
             changes |= {"lr": rates[few].tolist(), "n_seeds": max(2, self.configuration["n_seeds"] // 2), "questions": []}
             asked.append((name, Experiment(self.definition, self.configuration | changes, self.folder / ASKED / name, self)))

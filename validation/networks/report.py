@@ -210,7 +210,7 @@ def _questions(definition: Definition, main: Summary, asked: dict[str, Summary])
     for name in main.configuration["questions"]:
         title = f"Readers ask: {definition.every_question[name][0]}"
         if name not in asked:
-            sections.append(Section(title, [], [], notes=["Every run diverges at the largest learning rate: not answered."]))
+            sections.append(Section(title, [], [], notes=["Not answered: at these learning rates the runs diverge."]))
             continue
         summary, rows = asked[name], []
         for i, lr in enumerate(summary.lr):
