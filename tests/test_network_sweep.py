@@ -14,12 +14,16 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+import typer
 import xarray as xr
 from distributed import LocalCluster
+from typer.testing import CliRunner
 
 from sde_momentum.errors import InputError
+from validation.mlp_fashionmnist import MLP_FASHIONMNIST
 from validation.networks import experiment as sweeps
 from validation.networks.chunk import Chunk, train
+from validation.networks.command import command as network_command
 from validation.networks.definition import Options, command
 from validation.networks.experiment import RESULTS, RUNS, Experiment
 from validation.networks.plan import times
@@ -228,25 +232,35 @@ def test_bad_options_are_told_in_one_line(changes, message):
         Options(**changes).configuration(TEACHER_STUDENT)
 
 
-def test_the_command_line_refuses_before_anything_is_written(tmp_path):
+def test_the_command_line_refuses_in_one_line(tmp_path):
     program = "from sde_momentum.cli import main; main()"
-    for arguments, text in (
-        (["teacher-student", "--width", "0"], "--width"),
-        (["teacher-student", "--batch-size", "1000"], "--batch-size"),
-        (["mlp-fashionmnist", "--data", str(tmp_path / "nowhere")], "--data"),
-        (["teacher-student", "--device", "tpu"], "--device"),
-    ):
-        out = tmp_path / "out"
-        done = subprocess.run(
-            [sys.executable, "-c", program, "validate", *arguments, "--out", str(out)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 2, done.stderr
-        assert text in done.stderr
-        assert done.stderr.count("\n") == 1
-        assert not out.exists()
+    words = [sys.executable, "-c", program, "validate", "teacher-student", "--width", "0", "--out", str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "--width: given 0" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+REFUSED = [
+    (TEACHER_STUDENT, ["--batch-size", "1000"], "--batch-size"),
+    (TEACHER_STUDENT, ["--device", "tpu"], "--device"),
+    (TEACHER_STUDENT, ["--workers", "0"], "--workers"),
+    (MLP_FASHIONMNIST, ["--data", "nowhere"], "--data"),
+    (MLP_FASHIONMNIST, ["--loss", "hinge"], "--loss"),
+    (RESNET18_CIFAR10, ["--images", "100000"], "--images"),
+]
+
+
+@pytest.mark.parametrize(("definition", "arguments", "message"), REFUSED)
+def test_a_command_refuses_before_anything_is_written(definition, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.delenv("SDE_MOMENTUM_DATA", raising=False)
+    app = typer.Typer()
+    app.command()(network_command(definition))
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")])
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_a_data_folder_the_images_are_digits(monkeypatch):
