@@ -14,6 +14,8 @@ from ..data import default_images
 from .losses import CrossEntropy, Loss, SquareLoss
 from .placement import placed
 
+_SMALL = 8
+"""Images of no more pixels a side, such as the digits, are not pooled."""
 LOSSES = {"square": SquareLoss, "cross-entropy": CrossEntropy}
 
 
@@ -23,8 +25,8 @@ class ImageTask:
 
     Attributes:
         inputs, test_inputs: (n, channels, h, w)
-        loss: it knows the training targets, one-hot; for the square loss less 1 / classes, so that their mean is 0 and no unit has
-            to be spent on a constant
+        loss: it knows the training targets, one-hot; for the square loss less 1 / classes: their mean is 0, and no unit has to be
+            spent on a constant
         test_targets: (n_test, classes), without noise
         source: which images, in words, and their checksum
     """
@@ -60,7 +62,7 @@ def image_task(
     side, n = whole.train_images.shape[1], len(whole.train_images)
     if not 1 <= check_integer(images, "--images", 1) <= n:
         raise InputError("--images", images, f"at most the {n:,} of {whole.source}")
-    factor = check_integer(pool, "--pool", 1)
+    factor = check_integer(pool, "--pool", 1) if side > _SMALL else 1
     if side % factor:
         raise InputError("--pool", pool, f"a divisor of {side}, the side of the images of {whole.source}")
     few = whole.subset(images, min(check_integer(test_images, "--test-images", 1), len(whole.test_images)), seed).pooled(factor)
