@@ -53,7 +53,7 @@ RESNET18_CIFAR10 = Definition(
     },
     profiles={
         "quick": Profile((0.05, 0.1, 0.2), 2, 400, sizes={"images": 32, "test_images": 100}),
-        "full": Profile((0.02, 0.04, 0.09, 0.2), 4, 800, questions=("batch-norm",)),
+        "full": Profile((0.02, 0.04, 0.09, 0.2), 3, 1_200, sizes={"pool": 4}),
         "paper": Profile(
             (0.01, 0.02, 0.05, 0.1, 0.2),
             3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,11 @@ class Chunk:
 
     build: Callable[[Mapping[str, Any]], Task]
     configuration: Mapping[str, Any]
-    start: Mapping[str, NDArray[Any]]
+    start: Mapping[str, NDArray[Any]] = field(repr=False)
     lr: float
     one_minus_beta: tuple[float, ...]
     seeds: tuple[int, ...]
-    records: tuple[int, ...]
+    records: tuple[int, ...] = field(repr=False)
     level: float
     loss_level: float
     least: int

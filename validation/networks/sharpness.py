@@ -91,7 +91,11 @@ def top_eigenvalues(
         if i + 1 < n_lanczos:
             tridiagonal[:, i, i + 1] = tridiagonal[:, i + 1, i] = size[:, 0]
             basis.append(r / size.clamp_min(torch.finfo(r.dtype).tiny))
-    return torch.linalg.eigvalsh(tridiagonal.double()).flip(-1)[:, :n].to(outputs.dtype)
+    known = torch.isfinite(tridiagonal).flatten(1).all(dim=1)
+    tridiagonal[~known] = 0
+    found = torch.linalg.eigvalsh(tridiagonal.double()).flip(-1)[:, :n]
+    found[~known] = torch.inf  # the run is diverging
+    return found.to(outputs.dtype)
 
 
 def _signs(factors: Tensor, stream: torch.Generator) -> Tensor:
