@@ -70,16 +70,19 @@ def exponent(summary: Summary) -> Figure:
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
         for (name, optima), colour, mark in zip(summary.optima.items(), (BLACK, ORANGE), "os", strict=False):
+            whole = not summary.at_end(name)
             law = summary.laws[name][0]
             found = [optima.optimum(i) for i in range(len(lr))]
             value, low, high = law.curve(dense)
             gamma = law.exponent
-            text = rf"{name}: $\gamma$ = {gamma.value:.2f} [{gamma.low:.2f}, {gamma.high:.2f}]"
+            fit = rf"$\gamma$ = {gamma.value:.2f} [{gamma.low:.2f}, {gamma.high:.2f}]"
+            text = f"{name}: {fit if whole else 'at the end of the sweep'}"
             for axis, power in ((left, 0.0), (right, EXPONENT)):
                 at = np.array([e.value for e in found]) / lr**power
                 bars = np.array([[max(e.value - e.low, 0), max(e.high - e.value, 0)] for e in found]).T / lr**power
-                axis.fill_between(dense, low / dense**power, high / dense**power, color=colour, alpha=0.15, lw=0)
-                axis.plot(dense, value / dense**power, color=colour, lw=1)
+                if whole:
+                    axis.fill_between(dense, low / dense**power, high / dense**power, color=colour, alpha=0.15, lw=0)
+                    axis.plot(dense, value / dense**power, color=colour, lw=1)
                 axis.errorbar(lr, at, bars, fmt=mark, color=colour, ms=5, label=text, zorder=3)
         for axis, power in ((left, 0.0), (right, EXPONENT)):
             for method, colour, style in _marks(summary):

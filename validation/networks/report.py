@@ -65,6 +65,9 @@ def findings(summary: Summary) -> list[str]:
     """What was found, a sentence each, misses included."""
     lines = []
     for name in summary.optima:
+        if summary.at_end(name):
+            lines.append(f"{name.capitalize()}: {_no_optimum(summary, name)}")
+            continue
         law = summary.laws[name][0]
         gamma = law.exponent
         verdict = "contains" if summary.contains(name) else "misses"
@@ -91,6 +94,13 @@ def findings(summary: Summary) -> list[str]:
     return lines
 
 
+def _no_optimum(summary: Summary, name: str) -> str:
+    return (
+        f"at {summary.at_end(name)} of {len(summary.lr)} learning rates the best of the sweep is at its end: a bound "
+        "and no optimum; no exponent is given."
+    )
+
+
 def checks(summary: Summary) -> list[list[str]]:
     """The theory's assumptions, each with the number that tests it."""
     about = summary.about
@@ -105,12 +115,17 @@ def checks(summary: Summary) -> list[list[str]]:
         rows.append(["the normal modes fluctuate as T2 says", text, _verdict(abs(ratio - 1) < _LOSS_AGREES + 2 * error)])
     stiff = float(summary.stiffest.max())
     rows.append(["small steps: lr λ_max ≪ 2 (1 + β)", f"at most {_number(stiff, 2)} of it", _verdict(stiff < _STABLE)])
-    for name in summary.optima:
+    for name in _told(summary):
         local = ", ".join(f"{x:.2f}" for x in summary.local_exponents(name))
         rows.append([f"{name}: one exponent throughout", f"between neighbouring lr, from the smallest: {local}", ""])
     for line in summary.estimate.get("failed", []):
         rows.append(["the estimator's own checks", line, "no"])
     return rows
+
+
+def _told(summary: Summary) -> list[str]:
+    """The optima that are within the sweep at every learning rate."""
+    return [name for name in summary.optima if not summary.at_end(name)]
 
 
 def _verdict(holds: bool) -> str:
@@ -120,7 +135,7 @@ def _verdict(holds: bool) -> str:
 def _why(summary: Summary) -> list[str]:
     """For an exponent whose interval misses 2/3: which assumption fails, by the numbers of this sweep."""
     lines = []
-    for name in summary.optima:
+    for name in _told(summary):
         if summary.contains(name):
             continue
         laws = summary.laws[name]
@@ -226,6 +241,9 @@ def _questions(definition: Definition, main: Summary, asked: dict[str, Summary])
             rows.append(cells)
         notes = []
         for kind in summary.optima:
+            if summary.at_end(kind):
+                notes.append(f"{kind.capitalize()}: {_no_optimum(summary, kind)}")
+                continue
             law = summary.laws[kind][0]
             worst = _regret(summary.worst_regret(kind, TRANSFER))
             notes.append(
@@ -272,7 +290,7 @@ def write(definition: Definition, folder: Path) -> Summary:
     sections: list[Section] = [_measured(summary, name) for name in summary.optima]
     if sections:
         sections[0].figures = pictures
-    sections += [_exponents(summary, name) for name in summary.optima]
+    sections += [_exponents(summary, name) for name in _told(summary)]
     prefactors = _prefactors(summary)
     sections += [prefactors] if prefactors else []
     sections.append(

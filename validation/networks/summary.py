@@ -23,6 +23,7 @@ OPTIMA = {
     BEST_TEST: "the momentum of the lowest test loss after the budget",
 }
 EXPONENT = 2 / 3
+_END = 0.01  # in ln(1 - beta)
 
 
 class Summary:
@@ -83,6 +84,12 @@ class Summary:
         """The plain power law, and with one correction where a learning rate is left over."""
         orders = [order for order in (0, 1) if len(self.lr) > order + 2]
         return {name: [optima.power_law(order) for order in orders] for name, optima in self.optima.items()}
+
+    def at_end(self, name: str) -> int:
+        """At how many learning rates the best of the sweep is its least or its most momentum: a bound, and no optimum."""
+        best = np.log([self.optima[name].optimum(i).value for i in range(len(self.lr))])
+        ends = np.log(self.one_minus_beta[:, [0, -1]])
+        return int((np.abs(best[:, None] - ends) < _END).any(axis=1).sum())
 
     def left_out(self, name: str) -> list[tuple[str, Estimate]]:
         """Exponents of the plain power law when learning rates are left out: each alone, and from either end."""
@@ -196,6 +203,7 @@ class Summary:
                 ]
                 for name, laws in self.laws.items()
             },
+            "at_end_of_sweep": {name: self.at_end(name) for name in self.optima},
             "left_out": {name: {text: asdict(e) for text, e in self.left_out(name)} for name in self.optima},
             "worst_regret": {
                 name: {
