@@ -88,6 +88,8 @@ def exponent(summary: Summary) -> Figure:
             for method, colour, style in _marks(summary):
                 axis.plot(lr, summary.recommended(method) / lr**power, style, color=colour, lw=1.8, label=method)
             axis.set(xscale="log", xlabel="learning rate")
+            axis.set_xticks(lr, [f"{rate:.3g}" for rate in lr])
+            axis.minorticks_off()
         left.set(yscale="log", ylabel=r"$1-\beta$", title="Best momentum against learning rate")
         right.set(ylabel=r"$(1-\beta)\,/\,\mathrm{lr}^{2/3}$", title=r"The same over $\mathrm{lr}^{2/3}$", ylim=(0, None))
         left.legend()
@@ -112,8 +114,8 @@ def courses(summary: Summary) -> Figure:
             axis.set(xscale="log", yscale="log", xlabel="steps", title=label)
         level = summary.configuration["fraction"] * summary.about["interpolating"]["trace_hessian"]
         axes[0].axhline(level, color=BLACK, ls="--", lw=1)
-        axes[0].annotate("target", (step[use][0], level), va="bottom", fontsize="small")
-        axes[0].legend(title=r"$1-\beta$", loc="lower left")
+        axes[0].annotate("target", (step[use][-1], level), va="bottom", ha="right", fontsize="small")
+        axes[-1].legend(title=r"$1-\beta$", loc="upper left", fontsize="small")
         figure.suptitle(f"lr {summary.lr[i]:.3g}; a run that has ended keeps its last value")
     return figure
 
