@@ -149,7 +149,7 @@ def times(chunk: Chunk, arrays: Arrays) -> NDArray[np.float64]:
 def look(found: list[tuple[Chunk, Arrays]], lr: float) -> dict[str, Any]:
     """What the first look says: times, the fastest momentum, the shortest time.
 
-    Where no run arrives: the momentum whose runs have come closest, and all the steps they had.
+    Where no run arrives: the momentum whose runs have come closest, and a time that gives the sweep no more steps than these had.
 
     Raises:
         InputError: if every run diverges.
@@ -163,7 +163,7 @@ def look(found: list[tuple[Chunk, Arrays]], lr: float) -> dict[str, Any]:
         last = np.concatenate([arrays["values"][list(METRICS).index(metric), ..., -1] for _, arrays in found], axis=1)
         if not np.isfinite(last).any():
             raise InputError("--lr", lr, "a smaller one: every run diverges, at any momentum")
-        return {**seen, "best": float(deltas[np.argmin(last.mean(axis=1))]), "best_time": float(one.records[-1])}
+        return {**seen, "best": float(deltas[np.argmin(last.mean(axis=1))]), "best_time": one.records[-1] / LONGEST}
     optima = Optima(np.array([lr]), deltas[None], measured[None])
     best = optima.optimum(0)
     at = float(np.exp(np.interp(np.log(best.value), np.log(deltas), np.log(optima.time[0]))))
