@@ -306,12 +306,19 @@ def write(definition: Definition, folder: Path) -> Summary:
         findings=findings(summary),
         tables=sections,
         how=_how(definition, summary),
-        command=command(definition, c),
+        command=_command(definition, summary),
         versions=", ".join(f"{name} {number}" for name, number in json.loads(summary.data.attrs["versions"]).items()),
         configuration=summary.data.attrs["configuration"],
     )
     write_whole(folder / "report.html", lambda file: file.write(page.encode()))
     return summary
+
+
+def _command(definition: Definition, summary: Summary) -> str:
+    """What reproduces it; where the images came from a folder named in the environment, that folder too."""
+    words = command(definition, summary.configuration)
+    own_images = "images" in summary.configuration and "digits" not in summary.data.attrs["source"]
+    return f"{words} --data DIR" if own_images and "--data" not in words else words
 
 
 def _how(definition: Definition, summary: Summary) -> list[str]:
