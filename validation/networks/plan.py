@@ -40,6 +40,8 @@ _UNFITTED = 1e-2
 """Noise-free loss, over that of the initialisation, at which a run from an initialisation has fitted; within label noise it is
 compared with `_STATIONARY` times the loss that the noise itself keeps up (T2)."""
 _STATIONARY = 3.0
+_NEAR = 0.2
+"""Of the way from Gamma to the loss of the initialisation: beyond it a run has left Gamma."""
 
 TRANSFER, LINEAR, ROOT, FIXED = "lr^(2/3)", "lr", "lr^(1/2)", "0.9"
 GEOMETRY, EFFECTIVE, CRITICAL = "closed form", "effective loss", "critical limit"
@@ -89,16 +91,17 @@ def levels(
 ) -> tuple[float, float]:
     """What tr H, and the train loss, must stay below.
 
-    tr H: the asked fraction of that at the interpolating point of phase 1. The loss counts only for a run that does not start
-    there, which has to fit first.
+    tr H: the asked fraction of that at the interpolating point of phase 1. The loss: a run that starts elsewhere has to fit;
+    one that starts there must not leave Gamma altogether, as a network does whose units die, with a small tr H.
     """
     level = configuration["fraction"] * about["interpolating"]["trace_hessian"]
+    floor = about["interpolating"]["train_loss"]
+    gap = about["initialisation"]["train_loss"] - floor
     if configuration["start"] == "interpolating":
-        return level, float("inf")
+        return level, floor + _NEAR * gap
     noise = about["noise"]
     kept_up = lr * noise * about["interpolating"]["trace_hessian"] / (4 * float(np.min(deltas)))
-    floor = about["interpolating"]["train_loss"]
-    fitted = _UNFITTED * (about["initialisation"]["train_loss"] - floor)
+    fitted = _UNFITTED * gap
     return (level if noise else float("inf")), floor + max(fitted, _STATIONARY * kept_up)
 
 
