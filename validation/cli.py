@@ -143,7 +143,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Draw the figures and write the report of finished results again."""
-    configuration = read_json(folder / CONFIGURATION)
+    configuration = read_json(folder / CONFIGURATION) if (folder / CONFIGURATION).exists() else None
     name = configuration.get("experiment") if isinstance(configuration, dict) else None
     if name == "neighbours":
         show_neighbours(folder, as_json)
