@@ -49,19 +49,19 @@ MLP_FASHIONMNIST = Definition(
         "loss": Size("square", "square, or cross-entropy with flipped labels"),
     },
     profiles={
-        "quick": Profile((0.1, 0.2, 0.4), 2, 1_500, sizes={"images": 128, "width": 16}),
+        "quick": Profile((0.1, 0.2, 0.4), 2, 1_500, changes={"images": 128, "width": 16}),
         "full": Profile(
             (0.02, 0.04, 0.08, 0.16, 0.32),
             8,
             2_500,
-            sizes={"test_images": 1000},
+            changes={"test_images": 1000},
             questions=("mini-batch", "nesterov", "initial", "noisy-fit", "weight-decay", "cross-entropy"),
         ),
         "paper": Profile(
             (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64),
             16,
             20_000,
-            sizes={"images": 10_000, "test_images": 10_000, "pool": 1, "width": 256},
+            changes={"images": 10_000, "test_images": 10_000, "pool": 1, "width": 256},
             questions=("mini-batch", "nesterov", "initial", "noisy-fit", "weight-decay"),
         ),
     },

@@ -59,6 +59,10 @@ class Network(ABC):
         """Outputs (R, B, K) on unseen inputs; `reference` are the training inputs, whose statistics a normalisation takes."""
         return self.forward(parameters, inputs)
 
+    def n_together(self, n_samples: int) -> int:
+        """Runs at most whose gradients on so many samples are best taken together: memory sets the limit."""
+        return 1 << 30
+
     @property
     def n_parameters(self) -> int:
         """N of one run."""

@@ -18,7 +18,8 @@ from .task import METRICS, N_EIGENVALUES, Task, to_tensors
 
 Arrays = dict[str, NDArray[Any]]
 
-_CHECKPOINT = 120.0  # seconds
+_CHECKPOINT, _PAUSE = 120.0, 20.0
+"""A checkpoint is written after so many seconds, and after so many times what the last one took."""
 _HOLD = 1.6
 """A run ends when it has stayed below its target for this factor of the time that it took to get there."""
 
@@ -111,7 +112,7 @@ def train(chunk: Chunk) -> Arrays:
         for name in stack.parameters:
             stack.parameters[name] = torch.as_tensor(found[f"w {name}"]).to(task.inputs)
             stack.velocity[name] = torch.as_tensor(found[f"v {name}"]).to(task.inputs)
-    saved = time.monotonic()
+    due = time.monotonic() + _CHECKPOINT
     for t in range(first, len(chunk.records)):
         step = chunk.records[t]
         stack.advance(how, step - stack.step)
@@ -135,11 +136,11 @@ def train(chunk: Chunk) -> Arrays:
             if not active.size:
                 break
             stack = stack.keep(np.flatnonzero(~done))
-        if chunk.checkpoint is not None and time.monotonic() - saved > _CHECKPOINT and chunk.checkpoint.parent.is_dir():
+        if chunk.checkpoint is not None and (began := time.monotonic()) > due and chunk.checkpoint.parent.is_dir():
             state = {f"{kind} {name}": x.cpu().numpy() for kind, part in _parts(stack) for name, x in part.items()}
             progress = {"first": np.array(t + 1), "step": np.array(stack.step), "active": active}
             write_arrays(chunk.checkpoint, **state, **progress, values=values, last=last, above=above, eigenvalues=eigenvalues)
-            saved = time.monotonic()
+            due = (ended_at := time.monotonic()) + max(_CHECKPOINT, _PAUSE * (ended_at - began))
     shape = (n_momentum, n_seed)
     return {
         "values": values.reshape(len(METRICS), *shape, -1),

@@ -42,15 +42,17 @@ class Profile:
         lr: learning rates
         n_seeds: runs for each (lr, momentum)
         horizon: steps of the first look at the largest learning rate, at most
-        sizes: options of the experiment that it changes
+        changes: options that it changes, the experiment's own or shared ones
         questions: readers' questions that it answers
+        n_records: how often a run is measured
     """
 
     lr: tuple[float, ...]
     n_seeds: int
     horizon: int
-    sizes: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
     questions: tuple[str, ...] = ()
+    n_records: int = 110
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,6 @@ class Definition:
         label_noise, fraction, weight_decay: its defaults; the decay is that of the reader's question
         describe: configuration -> lines about the model and the data, for the report
         questions: its own, beside QUESTIONS
-        n_records: how often a run is measured
         follow: steps of the estimator down tr H, for the closed form; 0: no closed form, where modes too soft to be told from
             Gamma keep its projections from converging
         fit_iterations: of phase 1, at most
@@ -89,7 +90,6 @@ class Definition:
     weight_decay: float
     describe: Callable[[Mapping[str, Any]], list[str]]
     questions: Mapping[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
-    n_records: int = 110
     follow: int = 0
     fit_iterations: int = 3000
 
@@ -109,13 +109,13 @@ class Options:
     seed: int = 0
     label_noise: float | None = None
     start: str = "interpolating"
-    batch_size: int = 0
+    batch_size: int | None = None
     nesterov: bool = False
     weight_decay: float = 0.0
     fraction: float | None = None
     budget: int = 0
     horizon: int | None = None
-    precision: str = "float32"
+    precision: str | None = None
     device: str = "cpu"
     data: Path | None = None
     questions: tuple[str, ...] | None = None
@@ -129,16 +129,22 @@ class Options:
         rates = sorted(set(check_lr(self.lr or profile.lr, "--lr").tolist()))
         if len(rates) < 3:
             raise InputError("--lr", f"{len(rates)} learning rates", "at least 3, for the fit")
-        for option, value, allowed in (("--start", self.start, STARTS), ("--precision", self.precision, PRECISIONS)):
+
+        def chosen(name: str, default: Any) -> Any:
+            value = getattr(self, name)
+            return profile.changes.get(name, default) if value is None else value
+
+        precision = chosen("precision", "float32")
+        for option, value, allowed in (("--start", self.start, STARTS), ("--precision", precision, PRECISIONS)):
             if value not in allowed:
                 raise InputError(option, value, ", ".join(allowed))
         questions = profile.questions if self.questions is None else self.questions
         for name in questions:
             if name not in definition.every_question:
                 raise InputError("--question", name, ", ".join(definition.every_question))
-        sizes = {name: size.default for name, size in definition.sizes.items()} | dict(profile.sizes)
+        sizes = {name: profile.changes.get(name, size.default) for name, size in definition.sizes.items()}
         sizes |= {name: value for name, value in self.sizes.items() if value is not None}
-        noise = definition.label_noise if self.label_noise is None else self.label_noise
+        noise = chosen("label_noise", definition.label_noise)
         return {
             "experiment": definition.name,
             "profile": self.profile,
@@ -147,13 +153,13 @@ class Options:
             "seed": check_integer(self.seed, "--seed", 0),
             "label_noise": check_one(check_non_negative, noise, "--label-noise"),
             "start": self.start,
-            "batch_size": check_integer(self.batch_size, "--batch-size", 0),
+            "batch_size": check_integer(chosen("batch_size", 0), "--batch-size", 0),
             "nesterov": self.nesterov,
             "weight_decay": check_one(check_non_negative, self.weight_decay, "--weight-decay"),
-            "fraction": float(check_fraction(definition.fraction if self.fraction is None else self.fraction, "--fraction")),
+            "fraction": float(check_fraction(chosen("fraction", definition.fraction), "--fraction")),
             "budget": check_integer(self.budget, "--budget", 0),
             "horizon": check_integer(profile.horizon if self.horizon is None else self.horizon, "--horizon", 100),
-            "precision": self.precision,
+            "precision": precision,
             "device": self.device,
             "data": None if self.data is None else str(self.data),
             "questions": list(questions),

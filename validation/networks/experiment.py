@@ -129,7 +129,8 @@ class Experiment:
 
     def _look(self, start: Arrays, about: Mapping[str, Any]) -> list[Chunk]:
         lr, horizon = float(self.rates[-1]), self.configuration["horizon"]
-        seeds = [self.configuration["seed"] + _LOOK_SEED + i for i in range(plan.N_LOOK)]
+        n_seeds = min(plan.N_LOOK, self.configuration["n_seeds"])
+        seeds = [self.configuration["seed"] + _LOOK_SEED + i for i in range(n_seeds)]
         return plan.chunks(self.definition, self.configuration, start, about, lr, plan.LOOK, seeds, horizon, 0, WIDTH)
 
     def _sweep(self, start: Arrays, about: Mapping[str, Any], seen: Mapping[str, Any]) -> list[Chunk]:

@@ -1,17 +1,20 @@
-"""Phase 1: from an initialisation to a point of Gamma, without label noise (T1)."""
+"""Phase 1: from an initialisation to a point of Gamma, without label noise (T1): by L-BFGS, or by SGD where samples are many."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .base import Network, Parameters
 from .losses import CrossEntropy, Loss
+from .stacked_sgd import Setting, Stack
 
 _HISTORY = 50
 _GRADIENT = 1e-8
+_MOMENTUM, _STAGES = 0.9, 50
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Fit:
 def interpolate(network: Network, loss: Loss, inputs: Tensor, start: Parameters, *, max_iterations: int = 3000) -> Fit:
     """Minimise the expected loss from `start` (1, ...) by L-BFGS with Wolfe steps, in double precision."""
     wide = inputs.double()
-    targets = (loss.expected_targets() if isinstance(loss, CrossEntropy) else loss.targets).double()
+    targets = _expected(loss).double()
     leaves = {name: value.double().clone().requires_grad_() for name, value in start.items()}
     optimizer = torch.optim.LBFGS(
         list(leaves.values()),
@@ -42,7 +45,6 @@ def interpolate(network: Network, loss: Loss, inputs: Tensor, start: Parameters,
         tolerance_change=0,
         line_search_fn="strong_wolfe",
     )
-    floor = float(-(torch.special.xlogy(targets, targets)).sum(dim=-1).mean()) if isinstance(loss, CrossEntropy) else 0.0
     evaluations = 0
 
     def closure() -> Tensor:
@@ -55,6 +57,33 @@ def interpolate(network: Network, loss: Loss, inputs: Tensor, start: Parameters,
 
     optimizer.step(closure)
     with torch.no_grad():
-        excess = float(loss.value(network.forward(leaves, wide), targets)) - floor
+        excess = float(loss.value(network.forward(leaves, wide), targets)) - _least(loss, targets)
     parameters = {name: value.detach().to(inputs.dtype) for name, value in leaves.items()}
     return Fit(parameters, excess, evaluations)
+
+
+def by_sgd(setting: Setting, start: Parameters, lr: float, n_steps: int, seed: int) -> Fit:
+    """`n_steps` of SGD at momentum 0.9 from `start` (1, ...), in the setting's batches but without label noise.
+
+    The learning rate falls from `lr` to almost 0 along half a cosine, in 50 stages.
+    """
+    stack = Stack.begin(start, np.array([lr]), np.array([_MOMENTUM]), np.array([0]), [seed])
+    quiet = replace(setting, noisy=False)
+    ends = np.rint(np.linspace(0, n_steps, _STAGES + 1)).astype(int)
+    for stage, end in enumerate(ends[1:]):
+        stack.lr.fill_(lr * np.cos(np.pi / 2 * (stage + 0.5) / _STAGES) ** 2)
+        stack.advance(quiet, int(end) - stack.step)
+    with torch.no_grad():
+        outputs = setting.network.evaluate(stack.parameters, setting.inputs, setting.inputs)
+        targets = _expected(setting.loss)
+        excess = float(setting.loss.value(outputs, targets)) - _least(setting.loss, targets)
+    return Fit(stack.parameters, excess, n_steps)
+
+
+def _expected(loss: Loss) -> Tensor:
+    return loss.expected_targets() if isinstance(loss, CrossEntropy) else loss.targets
+
+
+def _least(loss: Loss, targets: Tensor) -> float:
+    """The least expected loss."""
+    return float(-torch.special.xlogy(targets, targets).sum(dim=-1).mean()) if isinstance(loss, CrossEntropy) else 0.0

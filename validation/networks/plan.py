@@ -21,7 +21,7 @@ from sde_momentum.predictors.measured_optimum import Optima
 from .chunk import Arrays, Chunk, setting
 from .definition import Definition
 from .effective_loss import effective_times
-from .fit import interpolate
+from .fit import by_sgd, interpolate
 from .mlp import MLP
 from .problem import NetworkProblem
 from .stacked_sgd import Stack
@@ -30,12 +30,12 @@ from .task import METRICS, to_tensors
 LOOK = 0.4 * 1.7 ** -np.arange(11.0, -1, -1)
 """1 - beta of the first look."""
 N_LOOK = 4
-"""Seeds of the first look."""
+"""Seeds of the first look, at most those of the sweep."""
 GRID = np.array([0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.2, 3.2])
 """1 - beta of the sweep over that of the first look, carried over by lr^(2/3)."""
 LONGEST = 5.0
 """Horizon of the sweep over the shortest time of the first look, carried over."""
-_NOISY_FIT = 0.9
+_NOISY_FIT, _FIT_SEED = 0.9, 1 << 40
 _UNFITTED = 1e-2
 """Noise-free loss, over that of the initialisation, at which a run from an initialisation has fitted; within label noise it is
 compared with `_STATIONARY` times the loss that the noise itself keeps up (T2)."""
@@ -71,11 +71,15 @@ def begin(definition: Definition, configuration: Mapping[str, Any]) -> tuple[Arr
     initial = {
         name: value.to(task.inputs) for name, value in task.network.initial(configuration["seed"], task.inputs.dtype).items()
     }
-    fit = interpolate(task.network, task.loss, task.inputs, initial, max_iterations=definition.fit_iterations)
+    how = setting(task, configuration)
+    if steps := configuration.get("sgd_fit", 0):
+        fit = by_sgd(how, initial, max(configuration["lr"]), steps, _FIT_SEED)
+    else:
+        fit = interpolate(task.network, task.loss, task.inputs, initial, max_iterations=definition.fit_iterations)
     start = {"interpolating": fit.parameters, "initial": initial, "noisy": initial}[configuration["start"]]
     if configuration["start"] == "noisy":
-        stack = Stack.begin(start, np.array([max(configuration["lr"])]), np.array([_NOISY_FIT]), np.array([0]), [1 << 40])
-        stack.advance(setting(task, configuration), configuration["horizon"] // 4)
+        stack = Stack.begin(start, np.array([max(configuration["lr"])]), np.array([_NOISY_FIT]), np.array([0]), [_FIT_SEED])
+        stack.advance(how, configuration["horizon"] // 4)
         start = stack.parameters
     points = {"initialisation": initial, "interpolating": fit.parameters, "start": start}
     noise = task.noise(configuration["batch_size"] or task.n_samples) if configuration["label_noise"] > 0 else 0.0
@@ -127,7 +131,7 @@ def chunks(
             lr,
             tuple(deltas.tolist()),
             tuple(seeds[i : i + width]),
-            records(horizon, definition.n_records),
+            records(horizon, definition.profiles[configuration["profile"]].n_records),
             level,
             loss_level,
             least,
@@ -249,8 +253,8 @@ def _geometry(definition: Definition, configuration: Mapping[str, Any], start: A
 
 
 def _effective(definition: Definition, configuration: Mapping[str, Any], start: Arrays) -> float | None:
-    """What L_eff recommends at the largest learning rate; None without label noise at an interpolating start, or target met."""
-    if configuration["label_noise"] == 0 or configuration["start"] == "initial":
+    """What L_eff recommends at the largest learning rate; None where it says nothing, or is not wanted."""
+    if configuration["label_noise"] == 0 or configuration["start"] == "initial" or not configuration.get("effective_loss", True):
         return None
     task = definition.build(configuration)
     found = effective_times(

@@ -31,6 +31,8 @@ Normalise = Callable[[str, Tensor, Tensor, Tensor], Tensor]
 EPS = 1e-5
 #: Numbers in one image-sized tensor of an evaluation, 1 GiB in single precision; more runs or samples go in portions.
 MOST_NUMBERS = 2**28
+#: From so many numbers on, one run's convolutions fill a machine, and as groups of one convolution runs would be slower.
+ALONE = 2**21
 
 
 class _Convolution(NamedTuple):
@@ -146,6 +148,29 @@ class ResNet18(Network):
             features = x.to(weight.dtype).mean((2, 3)).unflatten(1, (n_runs, -1)).transpose(0, 1)
             return torch.baddbmm(bias[:, None], features, weight.mT)
 
+    def pullback(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Parameters]]:
+        """As of any network; runs that fill the machine alone go one after another."""
+        n_runs = self._check(parameters, inputs)
+        if n_runs == 1 or inputs.shape[-4] * self._numbers < ALONE:
+            return super().pullback(parameters, inputs)
+        each = [
+            super(ResNet18, self).pullback(
+                {name: value[run, None] for name, value in parameters.items()},
+                inputs if inputs.ndim == 4 else inputs[run, None],
+            )
+            for run in range(n_runs)
+        ]
+
+        def pull(cotangent: Tensor) -> Parameters:
+            pulled = [one(cotangent[run, None]) for run, (_, one) in enumerate(each)]
+            return {name: torch.cat([gradient[name] for gradient in pulled]) for name in parameters}
+
+        return torch.cat([outputs for outputs, _ in each]), pull
+
+    def n_together(self, n_samples: int) -> int:
+        """Runs whose image-sized tensors on so many samples have MOST_NUMBERS together."""
+        return max(1, MOST_NUMBERS // (n_samples * self._numbers))
+
     @torch.no_grad()
     def evaluate(self, parameters: Parameters, inputs: Tensor, reference: Tensor) -> Tensor:
         """Outputs (R, B, K) on unseen inputs, without gradient; batch norm takes the statistics of `reference`.
@@ -154,16 +179,14 @@ class ResNet18(Network):
         with the variance that divides by n, as in training.
         """
         n_runs = self._check(parameters, inputs)
-        numbers = self.width * self.input_shape[1] * self.input_shape[2]
-        n_samples = reference.shape[-4] if self.batch_norm else 1
-        n_together = max(1, min(n_runs, MOST_NUMBERS // (n_samples * numbers)))
+        n_together = min(n_runs, self.n_together(reference.shape[-4] if self.batch_norm else 1))
         outputs = []
         for start in range(0, n_runs, n_together):
             runs = slice(start, start + n_together)
             some = {name: value[runs] for name, value in parameters.items()}
             own = [data if data.ndim == 4 else data[runs] for data in (inputs, reference)]
             network = self._at_reference(some, own[1]) if self.batch_norm else self
-            portions = own[0].split(max(1, MOST_NUMBERS // (n_together * numbers)), dim=-4)
+            portions = own[0].split(max(1, MOST_NUMBERS // (n_together * self._numbers)), dim=-4)
             outputs.append(torch.cat([network.forward(some, portion) for portion in portions], dim=1))
         return torch.cat(outputs)
 
@@ -181,6 +204,11 @@ class ResNet18(Network):
                 network = self._at_reference({name: value[run, None] for name, value in parameters.items()}, reference)
         return super(ResNet18, network).module(parameters, run)
 
+    @property
+    def _numbers(self) -> int:
+        """In one image-sized tensor of one run and sample."""
+        return self.width * self.input_shape[1] * self.input_shape[2]
+
     def _convolutions(self) -> list[_Convolution]:
         return [self._stem, *(layer for block in self._blocks for layer in block if layer is not None)]
 
@@ -188,9 +216,12 @@ class ResNet18(Network):
         """Convolution and N on (B, R C, h, w)."""
         weight = parameters[f"{layer.name}_weight"].flatten(0, 1)
         bias = None if self.batch_norm else parameters[f"{layer.name}_bias"].flatten()
-        if x.device.type == "cpu":  # where few channels go faster when they lie together
+        stride = layer.stride
+        if layer.kernel == 1:  # the same, and torch 2.13's own strides write beyond their memory on CPUs without AVX-512
+            x, stride = x[..., ::stride, ::stride], 1
+        if x.device.type == "cpu" or groups == 1:  # a grouped convolution on CUDA wants each channel in one piece
             x = x.contiguous(memory_format=torch.channels_last)
-        x = functional.conv2d(x, weight, bias, layer.stride, padding=layer.kernel // 2, groups=groups)
+        x = functional.conv2d(x, weight, bias, stride, padding=layer.kernel // 2, groups=groups)
         if bias is not None:
             return x
         gamma, beta = (parameters[f"{layer.name}_{kind}"].flatten() for kind in ("gamma", "beta"))

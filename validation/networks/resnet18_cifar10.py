@@ -19,15 +19,20 @@ _N_PROBES, _N_LANCZOS = 4, 8
 def task(configuration: Mapping[str, Any]) -> Task:
     """The task of a configuration, made once in a process."""
     shared = ("images", "test_images", "pool", "loss", "label_noise", "precision", "device")
+    own = ("width", "batch_norm", "activation", "augment", "measured")
     options = tuple((name, configuration[name]) for name in shared)
-    return _build(
-        configuration["data"], options, *(configuration[name] for name in ("width", "batch_norm", "activation", "augment"))
-    )
+    return _build(configuration["data"], options, *(configuration[name] for name in own))
 
 
 @lru_cache(maxsize=4)
 def _build(
-    data: str | None, options: tuple[tuple[str, Any], ...], width: int, batch_norm: bool, activation: str, augment: bool
+    data: str | None,
+    options: tuple[tuple[str, Any], ...],
+    width: int,
+    batch_norm: bool,
+    activation: str,
+    augment: bool,
+    measured: int,
 ) -> Task:
     units = check_integer(width, "--width", 1)
     found = image_task("cifar-10", data, seed=_SEED, **dict(options))
@@ -44,4 +49,5 @@ def _build(
         n_probes=_N_PROBES,
         n_lanczos=_N_LANCZOS,
         augment=augment,
+        n_measured=check_integer(measured, "--measured", 0),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from .augmentation import crop_and_flip
 from .base import Network, Parameters
+from .captured import Captured
 from .draws import Batches, LabelDraws
 from .losses import Loss
 
@@ -63,6 +65,7 @@ class Stack:
     step: int = 0
     _draws: LabelDraws | None = field(default=None, repr=False)
     _batches: Batches | None = field(default=None, repr=False)
+    _captured: Captured | None = field(default=None, repr=False)
 
     @classmethod
     def begin(
@@ -89,29 +92,46 @@ class Stack:
         return Stack(parameters, velocity, self.lr[index], self.momentum[index], self.seed[runs], self.seeds, self.step)
 
     def advance(self, setting: Setting, n_steps: int) -> None:
-        """Do `n_steps` updates.
+        """Do `n_steps` updates, always of the same setting.
 
         Nesterov's is torch's, w <- w + beta v - lr g with v the new velocity: its parameters are the look-ahead point.
         """
         with torch.no_grad():
             for _ in range(n_steps):
-                gradient = self._gradient(setting)
-                for name, w in self.parameters.items():
-                    shape = (-1, *[1] * (w.ndim - 1))
-                    lr, momentum = self.lr.view(shape), self.momentum.view(shape)
-                    g = gradient[name]
-                    if setting.weight_decay:
-                        g = g.add(w, alpha=setting.weight_decay)
-                    v = self.velocity[name]
-                    kick = g * lr
-                    v.mul_(momentum).sub_(kick)
-                    if setting.nesterov:
-                        w.addcmul_(v, momentum).sub_(kick)
-                    else:
-                        w.add_(v)
+                inputs, targets = self._batch(setting)
+                if not inputs.is_cuda:
+                    self._update(setting, inputs, targets)
+                else:
+                    if self._captured is None:
+                        self._captured = Captured(partial(self._update, setting))
+                    self._captured(inputs, targets)
                 self.step += 1
 
-    def _gradient(self, setting: Setting) -> Parameters:
+    def _update(self, setting: Setting, inputs: Tensor, targets: Tensor) -> None:
+        if setting.autocast is None:
+            outputs, pull = setting.network.pullback(self.parameters, inputs)
+        else:
+            dtype = getattr(torch, setting.autocast)
+            with torch.autocast(inputs.device.type, dtype=dtype, cache_enabled=False), torch.enable_grad():
+                outputs, pull = setting.network.pullback(self.parameters, inputs)
+            outputs = outputs.to(targets.dtype)
+        gradient = pull(setting.loss.gradient(outputs, targets))
+        for name, w in self.parameters.items():
+            shape = (-1, *[1] * (w.ndim - 1))
+            lr, momentum = self.lr.view(shape), self.momentum.view(shape)
+            g = gradient[name]
+            if setting.weight_decay:
+                g = g.add(w, alpha=setting.weight_decay)
+            v = self.velocity[name]
+            kick = g * lr
+            v.mul_(momentum).sub_(kick)
+            if setting.nesterov:
+                w.addcmul_(v, momentum).sub_(kick)
+            else:
+                w.add_(v)
+
+    def _batch(self, setting: Setting) -> tuple[Tensor, Tensor]:
+        """Inputs and noisy targets of this step, of all runs or of each."""
         loss, inputs = setting.loss, setting.inputs
         n, n_seed = len(inputs), len(self.seeds)
         targets: Tensor = loss.targets
@@ -119,7 +139,7 @@ class Stack:
             if self._batches is None:
                 self._batches = Batches(self.seeds, n, setting.batch_size, inputs.device)
             index = self._batches.at(self.step)
-            inputs, targets = inputs[index[self.seed]], targets[index]
+            inputs, targets = inputs[index[self._row]], targets[index]
         if setting.augment:
             shared = inputs.ndim == len(setting.network.input_shape) + 1
             batches = inputs.expand(len(self.seed), *inputs.shape) if shared else inputs
@@ -130,11 +150,10 @@ class Stack:
                 self._draws = LabelDraws(self.seeds, (setting.batch_size, k), loss.law, inputs.device, targets.dtype)
             targets = loss.noisy(targets, self._draws.at(self.step))
         if targets.ndim == 3 and (n_seed > 1 or len(self.seed) == 1):
-            targets = targets[self.seed]
-        if setting.autocast is None:
-            outputs, pull = setting.network.pullback(self.parameters, inputs)
-        else:
-            with torch.autocast(inputs.device.type, dtype=getattr(torch, setting.autocast)), torch.enable_grad():
-                outputs, pull = setting.network.pullback(self.parameters, inputs)
-            outputs = outputs.to(targets.dtype)
-        return pull(loss.gradient(outputs, targets))
+            targets = targets[self._row]
+        return inputs, targets
+
+    @cached_property
+    def _row(self) -> Tensor:
+        """`seed` where the runs are: sent once, not at every step."""
+        return torch.as_tensor(self.seed, device=self.lr.device)

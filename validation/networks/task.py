@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ class Task:
         n_probes: of tr H, where it is not exact
         n_lanczos: steps for the largest eigenvalues
         augment: whether training images are moved and mirrored at random at every step
+        n_measured: training samples, the first of them, on which the losses, tr H and its eigenvalues are measured; 0: all
     """
 
     network: Network
@@ -51,11 +53,21 @@ class Task:
     n_probes: int = 8
     n_lanczos: int = 16
     augment: bool = False
+    n_measured: int = 0
+
+    @cached_property
+    def _measured(self) -> Tensor:
+        return self.inputs[: self.n_measured or None]
 
     def measure(self, parameters: Parameters, start: Parameters) -> dict[str, NDArray[np.float32]]:
         """METRICS of R runs, each (R,); `start` (1, ...) is where they began."""
+        parts = [self._measure(part, start) for part in self._portions(parameters)]
+        return {name: np.concatenate([part[m] for part in parts]) for m, name in enumerate(METRICS)}
+
+    def _measure(self, parameters: Parameters, start: Parameters) -> list[NDArray[np.float32]]:
         with torch.no_grad():
-            train = self.loss.value(self.network.forward(parameters, self.inputs), self.loss.targets)
+            seen = self.network.evaluate(parameters, self._measured, self.inputs)
+            train = self.loss.value(seen, self.loss.targets[: len(self._measured)])
             outputs = self.network.evaluate(parameters, self.test_inputs, self.inputs)
             test = self.loss.value(outputs, self.test_targets)
             right = outputs.argmax(dim=-1) == self.test_targets.argmax(dim=-1)
@@ -63,14 +75,22 @@ class Task:
             way = sum(
                 ((w - start[name]).flatten(1).square().sum(dim=1) for name, w in parameters.items()), torch.zeros_like(test)
             ).sqrt()
-        trace, error = trace_hessian(self.network, self.loss, parameters, self.inputs, n_probes=self.n_probes)
+        trace, error = trace_hessian(self.network, self.loss, parameters, self._measured, n_probes=self.n_probes)
         found = (train, test, accuracy, trace, error, way)
-        return {name: value.float().cpu().numpy() for name, value in zip(METRICS, found, strict=True)}
+        return [value.float().cpu().numpy() for value in found]
 
     def eigenvalues(self, parameters: Parameters) -> NDArray[np.float32]:
         """The largest eigenvalues of H, (R, N_EIGENVALUES)."""
-        found = top_eigenvalues(self.network, self.loss, parameters, self.inputs, n=N_EIGENVALUES, n_lanczos=self.n_lanczos)
-        return found.float().cpu().numpy()
+        found = [
+            top_eigenvalues(self.network, self.loss, part, self._measured, n=N_EIGENVALUES, n_lanczos=self.n_lanczos)
+            for part in self._portions(parameters)
+        ]
+        return torch.cat(found).float().cpu().numpy()
+
+    def _portions(self, parameters: Parameters) -> Iterator[Parameters]:
+        most = self.network.n_together(len(self._measured))
+        for first in range(0, len(next(iter(parameters.values()))), most):
+            yield {name: value[first : first + most] for name, value in parameters.items()}
 
     @property
     def n_samples(self) -> int:
