@@ -92,8 +92,10 @@ def plain(network, parameters, r):
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 6)])
 @pytest.mark.parametrize("own_batches", [False, True])
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_each_run_is_an_ordinary_resnet(batch_norm, own_batches, shape):
-    """Outputs and gradients in training mode, and the run alone in a stack of one."""
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_each_run_is_an_ordinary_resnet(one_by_one, batch_norm, own_batches, shape, monkeypatch):
+    """Outputs and gradients in training mode, as groups or one after another, and the run alone in a stack of one."""
+    monkeypatch.setattr(resnet18, "ALONE", 0 if one_by_one else 1 << 40)
     network = ResNet18(shape, n_classes=3, width=2, batch_norm=batch_norm)
     n_runs = 3
     parameters = start(network, n_runs)

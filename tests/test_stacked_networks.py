@@ -8,10 +8,11 @@ import torch
 
 import sde_momentum as sm
 from derivations.models import two_layer_tanh
+from validation.networks import stacked_sgd
 from validation.networks.base import Network
 from validation.networks.draws import Batches, LabelDraws
 from validation.networks.effective_loss import effective_times
-from validation.networks.fit import interpolate
+from validation.networks.fit import by_sgd, interpolate
 from validation.networks.losses import CrossEntropy, SquareLoss
 from validation.networks.mlp import MLP
 from validation.networks.problem import NetworkProblem
@@ -296,3 +297,53 @@ def test_the_effective_loss_gives_the_time_of_the_librarys_own():
     predictor = sm.EffectiveLossPredictor(compiled, w, noise, metric="trace_hessian", fraction=fraction)
     assert known.any()
     np.testing.assert_allclose(found.time[known], predictor.convergence_time(lr, deltas)[known], rtol=0.1)
+
+
+def test_fit_by_sgd_comes_to_an_interpolating_point_and_draws_no_label_noise():
+    x, y = data()
+    loss = SquareLoss(y, 0.3)
+    network = MLP(5, [24], K)
+    how = Setting(network, loss, x, batch_size=8)
+    start = network.initial(0, DOUBLE)
+    fit = by_sgd(how, start, lr=0.5, n_steps=6000, seed=3)
+    began = float(loss.value(network.forward(start, x), y))
+    assert fit.excess == pytest.approx(float(loss.value(network.forward(fit.parameters, x), y)))
+    assert fit.excess < 1e-3 * began
+    again = by_sgd(how, start, lr=0.5, n_steps=6000, seed=3)
+    close(fit.parameters, again.parameters, 0)
+
+
+def test_measures_in_portions_and_on_some_of_the_samples_are_those_of_a_smaller_task(monkeypatch):
+    x, y = data()
+    network, loss = MLP(5, [7], K), SquareLoss(y, 0.3)
+    parameters, start = stacked(network, 5), network.initial(9, DOUBLE)
+    some = Task(network, loss, x, x, y, classes=True, source="", n_measured=10)
+    fewer = Task(network, SquareLoss(y[:10], 0.3), x[:10], x, y, classes=True, source="")
+    expected = fewer.measure(parameters, start), fewer.eigenvalues(parameters)
+    monkeypatch.setattr(MLP, "n_together", lambda self, n_samples: 2)
+    found = some.measure(parameters, start), some.eigenvalues(parameters)
+    for name, value in expected[0].items():
+        np.testing.assert_allclose(found[0][name], value, rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("batch_size", [8, N])
+def test_on_cuda_a_captured_update_is_the_plain_one(batch_size, monkeypatch):
+    x, y = (part.cuda() for part in data())
+    network = MLP(5, [7, 6], K)
+    how = Setting(network, SquareLoss(y, 0.3), x, batch_size=batch_size, weight_decay=0.01)
+    start = {name: value.cuda() for name, value in network.initial(0, DOUBLE).items()}
+    captured, plain = (
+        Stack.begin(start, np.full(4, 0.1), np.array([0.0, 0.5, 0.9, 0.9]), np.array([0, 0, 0, 1]), [3, 4]) for _ in range(2)
+    )
+    captured.advance(how, 5)
+    captured.advance(how, 20)
+    with monkeypatch.context() as patched:
+        patched.setattr(stacked_sgd, "Captured", lambda update: update)
+        plain.advance(how, 25)
+    close(captured.parameters, plain.parameters, 1e-12)
+    few = captured.keep(np.array([1, 3]))
+    few.advance(how, 10)
+    captured.advance(how, 10)
+    close(few.parameters, {name: value[[1, 3]] for name, value in captured.parameters.items()}, 1e-12)

@@ -45,6 +45,7 @@ class Profile:
         changes: options that it changes, the experiment's own or shared ones
         questions: readers' questions that it answers
         n_records: how often a run is measured
+        grid: 1 - beta of the sweep over that of the first look, carried over by lr^(2/3), increasing
     """
 
     lr: tuple[float, ...]
@@ -53,6 +54,7 @@ class Profile:
     changes: Mapping[str, Any] = field(default_factory=dict)
     questions: tuple[str, ...] = ()
     n_records: int = 110
+    grid: tuple[float, ...] = (0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.2, 3.2)
 
 
 @dataclass(frozen=True)

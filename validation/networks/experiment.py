@@ -138,7 +138,7 @@ class Experiment:
         chunks = []
         for lr in self.rates:
             scale = float(lr / seen["lr"]) ** (2 / 3)
-            deltas = seen["best"] * scale * plan.GRID
+            deltas = seen["best"] * scale * np.array(self.definition.profiles[self.configuration["profile"]].grid)
             deltas = np.asarray(deltas[deltas <= 1], dtype=np.float64)
             shortest = seen["best_time"] / scale
             least = self.configuration["budget"] or int(np.ceil(shortest))

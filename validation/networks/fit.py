@@ -14,7 +14,7 @@ from .stacked_sgd import Setting, Stack
 
 _HISTORY = 50
 _GRADIENT = 1e-8
-_MOMENTUM, _STAGES = 0.9, 50
+_MOMENTUM, _STAGES = 0.95, 50
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def interpolate(network: Network, loss: Loss, inputs: Tensor, start: Parameters,
 
 
 def by_sgd(setting: Setting, start: Parameters, lr: float, n_steps: int, seed: int) -> Fit:
-    """`n_steps` of SGD at momentum 0.9 from `start` (1, ...), in the setting's batches but without label noise.
+    """`n_steps` of SGD at momentum 0.95 from `start` (1, ...), in the setting's batches but without label noise.
 
     The learning rate falls from `lr` to almost 0 along half a cosine, in 50 stages.
     """

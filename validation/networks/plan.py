@@ -31,8 +31,6 @@ LOOK = 0.4 * 1.7 ** -np.arange(11.0, -1, -1)
 """1 - beta of the first look."""
 N_LOOK = 4
 """Seeds of the first look, at most those of the sweep."""
-GRID = np.array([0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.2, 3.2])
-"""1 - beta of the sweep over that of the first look, carried over by lr^(2/3)."""
 LONGEST = 5.0
 """Horizon of the sweep over the shortest time of the first look, carried over."""
 _NOISY_FIT, _FIT_SEED = 0.9, 1 << 40

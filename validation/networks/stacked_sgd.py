@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -65,7 +65,7 @@ class Stack:
     step: int = 0
     _draws: LabelDraws | None = field(default=None, repr=False)
     _batches: Batches | None = field(default=None, repr=False)
-    _captured: Captured | None = field(default=None, repr=False)
+    _step: Callable[[Tensor, Tensor], None] | None = field(default=None, repr=False)
 
     @classmethod
     def begin(
@@ -99,36 +99,11 @@ class Stack:
         with torch.no_grad():
             for _ in range(n_steps):
                 inputs, targets = self._batch(setting)
-                if not inputs.is_cuda:
-                    self._update(setting, inputs, targets)
-                else:
-                    if self._captured is None:
-                        self._captured = Captured(partial(self._update, setting))
-                    self._captured(inputs, targets)
+                if self._step is None:
+                    update = partial(_update, setting, self.parameters, self.velocity, self.lr, self.momentum)
+                    self._step = Captured(update) if inputs.is_cuda else update
+                self._step(inputs, targets)
                 self.step += 1
-
-    def _update(self, setting: Setting, inputs: Tensor, targets: Tensor) -> None:
-        if setting.autocast is None:
-            outputs, pull = setting.network.pullback(self.parameters, inputs)
-        else:
-            dtype = getattr(torch, setting.autocast)
-            with torch.autocast(inputs.device.type, dtype=dtype, cache_enabled=False), torch.enable_grad():
-                outputs, pull = setting.network.pullback(self.parameters, inputs)
-            outputs = outputs.to(targets.dtype)
-        gradient = pull(setting.loss.gradient(outputs, targets))
-        for name, w in self.parameters.items():
-            shape = (-1, *[1] * (w.ndim - 1))
-            lr, momentum = self.lr.view(shape), self.momentum.view(shape)
-            g = gradient[name]
-            if setting.weight_decay:
-                g = g.add(w, alpha=setting.weight_decay)
-            v = self.velocity[name]
-            kick = g * lr
-            v.mul_(momentum).sub_(kick)
-            if setting.nesterov:
-                w.addcmul_(v, momentum).sub_(kick)
-            else:
-                w.add_(v)
 
     def _batch(self, setting: Setting) -> tuple[Tensor, Tensor]:
         """Inputs and noisy targets of this step, of all runs or of each."""
@@ -157,3 +132,36 @@ class Stack:
     def _row(self) -> Tensor:
         """`seed` where the runs are: sent once, not at every step."""
         return torch.as_tensor(self.seed, device=self.lr.device)
+
+
+def _update(
+    setting: Setting,
+    parameters: Parameters,
+    velocity: Parameters,
+    rates: Tensor,
+    momenta: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+) -> None:
+    """One update in place. It holds no stack, so that a captured one goes with its stack, and not in the midst of a capture."""
+    if setting.autocast is None:
+        outputs, pull = setting.network.pullback(parameters, inputs)
+    else:
+        dtype = getattr(torch, setting.autocast)
+        with torch.autocast(inputs.device.type, dtype=dtype, cache_enabled=False), torch.enable_grad():
+            outputs, pull = setting.network.pullback(parameters, inputs)
+        outputs = outputs.to(targets.dtype)
+    gradient = pull(setting.loss.gradient(outputs, targets))
+    for name, w in parameters.items():
+        shape = (-1, *[1] * (w.ndim - 1))
+        lr, momentum = rates.view(shape), momenta.view(shape)
+        g = gradient[name]
+        if setting.weight_decay:
+            g = g.add(w, alpha=setting.weight_decay)
+        v = velocity[name]
+        kick = g * lr
+        v.mul_(momentum).sub_(kick)
+        if setting.nesterov:
+            w.addcmul_(v, momentum).sub_(kick)
+        else:
+            w.add_(v)
