@@ -6,6 +6,7 @@ a function is a command, a `typer.Typer` a group of them.
 
 from __future__ import annotations
 
+import signal
 import sys
 from functools import cache
 from importlib.metadata import entry_points
@@ -48,6 +49,8 @@ def _add_commands() -> None:
 def main() -> None:
     """Entry point."""
     debug = "--debug" in sys.argv
+    # clusters end a job with SIGTERM: like Control-C it must not leave worker processes behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _add_commands()
         app()

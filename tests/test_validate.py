@@ -116,7 +116,9 @@ def test_killed_twenty_times_and_resumed_it_gives_the_same_to_the_last_bit(finis
     assert not list(out.rglob("*.part"))
 
 
-def test_control_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_keeps_what_is_done_and_says_how_to_go_on(stop, tmp_path):
+    """Control-C, or the end of a job's time on a cluster."""
     out = tmp_path / "out"
     # a test run in the background of a shell may have Ctrl-C ignored, and hand that down
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -124,7 +126,7 @@ def test_control_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path):
     while not list(out.glob("runs/*.npz")):
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     _, error = process.communicate()
     assert process.returncode == 130
     assert "interrupted; finished runs are kept: add --resume to go on" in error

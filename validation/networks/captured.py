@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import torch
@@ -36,6 +37,7 @@ class Captured:
                 torch.cuda.current_stream().wait_stream(self._stream)
                 return
             self._inputs, self._targets = inputs.clone(), targets.clone()
+            gc.collect()  # an old graph that is collected during a capture ends it
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph, stream=self._stream):
                 self._update(self._inputs, self._targets)
