@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from sde_momentum import __version__ as sm_version
+from sde_momentum.errors import InputError
 from sde_momentum.progress import track
 
 from .mlp_fashionmnist import MLP_FASHIONMNIST
@@ -106,6 +107,34 @@ def predictions(
         stop("learning rates", path)
     rows = experiment.summary(results)
     print(json.dumps({"out": str(path), "summary": rows}) if as_json else experiment.table(rows))
+
+
+@app.command("corrections")
+def corrections(
+    profile: Annotated[str, typer.Option(help="quick (minutes) or full (half an hour)")] = "quick",
+    out: Out = None,
+    as_json: Json = False,
+    seed: Annotated[int, typer.Option(help="of the label noise")] = 0,
+    workers: Workers = -1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where an interrupted run stopped")] = False,
+) -> None:
+    """How fast the limits become true as lr falls: errors of the times with and without fluctuations, and their powers of lr."""
+    from . import corrections as experiment
+
+    if profile not in experiment.PROFILES:
+        raise InputError("--profile", profile, ", ".join(experiment.PROFILES))
+    check_workers(workers)
+    path = out or Path("results") / f"{experiment.NAME}-{profile}"
+    configuration = {"experiment": experiment.NAME, "profile": profile, "seed": seed, "version": sm_version}
+    folder = Folder.open(path, configuration, resume=resume)
+    try:
+        folder.begin()
+        with track("problems", len(experiment.PROBLEMS)) as report:
+            found = experiment.run(profile, seed, path, workers, report)
+        summary = experiment.write(found, path)
+    except KeyboardInterrupt:
+        stop("problems", path)
+    print(json.dumps({"out": str(path), "summary": summary}) if as_json else experiment.table(found))
 
 
 def _write(source: Path, out: Path) -> Summary:

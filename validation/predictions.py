@@ -123,7 +123,7 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
         )
         values = found[case.metric].values[0, 0]
         courses.append((clock, np.where(np.isfinite(values), values, np.inf)))
-    times, resampled = _times(courses, case.fraction, work.seed)
+    times, resampled = mean_times(courses, case.fraction, work.seed)
     edge = answers[CRITICAL_LIMIT].edge
     return {
         "case": case.name,
@@ -139,7 +139,7 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
     }
 
 
-def _times(courses: Sequence[tuple[NDArray[np.int64], Floats]], fraction: float, seed: int) -> tuple[Floats, Floats]:
+def mean_times(courses: Sequence[tuple[NDArray[np.int64], Floats]], fraction: float, seed: int) -> tuple[Floats, Floats]:
     """Times of the means (n,), and of resampled means (n_resamples, n), the same runs at every momentum."""
     n_seed = len(courses[0][1])
     rng = np.random.default_rng([seed, 30])
