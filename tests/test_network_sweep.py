@@ -144,6 +144,7 @@ def test_a_chunk_taken_up_from_its_checkpoint_ends_the_same(tmp_path, monkeypatc
         saved.append(path)
 
     monkeypatch.setattr(chunks, "_CHECKPOINT", 0.0)
+    monkeypatch.setattr(chunks, "_PAUSE", 0.0)
     monkeypatch.setattr(chunks, "write_arrays", keep_the_third)
     train(chunk(tmp_path))
     assert len(saved) > 5

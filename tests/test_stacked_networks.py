@@ -305,11 +305,11 @@ def test_fit_by_sgd_comes_to_an_interpolating_point_and_draws_no_label_noise():
     network = MLP(5, [24], K)
     how = Setting(network, loss, x, batch_size=8)
     start = network.initial(0, DOUBLE)
-    fit = by_sgd(how, start, lr=0.5, n_steps=6000, seed=3)
+    fit = by_sgd(how, start, lr=0.1, n_steps=6000, seed=3)
     began = float(loss.value(network.forward(start, x), y))
     assert fit.excess == pytest.approx(float(loss.value(network.forward(fit.parameters, x), y)))
     assert fit.excess < 1e-3 * began
-    again = by_sgd(how, start, lr=0.5, n_steps=6000, seed=3)
+    again = by_sgd(how, start, lr=0.1, n_steps=6000, seed=3)
     close(fit.parameters, again.parameters, 0)
 
 
