@@ -23,7 +23,7 @@ demo: $(VENV)/.installed ## predict the best momentum, train against it, and dra
 	$(BIN)/sde-momentum validate matrix-sensing --profile quick --out $(DEMO) --resume
 
 test: $(VENV)/.installed ## the whole test suite, a file at a time on each of two processes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed ## ruff
 	$(BIN)/ruff check .
