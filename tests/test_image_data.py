@@ -155,14 +155,14 @@ def test_fashion_mnist_is_read_wherever_it_lies(folder, place, compress, suffix)
     assert repr(found) == "FashionMNIST (IDX, incomplete): 30 training and 10 test images, 28 x 28 x 1, 10 classes"
 
 
-def test_other_sets_with_the_same_file_names_are_told_apart_by_their_folder(folder, monkeypatch):
+def test_other_sets_with_the_same_file_names_are_told_apart_by_their_folder(folder):
     write_fashion(folder / "AMNIST" / "raw", drawn(10, 10, (28, 28, 1), seed=1))
     write_fashion(folder / "FashionMNIST" / "raw", data := drawn(30, 10, (28, 28, 1)))
     same(load_images(FASHION, folder), data)
     write_fashion(folder / "fashion2" / "raw", data)
-    monkeypatch.chdir(folder.parent)  # a message shows the beginning of a long path
-    with pytest.raises(InputError, match=f"more than one in {folder.name}: FashionMNIST/raw, fashion2/raw"):
-        load_images(FASHION, Path(folder.name))
+    with pytest.raises(InputError, match="more than one in ") as error:
+        load_images(FASHION, folder)
+    assert str(error.value.given).endswith(": FashionMNIST/raw, fashion2/raw")  # the message cuts long paths short
 
 
 @pytest.mark.parametrize("encode", [python2_pickle, *(python3_pickle(protocol) for protocol in (2, 4))])
