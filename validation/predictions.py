@@ -121,8 +121,7 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
             workers=workers,
             progress=False,
         )
-        values = found[case.metric].values[0, 0]
-        courses.append((clock, np.where(np.isfinite(values), values, np.inf)))
+        courses.append((clock, found[case.metric].values[0, 0]))
     times, resampled = mean_times(courses, case.fraction, work.seed)
     edge = answers[CRITICAL_LIMIT].edge
     return {
@@ -140,12 +139,14 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
 
 
 def mean_times(courses: Sequence[tuple[NDArray[np.int64], Floats]], fraction: float, seed: int) -> tuple[Floats, Floats]:
-    """Times of the means (n,), and of resampled means (n_resamples, n), the same runs at every momentum."""
+    """Times of the means (n,), and of resampled means (n_resamples, n), the same runs at every momentum; a mean with a diverged
+    run is infinite."""
     n_seed = len(courses[0][1])
     rng = np.random.default_rng([seed, 30])
     weights = rng.multinomial(n_seed, np.full(n_seed, 1 / n_seed), size=_N_RESAMPLES) / n_seed
     times, resampled = [], []
-    for clock, values in courses:
+    for clock, measured in courses:
+        values = np.where(np.isfinite(measured), measured, np.inf)
         times.append(float(sm.convergence_time(values.mean(axis=0), clock, fraction)))
         finite = np.isfinite(values).all()
         means = weights @ values if finite else np.full((_N_RESAMPLES, len(clock)), values.mean(axis=0))

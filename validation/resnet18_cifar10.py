@@ -34,6 +34,7 @@ def _describe(c: Mapping[str, Any]) -> list[str]:
         f"{c['activation']}; images averaged over {c['pool']} x {c['pool']} pixels and standardised; augmentation "
         f"{'on' if c['augment'] else 'off'}.",
         f"{noise} at every step.",
+        *([f"Losses and tr H are measured on {c['measured']} of the training images."] if c["measured"] else []),
     ]
 
 

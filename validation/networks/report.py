@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -321,13 +322,19 @@ def _command(definition: Definition, summary: Summary) -> str:
     return f"{words} --data DIR" if own_images and "--data" not in words else words
 
 
+def _fit(configuration: Mapping[str, Any]) -> str:
+    """What phase 1 is."""
+    steps = configuration.get("sgd_fit", 0)
+    return f"SGD without label noise, {steps:,} steps with a falling learning rate," if steps else "L-BFGS in double precision"
+
+
 def _how(definition: Definition, summary: Summary) -> list[str]:
     c, about = summary.configuration, summary.about
     point = about["interpolating"]
     return [
         *definition.describe(c),
         f"Data: {summary.data.attrs['source']}.",
-        f"Start: {STARTS[c['start']]}. L-BFGS in double precision leads from the initialisation to an interpolating point of "
+        f"Start: {STARTS[c['start']]}. {_fit(c)} leads from the initialisation to an interpolating point of "
         f"loss {about['fit_excess']:.1e} above the least and tr H = {point['trace_hessian']:.4g} "
         f"({about['initialisation']['trace_hessian']:.4g} at the initialisation). Largest eigenvalues of H there: "
         f"{', '.join(f'{x:.3g}' for x in point['eigenvalues'])}.",

@@ -65,7 +65,7 @@ class Stack:
     step: int = 0
     _draws: LabelDraws | None = field(default=None, repr=False)
     _batches: Batches | None = field(default=None, repr=False)
-    _step: Callable[[Tensor, Tensor], None] | None = field(default=None, repr=False)
+    _one_update: Callable[[Tensor, Tensor], None] | None = field(default=None, repr=False)
 
     @classmethod
     def begin(
@@ -99,10 +99,10 @@ class Stack:
         with torch.no_grad():
             for _ in range(n_steps):
                 inputs, targets = self._batch(setting)
-                if self._step is None:
+                if self._one_update is None:
                     update = partial(_update, setting, self.parameters, self.velocity, self.lr, self.momentum)
-                    self._step = Captured(update) if inputs.is_cuda else update
-                self._step(inputs, targets)
+                    self._one_update = Captured(update) if inputs.is_cuda else update
+                self._one_update(inputs, targets)
                 self.step += 1
 
     def _batch(self, setting: Setting) -> tuple[Tensor, Tensor]:
