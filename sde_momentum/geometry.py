@@ -10,8 +10,10 @@ import numpy as np
 
 from .errors import InputError
 from .problems.base import Array, Problem
+from .threads import one_blas_thread
 
 
+@one_blas_thread()
 def descend_to_manifold(problem: Problem, start: Array, max_steps: int = 100_000) -> Array:
     """Noise-free gradient descent from `start` (N,) to Gamma, polished by Gauss-Newton to rounding error.
 
@@ -64,7 +66,9 @@ class ManifoldPoint:
 
     @cached_property
     def _svd(self) -> tuple[Array, Array, Array]:
-        return np.linalg.svd(self.problem.jacobian(self.w), full_matrices=True)
+        """(u, s, vt) of J with all P output directions; of the N parameter directions only the first min(P, N)."""
+        jacobian = self.problem.jacobian(self.w)
+        return np.linalg.svd(jacobian, full_matrices=jacobian.shape[0] > jacobian.shape[1])
 
     @cached_property
     def rank(self) -> int:
@@ -85,7 +89,11 @@ class ManifoldPoint:
     @cached_property
     def tangent(self) -> Array:
         """Orthonormal basis of the tangent space, (N, N - rank)."""
-        return self._svd[2][self.rank :].T
+        return np.linalg.qr(self.normal, mode="complete")[0][:, self.rank :]
+
+    def along(self, vector: Array) -> Array:
+        """P_T of a vector (N,), without a basis of the tangent space."""
+        return vector - self.normal @ (self.normal.T @ vector)
 
     @cached_property
     def trace_hessian(self) -> float:
@@ -95,7 +103,7 @@ class ManifoldPoint:
     @cached_property
     def gradient(self) -> Array:
         """Riemannian gradient of tr H, P_T grad tr H, shape (N,)."""
-        return self.tangent @ (self.tangent.T @ self.problem.trace_hessian_gradient(self.w))
+        return self.along(self.problem.trace_hessian_gradient(self.w))
 
     @cached_property
     def multipliers(self) -> Array:
@@ -166,7 +174,8 @@ class ManifoldPoint:
         k, p = self.rank, self.problem.n_outputs
         # lambda_j = |J^T u_j|^2 / P with u_j frozen, and J^T u_j = s_j v_j
         slopes = 2 * s[:k] * np.einsum("pj,pn,jn->j", u[:, :k], change, vt[:k]) / p
-        opening = 4 * np.square(u[:, k:].T @ change @ self.tangent).sum() / p
+        closed = u[:, k:].T @ change
+        opening = 4 * np.square(closed - closed @ self.normal @ self.normal.T).sum() / p
         return float((slopes**2 / self.eigenvalues).sum() + opening)
 
     def _direction(self, displacement: Array) -> tuple[Array, float]:
@@ -174,8 +183,8 @@ class ManifoldPoint:
         given = np.asarray(displacement, dtype=np.float64)
         if given.shape != self.w.shape:
             raise InputError("displacement", f"shape {given.shape}", f"shape {self.w.shape}")
-        x = self.tangent @ (self.tangent.T @ given)
+        x = self.along(given)
         length = float(np.linalg.norm(x))
-        if not length > 0:
+        if not length > 1e-12 * float(np.linalg.norm(given)):
             raise InputError("displacement", "no part along Gamma", "a vector that is not normal to Gamma")
         return x / length, 1e-5 * (1 + float(np.abs(self.w).max()))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from time import monotonic
 from typing import Generic, TypeVar
 
 from joblib import effective_n_jobs
+from threadpoolctl import threadpool_limits
 
 from .errors import InputError
 
@@ -23,6 +25,13 @@ def crew_size(workers: int) -> int:
     if isinstance(workers, bool) or not isinstance(workers, int) or workers == 0:
         raise InputError("workers", workers, "-1 (all cores) or a number of threads >= 1")
     return int(effective_n_jobs(workers))
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Context, or decorator, in which BLAS keeps to one thread: the threads of small products wait for each other."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def in_order(jobs: Iterator[Callable[[], _Result]], workers: int) -> Iterator[_Result]:

@@ -17,8 +17,8 @@ import xarray as xr
 from joblib import Parallel, delayed
 
 import sde_momentum as sm
-from sde_momentum.dynamics.label_noise_sgd import one_blas_thread
 from sde_momentum.errors import InputError, check_integer, check_lr, check_positive
+from sde_momentum.threads import one_blas_thread
 
 from . import sweep
 from .store import Folder, read_json, versions, write_json

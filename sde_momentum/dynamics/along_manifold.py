@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +19,40 @@ def _residual(problem: Problem, w: Array) -> Array:
     return problem.outputs(w[:, None])[:, 0] - problem.targets
 
 
-class Frame(NamedTuple):
-    """Gamma's normals at points w (n, N): the Jacobian (n, P, N) and J J^T (n, P, P)."""
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Gamma's normals at points w (n, N).
+
+    Attributes:
+        jacobian: J, (n, P, N)
+        squared: eigenvalues of J J^T, increasing, (n, P): the squared singular values of J
+        outputs: their eigenvectors as columns, (n, P, P)
+    """
 
     jacobian: Array
-    gram: Array
+    squared: Array
+    outputs: Array
 
     @classmethod
     def at(cls, problem: Problem, w: Array) -> Frame:
         """The frame at w (n, N)."""
         jacobian = problem.jacobian(w)
-        return cls(jacobian, jacobian @ np.swapaxes(jacobian, -1, -2))
+        return cls(jacobian, *np.linalg.eigh(jacobian @ np.swapaxes(jacobian, -1, -2)))
 
-    def damped(self) -> Array:
-        """J J^T plus 1e-9 of its trace: it stays invertible where J loses rank."""
-        damping = 1e-9 * np.trace(self.gram, axis1=-2, axis2=-1) + np.finfo(float).tiny
-        return self.gram + damping[:, None, None] * np.eye(self.gram.shape[-1])
+    @cached_property
+    def _inverse(self) -> Array:
+        """Of the eigenvalues, with 1e-9 of their sum added: they stay finite where J loses rank."""
+        return 1 / (self.squared + 1e-9 * self.squared.sum(axis=-1, keepdims=True) + np.finfo(float).tiny)
+
+    def normal(self, residual: Array, some: Any = slice(None)) -> Array:
+        """J^T (J J^T)^-1 r, the shortest way to r, for `some` of the points: (n, P) -> (n, N)."""
+        u = self.outputs[some]
+        inner = u @ (self._inverse[some][..., None] * (np.swapaxes(u, -1, -2) @ residual[..., None]))
+        return np.asarray((np.swapaxes(self.jacobian[some], -1, -2) @ inner)[..., 0])
 
     def tangent(self, x: Array) -> Array:
         """P_T x: (n, N) -> (n, N)."""
-        inner = np.linalg.solve(self.damped(), self.jacobian @ x[..., None])
-        return np.asarray(x - (np.swapaxes(self.jacobian, -1, -2) @ inner)[..., 0])
+        return x - self.normal((self.jacobian @ x[..., None])[..., 0])
 
 
 def move(
@@ -45,11 +60,10 @@ def move(
 ) -> tuple[Array, NDArray[np.bool_]]:
     """w = start + displacement + J(start)^T mu with |f(w) - y| <= goal: (n, N), and which runs found none.
 
-    mu by Gauss-Newton with the matrix J J^T of the start, whose `frame` may be there already. A run that finds none, or whose
+    mu by Gauss-Newton with the `frame` of the start, which may be there already. A run that finds none, or whose
     displacement is not finite, stays.
     """
     frame = frame or Frame.at(problem, start)
-    jacobian, gram = frame.jacobian, frame.damped()
     w = start + displacement
     todo = np.arange(len(w))
     for _ in range(_MAX_PROJECTIONS):
@@ -59,8 +73,7 @@ def move(
         todo, residual = todo[left], residual[left]
         if not len(todo):
             break
-        shift = np.linalg.solve(gram[todo], residual[..., None])
-        w[todo] -= (np.swapaxes(jacobian[todo], -1, -2) @ shift)[..., 0]
+        w[todo] -= frame.normal(residual, todo)
     off = ~(np.sqrt(np.square(_residual(problem, w)).sum(axis=-1)) <= goal)
     w[off] = start[off]
     return w, off

@@ -29,11 +29,11 @@ from ..errors import check_positive
 from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
 from ..progress import track
-from ..threads import crew_size, in_order
+from ..threads import crew_size, in_order, one_blas_thread
 from .along_manifold import Frame, move
 from .base import Dynamics, as_attributes
 from .ensemble import check_kappa, check_problem, check_seeds, check_times
-from .label_noise_sgd import check_metric, one_blas_thread
+from .label_noise_sgd import check_metric
 from .normal_modes import carry, relax, squares
 from .random import CRITICAL_LIMIT, fill_normal, streams
 
@@ -68,7 +68,7 @@ class _Bundle:
         if not len(some):
             return
         with np.errstate(over="ignore", invalid="ignore"):  # a run that leaves the finite world is marked below
-            frame = self.frame if len(some) == len(self.frame.gram) else Frame.at(self.problem, self.w[some])
+            frame = self.frame if len(some) == len(self.frame.jacobian) else Frame.at(self.problem, self.w[some])
             w, p, off, frame = self._drift(self.w[some], self.p[some], h / 2, frame)
             p, middle_off = self._kick(some, w, p, xi[:, some].T, h, off, frame)
             w, p, end_off, self.frame = self._drift(w, p, h / 2, frame)
@@ -87,30 +87,24 @@ class _Bundle:
     ) -> tuple[Array, NDArray[np.bool_]]:
         """p after damping, force and noise for h at fixed w, and which runs are lost."""
         problem, rows = self.problem, self.problem.n_outputs
-        jacobian = frame.jacobian
-        eigenvalues, u = np.linalg.eigh(frame.gram / rows)
+        eigenvalues, u = frame.squared / rows, frame.outputs
         # A closed mode (eigenvalue 0 up to rounding) keeps a finite frequency.
         root = np.sqrt(np.maximum(eigenvalues, 1e-12 * eigenvalues[:, -1:] + 1e-100))
 
         frequency = None if self.frequency is None else self.frequency[some]
-        pull = np.swapaxes(u, -1, -2) @ jacobian  # sqrt(P lambda_j) times the axes
+        pull = np.swapaxes(u, -1, -2) @ frame.jacobian  # sqrt(P lambda_j) times the axes
         axes = pull / (np.sqrt(rows) * root[..., None])
         z = carry(self.z[some], self.axes[some], self.root[some], axes, root, frequency, h)
 
-        def push(p: Array, z: NDArray[np.complex128]) -> Array:
-            # (grad lambda_j / sqrt(lambda_j)) |z_j|^2 and the pairs' part, with u_j frozen
-            mean = squares(z, root, frequency, h)
-            if frequency is None:
-                weighted = (u * mean[:, None, :]) @ pull
-            else:
-                weighted = (u * root[:, None, :]) @ (mean @ (pull / root[..., None]))
-            force = frame.tangent(problem.contract_hessians(w, weighted * (2 / rows)))
-            return np.exp(-h / 2) * p + np.expm1(-h / 2) * self.kappa[some][:, None] * force
-
-        p = push(p, z)
-        z = relax(z, root, frequency, xi[:, :rows], xi[:, rows:], h)
-        p = push(p, z)
-        self.z[some], self.axes[some], self.root[some] = z, axes, root
+        relaxed = relax(z, root, frequency, xi[:, :rows], xi[:, rows:], h)
+        # damped and pushed for h/2 by the modes as they were, then for h/2 as they are
+        mean = np.exp(-h / 2) * squares(z, root, frequency, h) + squares(relaxed, root, frequency, h)
+        # (grad lambda_j / sqrt(lambda_j)) |z_j|^2 and the pairs' part, with u_j frozen
+        turned = u * mean[:, None, :] if frequency is None else (u * root[:, None, :]) @ mean / root[:, None, :]
+        weighted = turned @ pull
+        force = frame.tangent(problem.contract_hessians(w, weighted * (2 / rows)))
+        p = np.exp(-h) * p + np.expm1(-h / 2) * self.kappa[some][:, None] * force
+        self.z[some], self.axes[some], self.root[some] = relaxed, axes, root
         bad = off | ~np.isfinite(p).all(axis=-1)
         return np.where(bad[:, None], 0.0, p), bad
 

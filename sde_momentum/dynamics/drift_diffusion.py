@@ -16,11 +16,11 @@ from ..errors import InputError, check_positive
 from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
 from ..progress import track
-from ..threads import in_order
+from ..threads import in_order, one_blas_thread
 from .along_manifold import move
 from .base import Dynamics, as_attributes
 from .ensemble import check_problem, check_seeds, check_times
-from .label_noise_sgd import check_metric, one_blas_thread
+from .label_noise_sgd import check_metric
 from .random import GRADIENT_NOISE, fill_normal, streams
 
 _RUNS = 8  # runs stepped together; no run's numbers depend on it

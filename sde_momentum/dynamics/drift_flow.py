@@ -9,6 +9,9 @@ import numpy as np
 from ..errors import InputError, check_positive
 from ..geometry import ManifoldPoint, project_to_manifold
 from ..problems.base import Array, Problem
+from .along_manifold import Frame, move
+
+_TOLERANCE = 1e-10  # of a point's distance from Gamma: |f(w) - y| <= tolerance (1 + |y|)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +43,15 @@ class DriftFlow:
         return f"DriftFlow(t = 0 to {self.time[-1]:.3g}, tr H = {start:.4g} to {end:.4g}, {len(self.time)} points)"
 
 
-def _velocity(problem: Problem, w: Array) -> Array:
-    """-(1/4) P_T grad tr H at w (N,).
+def _velocity(problem: Problem, w: Array, frame: Frame) -> Array:
+    """-(1/4) P_T grad tr H at w (1, N); smooth where J loses rank, as `Frame` is."""
+    return -frame.tangent(problem.trace_hessian_gradient(w)) / 4
 
-    J J^T is damped by 1e-9 of its trace, so that the field stays smooth where J loses rank.
-    """
-    j, gradient = problem.jacobian(w), problem.trace_hessian_gradient(w)
-    k = j @ j.T
-    damping = 1e-9 * np.trace(k) + np.finfo(float).tiny
-    normal = j.T @ np.linalg.solve(k + damping * np.eye(len(k)), j @ gradient)
-    return np.asarray((normal - gradient) / 4)
+
+def _land(problem: Problem, w: Array, displacement: Array, frame: Frame) -> Array:
+    """The point of Gamma near w + displacement, (1, N); where J nearly loses rank by a search of its own."""
+    there, off = move(problem, w, displacement, _TOLERANCE * (1 + float(np.linalg.norm(problem.targets))), frame)
+    return project_to_manifold(problem, (w + displacement)[0], tolerance=_TOLERANCE)[None] if off.any() else there
 
 
 def drift_flow(
@@ -90,25 +92,28 @@ def drift_flow(
     check_positive(rest, "rest")
     if unfinished not in ("refuse", "accept"):
         raise InputError("unfinished", unfinished, "'refuse' or 'accept'")
-    w = ManifoldPoint(problem, problem.check_point(start)).w
+    w = ManifoldPoint(problem, problem.check_point(start)).w[None]
     time, step = 0.0, 0.0
-    times, points = [time], [w]
-    velocity = _velocity(problem, w)
+    times, points = [time], [w[0]]
+    frame = Frame.at(problem, w)
+    velocity = _velocity(problem, w, frame)
     for _ in range(max_steps):
         size, speed = float(np.linalg.norm(w)), float(np.linalg.norm(velocity))
-        if 4 * speed * size <= rest * float(problem.trace_hessian(w)):
+        if 4 * speed * size <= rest * float(problem.trace_hessian(w)[0]):
             return DriftFlow(problem, np.array(times), np.array(points))
         step = step or 0.1 * size / speed
-        ahead = _velocity(problem, w + step * velocity)
+        there = w + step * velocity
+        ahead = _velocity(problem, there, Frame.at(problem, there))
         change = float(np.linalg.norm(ahead - velocity))
         # The second keeps the step below the stability limit of the fastest direction once the others have come to rest.
         error = max(step / 2 * change / (tolerance * size), change / speed)
         if error <= 1:
-            w = project_to_manifold(problem, w + step / 2 * (velocity + ahead), tolerance=1e-10)
+            w = _land(problem, w, step / 2 * (velocity + ahead), frame)
             time += step
             times.append(time)
-            points.append(w)
-            velocity = _velocity(problem, w)
+            points.append(w[0])
+            frame = Frame.at(problem, w)
+            velocity = _velocity(problem, w, frame)
         step *= float(np.clip(0.9 * error**-0.5 if error > 0 else 5.0, 0.2, 2.0))
     if unfinished == "accept":
         return DriftFlow(problem, np.array(times), np.array(points), at_rest=False)

@@ -12,14 +12,13 @@ import numpy as np
 import xarray as xr
 from numba import float64, int64, njit, types
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits
 
 from ..errors import InputError, check, check_integer, check_lr, check_momentum, check_non_negative
 from ..problems.base import KERNEL, METRICS, PULLBACK, Array, Problem
 from ..progress import track
 from ..simd.lanes import load_and_spread, store
 from ..simd.matrix import WIDTH, aligned, product
-from ..threads import in_order
+from ..threads import in_order, one_blas_thread
 from .base import Dynamics, as_attributes
 from .ensemble import check_seeds
 from .random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
@@ -381,11 +380,6 @@ def run_block(
         out[:, diverged[:n_runs] >= 0, t] = np.nan
         progress(n_runs * (then - now) / max(1, int(steps[-1])))
     return out, diverged[:n_runs]
-
-
-def one_blas_thread() -> threadpool_limits:
-    """Context in which BLAS keeps to one thread: the blocks themselves fill the cores."""
-    return threadpool_limits(1, user_api="blas")
 
 
 def check_metric(name: str, argument: str = "metric") -> str:

@@ -30,9 +30,9 @@ from scipy.sparse import csr_array
 from ..errors import InputError, check_lr, check_momentum, check_one
 from ..problems.base import Array, Problem
 from ..progress import track
-from ..threads import in_order
+from ..threads import in_order, one_blas_thread
 from .base import Dynamics, as_attributes
-from .label_noise_sgd import LabelNoiseSGD, check_steps, one_blas_thread
+from .label_noise_sgd import LabelNoiseSGD, check_steps
 
 CLOSED = ("train_loss", "test_error", "trace_hessian")
 """The metrics whose mean follows from mean and covariance."""

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from .. import formulas
 from ..convergence import check_fraction, convergence_time
 from ..dynamics.drift_flow import DriftFlow, drift_flow
-from ..dynamics.label_noise_sgd import check_metric, one_blas_thread
+from ..dynamics.label_noise_sgd import check_metric
 from ..errors import InputError
 from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
+from ..threads import one_blas_thread
 
 Floats = NDArray[np.float64]
 

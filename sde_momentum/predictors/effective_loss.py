@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from .. import formulas
 from ..convergence import convergence_time
 from ..dynamics.effective_loss import EffectiveLoss
-from ..dynamics.label_noise_sgd import one_blas_thread
 from ..errors import InputError, check, check_lr, check_positive
 from ..geometry import ManifoldPoint
 from ..problems.base import Problem
+from ..threads import one_blas_thread
 from .drift_path import DriftPath
 from .momentum_rule import MomentumRule
 from .recommendation import Recommendation, largest_within

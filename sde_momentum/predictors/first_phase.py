@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..convergence import convergence_time
 from ..dynamics.effective_loss import EffectiveLoss
-from ..dynamics.label_noise_sgd import one_blas_thread
 from ..errors import check, check_lr, check_one
 from ..problems.base import Array, Problem
+from ..threads import one_blas_thread
 
 Floats = NDArray[np.float64]
 

@@ -18,6 +18,7 @@ from ..dynamics.moment_closure import MomentClosure
 from ..errors import InputError, check_lr, check_one, check_positive
 from ..geometry import descend_to_manifold
 from ..problems.base import Array, Problem
+from ..threads import one_blas_thread
 from .closed_form import ClosedForm
 from .drift_path import DriftPath
 from .effective_loss import TOLERANCE as LOSS_TOLERANCE
@@ -184,6 +185,7 @@ class Prediction:
         return axes
 
 
+@one_blas_thread()
 def predict(
     problem: Problem,
     lr: float,

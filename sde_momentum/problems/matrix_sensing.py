@@ -111,6 +111,7 @@ class MatrixSensing(Problem):
         if self.symmetric:
             self.measurements = (self.measurements + np.swapaxes(self.measurements, 1, 2)) / np.sqrt(2)
         self._flat = np.ascontiguousarray(self.measurements.reshape(p, -1))
+        self._transposed = np.swapaxes(self.measurements, 1, 2).reshape(p * self.d, self.d)
         self.targets = self._flat @ self.solution.ravel()
         # sum_i A_i A_i^T / P and sum_i A_i^T A_i / P: tr H is a quadratic form in them
         self._gram_u = np.einsum("pik,pjk->ij", self.measurements, self.measurements) / p
@@ -156,9 +157,11 @@ class MatrixSensing(Problem):
 
     def jacobian(self, w: Array) -> Array:
         u, v = self.factors(w)
-        by_u = self.measurements @ np.swapaxes(v, -1, -2)[..., None, :, :]
-        by_v = np.swapaxes(u, -1, -2)[..., None, :, :] @ self.measurements
-        return self.join(by_u, by_v)
+        d, p, many = self.d, self.n_outputs, w.shape[:-1]
+        # A_i V^T, and A_i^T U transposed: each as one matrix product over (i, row)
+        by_u = (self.measurements.reshape(p * d, d) @ np.swapaxes(v, -1, -2)).reshape(*many, p, d, self.width)
+        by_v = (self._transposed @ u).reshape(*many, p, d, self.width)
+        return self.join(by_u, np.swapaxes(by_v, -1, -2))
 
     def contract_hessians(self, w: Array, c: Array) -> Array:
         c_u, c_v = self.factors(c)
