@@ -59,6 +59,48 @@ def test_it_is_the_heavy_ball_of_the_theory_when_lr_changes(nesterov, keep):
     assert torch.allclose(ours, expected, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_parameter_may_rest_or_begin_late(nesterov):
+    """Two parameters of a group, each a heavy ball of its own; one has no gradient in the first two steps and in the fifth."""
+    awake = [[True, step not in (0, 1, 4)] for step in range(len(RATES))]
+    one, other = (torch.nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)) for _ in range(2))
+    optimizer = torch.optim.SGD([one, other], lr=RATES[0], momentum=0.5, nesterov=nesterov)
+    sm.MomentumScaler(optimizer, RULE)
+    points = [p.detach().clone() for p in (one, other)]
+    speeds = [torch.zeros_like(p) for p in points]
+    for lr, moving in zip(RATES, awake, strict=True):
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.zero_grad()
+        for p, moves in zip((one, other), moving, strict=True):
+            if moves:
+                quadratic(p).backward()
+        optimizer.step()
+        beta = float(RULE.momentum(lr))
+        for i, p in enumerate((one, other)):
+            if moving[i]:
+                g = gradient(points[i])
+                speeds[i] = beta * speeds[i] - lr * g
+                points[i] = points[i] + (beta * speeds[i] - lr * g if nesterov else speeds[i])
+            assert torch.allclose(p.detach(), points[i], rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_taken_off_in_the_middle_of_a_change_it_leaves_the_velocity(nesterov):
+    w = torch.nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
+    optimizer = torch.optim.SGD([w], lr=RATES[0], momentum=0.5, nesterov=nesterov)
+    scaler = sm.MomentumScaler(optimizer, RULE)
+    rates = [*RATES, RATES[-1], RATES[-1]]
+    for step, lr in enumerate(rates):
+        optimizer.param_groups[0]["lr"] = lr
+        if step == len(RATES):
+            scaler.remove()
+        optimizer.zero_grad()
+        quadratic(w).backward()
+        optimizer.step()
+    assert torch.allclose(w.detach(), heavy_ball(rates, RULE, nesterov)[-1], rtol=1e-13, atol=1e-13)
+    assert optimizer.param_groups[0]["dampening"] == 0
+
+
 def test_the_two_ways_of_keeping_differ():
     assert (heavy_ball(RATES, RULE) - heavy_ball(RATES, RULE, keep="buffer")).abs().max() > 0.1
 

@@ -66,11 +66,11 @@ def _symbolic(name: str, *sizes: int) -> Callable[[], tuple[Problem, Floats]]:
 CASES = (
     Case("valley, g = 0", _valley(0.0, 2.5), 0.1, "test_error", 0.05, (0.01, 0.32), 256),
     Case("valley, g = 3 m", _valley(3.0, 8.0), 0.1, "test_error", 0.1, (0.003, 0.1), 1024),
-    Case("two-factor", _symbolic("two_factor", 8), 0.02, "trace_hessian", 0.82, (0.01, 0.32), 2048),
+    Case("two-factor", _symbolic("two_factor", 8), 0.02, "trace_hessian", 0.82, (0.01, 0.32), 6144),
     Case(
         "diagonal linear network", _symbolic("diagonal_linear", 40, 16), 0.1, "trace_hessian", 0.1, (0.003, 0.1), 256, pairs=True
     ),
-    Case("two-layer linear network", _symbolic("two_layer_linear"), 0.05, "trace_hessian", 0.88, (0.01, 0.32), 1024, pairs=True),
+    Case("two-layer linear network", _symbolic("two_layer_linear"), 0.05, "trace_hessian", 0.88, (0.01, 0.32), 4096, pairs=True),
     Case("matrix sensing, d = 8, rank 1", _sensing(8, 1, 40), 0.1, "test_error", 0.1, (0.003, 0.1), 256, pairs=True),
     Case("matrix sensing, d = 8, rank 3", _sensing(8, 3, 50), 0.1, "test_error", 0.1, (0.003, 0.1), 256, pairs=True),
     Case("matrix sensing, d = 20, rank 1", _sensing(20, 1, 100), 0.1, "test_error", 0.1, (0.003, 0.1), 64),

@@ -41,6 +41,8 @@ _MORE = 1.3
 _LIMIT = 1e-6
 """The learning rate at which T5's limit is taken: on the valleys it has 6 digits there."""
 _N_RECORDS = 400
+_SHOWN = (5e-5, 0.5)
+"""Errors between which the picture shows them."""
 _CLEAR = 2.0
 """Standard errors from 0 at which an error counts in the fit of its power."""
 
@@ -163,8 +165,8 @@ def picture(found: Sequence[Approach]) -> Figure:
             top = max(float(np.abs(one.error(theory)[0]).max()) for theory in one.limits)
             axis.plot(lr, top * (lr / lr.max()) ** (1 / 3), color="0.6", lw=1, ls="--", label=r"lr$^{1/3}$", zorder=0)
             axis.set(xscale="log", yscale="log", title=one.case, xlabel="learning rate")
-            axis.set_ylim(bottom=1e-3)
-            axis.legend(fontsize="small")
+            axis.legend(fontsize="small", loc="lower right")
+        axes[0][0].set_ylim(*_SHOWN)
         axes[0][0].set_ylabel("relative error of the time")
     return figure
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import chdtrc
 
 from ..errors import InputError
 
@@ -66,7 +66,7 @@ class PowerLaw:
     @property
     def p_value(self) -> float:
         """Of the chi-squared test; NaN where nothing is left over to test."""
-        return float(stats.chi2.sf(self.chi2, self.freedom)) if self.freedom else np.nan
+        return float(chdtrc(self.freedom, self.chi2)) if self.freedom else np.nan
 
     def curve(self, lr: ArrayLike) -> tuple[Floats, Floats, Floats]:
         """(value, low, high) of the fitted optimum at `lr`."""

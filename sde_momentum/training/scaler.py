@@ -14,8 +14,8 @@ from ..predictors.momentum_rule import MomentumRule
 
 Rule = MomentumRule | Callable[[float], float]
 
-#: Key of a parameter group: the lr in whose units its momentum buffers stand. It lies in the group, so that the
-#: optimizer's own state_dict carries it.
+#: Key of a parameter group: the lr in whose units its momentum buffers b stand, v = -lr b. It lies in the group, so that
+#: the optimizer's own state_dict carries it.
 BUFFER_LR = "momentum_buffer_lr"
 # as lr goes to 0 a rule's 1 - beta falls below rounding, and its momentum rounds to 1
 _BELOW_ONE = math.nextafter(1.0, 0.0)
@@ -37,6 +37,9 @@ class MomentumScaler:
     of the rule wins at every step. The rule is asked at lr (1 - dampening), the theory's learning rate. At lr = 0 nothing
     moves, the momentum stays as it is, and with `keep="velocity"` the motion starts again from rest. A group whose momentum
     is 0 has no buffer and starts from rest too; its old buffers are dropped.
+
+    The buffers are rescaled by the step itself, through the momentum that it is given (for Nesterov, where momentum stands
+    twice, through dampening too, and over several steps). Between steps a group shows the rule's momentum.
 
     The state is one number for each group, kept in the group. `optimizer.state_dict()` carries it, so a run resumed
     from the optimizer's checkpoint is the uninterrupted one; `state_dict` and `load_state_dict` serve to check it.
@@ -90,9 +93,14 @@ class MomentumScaler:
         self._between_steps()
 
     def remove(self) -> None:
-        """Take the hooks off the optimizer; its momentum stays as it is."""
+        """Take the hooks off the optimizer; its momentum and velocity stay as they are."""
         for handle in self._handles:
             handle.remove()
+        for group in self.optimizer.param_groups:
+            ratio = self._ratio(group, float(group["lr"]))
+            if ratio != 1:
+                torch._foreach_mul_(self._buffers(group), ratio)
+            group.pop(BUFFER_LR, None)
 
     def state_dict(self) -> dict[str, Any]:
         """`keep` and the lr of each group's buffers (None before the first step)."""
@@ -112,7 +120,7 @@ class MomentumScaler:
     def _ask(self, group: dict[str, Any]) -> tuple[float, float]:
         """(lr, momentum) of the next step."""
         lr = float(group["lr"])
-        at = lr * (1 - group["dampening"])
+        at = lr if group["nesterov"] else lr * (1 - group["dampening"])
         return lr, self._momentum(at) if at > 0 else group["momentum"]
 
     def _between_steps(self) -> None:
@@ -124,18 +132,23 @@ class MomentumScaler:
             lr, momentum = self._ask(group)
             if momentum == 0:
                 self._drop(group)
-            ratio = self._ratio(group, lr)
+            ratio, scale = self._ratio(group, lr), 1.0
+            if ratio != 1 and not self._all_move(group):
+                torch._foreach_mul_(self._buffers(group), ratio)
+                ratio = 1.0
             if ratio == 1:
                 group["momentum"] = momentum
-            elif group["nesterov"]:  # momentum stands twice in its update: the buffer itself is rescaled
-                torch._foreach_mul_(self._buffers(group), ratio)
-                group["momentum"] = momentum
-            else:  # b <- beta (b lr / lr') + g for this one step: exact, and no pass over the buffers
+            elif group["nesterov"]:  # momentum stands twice in its update: half of the change now, the rest in later steps
+                scale = math.sqrt(ratio)
+                group["momentum"], group["dampening"] = momentum * scale, 1 - 1 / scale
+            else:  # b <- beta (b lr / lr') + g for this one step
                 group["momentum"] = momentum * ratio
-            group[BUFFER_LR] = lr
+            group[BUFFER_LR] = lr * scale
 
     def _after_step(self, *_: object) -> None:
         for group in self.optimizer.param_groups:
+            if group["nesterov"]:
+                group["dampening"] = 0
             group["momentum"] = self._ask(group)[1]
 
     def _ratio(self, group: dict[str, Any], lr: float) -> float:
@@ -147,6 +160,12 @@ class MomentumScaler:
             self._drop(group)
             return 1.0
         return float(before / lr)
+
+    def _all_move(self, group: dict[str, Any]) -> bool:
+        """Whether the next step changes every buffer of the group: then they are rescaled by it, without a pass of their own."""
+        new = group["nesterov"]  # a buffer that begins with this step would begin in the wrong units
+        states = self.optimizer.state
+        return all(p.grad is not None and not (new and states.get(p, {}).get("momentum_buffer") is None) for p in group["params"])
 
     def _buffers(self, group: dict[str, Any]) -> list[torch.Tensor]:
         states = (self.optimizer.state.get(p, {}) for p in group["params"])
