@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError, check, check_integer, check_lr, check_momentum, check_non_negative
 from ..problems.base import KERNEL, METRICS, PULLBACK, Array, Problem
 from ..progress import track
+from ..simd.address import by_address
 from ..simd.lanes import load_and_spread, store
 from ..simd.matrix import WIDTH, aligned, product
 from ..threads import in_order, one_blas_thread
@@ -185,7 +186,8 @@ def advance(
     if gradient_noise is None:
         gradient_noise, gradient_state = Spread(np.empty((0, 0)), False), noise_state
     _advance(
-        outputs, pullback, data, targets, w, v, force, scratch, lr, momentum, label_noise, noise_state, batch_state, order,
+        by_address(outputs, KERNEL), by_address(pullback, PULLBACK), data, targets, w, v, force, scratch, lr, momentum,
+        label_noise, noise_state, batch_state, order,
         diverged, first, last, batch, gaussian, nesterov,
         weight_decay, gradient_noise.factor, gradient_noise.diagonal, gradient_state,
     )  # fmt: skip
