@@ -38,5 +38,5 @@ class MomentumCallback(Callback):
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """The hooks go with the fit."""
         for scaler in self.scalers:
-            scaler.remove()
+            scaler.remove(settle=False)  # a checkpoint may follow
         self.scalers = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -68,6 +68,7 @@ class MomentumScaler:
         if keep not in ("velocity", "buffer"):
             raise InputError("keep", keep, "velocity or buffer")
         self.optimizer, self.keep = optimizer, keep
+        self._waiting: list[float] = []  # factors that the step under way brings to the buffers, one a group
         self.rule = rule
         self._handles = (
             optimizer.register_step_pre_hook(self._before_step),
@@ -92,11 +93,16 @@ class MomentumScaler:
         """Show the momentum of the next step in the groups now, say for a log. Not needed for training."""
         self._between_steps()
 
-    def remove(self) -> None:
-        """Take the hooks off the optimizer; its momentum and velocity stay as they are."""
+    def remove(self, *, settle: bool = True) -> None:
+        """Take the hooks off the optimizer; momentum and velocity stay as they are.
+
+        Args:
+            settle: bring the buffers into the units of the present lr, from which PyTorch alone goes on; without it they stay
+                as they are, with the state that a later scaler needs
+        """
         for handle in self._handles:
             handle.remove()
-        for group in self.optimizer.param_groups:
+        for group in self.optimizer.param_groups if settle else ():
             ratio = self._ratio(group, float(group["lr"]))
             if ratio != 1:
                 torch._foreach_mul_(self._buffers(group), ratio)
@@ -128,12 +134,14 @@ class MomentumScaler:
             group["momentum"] = self._ask(group)[1]
 
     def _before_step(self, *_: object) -> None:
+        self._waiting = []
         for group in self.optimizer.param_groups:
             lr, momentum = self._ask(group)
             if momentum == 0:
                 self._drop(group)
             ratio, scale = self._ratio(group, lr), 1.0
-            if ratio != 1 and not self._all_move(group):
+            if ratio != 1 and group["nesterov"] and len(self._buffers(group)) < len(group["params"]):
+                # a buffer that begins with this step would begin in the wrong units
                 torch._foreach_mul_(self._buffers(group), ratio)
                 ratio = 1.0
             if ratio == 1:
@@ -144,9 +152,14 @@ class MomentumScaler:
             else:  # b <- beta (b lr / lr') + g for this one step
                 group["momentum"] = momentum * ratio
             group[BUFFER_LR] = lr * scale
+            self._waiting.append(ratio / scale)
 
     def _after_step(self, *_: object) -> None:
-        for group in self.optimizer.param_groups:
+        for group, ratio in zip(self.optimizer.param_groups, self._waiting, strict=True):
+            if ratio != 1:  # what had no gradient was left out of the step
+                left = self._buffers(group, [p for p in group["params"] if p.grad is None])
+                if left:
+                    torch._foreach_mul_(left, ratio)
             if group["nesterov"]:
                 group["dampening"] = 0
             group["momentum"] = self._ask(group)[1]
@@ -161,14 +174,8 @@ class MomentumScaler:
             return 1.0
         return float(before / lr)
 
-    def _all_move(self, group: dict[str, Any]) -> bool:
-        """Whether the next step changes every buffer of the group: then they are rescaled by it, without a pass of their own."""
-        new = group["nesterov"]  # a buffer that begins with this step would begin in the wrong units
-        states = self.optimizer.state
-        return all(p.grad is not None and not (new and states.get(p, {}).get("momentum_buffer") is None) for p in group["params"])
-
-    def _buffers(self, group: dict[str, Any]) -> list[torch.Tensor]:
-        states = (self.optimizer.state.get(p, {}) for p in group["params"])
+    def _buffers(self, group: dict[str, Any], parameters: Sequence[torch.Tensor] | None = None) -> list[torch.Tensor]:
+        states = (self.optimizer.state.get(p, {}) for p in (group["params"] if parameters is None else parameters))
         return [state["momentum_buffer"] for state in states if state.get("momentum_buffer") is not None]
 
     def _drop(self, group: dict[str, Any]) -> None:

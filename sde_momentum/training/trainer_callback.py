@@ -45,5 +45,5 @@ class MomentumCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The hooks go with the training."""
         if self.scaler is not None:
-            self.scaler.remove()
+            self.scaler.remove(settle=False)  # the trainer may go on from its optimizer
         self.scaler = None
