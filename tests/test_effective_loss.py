@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 import sde_momentum as sm
+from derivations import SymbolicModel
 from sde_momentum import formulas
 from sde_momentum.dynamics.effective_loss import EffectiveLoss
 
@@ -166,3 +168,16 @@ def test_the_closed_form_is_close_to_the_recommendation(predictor):
 def test_bad_input_is_refused(make, message):
     with pytest.raises(sm.InputError, match=message):
         make()
+
+
+def test_a_stiff_direction_that_has_come_to_rest_does_not_disturb_the_slow_one():
+    """tr H = (exp(t^2) + exp(300 u^2)) / 2: blocks within which t hardly moves are far too long for u."""
+    x, y, t, u = sympy.symbols("x y t u")
+    problem = SymbolicModel([x * sympy.exp(t**2 / 2), y * sympy.exp(150 * u**2)], [x, y, t, u], [0.0, 0.0]).compile()
+    times = []
+    for beside in (0.0, 0.03):
+        start = np.array([0.0, 0.0, 1.0, beside])
+        fraction = (1 + 0.02 * (np.e - 1) / 2) / float(problem.trace_hessian(start))
+        predictor = sm.EffectiveLossPredictor(problem, start, 1e-3, metric="trace_hessian", fraction=fraction)
+        times.append(float(predictor.convergence_time(0.1, 0.2)))
+    assert times[1] == pytest.approx(times[0], rel=0.01)

@@ -44,6 +44,9 @@ class EffectiveLoss:
         """b_j of each lane's modes in the order of increasing eigenvalues, (n_lanes, P)."""
         self._log_eigenvalues: Array | None = None
         self._force: Array | None = None
+        self._before: Array | None = None
+        self.bend = 0.0
+        """Second difference of the force over the last three blocks, relative to its size: large where blocks are too long."""
         self._block = 1
         self._diverged = np.full(len(lr), -1, dtype=np.int64)
 
@@ -51,7 +54,11 @@ class EffectiveLoss:
         """Take `n_steps` steps as one block."""
         force = self._mean_force(n_steps)
         middle = force if self._force is None else force + (force - self._force) * (0.5 * n_steps / self._block)
-        self._force, self._block = force, n_steps
+        if self._force is not None and self._before is not None:
+            size = np.linalg.norm([force, self._force, self._before], axis=-1).max(axis=0)
+            with np.errstate(invalid="ignore"):  # a diverged lane has no force
+                self.bend = float(np.nanmax(np.linalg.norm(force - 2 * self._force + self._before, axis=-1) / size, initial=0.0))
+        self._before, self._force, self._block = self._force, force, n_steps
         outputs, pullback, data, scratch_rows = self.problem.kernels
         p, lanes = self.problem.n_outputs, len(self.lr)
         states = streams(np.zeros(lanes, np.uint64), LABEL_NOISE)  # drawn from, but of no effect at label_noise = 0

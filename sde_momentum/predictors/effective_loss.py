@@ -26,6 +26,8 @@ TOLERANCE = 0.15
 _LANES = 8  # momenta stepped together: neighbours, whose times are alike
 _SPACING = 1.15  # ratio of neighbouring 1 - beta in a search
 _BLOCKS = 200  # force evaluations within the convergence time; 4 times as many change it by less than 0.2 %
+_BEND = 0.2  # of the force over three blocks, beyond which they are halved: stiff directions of Gamma would become unstable
+_GROWTH, _CAUTIOUS = 1.5, 1.02  # of a block over the one before, until they have been halved once, and after
 
 
 class EffectiveLossPredictor:
@@ -147,9 +149,15 @@ class EffectiveLossPredictor:
         )
         clock, values = [0.0], [run.metric(self.metric)]
         last_above = np.zeros(len(expected))
+        longest, growth = 1.0, _GROWTH
         with one_blas_thread():
             while run.step < give_up:
-                run.advance(max(1, int(max(expected.min(), 2 * run.step) / _BLOCKS)))
+                block = max(1, int(min(longest, max(expected.min(), 2 * run.step) / _BLOCKS)))
+                run.advance(block)
+                if run.bend > _BEND:
+                    longest, growth = max(1.0, block / 2), _CAUTIOUS
+                else:
+                    longest *= growth
                 clock.append(run.step)
                 values.append(run.metric(self.metric))
                 below = values[-1] < self.fraction * values[0]
