@@ -220,11 +220,11 @@ class MomentumRule:
 
     def one_minus_beta(self, lr: ArrayLike) -> float | Floats:
         """1 - beta at `lr`, at most 1; its digits survive where beta rounds to 1."""
-        return _plain(np.minimum(self._asked(lr), 1.0))
+        return _at_most_one(self._asked(lr))
 
     def momentum(self, lr: ArrayLike) -> float | Floats:
         """beta at `lr`, at least 0."""
-        return _plain(1 - np.minimum(self._asked(lr), 1.0))
+        return 1 - _at_most_one(self._asked(lr))
 
     def lr(self, momentum: ArrayLike) -> float | Floats:
         """The learning rate that this momentum suits; at momentum 0, where the clamping starts."""
@@ -282,6 +282,11 @@ def _entry(result: object, name: str) -> ArrayLike:
     if value is None:
         raise InputError("result", f"{type(result).__name__} without {name!r}", "an object with 'exponent' and 'prefactor'")
     return value
+
+
+def _at_most_one(values: Floats) -> float | Floats:
+    """A 0-d result as a float: an optimizer asks at every step."""
+    return np.minimum(values, 1.0) if values.ndim else min(float(values), 1.0)
 
 
 def _plain(values: Floats) -> float | Floats:

@@ -68,7 +68,8 @@ class MomentumScaler:
         if keep not in ("velocity", "buffer"):
             raise InputError("keep", keep, "velocity or buffer")
         self.optimizer, self.keep = optimizer, keep
-        self._waiting: list[float] = []  # factors that the step under way brings to the buffers, one a group
+        # of the step under way: what it brings to the buffers, and the momentum, of each group
+        self._waiting: list[tuple[float, float]] = []
         self.rule = rule
         self._handles = (
             optimizer.register_step_pre_hook(self._before_step),
@@ -152,17 +153,17 @@ class MomentumScaler:
             else:  # b <- beta (b lr / lr') + g for this one step
                 group["momentum"] = momentum * ratio
             group[BUFFER_LR] = lr * scale
-            self._waiting.append(ratio / scale)
+            self._waiting.append((ratio / scale, momentum))
 
     def _after_step(self, *_: object) -> None:
-        for group, ratio in zip(self.optimizer.param_groups, self._waiting, strict=True):
+        for group, (ratio, momentum) in zip(self.optimizer.param_groups, self._waiting, strict=True):
             if ratio != 1:  # what had no gradient was left out of the step
                 left = self._buffers(group, [p for p in group["params"] if p.grad is None])
                 if left:
                     torch._foreach_mul_(left, ratio)
             if group["nesterov"]:
                 group["dampening"] = 0
-            group["momentum"] = self._ask(group)[1]
+            group["momentum"] = momentum
 
     def _ratio(self, group: dict[str, Any], lr: float) -> float:
         """What the buffers must be multiplied by before a step at `lr`."""
