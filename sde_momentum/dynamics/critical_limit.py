@@ -53,7 +53,8 @@ class _Bundle:
         self.w = np.repeat(start[None], n, axis=0)
         self.p = np.zeros_like(self.w)
         self.z = np.zeros((n, rows), dtype=complex)
-        self.axes = np.zeros((n, rows, problem.n_parameters))  # of the modes: eigenvectors of H
+        # of the modes: eigenvectors of H, or in the limit, where only their order is asked for, of J J^T
+        self.axes = np.zeros((n, rows, rows if frequency is None else problem.n_parameters))
         self.frame = Frame.at(problem, self.w)  # of the runs without a fault
         self.state = streams(seeds, CRITICAL_LIMIT)
         self.time = 0.0
@@ -92,8 +93,9 @@ class _Bundle:
         root = np.sqrt(np.maximum(eigenvalues, 1e-12 * eigenvalues[:, -1:] + 1e-100))
 
         frequency = None if self.frequency is None else self.frequency[some]
-        pull = np.swapaxes(u, -1, -2) @ frame.jacobian  # sqrt(P lambda_j) times the axes
-        axes = pull / (np.sqrt(rows) * root[..., None])
+        axes = np.swapaxes(u, -1, -2)
+        if frequency is not None:
+            axes = axes @ frame.jacobian / (np.sqrt(rows) * root[..., None])
         z = carry(self.z[some], self.axes[some], self.root[some], axes, root, frequency, h)
 
         relaxed = relax(z, root, frequency, xi[:, :rows], xi[:, rows:], h)
@@ -101,7 +103,7 @@ class _Bundle:
         mean = np.exp(-h / 2) * squares(z, root, frequency, h) + squares(relaxed, root, frequency, h)
         # (grad lambda_j / sqrt(lambda_j)) |z_j|^2 and the pairs' part, with u_j frozen
         turned = u * mean[:, None, :] if frequency is None else (u * root[:, None, :]) @ mean / root[:, None, :]
-        weighted = turned @ pull
+        weighted = turned @ np.swapaxes(u, -1, -2) @ frame.jacobian
         force = frame.tangent(problem.contract_hessians(w, weighted * (2 / rows)))
         p = np.exp(-h) * p + np.expm1(-h / 2) * self.kappa[some][:, None] * force
         self.z[some], self.axes[some], self.root[some] = relaxed, axes, root

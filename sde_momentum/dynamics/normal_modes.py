@@ -29,9 +29,9 @@ _RESOLVED = 1.5
 
 
 def carry(z: Complex, axes: Array, root: Array, new_axes: Array, new_root: Array, frequency: Array | None, h: float) -> Complex:
-    """Amplitudes (n, P) along the unit vectors `new_axes` (n, P, N) that follow `axes`; `root`: sqrt(lambda_j), (n, P).
+    """Amplitudes (n, P) along the unit vectors `new_axes` that follow `axes`, (n, P, N) or (in the limit) (n, P, P).
 
-    `frequency`: sqrt(eta) / delta, (n,), or None for the limit; `h`: the time between them.
+    `root`: sqrt(lambda_j), (n, P); `frequency`: sqrt(eta) / delta, (n,), or None for the limit; `h`: the time between them.
     """
     overlap = new_axes @ np.swapaxes(axes, -1, -2)
     order = _continue(np.abs(overlap))
