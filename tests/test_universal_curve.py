@@ -114,3 +114,16 @@ def test_out_of_reach_times():
     drift = CURVE.path.time * (1.5**2 - 0.999**2) * top**2 / (1e-3 * 1e-6)
     assert beyond - inside == pytest.approx(drift, rel=0.05)
     assert formulas.critical_kappa(1e-3, top, 1e-3) < 1
+
+
+def test_a_guess_that_is_several_times_too_short_costs_time_and_not_truth(monkeypatch):
+    """The geometry's guess of the time only says how long to look at first: a third of it finds the same curve."""
+    true = sm.DriftPath.expected_time
+    monkeypatch.setattr(sm.DriftPath, "expected_time", lambda self, *args: true(self, *args) / 3)
+    curve = sm.universal_curve(VALLEY, START)
+    error = np.hypot(curve.scaled_time_se[curve.best], CURVE.scaled_time_se[CURVE.best])
+    assert curve.scaled_time[curve.best] == pytest.approx(CURVE.scaled_time[CURVE.best], abs=4 * error)
+    assert curve.edge[0] <= CURVE.edge[1]
+    assert CURVE.edge[0] <= curve.edge[1]
+    ours, theirs = (np.interp(1.0, c.scaled_one_minus_beta, c.scaled_time) for c in (curve, CURVE))
+    assert ours == pytest.approx(theirs, rel=0.03)

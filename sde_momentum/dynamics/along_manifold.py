@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
+from ..geometry import project_to_manifold
 from ..problems.base import Array, Problem
 
 _MAX_PROJECTIONS = 30
+_REACH = 0.01  # of |w|: how far Gamma may lie from the end of however short a displacement
 
 
 def _residual(problem: Problem, w: Array) -> Array:
@@ -56,14 +59,16 @@ class Frame:
 
 
 def move(
-    problem: Problem, start: Array, displacement: Array, goal: float, frame: Frame | None = None
+    problem: Problem, start: Array, displacement: Array, tolerance: float, frame: Frame | None = None
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """w = start + displacement + J(start)^T mu with |f(w) - y| <= goal: (n, N), and which runs found none.
+    """w = start + displacement + J(start)^T mu with |f(w) - y| <= tolerance (1 + |y|): (n, N), and which runs found none.
 
-    mu by Gauss-Newton with the `frame` of the start, which may be there already. A run that finds none, or whose
-    displacement is not finite, stays.
+    mu by Gauss-Newton with the `frame` of the start, which may be there already. Close to where J loses rank Gamma bends
+    within a step and the normals of the start may miss it: then the nearest point, if it is no further away than the
+    displacement is long, or a hundredth of |w|. A run that finds none, or whose displacement is not finite, stays.
     """
     frame = frame or Frame.at(problem, start)
+    goal = tolerance * (1 + float(np.linalg.norm(problem.targets)))
     w = start + displacement
     todo = np.arange(len(w))
     for _ in range(_MAX_PROJECTIONS):
@@ -75,5 +80,21 @@ def move(
             break
         w[todo] -= frame.normal(residual, todo)
     off = ~(np.sqrt(np.square(_residual(problem, w)).sum(axis=-1)) <= goal)
-    w[off] = start[off]
+    for i in np.flatnonzero(off):
+        nearest = _nearest(problem, start[i], displacement[i], tolerance)
+        off[i] = nearest is None
+        w[i] = start[i] if nearest is None else nearest
     return w, off
+
+
+def _nearest(problem: Problem, start: Array, displacement: Array, tolerance: float) -> Array | None:
+    """The point of Gamma nearest to start + displacement (N,), if it is near enough to be that of a move."""
+    there, length = start + displacement, float(np.linalg.norm(displacement))
+    if not np.isfinite(length):
+        return None
+    reach = max(length, _REACH * float(np.linalg.norm(start)))
+    try:
+        nearest = project_to_manifold(problem, there, tolerance)
+    except (InputError, np.linalg.LinAlgError):
+        return None
+    return nearest if np.linalg.norm(nearest - there) <= reach else None

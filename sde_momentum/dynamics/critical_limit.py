@@ -49,7 +49,7 @@ class _Bundle:
         n, rows = len(kappa), problem.n_outputs
         self.problem, self.kappa, self.frequency = problem, kappa, frequency
         self.root = np.ones((n, rows))  # sqrt(lambda_j) when z was last written
-        self.goal = tolerance * (1 + float(np.linalg.norm(problem.targets)))
+        self.tolerance = tolerance
         self.w = np.repeat(start[None], n, axis=0)
         self.p = np.zeros_like(self.w)
         self.z = np.zeros((n, rows), dtype=complex)
@@ -79,7 +79,7 @@ class _Bundle:
 
     def _drift(self, w: Array, p: Array, h: float, frame: Frame) -> tuple[Array, Array, NDArray[np.bool_], Frame]:
         """(w, p) after moving along Gamma for h, which runs did not come back onto it, and the frame there."""
-        end, off = move(self.problem, w, h * p, self.goal, frame)
+        end, off = move(self.problem, w, h * p, self.tolerance, frame)
         there = Frame.at(self.problem, end)
         return end, there.tangent((end - w) / h), off, there
 

@@ -129,7 +129,6 @@ class DriftDiffusion(Dynamics):
         for name in metrics:
             check_metric(name, "metrics")
         problem, factor = self.problem, self.factor
-        goal = float(self.tolerance) * (1 + float(np.linalg.norm(problem.targets)))
         point = ManifoldPoint(problem, problem.check_point(start)).w
         shape = np.shape(factor(point))
         if len(shape) != 2 or shape[0] != problem.n_parameters or shape[1] == 0:
@@ -154,7 +153,7 @@ class DriftDiffusion(Dynamics):
                         factors = np.stack([factor(x) for x in now])
                         drift, spread = coefficients_along(problem, now, factors, self.scaled_damping)
                         kick = (spread @ xi[:, some].T[..., None])[..., 0]
-                        w[some], off = move(problem, now, h * drift + np.sqrt(h) * kick, goal)
+                        w[some], off = move(problem, now, h * drift + np.sqrt(h) * kick, self.tolerance)
                     fault[some[off]] = time
                 for i, run_w in enumerate(w):
                     out[:, i, t] = [problem.metric(name, run_w) for name in metrics]

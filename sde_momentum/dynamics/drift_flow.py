@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError, check_positive
-from ..geometry import ManifoldPoint, project_to_manifold
+from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
 from .along_manifold import Frame, move
 
-_TOLERANCE = 1e-10  # of a point's distance from Gamma: |f(w) - y| <= tolerance (1 + |y|)
+_TOLERANCE = 1e-10  # of a point's distance from Gamma
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +46,6 @@ class DriftFlow:
 def _velocity(problem: Problem, w: Array, frame: Frame) -> Array:
     """-(1/4) P_T grad tr H at w (1, N); smooth where J loses rank, as `Frame` is."""
     return -frame.tangent(problem.trace_hessian_gradient(w)) / 4
-
-
-def _land(problem: Problem, w: Array, displacement: Array, frame: Frame) -> Array:
-    """The point of Gamma near w + displacement, (1, N); where J nearly loses rank by a search of its own."""
-    there, off = move(problem, w, displacement, _TOLERANCE * (1 + float(np.linalg.norm(problem.targets))), frame)
-    return project_to_manifold(problem, (w + displacement)[0], tolerance=_TOLERANCE)[None] if off.any() else there
 
 
 def drift_flow(
@@ -108,7 +102,11 @@ def drift_flow(
         # The second keeps the step below the stability limit of the fastest direction once the others have come to rest.
         error = max(step / 2 * change / (tolerance * size), change / speed)
         if error <= 1:
-            w = _land(problem, w, step / 2 * (velocity + ahead), frame)
+            there, off = move(problem, w, step / 2 * (velocity + ahead), _TOLERANCE, frame)
+            if off.any():
+                step /= 2
+                continue
+            w = there
             time += step
             times.append(time)
             points.append(w[0])

@@ -47,7 +47,10 @@ _PATHS = 8192  # in a valley, where a path costs next to nothing
 _MODES = 640  # modes of all runs at one D together
 _MANY = 100  # modes of which a single run has enough to average over
 _MOST = 8  # times as many runs near the best
-_FORMAT = 1
+_OVERSHOOT = 2.5  # times the first crossing: an overshoot has peaked by then
+_HORIZON = 2.7  # times the shortest time: how long a course is
+_PROLONGATIONS = 6  # of a course whose length was guessed
+_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,9 +203,17 @@ class _Course:
         )
         return middle, (late - early) / 2 if np.isfinite(middle) and np.isfinite(late) else np.inf
 
+    def still_falls(self, fraction: float) -> bool:
+        """Whether the mean, at the pace of its last tenth, would be at the target before as long again."""
+        tenth = len(self.mean) // 10
+        before, last = float(self.mean[-2 * tenth : -tenth].mean()), float(self.mean[-tenth:].mean())
+        with np.errstate(invalid="ignore"):
+            return last - fraction * self.mean[0] < 10 * (before - last)
+
     def more(self, values: Floats) -> _Course:
         """With further seeds."""
-        return _of_seeds(self.scaled, self.clock, values if self.values is None else np.concatenate([self.values, values]))
+        assert self.values is not None
+        return _of_seeds(self.scaled, self.clock, np.concatenate([self.values, values]))
 
 
 def _of_seeds(scaled: float, clock: Floats, values: Floats) -> _Course:
@@ -291,39 +302,57 @@ class _Search:
             if error <= self.precision * time or have is None or len(have) >= _MOST * self.n_seeds:
                 return
             for d in [d for d, course in self.courses.items() if course.time(self.path.fraction)[0] < 1.15 * time]:
-                self._simulate(d, more=True)
+                self._add_seeds(d)
 
-    def _simulate(self, scaled: float, *, more: bool = False) -> None:
-        path, problem = self.path, self.path.problem
-        before = self.courses.get(scaled)
-        if before is None:
-            times = [time for time in self._times() if np.isfinite(time)] if self.courses else []
-            best = min([*times, self.guess])
-            rough = float(self._rough(scaled))
-            horizon = max(2.7 * best, 1.4 * rough)  # an overshoot peaks at 2.5 times the first crossing or earlier
-            clock = np.linspace(0, horizon, _RECORDS)
-        else:
-            clock = before.clock
-        step = min(_LARGEST_STEP, scaled * self.guess / _STEPS)
-        kappa = 1 / (4 * scaled**3)
-        if isinstance(problem, Valley):
-            self.courses[scaled] = self._valley(problem, scaled, clock, kappa, step)
-        else:
-            first = 0 if before is None or before.values is None else len(before.values)
-            frequency = None if self.scaled_lr is None else 1 / (scaled * self.scaled_lr ** (1 / 6))
-            seeds = self.seed * 1_000_003 + np.arange(first, first + self.n_seeds)
-            runs = CriticalLimit(problem).solve(
-                path.start, clock * scaled, kappa=kappa, seeds=seeds, frequency=frequency, step=step, metrics=[path.metric],
-                workers=self.workers, progress=False,
-            )  # fmt: skip
-            values = runs[path.metric].values[0]
-            self.courses[scaled] = before.more(values) if before else _of_seeds(scaled, clock, values)
+    def _simulate(self, scaled: float) -> None:
+        """The course at a new D, long enough to tell whether it is the shortest."""
+        shortest = self._shortest() if self.courses else np.inf
+        # the geometry's guess may be several times too short: no longer than until a time is known
+        horizon = max(_HORIZON * (shortest if np.isfinite(shortest) else self.guess), 1.4 * float(self._rough(scaled)))
+        far = np.isfinite(shortest) and scaled < self._best()  # no need to know how far away the target is
+        for _ in range(_PROLONGATIONS):
+            course = self._course(scaled, np.linspace(0, horizon, _RECORDS))
+            time, _ = course.time(self.path.fraction)
+            if np.isfinite(time):
+                needed = _OVERSHOOT * min(time, shortest)
+            else:
+                needed = 2 * horizon if course.still_falls(self.path.fraction) and not far else 0.0
+            if needed <= horizon:
+                break
+            horizon = needed * _HORIZON / _OVERSHOOT
+        self.courses[scaled] = course
         self.advance(1)
 
-    def _valley(self, valley: Valley, scaled: float, clock: Floats, kappa: float, step: float) -> _Course:
+    def _add_seeds(self, scaled: float) -> None:
+        """As many seeds more at a D as it began with."""
+        before = self.courses[scaled]
+        have = 0 if before.values is None else len(before.values)
+        self.courses[scaled] = before.more(self._values(scaled, before.clock, have))
+        self.advance(1)
+
+    def _course(self, scaled: float, clock: Floats) -> _Course:
+        if isinstance(self.path.problem, Valley):
+            return self._valley(self.path.problem, scaled, clock)
+        return _of_seeds(scaled, clock, self._values(scaled, clock, 0))
+
+    def _step(self, scaled: float) -> float:
+        return min(_LARGEST_STEP, scaled * self.guess / _STEPS)
+
+    def _values(self, scaled: float, clock: Floats, first: int) -> Floats:
+        """The metric, (n_seeds, n_time), of the seeds from the `first` on."""
+        path = self.path
+        frequency = None if self.scaled_lr is None else 1 / (scaled * self.scaled_lr ** (1 / 6))
+        seeds = self.seed * 1_000_003 + np.arange(first, first + self.n_seeds)
+        runs = CriticalLimit(path.problem).solve(
+            path.start, clock * scaled, kappa=formulas.critical_kappa(1.0, scaled, 1.0), seeds=seeds, frequency=frequency,
+            step=self._step(scaled), metrics=[path.metric], workers=self.workers, progress=False,
+        )  # fmt: skip
+        return np.asarray(runs[path.metric].values[0])
+
+    def _valley(self, valley: Valley, scaled: float, clock: Floats) -> _Course:
         runs = CriticalValley(valley).solve(
-            float(self.path.start[0]), clock * scaled, kappa=kappa, step=step, n_paths=_PATHS, seed=self.seed,
-            workers=self.workers, progress=False,
+            float(self.path.start[0]), clock * scaled, kappa=formulas.critical_kappa(1.0, scaled, 1.0),
+            step=self._step(scaled), n_paths=_PATHS, seed=self.seed, workers=self.workers, progress=False,
         )  # fmt: skip
         rms, rms_se = runs["position_rms"].values[0], runs["position_rms_se"].values[0]
         square, error = rms**2, 2 * rms * rms_se
