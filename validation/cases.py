@@ -75,5 +75,5 @@ CASES = (
     Case("matrix sensing, d = 8, rank 3", _sensing(8, 3, 50), 0.1, "test_error", 0.1, (0.003, 0.1), 256, pairs=True),
     Case("matrix sensing, d = 20, rank 1", _sensing(20, 1, 100), 0.1, "test_error", 0.1, (0.003, 0.1), 64),
     Case("matrix sensing, d = 20, rank 3", _sensing(20, 3, 200), 0.1, "test_error", 0.1, (0.003, 0.1), 64),
-    Case("tanh teacher-student", _symbolic("two_layer_tanh"), 0.02, "trace_hessian", 0.5, (0.01, 0.32), 128),
+    Case("tanh teacher-student", _symbolic("two_layer_tanh"), 0.02, "trace_hessian", 0.5, (0.01, 0.32), 128, pairs=True),
 )

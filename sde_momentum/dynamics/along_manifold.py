@@ -17,7 +17,8 @@ _MAX_PROJECTIONS = 30
 _REACH = 0.01  # of |w|: how far Gamma may lie from the end of however short a displacement
 
 
-def _residual(problem: Problem, w: Array) -> Array:
+def residual_at(problem: Problem, w: Array) -> Array:
+    """f(w) - y, (n, N) -> (n, P)."""
     # one run a matrix: the rounding of a product must not depend on the neighbours
     return problem.outputs(w[:, None])[:, 0] - problem.targets
 
@@ -30,22 +31,46 @@ class Frame:
         jacobian: J, (n, P, N)
         squared: eigenvalues of J J^T, increasing, (n, P): the squared singular values of J
         outputs: their eigenvectors as columns, (n, P, P)
+        n_slow: how many of the lowest eigenvalues hold no constraint, so that w may leave Gamma along them, (n,); None: none
     """
 
     jacobian: Array
     squared: Array
     outputs: Array
+    n_slow: NDArray[np.intp] | None = None
 
     @classmethod
-    def at(cls, problem: Problem, w: Array) -> Frame:
+    def at(cls, problem: Problem, w: Array, n_slow: NDArray[np.intp] | None = None) -> Frame:
         """The frame at w (n, N)."""
         jacobian = problem.jacobian(w)
-        return cls(jacobian, *np.linalg.eigh(jacobian @ np.swapaxes(jacobian, -1, -2)))
+        return cls(jacobian, *np.linalg.eigh(jacobian @ np.swapaxes(jacobian, -1, -2)), n_slow)
+
+    def replaced(self, some: NDArray[np.intp], frame: Frame) -> Frame:
+        """This frame with that of other points in the places `some`; both with slow modes."""
+        parts = {}
+        for name in ("jacobian", "squared", "outputs", "n_slow"):
+            parts[name] = getattr(self, name).copy()
+            parts[name][some] = getattr(frame, name)
+        return Frame(**parts)
+
+    @cached_property
+    def slow(self) -> NDArray[np.bool_]:
+        """Which modes hold no constraint, (n, P)."""
+        n_slow = np.zeros(len(self.squared), dtype=np.intp) if self.n_slow is None else self.n_slow
+        return np.arange(self.squared.shape[1]) < n_slow[:, None]
 
     @cached_property
     def _inverse(self) -> Array:
-        """Of the eigenvalues, with 1e-9 of their sum added: they stay finite where J loses rank."""
-        return 1 / (self.squared + 1e-9 * self.squared.sum(axis=-1, keepdims=True) + np.finfo(float).tiny)
+        """Of the eigenvalues, with 1e-9 of their sum added: they stay finite where J loses rank. 0 for slow modes."""
+        inverse = 1 / (self.squared + 1e-9 * self.squared.sum(axis=-1, keepdims=True) + np.finfo(float).tiny)
+        return inverse if self.n_slow is None else np.where(self.slow, 0.0, inverse)
+
+    def held(self, residual: Array, some: Any = slice(None)) -> Array:
+        """The part of a residual that the constraints see, for `some` of the points: (n, P) -> (n, P)."""
+        if self.n_slow is None:
+            return residual
+        inner = (np.swapaxes(self.outputs[some], -1, -2) @ residual[..., None])[..., 0]
+        return np.asarray(np.where(self.slow[some], 0.0, inner))
 
     def normal(self, residual: Array, some: Any = slice(None)) -> Array:
         """J^T (J J^T)^-1 r, the shortest way to r, for `some` of the points: (n, P) -> (n, N)."""
@@ -72,14 +97,14 @@ def move(
     w = start + displacement
     todo = np.arange(len(w))
     for _ in range(_MAX_PROJECTIONS):
-        residual = _residual(problem, w[todo])
-        size = np.sqrt(np.square(residual).sum(axis=-1))
+        residual = residual_at(problem, w[todo])
+        size = np.sqrt(np.square(frame.held(residual, todo)).sum(axis=-1))
         left = ~(size <= goal) & (size < 1e50)
         todo, residual = todo[left], residual[left]
         if not len(todo):
             break
         w[todo] -= frame.normal(residual, todo)
-    off = ~(np.sqrt(np.square(_residual(problem, w)).sum(axis=-1)) <= goal)
+    off = ~(np.sqrt(np.square(frame.held(residual_at(problem, w))).sum(axis=-1)) <= goal)
     for i in np.flatnonzero(off):
         nearest = _nearest(problem, start[i], displacement[i], tolerance)
         off[i] = nearest is None

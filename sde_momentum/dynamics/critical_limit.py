@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -30,6 +30,7 @@ from ..geometry import ManifoldPoint
 from ..problems.base import Array, Problem
 from ..progress import track
 from ..threads import crew_size, in_order, one_blas_thread
+from . import slow_modes
 from .along_manifold import Frame, move
 from .base import Dynamics, as_attributes
 from .ensemble import check_kappa, check_problem, check_seeds, check_times
@@ -55,7 +56,8 @@ class _Bundle:
         self.z = np.zeros((n, rows), dtype=complex)
         # of the modes: eigenvectors of H, or in the limit, where only their order is asked for, of J J^T
         self.axes = np.zeros((n, rows, rows if frequency is None else problem.n_parameters))
-        self.frame = Frame.at(problem, self.w)  # of the runs without a fault
+        self.n_slow = np.zeros(n, dtype=np.intp)  # modes without an amplitude
+        self.frame = self._frame(slice(None))  # of the runs without a fault
         self.state = streams(seeds, CRITICAL_LIMIT)
         self.time = 0.0
         self.fault = np.full(n, np.nan)
@@ -69,46 +71,63 @@ class _Bundle:
         if not len(some):
             return
         with np.errstate(over="ignore", invalid="ignore"):  # a run that leaves the finite world is marked below
-            frame = self.frame if len(some) == len(self.frame.jacobian) else Frame.at(self.problem, self.w[some])
+            frame = self.frame if len(some) == len(self.frame.jacobian) else self._frame(some)
             w, p, off, frame = self._drift(self.w[some], self.p[some], h / 2, frame)
-            p, middle_off = self._kick(some, w, p, xi[:, some].T, h, off, frame)
+            w, p, middle_off, frame = self._kick(some, w, p, xi[:, some].T, h, off, frame)
             w, p, end_off, self.frame = self._drift(w, p, h / 2, frame)
         bad = middle_off | end_off
         self.w[some], self.p[some] = w, p
         self.fault[some[bad]] = self.time
 
+    def _frame(self, some: Any) -> Frame:
+        return Frame.at(self.problem, self.w[some], None if self.frequency is None else self.n_slow[some].copy())
+
     def _drift(self, w: Array, p: Array, h: float, frame: Frame) -> tuple[Array, Array, NDArray[np.bool_], Frame]:
         """(w, p) after moving along Gamma for h, which runs did not come back onto it, and the frame there."""
         end, off = move(self.problem, w, h * p, self.tolerance, frame)
-        there = Frame.at(self.problem, end)
+        there = Frame.at(self.problem, end, frame.n_slow)
         return end, there.tangent((end - w) / h), off, there
 
     def _kick(
         self, some: NDArray[np.intp], w: Array, p: Array, xi: Array, h: float, off: NDArray[np.bool_], frame: Frame
-    ) -> tuple[Array, NDArray[np.bool_]]:
-        """p after damping, force and noise for h at fixed w, and which runs are lost."""
+    ) -> tuple[Array, Array, NDArray[np.bool_], Frame]:
+        """(w, p) after damping, force and noise for h, which runs are lost, and the frame there."""
         problem, rows = self.problem, self.problem.n_outputs
         eigenvalues, u = frame.squared / rows, frame.outputs
         # A closed mode (eigenvalue 0 up to rounding) keeps a finite frequency.
         root = np.sqrt(np.maximum(eigenvalues, 1e-12 * eigenvalues[:, -1:] + 1e-100))
 
-        frequency = None if self.frequency is None else self.frequency[some]
+        frequency, kappa = None if self.frequency is None else self.frequency[some], self.kappa[some]
         axes = np.swapaxes(u, -1, -2)
         if frequency is not None:
             axes = axes @ frame.jacobian / (np.sqrt(rows) * root[..., None])
-        z = carry(self.z[some], self.axes[some], self.root[some], axes, root, frequency, h)
+        slow = None if frequency is None else frame.slow
+        z = carry(self.z[some], self.axes[some], self.root[some], axes, root, frequency, h, slow)
 
         relaxed = relax(z, root, frequency, xi[:, :rows], xi[:, rows:], h)
+        if slow is not None:
+            relaxed = np.where(slow, 0.0, relaxed)
         # damped and pushed for h/2 by the modes as they were, then for h/2 as they are
         mean = np.exp(-h / 2) * squares(z, root, frequency, h) + squares(relaxed, root, frequency, h)
         # (grad lambda_j / sqrt(lambda_j)) |z_j|^2 and the pairs' part, with u_j frozen
         turned = u * mean[:, None, :] if frequency is None else (u * root[:, None, :]) @ mean / root[:, None, :]
         weighted = turned @ np.swapaxes(u, -1, -2) @ frame.jacobian
-        force = frame.tangent(problem.contract_hessians(w, weighted * (2 / rows)))
-        p = np.exp(-h) * p + np.expm1(-h / 2) * self.kappa[some][:, None] * force
-        self.z[some], self.axes[some], self.root[some] = relaxed, axes, root
+        push = np.expm1(-h / 2) * kappa[:, None] * problem.contract_hessians(w, weighted * (2 / rows))
+        if frequency is not None:
+            push += slow_modes.push(problem, w, frame, kappa, frequency, xi[:, :rows], h)
+        p = np.exp(-h) * p + frame.tangent(push)
         bad = off | ~np.isfinite(p).all(axis=-1)
-        return np.where(bad[:, None], 0.0, p), bad
+        p = np.where(bad[:, None], 0.0, p)
+        if frequency is not None:
+            n_slow = slow_modes.count(root, frequency, h, self.n_slow[some])
+            scale = np.sqrt(2 * kappa) / frequency
+            w, p, relaxed, frame, lost = slow_modes.exchange(
+                problem, w, p, relaxed, frame, root, scale, frequency, self.tolerance, n_slow
+            )
+            bad |= lost
+            self.n_slow[some] = n_slow
+        self.z[some], self.axes[some], self.root[some] = relaxed, axes, root
+        return w, p, bad, frame
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,79 @@
+"""T7 at finite lr: modes too slow for an amplitude, whose displacement and velocity are those of w itself.
+
+A mode that a step resolves needs no average over its phase: w leaves Gamma along it, and what holds w there is not a
+constraint but the loss of the outputs u_j that belong to it,
+
+    dp = ... - omega^2 P_T J^T U_s U_s^T (f(w) - y) / P ds + 2 sqrt(kappa / P) J^T U_s dW,   omega = sqrt(eta) / delta
+
+(x_j'' + x_j' + Omega_j^2 x_j = sqrt(2) Omega_j dW / ds, with x_j in units of sqrt(2 kappa) / omega). Nothing is left out of these
+modes: what Gamma's curvature and the other modes do to them, and that w goes where they let it. As the step goes to 0 all
+modes are among them and the run is one of the update itself, to first order in delta.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..problems.base import Array, Problem
+from .along_manifold import Frame, move, residual_at
+from .normal_modes import Complex
+
+Counts = NDArray[np.intp]
+
+_PHASE = 0.5
+"""Omega_j h up to which a mode becomes slow: leapfrog has its frequency to 1 %."""
+
+_MARGIN = 1.3
+"""How much faster a slow mode may become before it gets an amplitude: modes near the border do not go to and fro."""
+
+
+def count(root: Array, frequency: Array, h: float, before: Counts) -> Counts:
+    """How many modes are slow at a step of `h`, (n,): the lowest of sqrt(lambda_j), increasing, (n, P)."""
+    phase = frequency[:, None] * root * h
+    return np.clip(before, (phase < _PHASE).sum(axis=1), (phase < _MARGIN * _PHASE).sum(axis=1))
+
+
+def push(problem: Problem, w: Array, frame: Frame, kappa: Array, frequency: Array, xi: Array, h: float) -> Array:
+    """What a step of `h` adds to p, (n, N): the slow modes' restoring force and noise, with standard normals xi (n, P)."""
+    rows = problem.n_outputs
+    u, slow = frame.outputs, frame.slow
+    inner = (np.swapaxes(u, -1, -2) @ residual_at(problem, w)[..., None])[..., 0]
+    force = np.expm1(-h) * np.square(frequency)[:, None] / rows * inner
+    noise = np.sqrt(-2 * np.expm1(-2 * h) * kappa / rows)[:, None] * xi
+    along = u @ np.where(slow, force + noise, 0.0)[..., None]
+    return np.asarray((np.swapaxes(frame.jacobian, -1, -2) @ along)[..., 0])
+
+
+def exchange(
+    problem: Problem, w: Array, p: Array, z: Complex, frame: Frame, root: Array, scale: Array, frequency: Array, tolerance: float,
+    n_slow: Counts,
+) -> tuple[Array, Array, Complex, Frame, NDArray[np.bool_]]:  # fmt: skip
+    """(w, p, z) with `n_slow` slow modes instead of the frame's, the frame there, and which runs were lost.
+
+    Modes that become slow hand their x_j and x_j' to w and p, those that no longer are take them: `scale`, (n,), is w per x.
+    """
+    slow = np.arange(z.shape[1]) < n_slow[:, None]
+    some = np.flatnonzero((slow != frame.slow).any(axis=1))
+    lost = np.zeros(len(w), dtype=bool)
+    if not len(some):
+        return w, p, z, frame, lost
+    slow, before, root, unit = slow[some], frame.slow[some], root[some], scale[some, None]
+    now, u = frame.jacobian[some], frame.outputs[some]
+    omega = frequency[some, None] * root
+    axes = np.swapaxes(u, -1, -2) @ now / (np.sqrt(problem.n_outputs) * root[..., None])
+    place = (np.swapaxes(u, -1, -2) @ residual_at(problem, w[some])[..., None])[..., 0] / (np.sqrt(problem.n_outputs) * root)
+    speed = (axes @ p[some][..., None])[..., 0]
+    joining, leaving = slow & ~before, before & ~slow
+    x = np.sqrt(2 / root) * z[some]
+    shift = np.where(joining, unit * x.real - place, np.where(leaving, -place, 0.0))
+    kick = np.where(joining, unit * omega * x.imag - speed, np.where(leaving, -speed, 0.0))
+    taken = np.sqrt(root / 2) * (place + 1j * speed / omega) / unit
+    w, p, z = w.copy(), p.copy(), z.copy()
+    z[some] = np.where(joining, 0.0, np.where(leaving, taken, z[some]))
+    p[some] += (np.swapaxes(axes, -1, -2) @ kick[..., None])[..., 0]
+    held = Frame(now, frame.squared[some], u, n_slow[some])
+    w[some], lost[some] = move(problem, w[some], (np.swapaxes(axes, -1, -2) @ shift[..., None])[..., 0], tolerance, held)
+    there = Frame.at(problem, w[some], n_slow[some])
+    p[some] = there.tangent(p[some])
+    return w, p, z, frame.replaced(some, there), lost
