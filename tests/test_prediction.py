@@ -20,7 +20,7 @@ ANSWER = sm.predict(VALLEY, 0.01, **ASKED, reference=(0.1, 0.98))
 
 
 def test_every_way_answers_and_the_times_agree():
-    assert tuple(ANSWER.ways) == METHODS[:-1]  # pairs only when asked for
+    assert tuple(ANSWER.ways) == METHODS[:-1]  # the last only when asked for
     assert ANSWER.method == "critical limit"
     best = ANSWER.best
     assert best.low <= best.one_minus_beta <= best.high

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import sde_momentum as sm
 from sde_momentum.errors import InputError
-from sde_momentum.predictors.prediction import CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS, WITH_PAIRS
+from sde_momentum.predictors.prediction import AT_FINITE_LR, CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS
 
 from .cases import CASES, Case
 from .store import read_json, write_json
@@ -25,7 +25,7 @@ from .store import read_json, write_json
 Floats = NDArray[np.float64]
 
 NAME = "predictions"
-WAYS = (CLOSED_FORM, EFFECTIVE_LOSS, CRITICAL_LIMIT, WITH_PAIRS)
+WAYS = (CLOSED_FORM, EFFECTIVE_LOSS, CRITICAL_LIMIT, AT_FINITE_LR)
 PROFILES = {"quick": (2, 0.125), "full": (3, 1.0)}
 """Learning rates for each problem, and the share of its runs."""
 
@@ -87,7 +87,7 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
     method = sm.LabelNoiseSGD(problem, case.label_noise)
     goal = (case.metric, case.fraction)
     answers = {}
-    for way in WAYS if case.pairs else WAYS[:-1]:
+    for way in WAYS if case.finite_lr else WAYS[:-1]:
         answers[way] = sm.predict(
             problem,
             work.lr,
@@ -206,7 +206,7 @@ def _infinite(x: float | None) -> float:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The summary in Markdown."""
     lines = [
-        "| problem | lr | regret: closed form | effective loss | critical limit | with pairs | predicted / measured time |",
+        "| problem | lr | regret: closed form | effective loss | critical limit | at finite lr | predicted / measured time |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:

@@ -10,6 +10,8 @@ At finite lr pairs of modes add to the force (`normal_modes`), with the unit vec
 
     dp = -p ds - kappa P_T sum_ij <x_i x_j> n_i^T (grad H) n_j ds
 
+and modes that a step resolves are part of w (`slow_modes`).
+
 A step is a palindrome: w moves for h/2 with p (RATTLE: the shift along Gamma's normals J(w)^T that brings it back onto
 Gamma, then p made tangent), p is damped and pushed for h/2, the z_j relax for h exactly, p again, w again.
 """
@@ -142,7 +144,8 @@ class CriticalLimit(Dynamics):
     time s is s / (1 - beta) steps.
 
     Assumes that the frequencies sqrt(eta lambda_j) / delta per unit of s, and their differences, are large against the rates at
-    which eigenvalues and eigenvectors change; with `frequency` given, pairs of neighbouring frequencies are followed instead.
+    which eigenvalues and eigenvectors change, and against Gamma's curvature. With `frequency` given only that of the modes
+    which a step does not resolve needs to be: the others are part of w, and pairs of neighbouring frequencies are followed.
     Measured against the discrete update: docs/predictions.md.
 
     Args:
@@ -193,8 +196,8 @@ class CriticalLimit(Dynamics):
             kappa: eta^2 c / (4 delta^3) > 0, in units of 1 / curvature, (n_kappa,) or one number
             seeds: whole numbers >= 0, (n_seed,); runs of equal seed share their noise
             frequency: sqrt(eta) / delta > 0, in units of curvature^(-1/2): of each kappa, (n_kappa,), or one number; None for the
-                limit, in which every mode is fast. A mode whose frequency sqrt(eta lambda_j) / delta is not large is followed
-                as the oscillator that it is, and the run is that of one lr.
+                limit, in which every mode is fast. A mode whose frequency sqrt(eta lambda_j) / delta is below 1 / (2 step) is
+                followed as the oscillator that it is, and the run is that of one lr.
             step: largest step in s
             metrics: some of METRICS
             workers: threads, -1 for all cores; the numbers do not depend on it

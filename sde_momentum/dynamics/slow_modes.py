@@ -34,6 +34,11 @@ def count(root: Array, frequency: Array, h: float, before: Counts) -> Counts:
     return np.clip(before, (phase < _PHASE).sum(axis=1), (phase < _MARGIN * _PHASE).sum(axis=1))
 
 
+def largest_slow_eigenvalue(frequency: float, h: float) -> float:
+    """lambda up to which modes become slow at a step of `h`."""
+    return float((_PHASE / (frequency * h)) ** 2)
+
+
 def push(problem: Problem, w: Array, frame: Frame, kappa: Array, frequency: Array, xi: Array, h: float) -> Array:
     """What a step of `h` adds to p, (n, N): the slow modes' restoring force and noise, with standard normals xi (n, P)."""
     rows = problem.n_outputs

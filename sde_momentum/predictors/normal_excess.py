@@ -8,7 +8,7 @@ from .. import formulas
 from ..geometry import ManifoldPoint
 
 
-def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise: float) -> float:
+def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise: float, above: float = 0.0) -> float:
     """Stationary mean of tr H(w) above tr H at the point of Gamma beneath, from the normal modes alone.
 
         (1/2) sum_j s_j n_j . (hess tr H - sum_i nu_i hess f_i) n_j,   J^T nu = the normal part of grad tr H
@@ -21,6 +21,7 @@ def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise:
         lr: eta > 0
         one_minus_beta: delta in (0, 1]
         noise: c = sigma^2 / B >= 0
+        above: of modes whose eigenvalue is above this
     """
     problem, axes = point.problem, point.normal.T
     h = 1e-5 * (1 + float(np.abs(point.w).max()))
@@ -29,4 +30,4 @@ def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise:
     bend = problem.contract_hessians(np.broadcast_to(point.w, axes.shape), weights)
     curvature = (axes * ((ahead - behind) / (2 * h) - bend)).sum(axis=1)
     variance = formulas.heavy_ball_stationary_variance(lr, point.eigenvalues, one_minus_beta, noise)
-    return float(variance @ curvature / 2)
+    return float(np.where(point.eigenvalues > above, variance, 0.0) @ curvature / 2)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 TRANSFER, CLOSED_FORM, EFFECTIVE_LOSS = "transfer", "closed form", "effective loss"
-MOMENT_CLOSURE, CRITICAL_LIMIT, WITH_PAIRS = "moment closure", "critical limit", "critical limit with pairs"
-METHODS = (TRANSFER, CLOSED_FORM, EFFECTIVE_LOSS, MOMENT_CLOSURE, CRITICAL_LIMIT, WITH_PAIRS)
+MOMENT_CLOSURE, CRITICAL_LIMIT, AT_FINITE_LR = "moment closure", "critical limit", "critical limit at finite lr"
+METHODS = (TRANSFER, CLOSED_FORM, EFFECTIVE_LOSS, MOMENT_CLOSURE, CRITICAL_LIMIT, AT_FINITE_LR)
 """The ways of T9, from the cheapest to the most faithful."""
 
 _AGREE = 1.5  # ways agree if the 1 - beta lie within this factor: the time is flat to 10 % over a factor of 2 (T5)
@@ -211,8 +211,8 @@ def predict(
             own `interpolating_start()`)
         target: (metric, fraction) (None: the test error at a tenth of its start, or, for a problem without one, nine tenths of
             the way that tr H falls)
-        methods: some of METHODS (None: all but the moment closure of larger problems and the critical limit with pairs, which is
-            worth its time where eigenvectors turn: docs/predictions.md)
+        methods: some of METHODS (None: all but the moment closure of larger problems and the critical limit at finite lr, which
+            is worth its time where eigenvectors turn or modes soften: docs/predictions.md)
         reference: a tuned (lr, momentum), for "transfer"
         curve: a universal curve made before, of the same problem, start and target
         store: a folder where universal curves are kept and found again
@@ -263,17 +263,17 @@ def predict(
         ways[MOMENT_CLOSURE] = _moment_closure(
             problem, path, rate, c, geometry.one_minus_beta(rate), nesterov, before, workers, progress
         )
-    for name in (CRITICAL_LIMIT, WITH_PAIRS):
+    for name in (CRITICAL_LIMIT, AT_FINITE_LR):
         if name in asked:
             used = curve
-            if used is None or name == WITH_PAIRS:
+            if used is None or name == AT_FINITE_LR:
                 used = universal_curve(
                     problem, landing, metric=goal.metric, fraction=goal.fraction, store=store, workers=workers, progress=progress,
-                    scaled_lr=rounded_scaled_lr(rate, c) if name == WITH_PAIRS else None,
+                    scaled_lr=rounded_scaled_lr(rate, c) if name == AT_FINITE_LR else None,
                 )  # fmt: skip
             ways[name], edge = _critical_limit(used, rate, c, before)
     method = next(
-        name for name in (WITH_PAIRS, CRITICAL_LIMIT, MOMENT_CLOSURE, EFFECTIVE_LOSS, CLOSED_FORM, TRANSFER) if name in ways
+        name for name in (AT_FINITE_LR, CRITICAL_LIMIT, MOMENT_CLOSURE, EFFECTIVE_LOSS, CLOSED_FORM, TRANSFER) if name in ways
     )
     checks = _checks(path, geometry, rate, ways[method].one_minus_beta, c, off, edge)
     return Prediction(rate, c, goal, ways, method, checks, _verdict(ways, method, checks), edge)
@@ -283,7 +283,7 @@ def _check_methods(
     methods: Sequence[str] | None, problem: Problem, reference: tuple[float, float] | None, nesterov: bool
 ) -> tuple[str, ...]:
     if methods is None:
-        left_out = {CRITICAL_LIMIT, WITH_PAIRS} if nesterov else {WITH_PAIRS}
+        left_out = {CRITICAL_LIMIT, AT_FINITE_LR} if nesterov else {AT_FINITE_LR}
         left_out |= {TRANSFER} if reference is None else set()
         left_out |= {MOMENT_CLOSURE} if problem.n_parameters > _SMALL else set()
         return tuple(name for name in METHODS if name not in left_out)
@@ -294,7 +294,7 @@ def _check_methods(
         raise InputError("methods", "none", f"some of {', '.join(METHODS)}")
     if TRANSFER in methods and reference is None:
         raise InputError("reference", None, "a tuned (lr, momentum), for the method 'transfer'")
-    limits = {CRITICAL_LIMIT, WITH_PAIRS} & set(methods)
+    limits = {CRITICAL_LIMIT, AT_FINITE_LR} & set(methods)
     if limits and nesterov:
         raise InputError("methods", limits.pop(), "another for Nesterov: its modes relax faster than the critical limit's")
     return tuple(methods)

@@ -7,6 +7,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from .. import formulas
+from ..dynamics import slow_modes
 from ..dynamics.critical_limit import CriticalLimit
 from ..dynamics.critical_valley import CriticalValley
 from ..errors import InputError, check, check_integer, check_lr, check_one, check_positive
@@ -46,8 +47,9 @@ def price_of_speed(
         progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
 
     Returns:
-        Dataset over one_minus_beta: `along` the part along Gamma, `along_se`; `across` what the normal modes add at w (T2);
-        `excess` their sum, and `settled` (bool): whether two halves of the record agree within 3 standard errors.
+        Dataset over one_minus_beta: `along` the part along Gamma and the slow modes', `along_se`; `across` what the other
+        normal modes add at w (T2); `excess` their sum, and `settled` (bool): whether two halves of the record agree within
+        3 standard errors.
 
     Raises:
         InputError: for a value out of range.
@@ -66,7 +68,7 @@ def price_of_speed(
     start = ManifoldPoint(problem, point.w)
     rows = [_along(problem, start, rate, float(delta), c, n_seeds, seed, workers, progress) for delta in deltas]
     along, error, settled = (np.array(column) for column in zip(*rows, strict=True))
-    across = np.array([normal_excess(start, rate, float(delta), c) for delta in deltas])
+    across = np.array([normal_excess(start, rate, delta, c, _followed(start, rate, delta, c)) for delta in deltas.tolist()])
     unit = {"units": "curvature"}
     return xr.Dataset(
         {
@@ -111,16 +113,32 @@ def fastest_within(curve: UniversalCurve, price: xr.Dataset, excess: float) -> t
     return float(allowed[i]), float(times[i])
 
 
+def _strength(point: ManifoldPoint, kappa: float) -> float:
+    """kappa times the largest curvature of tr H along Gamma."""
+    return kappa * max(float(point.curvatures[-1]), np.finfo(float).tiny) if point.problem.n_parameters <= 200 else 1.0
+
+
+def _step(strength: float) -> float:
+    return 0.1 if strength < 9 else 0.3 / float(np.sqrt(strength))
+
+
+def _followed(point: ManifoldPoint, lr: float, delta: float, noise: float) -> float:
+    """The eigenvalue up to which the simulation has the modes' own displacement in w."""
+    if isinstance(point.problem, Valley):
+        return 0.0
+    step = _step(_strength(point, float(formulas.critical_kappa(lr, delta, noise))))
+    return slow_modes.largest_slow_eigenvalue(float(np.sqrt(lr)) / delta, step)
+
+
 def _along(
     problem: Problem, point: ManifoldPoint, lr: float, delta: float, noise: float, n_seeds: int, seed: int, workers: int,
     progress: bool | None,
 ) -> tuple[float, float, bool]:  # fmt: skip
     """(mean, standard error, settled) of tr H above the point's."""
     kappa = float(formulas.critical_kappa(lr, delta, noise))
-    curvature = max(float(point.curvatures[-1]), np.finfo(float).tiny) if point.problem.n_parameters <= 200 else 1 / kappa
-    last = 2 * (_SETTLED + 6 / min(1.0, kappa * curvature))
-    times = np.linspace(last / 2, last, 2 * _WINDOWS)
-    step = min(0.1, 0.3 / np.sqrt(max(1.0, kappa * curvature)))
+    strength = _strength(point, kappa)
+    last = 2 * (_SETTLED + 6 / min(1.0, strength))
+    times, step = np.linspace(last / 2, last, 2 * _WINDOWS), _step(strength)
     if isinstance(problem, Valley):
         groups = [
             CriticalValley(problem).solve(

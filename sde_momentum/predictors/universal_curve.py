@@ -4,7 +4,8 @@ With delta = D (c eta^2)^(1/3) the reduced SDE's kappa is 1 / (4 D^3), and a tim
 (c eta^2)^(-1/3) steps: neither eta nor c is left. tau(D) is the universal curve of a problem, a start and a target.
 
 What is left of them at finite lr is the modes' frequency sqrt(eta) / delta = 1 / (D (c^2 eta)^(1/6)), which decides how long
-modes of neighbouring frequencies stay in step: a curve at a given c^2 eta has this correction.
+modes of neighbouring frequencies stay in step and which modes are too slow to be averaged over: a curve at a given c^2 eta has
+this correction.
 """
 
 from __future__ import annotations
@@ -385,7 +386,7 @@ def universal_curve(
         metric: one of METRICS that does not vanish on Gamma
         fraction: the target: the metric's mean stays below this fraction of its start, in (0, 1)
         scaled_lr: c^2 eta, in units of curvature, for the curve with its first correction at finite lr; None: the limit lr -> 0.
-            Where no eigenvectors turn, in a `Valley` or with one mode, there is no such correction.
+            A `Valley`, which runs in its own coordinates, has no such correction.
         n_seeds: runs at each D to begin with (None: the more the fewer modes average out); near the best more are made
         precision: relative standard error of the shortest time to be reached
         seed: of the noise
@@ -411,8 +412,8 @@ def universal_curve(
     check_positive(precision, "precision")
     if scaled_lr is not None:
         check_positive(scaled_lr, "scaled_lr")
-    if isinstance(problem, Valley) or problem.n_outputs == 1:
-        scaled_lr = None  # no pairs that could stay in step
+    if isinstance(problem, Valley):
+        scaled_lr = None  # no eigenvectors turn, and no mode is slow
     made_of = {
         "problem": problem.settings(),
         "start": hashlib.sha256(np.ascontiguousarray(path.start).tobytes()).hexdigest(),
