@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import sde_momentum as sm
 from sde_momentum.errors import InputError
-from sde_momentum.predictors.prediction import AT_FINITE_LR, CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS
+from sde_momentum.predictors.prediction import AT_FINITE_LR, CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS, rounded_scaled_lr
 
 from .cases import CASES, Case
 from .store import read_json, write_json
@@ -102,10 +102,10 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
     best = answers[CRITICAL_LIMIT].best
     asked = {way: answer.one_minus_beta for way, answer in answers.items()}
     deltas = np.unique(np.minimum(np.concatenate([best.one_minus_beta * _GRID, list(asked.values())]), 1.0))
-    curve = sm.universal_curve(problem, start, metric=case.metric, fraction=case.fraction, store=curves)
-    predicted, _ = curve.convergence_time(work.lr, deltas, method.noise)
+    predicted = {way: _predicted(work, curves, deltas, way) for way in (CRITICAL_LIMIT, AT_FINITE_LR) if way in answers}
+    limit = np.where(np.isfinite(predicted[CRITICAL_LIMIT]), predicted[CRITICAL_LIMIT], 0)
     rough = sm.DriftPath(problem, start, *goal).expected_time(work.lr, deltas, method.noise)
-    horizon = np.maximum(2.7 * float(best.time or 0), 1.5 * np.maximum(np.where(np.isfinite(predicted), predicted, 0), rough))
+    horizon = np.maximum(2.7 * float(best.time or 0), 1.5 * np.maximum(limit, rough))
     seeds = work.seed * 1_000_003 + np.arange(work.n_seeds)
     courses = []
     for delta, steps in zip(deltas, horizon, strict=True):
@@ -123,6 +123,8 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
         )
         courses.append((clock, found[case.metric].values[0, 0]))
     times, resampled = mean_times(courses, case.fraction, work.seed)
+    with np.errstate(invalid="ignore"):  # a time may be infinite
+        time_se = resampled.std(axis=0)
     edge = answers[CRITICAL_LIMIT].edge
     return {
         "case": case.name,
@@ -130,12 +132,28 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
         "n_seeds": work.n_seeds,
         "one_minus_beta": deltas.tolist(),
         "time": _plain(times),
-        "time_se": _plain(resampled.std(axis=0)),
-        "predicted": _plain(predicted),
+        "time_se": _plain(time_se),
+        "predicted": {way: _plain(steps) for way, steps in predicted.items()},
         "edge": edge,
         "ways": {way: _row(deltas, times, resampled, value, answers[way]) for way, value in asked.items()},
         "checks": {check.name: check.holds for check in answers[CRITICAL_LIMIT].checks},
     }
+
+
+def _predicted(work: Work, curves: Path, deltas: Floats, way: str) -> Floats:
+    """Times of a way's universal curve at every momentum."""
+    problem, start = work.case.make()
+    noise = sm.LabelNoiseSGD(problem, work.case.label_noise).noise
+    curve = sm.universal_curve(
+        problem,
+        start,
+        metric=work.case.metric,
+        fraction=work.case.fraction,
+        scaled_lr=rounded_scaled_lr(work.lr, noise) if way == AT_FINITE_LR else None,
+        store=curves,
+        progress=False,
+    )
+    return curve.convergence_time(work.lr, deltas, noise)[0]
 
 
 def mean_times(courses: Sequence[tuple[NDArray[np.int64], Floats]], fraction: float, seed: int) -> tuple[Floats, Floats]:
@@ -179,7 +197,7 @@ def _plain(x: Any) -> Any:
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """For each case the worst regret of each way, and the worst ratio of predicted to measured time of the critical limit.
 
-    The ratio is taken from the recommendation up in 1 - beta.
+    The ratio is taken from the recommendation up in 1 - beta: at finite lr, where that was tried.
     """
     rows = []
     for name in dict.fromkeys(result["case"] for result in results):
@@ -188,11 +206,12 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for way in mine[0]["ways"]:
             worst = max(mine, key=lambda result: _infinite(result["ways"][way]["regret"]))
             row[way] = {"regret": worst["ways"][way]["regret"], "regret_se": worst["ways"][way]["regret_se"], "lr": worst["lr"]}
+        way = AT_FINITE_LR if AT_FINITE_LR in mine[0]["predicted"] else CRITICAL_LIMIT
         ratios = [
             (abs(np.log(predicted / measured)), predicted / measured, result["lr"], delta)
             for result in mine
-            for delta, predicted, measured in zip(result["one_minus_beta"], result["predicted"], result["time"], strict=True)
-            if delta >= result["ways"][CRITICAL_LIMIT]["one_minus_beta"] * (1 - 1e-9) and predicted and measured
+            for delta, predicted, measured in zip(result["one_minus_beta"], result["predicted"][way], result["time"], strict=True)
+            if delta >= result["ways"][way]["one_minus_beta"] * (1 - 1e-9) and predicted and measured
         ]
         row["time_ratio"] = max(ratios)[1:] if ratios else None
         rows.append(row)

@@ -205,11 +205,11 @@ class _Course:
         return middle, (late - early) / 2 if np.isfinite(middle) and np.isfinite(late) else np.inf
 
     def still_falls(self, fraction: float) -> bool:
-        """Whether the mean, at the pace of its last tenth, would be at the target before as long again."""
+        """Whether the mean, at the pace of its last tenth, would come down to the target before as long again."""
         tenth = len(self.mean) // 10
         before, last = float(self.mean[-2 * tenth : -tenth].mean()), float(self.mean[-tenth:].mean())
         with np.errstate(invalid="ignore"):
-            return last - fraction * self.mean[0] < 10 * (before - last)
+            return 0 < last - fraction * self.mean[0] < 10 * (before - last)
 
     def more(self, values: Floats) -> _Course:
         """With further seeds."""
