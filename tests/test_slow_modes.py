@@ -45,7 +45,7 @@ def test_modes_are_handed_to_w_and_taken_back():
     errors = []
     for small, fast in ((1e-3, 30.0), (5e-4, 60.0)):
         scale, frequency = np.full(n, small), np.full(n, fast)
-        there = exchange(SENSING, w, p, z, frame, root, scale, frequency, tolerance, three)
+        there = exchange(SENSING, w, p, z, frame, _axes(frame, root), root, scale, frequency, tolerance, three)
         assert not there[4].any()
         assert (there[2][there[3].slow] == 0).all()
         np.testing.assert_array_equal(there[0][2], w[2])  # nothing changes hands
@@ -55,7 +55,7 @@ def test_modes_are_handed_to_w_and_taken_back():
         loss = SENSING.loss(there[0][:1])[0]
         np.testing.assert_allclose(loss, (root[0] ** 2 * place**2)[held].sum() / 2, rtol=0.1)
         new_root = np.sqrt(there[3].squared / SENSING.n_outputs)
-        back = exchange(SENSING, there[0], there[1], there[2], there[3], new_root, scale, frequency, tolerance, none)
+        back = exchange(SENSING, *there[:4], _axes(there[3], new_root), new_root, scale, frequency, tolerance, none)
         # an eigenvector found anew may have the other sign
         sign = np.sign(np.einsum("npi,npi->ni", frame.outputs, there[3].outputs))
         assert (np.abs(np.einsum("npi,npi->ni", frame.outputs, there[3].outputs)) > 0.9).all()
@@ -64,6 +64,11 @@ def test_modes_are_handed_to_w_and_taken_back():
     (w_error, z_error), (w_half, z_half) = errors
     assert w_half < 0.4 * w_error < 1e-3  # second order in the amplitude
     assert z_half < 0.7 * z_error < 0.1  # |p| over the frequency and Gamma's radius: what an amplitude cannot see
+
+
+def _axes(frame, root):
+    """The modes' unit vectors, (n, P, N)."""
+    return np.swapaxes(frame.outputs, -1, -2) @ frame.jacobian / (np.sqrt(SENSING.n_outputs) * root[..., None])
 
 
 def test_the_push_is_the_gradient_of_the_slow_outputs_loss():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import sde_momentum as sm
 from sde_momentum.errors import InputError
-from sde_momentum.predictors.prediction import AT_FINITE_LR, CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS, rounded_scaled_lr
+from sde_momentum.predictors.prediction import AT_FINITE_LR, CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS
 
 from .cases import CASES, Case
 from .store import read_json, write_json
@@ -149,7 +149,7 @@ def _predicted(work: Work, curves: Path, deltas: Floats, way: str) -> Floats:
         start,
         metric=work.case.metric,
         fraction=work.case.fraction,
-        scaled_lr=rounded_scaled_lr(work.lr, noise) if way == AT_FINITE_LR else None,
+        scaled_lr=noise**2 * work.lr if way == AT_FINITE_LR else None,
         store=curves,
         progress=False,
     )

@@ -23,6 +23,11 @@ def residual_at(problem: Problem, w: Array) -> Array:
     return problem.outputs(w[:, None])[:, 0] - problem.targets
 
 
+def lowest(n_slow: NDArray[np.intp], rows: int) -> NDArray[np.bool_]:
+    """Which of `rows` modes are the `n_slow` (n,) lowest, (n, rows)."""
+    return np.asarray(np.arange(rows) < n_slow[:, None])
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """Gamma's normals at points w (n, N).
@@ -57,7 +62,7 @@ class Frame:
     def slow(self) -> NDArray[np.bool_]:
         """Which modes hold no constraint, (n, P)."""
         n_slow = np.zeros(len(self.squared), dtype=np.intp) if self.n_slow is None else self.n_slow
-        return np.arange(self.squared.shape[1]) < n_slow[:, None]
+        return lowest(n_slow, self.squared.shape[1])
 
     @cached_property
     def _inverse(self) -> Array:

@@ -13,7 +13,8 @@ At finite lr pairs of modes add to the force (`normal_modes`), with the unit vec
 and modes that a step resolves are part of w (`slow_modes`).
 
 A step is a palindrome: w moves for h/2 with p (RATTLE: the shift along Gamma's normals J(w)^T that brings it back onto
-Gamma, then p made tangent), p is damped and pushed for h/2, the z_j relax for h exactly, p again, w again.
+Gamma, then p made tangent), p is damped and pushed for h/2, the z_j relax for h exactly, p again, w again. The second half of
+w's move and the first half of the next step's are one.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _TOGETHER = 2**18  # entries of the Jacobians of the runs stepped together; no r
 
 
 class _Bundle:
-    """Runs at w (n, N) on Gamma with p (n, N), z (n, P) complex, of modes along `axes` (n, P, N)."""
+    """Runs at w (n, N) on Gamma with p (n, N), z (n, P) complex, of modes along `axes` (n, P, N): as the last push left them."""
 
     def __init__(
         self, problem: Problem, start: Array, kappa: Array, frequency: Array | None, seeds: NDArray[np.uint64], tolerance: float
@@ -62,6 +63,7 @@ class _Bundle:
         self.frame = self._frame(slice(None))  # of the runs without a fault
         self.state = streams(seeds, CRITICAL_LIMIT)
         self.time = 0.0
+        self.behind = 0.0  # how long ago the last push was
         self.fault = np.full(n, np.nan)
 
     def step(self, h: float) -> None:
@@ -74,12 +76,22 @@ class _Bundle:
             return
         with np.errstate(over="ignore", invalid="ignore"):  # a run that leaves the finite world is marked below
             frame = self.frame if len(some) == len(self.frame.jacobian) else self._frame(some)
-            w, p, off, frame = self._drift(self.w[some], self.p[some], h / 2, frame)
-            w, p, middle_off, frame = self._kick(some, w, p, xi[:, some].T, h, off, frame)
-            w, p, end_off, self.frame = self._drift(w, p, h / 2, frame)
-        bad = middle_off | end_off
+            w, p, off, frame = self._drift(self.w[some], self.p[some], self.behind + h / 2, frame)
+            w, p, lost, self.frame = self._kick(some, w, p, xi[:, some].T, h, off, frame)
         self.w[some], self.p[some] = w, p
-        self.fault[some[bad]] = self.time
+        self.behind = h / 2
+        self.fault[some[lost]] = self.time
+
+    def places(self) -> Array:
+        """w now, (n, N), of the runs without a fault."""
+        some = np.flatnonzero(np.isnan(self.fault))
+        w = self.w.copy()
+        if len(some) and self.behind:
+            frame = self.frame if len(some) == len(self.frame.jacobian) else self._frame(some)
+            with np.errstate(over="ignore", invalid="ignore"):
+                w[some], off = move(self.problem, w[some], self.behind * self.p[some], self.tolerance, frame)
+            self.fault[some[off]] = self.time
+        return w
 
     def _frame(self, some: Any) -> Frame:
         return Frame.at(self.problem, self.w[some], None if self.frequency is None else self.n_slow[some].copy())
@@ -124,7 +136,7 @@ class _Bundle:
             n_slow = slow_modes.count(root, frequency, h, self.n_slow[some])
             scale = np.sqrt(2 * kappa) / frequency
             w, p, relaxed, frame, lost = slow_modes.exchange(
-                problem, w, p, relaxed, frame, root, scale, frequency, self.tolerance, n_slow
+                problem, w, p, relaxed, frame, axes, root, scale, frequency, self.tolerance, n_slow
             )
             bad |= lost
             self.n_slow[some] = n_slow
@@ -231,7 +243,7 @@ class CriticalLimit(Dynamics):
                 for _ in range(n_steps[t]):
                     bundle.step(h)
                     advance(len(bundle.w) * h / clock[-1])
-                for i, run_w in enumerate(bundle.w):
+                for i, run_w in enumerate(bundle.places()):
                     out[:, i, t] = [problem.metric(name, run_w) for name in metrics]
                 out[:, ~np.isnan(bundle.fault), t] = np.nan
             return out, bundle.fault

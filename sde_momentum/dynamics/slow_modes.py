@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..problems.base import Array, Problem
-from .along_manifold import Frame, move, residual_at
+from .along_manifold import Frame, lowest, move, residual_at
 from .normal_modes import Complex
 
 Counts = NDArray[np.intp]
@@ -51,22 +51,22 @@ def push(problem: Problem, w: Array, frame: Frame, kappa: Array, frequency: Arra
 
 
 def exchange(
-    problem: Problem, w: Array, p: Array, z: Complex, frame: Frame, root: Array, scale: Array, frequency: Array, tolerance: float,
-    n_slow: Counts,
+    problem: Problem, w: Array, p: Array, z: Complex, frame: Frame, axes: Array, root: Array, scale: Array, frequency: Array,
+    tolerance: float, n_slow: Counts,
 ) -> tuple[Array, Array, Complex, Frame, NDArray[np.bool_]]:  # fmt: skip
     """(w, p, z) with `n_slow` slow modes instead of the frame's, the frame there, and which runs were lost.
 
-    Modes that become slow hand their x_j and x_j' to w and p, those that no longer are take them: `scale`, (n,), is w per x.
+    Modes along `axes` (n, P, N) that become slow hand their x_j and x_j' to w and p, those that no longer are take them:
+    `scale`, (n,), is w per x.
     """
-    slow = np.arange(z.shape[1]) < n_slow[:, None]
+    slow = lowest(n_slow, z.shape[1])
     some = np.flatnonzero((slow != frame.slow).any(axis=1))
     lost = np.zeros(len(w), dtype=bool)
     if not len(some):
         return w, p, z, frame, lost
     slow, before, root, unit = slow[some], frame.slow[some], root[some], scale[some, None]
-    now, u = frame.jacobian[some], frame.outputs[some]
+    axes, u = axes[some], frame.outputs[some]
     omega = frequency[some, None] * root
-    axes = np.swapaxes(u, -1, -2) @ now / (np.sqrt(problem.n_outputs) * root[..., None])
     place = (np.swapaxes(u, -1, -2) @ residual_at(problem, w[some])[..., None])[..., 0] / (np.sqrt(problem.n_outputs) * root)
     speed = (axes @ p[some][..., None])[..., 0]
     joining, leaving = slow & ~before, before & ~slow
@@ -77,7 +77,7 @@ def exchange(
     w, p, z = w.copy(), p.copy(), z.copy()
     z[some] = np.where(joining, 0.0, np.where(leaving, taken, z[some]))
     p[some] += (np.swapaxes(axes, -1, -2) @ kick[..., None])[..., 0]
-    held = Frame(now, frame.squared[some], u, n_slow[some])
+    held = Frame(frame.jacobian[some], frame.squared[some], u, n_slow[some])
     w[some], lost[some] = move(problem, w[some], (np.swapaxes(axes, -1, -2) @ shift[..., None])[..., 0], tolerance, held)
     there = Frame.at(problem, w[some], n_slow[some])
     p[some] = there.tangent(p[some])

@@ -269,7 +269,7 @@ def predict(
             if used is None or name == AT_FINITE_LR:
                 used = universal_curve(
                     problem, landing, metric=goal.metric, fraction=goal.fraction, store=store, workers=workers, progress=progress,
-                    scaled_lr=rounded_scaled_lr(rate, c) if name == AT_FINITE_LR else None,
+                    scaled_lr=c**2 * rate if name == AT_FINITE_LR else None,
                 )  # fmt: skip
             ways[name], edge = _critical_limit(used, rate, c, before)
     method = next(
@@ -326,11 +326,6 @@ def _default_target(problem: Problem, start: Array) -> Target:
     flow = drift_flow(problem, start, max_steps=1000, unfinished="accept")
     first, last = problem.trace_hessian(flow.points[[0, -1]])
     return Target("trace_hessian", float((last + 0.1 * (first - last)) / first))
-
-
-def rounded_scaled_lr(lr: float, noise: float) -> float:
-    """c^2 eta to a decade: the modes' frequency, its sixth root, changes by a fifth at most, and curves are used again."""
-    return float(10 ** np.round(np.log10(noise**2 * lr)))
 
 
 def _way(tried: Floats, times: Floats, tolerance: float, error: float, basis: str, before: Any) -> Way:

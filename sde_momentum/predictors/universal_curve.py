@@ -37,7 +37,7 @@ from .recommendation import Recommendation, largest_within
 
 Floats = NDArray[np.float64]
 
-TOLERANCE = 0.04
+TOLERANCE = 0.03
 """How much more than the shortest predicted time a recommendation may take: this way sees the cliff (T5)."""
 
 _RATIO = 1.25  # of neighbouring D
@@ -48,10 +48,16 @@ _PATHS = 8192  # in a valley, where a path costs next to nothing
 _MODES = 640  # modes of all runs at one D together
 _MANY = 100  # modes of which a single run has enough to average over
 _MOST = 8  # times as many runs near the best
+_SPREAD = 2  # standard errors of the mean within which the target may be met
+_SURE = 16  # runs that the best has at least: fewer may agree by chance
+_FINEST = 1.04  # of the best D and the next below it, which may be past the cliff
+_BRANCH = 1.5  # times the best D: how far above it the time's slope is taken
+_MOST_POINTS = 32
+_KNOWN = 0.1  # relative standard error of a time that may be called the shortest
 _OVERSHOOT = 2.5  # times the first crossing: an overshoot has peaked by then
 _HORIZON = 2.7  # times the shortest time: how long a course is
 _PROLONGATIONS = 6  # of a course whose length was guessed
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +91,8 @@ class UniversalCurve:
 
     @cached_property
     def best(self) -> int:
-        """Index of the shortest time, among those whose standard error is known."""
-        return int(np.argmin(np.where(np.isfinite(self.scaled_time_se), self.scaled_time, np.inf)))
+        """Index of the shortest time, among those known to a tenth (or, if none is, with a standard error)."""
+        return int(np.argmin(_known(self.scaled_time, self.scaled_time_se)))
 
     @cached_property
     def edge(self) -> tuple[float, float]:
@@ -176,6 +182,16 @@ class UniversalCurve:
         return "\n".join(lines)
 
 
+def _known(times: Floats, errors: Floats) -> Floats:
+    """The times that may be called the shortest, inf for the others: close to the cliff some arrive, or do not, by chance."""
+    for most in (_KNOWN, np.inf):
+        with np.errstate(invalid="ignore"):
+            known = np.where((errors <= most * times) & np.isfinite(errors), times, np.inf)
+        if np.isfinite(known).any():
+            break
+    return known
+
+
 def _between(at: Floats, x: Floats, y: Floats) -> Floats:
     """Linear interpolation; NaN outside, inf where a neighbour of unequal place is inf."""
     i = np.clip(np.searchsorted(x, at), 1, len(x) - 1)
@@ -198,11 +214,13 @@ class _Course:
 
     def time(self, fraction: float) -> tuple[float, float]:
         """tau at which the mean stays below the target, and its standard error: half the span between mean -+ one error."""
-        middle, early, late = (
-            float(convergence_time(np.append(self.mean[0], (self.mean + k * self.mean_se)[1:]), self.clock, fraction))
-            for k in (0, -1, 1)
-        )
+        middle, early, late = (self.shifted_time(fraction, k) for k in (0, -1, 1))
         return middle, (late - early) / 2 if np.isfinite(middle) and np.isfinite(late) else np.inf
+
+    def shifted_time(self, fraction: float, k: float) -> float:
+        """tau at which the mean would stay below the target if it were `k` standard errors higher."""
+        mean = np.append(self.mean[0], (self.mean + k * self.mean_se)[1:])
+        return float(convergence_time(mean, self.clock, fraction))
 
     def still_falls(self, fraction: float) -> bool:
         """Whether the mean, at the pace of its last tenth, would come down to the target before as long again."""
@@ -262,19 +280,18 @@ class _Search:
             self._simulate(max(self.courses) * _RATIO)
         if not np.isfinite(self._shortest()):
             raise InputError("fraction", self.path.fraction, "a target above the fluctuations along Gamma, or a longer run")
-        while not self._past_the_cliff() and len(self.courses) < 32:
+        while not self._past_the_cliff() and len(self.courses) < _MOST_POINTS:
             self._simulate(min(self.courses) / _RATIO)
         best = self._best()
         for between in (best / np.sqrt(_RATIO), best * np.sqrt(_RATIO)):
             self._simulate(between)
-        self._look_at_the_cliff()
         self._refine()
         return [self.courses[d] for d in sorted(self.courses)]
 
     def _times(self) -> Floats:
-        """tau at every D, decreasing D; inf where its standard error is."""
+        """tau at every D, decreasing D; inf where it is not known."""
         both = np.array([self.courses[d].time(self.path.fraction) for d in sorted(self.courses, reverse=True)])
-        return np.where(np.isfinite(both[:, 1]), both[:, 0], np.inf)
+        return _known(both[:, 0], both[:, 1])
 
     def _shortest(self) -> float:
         return float(self._times().min())
@@ -286,30 +303,65 @@ class _Search:
         """Whether the two least D are clearly slower than the best."""
         return bool(np.all(self._times()[-2:] > 1.3 * self._shortest()))
 
-    def _look_at_the_cliff(self) -> None:
-        """Halve the step in D where the time jumps: the shortest may stand on the edge."""
-        d = np.array(sorted(self.courses, reverse=True))
-        times = self._times()
-        jumps = np.flatnonzero(~(times[1:] < 1.3 * times[:-1]) & (times[:-1] < 1.3 * times.min()))
-        if jumps.size:
-            self._simulate(float(np.sqrt(d[jumps[0]] * d[jumps[0] + 1])))
-
     def _refine(self) -> None:
-        """More seeds where the best may lie, until the shortest time is precise enough."""
-        while any(course.values is not None for course in self.courses.values()):
+        """More seeds where the best may lie, and smaller steps in D below it: it may stand on the edge."""
+        while True:
+            while doubtful := self._doubtful():
+                for d in doubtful:
+                    self._add_seeds(d)
             best = self._best()
-            time, error = self.courses[best].time(self.path.fraction)
-            have = self.courses[best].values
-            if error <= self.precision * time or have is None or len(have) >= _MOST * self.n_seeds:
+            below = max((d for d in self.courses if d < best), default=0.0)
+            if len(self.courses) >= _MOST_POINTS or (
+                self._past_the_cliff() and (best <= _FINEST * below or self._promise(below) <= self.precision)
+            ):
                 return
-            for d in [d for d, course in self.courses.items() if course.time(self.path.fraction)[0] < 1.15 * time]:
-                self._add_seeds(d)
+            self._simulate(float(np.sqrt(best * below)) if self._past_the_cliff() else min(self.courses) / _RATIO)
+
+    def _doubtful(self) -> list[float]:
+        """The D that need more seeds: those near the best until their times are precise, and the next below that may be better.
+
+        Close to the cliff the mean of few runs comes back above the target, or does not, by chance. So the best itself must not
+        come back within the errors either.
+        """
+        best, fraction = self._best(), self.path.fraction
+        shortest, error = self.courses[best].time(fraction)
+        allowed = self.precision * shortest
+        most = _MOST * max(self.n_seeds, _MODES // self.path.problem.n_outputs)
+        found, better = [], []
+        for d, course in self.courses.items():
+            if course.values is None or len(course.values) >= most:
+                continue
+            time, own = course.time(fraction)
+            if d == best:
+                late = course.shifted_time(fraction, _SPREAD) > (1 + _KNOWN) * shortest
+                if late or own > allowed or len(course.values) < _SURE:
+                    found.append(d)
+            elif own > allowed:
+                if error > allowed and time < 1.15 * shortest:
+                    found.append(d)
+                elif d < best and course.shifted_time(fraction, -_SPREAD) < shortest - allowed:
+                    better.append(d)
+        if better and self._promise(max(better)) > self.precision:
+            found.append(max(better))
+        return found
+
+    def _promise(self, scaled: float) -> float:
+        """By how much the time at a D below the best would be shorter, relatively, were there no cliff between."""
+        best, times = self._best(), dict(zip(sorted(self.courses, reverse=True), self._times(), strict=True))
+        branch = np.array([(d, time) for d, time in times.items() if best <= d <= _BRANCH * best and np.isfinite(time)])
+        if len(branch) < 2:
+            return np.inf
+        slope = np.polyfit(np.log(branch[:, 0]), np.log(branch[:, 1]), 1)[0]
+        return float(slope * np.log(best / scaled))
 
     def _simulate(self, scaled: float) -> None:
         """The course at a new D, long enough to tell whether it is the shortest."""
         shortest = self._shortest() if self.courses else np.inf
-        # the geometry's guess may be several times too short: no longer than until a time is known
-        horizon = max(_HORIZON * (shortest if np.isfinite(shortest) else self.guess), 1.4 * float(self._rough(scaled)))
+        # the geometry's guess may be several times too short or too long: no longer than until a time is known
+        if np.isfinite(shortest):
+            horizon = max(_HORIZON * shortest, 1.4 * float(self._rough(scaled) * shortest / self._rough(self._best())))
+        else:
+            horizon = _HORIZON * max(self.guess, float(self._rough(scaled)))
         far = np.isfinite(shortest) and scaled < self._best()  # no need to know how far away the target is
         for _ in range(_PROLONGATIONS):
             course = self._course(scaled, np.linspace(0, horizon, _RECORDS))
@@ -325,35 +377,43 @@ class _Search:
         self.advance(1)
 
     def _add_seeds(self, scaled: float) -> None:
-        """As many seeds more at a D as it began with."""
+        """As many seeds more at a D as it has; all anew if its course is much longer, and so coarser, than by now known to do."""
         before = self.courses[scaled]
         have = 0 if before.values is None else len(before.values)
-        self.courses[scaled] = before.more(self._values(scaled, before.clock, have))
+        horizon = _HORIZON * self._shortest()
+        if before.clock[-1] > 2 * horizon:
+            clock = np.linspace(0, horizon, _RECORDS)
+            self.courses[scaled] = _of_seeds(scaled, clock, self._values(scaled, clock, 0, 2 * have))
+        else:
+            self.courses[scaled] = before.more(self._values(scaled, before.clock, have, have))
         self.advance(1)
 
     def _course(self, scaled: float, clock: Floats) -> _Course:
         if isinstance(self.path.problem, Valley):
             return self._valley(self.path.problem, scaled, clock)
-        return _of_seeds(scaled, clock, self._values(scaled, clock, 0))
+        return _of_seeds(scaled, clock, self._values(scaled, clock, 0, self.n_seeds))
 
-    def _step(self, scaled: float) -> float:
-        return min(_LARGEST_STEP, scaled * self.guess / _STEPS)
+    def _step(self, scaled: float, clock: Floats) -> float:
+        """A step that divides the time between two records, up to a tenth longer rather than much shorter."""
+        record = scaled * (clock[1] - clock[0])
+        step = min(_LARGEST_STEP, scaled * self.guess / _STEPS)
+        return float(record / max(np.ceil(record / (1.1 * step)), 1) * (1 + 1e-9))
 
-    def _values(self, scaled: float, clock: Floats, first: int) -> Floats:
-        """The metric, (n_seeds, n_time), of the seeds from the `first` on."""
+    def _values(self, scaled: float, clock: Floats, first: int, count: int) -> Floats:
+        """The metric, (count, n_time), of the seeds from the `first` on."""
         path = self.path
         frequency = None if self.scaled_lr is None else 1 / (scaled * self.scaled_lr ** (1 / 6))
-        seeds = self.seed * 1_000_003 + np.arange(first, first + self.n_seeds)
+        seeds = self.seed * 1_000_003 + np.arange(first, first + count)
         runs = CriticalLimit(path.problem).solve(
             path.start, clock * scaled, kappa=formulas.critical_kappa(1.0, scaled, 1.0), seeds=seeds, frequency=frequency,
-            step=self._step(scaled), metrics=[path.metric], workers=self.workers, progress=False,
+            step=self._step(scaled, clock), metrics=[path.metric], workers=self.workers, progress=False,
         )  # fmt: skip
         return np.asarray(runs[path.metric].values[0])
 
     def _valley(self, valley: Valley, scaled: float, clock: Floats) -> _Course:
         runs = CriticalValley(valley).solve(
             float(self.path.start[0]), clock * scaled, kappa=formulas.critical_kappa(1.0, scaled, 1.0),
-            step=self._step(scaled), n_paths=_PATHS, seed=self.seed, workers=self.workers, progress=False,
+            step=self._step(scaled, clock), n_paths=_PATHS, seed=self.seed, workers=self.workers, progress=False,
         )  # fmt: skip
         rms, rms_se = runs["position_rms"].values[0], runs["position_rms_se"].values[0]
         square, error = rms**2, 2 * rms * rms_se
