@@ -26,7 +26,6 @@ class Case:
         metric, fraction: the target
         lr: lowest and highest learning rate, 1.5 decades apart or more
         n_seeds: runs for each (lr, momentum): the more the fewer modes average out
-        finite_lr: whether the critical limit at finite lr is tried too: where it differs, and its curves take minutes at most
     """
 
     name: str
@@ -36,7 +35,6 @@ class Case:
     fraction: float
     lr: tuple[float, float]
     n_seeds: int
-    finite_lr: bool = False
 
 
 def _valley(coupling: float, theta: float) -> Callable[[], tuple[Problem, Floats]]:
@@ -67,22 +65,11 @@ CASES = (
     Case("valley, g = 0", _valley(0.0, 2.5), 0.1, "test_error", 0.05, (0.01, 0.32), 256),
     Case("valley, g = 3 m", _valley(3.0, 8.0), 0.1, "test_error", 0.1, (0.003, 0.1), 1024),
     Case("two-factor", _symbolic("two_factor", 8), 0.02, "trace_hessian", 0.82, (0.01, 0.32), 6144),
-    Case(
-        "diagonal linear network",
-        _symbolic("diagonal_linear", 40, 16),
-        0.1,
-        "trace_hessian",
-        0.1,
-        (0.003, 0.1),
-        256,
-        finite_lr=True,
-    ),
-    Case(
-        "two-layer linear network", _symbolic("two_layer_linear"), 0.05, "trace_hessian", 0.88, (0.01, 0.32), 4096, finite_lr=True
-    ),
-    Case("matrix sensing, d = 8, rank 1", _sensing(8, 1, 40), 0.1, "test_error", 0.1, (0.003, 0.1), 256, finite_lr=True),
-    Case("matrix sensing, d = 8, rank 3", _sensing(8, 3, 50), 0.1, "test_error", 0.1, (0.003, 0.1), 256, finite_lr=True),
+    Case("diagonal linear network", _symbolic("diagonal_linear", 40, 16), 0.1, "trace_hessian", 0.1, (0.003, 0.1), 256),
+    Case("two-layer linear network", _symbolic("two_layer_linear"), 0.05, "trace_hessian", 0.88, (0.01, 0.32), 4096),
+    Case("matrix sensing, d = 8, rank 1", _sensing(8, 1, 40), 0.1, "test_error", 0.1, (0.003, 0.1), 256),
+    Case("matrix sensing, d = 8, rank 3", _sensing(8, 3, 50), 0.1, "test_error", 0.1, (0.003, 0.1), 256),
     Case("matrix sensing, d = 20, rank 1", _sensing(20, 1, 100), 0.1, "test_error", 0.1, (0.003, 0.1), 64),
     Case("matrix sensing, d = 20, rank 3", _sensing(20, 3, 200), 0.1, "test_error", 0.1, (0.003, 0.1), 64),
-    Case("tanh teacher-student", _symbolic("two_layer_tanh"), 0.02, "trace_hessian", 0.5, (0.01, 0.32), 128, finite_lr=True),
+    Case("tanh teacher-student", _symbolic("two_layer_tanh"), 0.02, "trace_hessian", 0.5, (0.01, 0.32), 128),
 )

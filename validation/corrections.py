@@ -41,8 +41,8 @@ _MORE = 1.3
 _LIMIT = 1e-6
 """The learning rate at which T5's limit is taken: on the valleys it has 6 digits there."""
 _N_RECORDS = 400
-_SHOWN = (5e-5, 0.5)
-"""Errors between which the picture shows them."""
+_SHOWN = (5e-5, 5.0)
+"""Errors between which the picture shows them, with room for the legend above."""
 _CLEAR = 2.0
 """Standard errors from 0 at which an error counts in the fit of its power."""
 
@@ -165,7 +165,7 @@ def picture(found: Sequence[Approach]) -> Figure:
             top = max(float(np.abs(one.error(theory)[0]).max()) for theory in one.limits)
             axis.plot(lr, top * (lr / lr.max()) ** (1 / 3), color="0.6", lw=1, ls="--", label=r"lr$^{1/3}$", zorder=0)
             axis.set(xscale="log", yscale="log", title=one.case, xlabel="learning rate")
-            axis.legend(fontsize="small", loc="lower right")
+            axis.legend(fontsize="small", loc="upper left")
         axes[0][0].set_ylim(*_SHOWN)
         axes[0][0].set_ylabel("relative error of the time")
     return figure

@@ -87,7 +87,7 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
     method = sm.LabelNoiseSGD(problem, case.label_noise)
     goal = (case.metric, case.fraction)
     answers = {}
-    for way in WAYS if case.finite_lr else WAYS[:-1]:
+    for way in WAYS[:-1] if isinstance(problem, sm.Valley) else WAYS:  # in a valley there is no correction at finite lr
         answers[way] = sm.predict(
             problem,
             work.lr,
