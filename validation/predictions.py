@@ -29,8 +29,8 @@ WAYS = (CLOSED_FORM, EFFECTIVE_LOSS, CRITICAL_LIMIT, AT_FINITE_LR)
 PROFILES = {"quick": (2, 0.125), "full": (3, 1.0)}
 """Learning rates for each problem, and the share of its runs."""
 
-_GRID = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.35, 1.7, 2.2, 3.0, 4.0])
-"""1 - beta of the sweep over that of the critical limit."""
+_GRID = np.array([0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.07, 1.15, 1.35, 1.7, 2.2, 3.0, 4.0])
+"""1 - beta of the sweep over that of the critical limit, at finite lr where that is tried."""
 
 _N_RECORDS = 200
 _N_RESAMPLES = 200
@@ -99,7 +99,7 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
             workers=workers,
             progress=False,
         )
-    best = answers[CRITICAL_LIMIT].best
+    best = answers[AT_FINITE_LR if AT_FINITE_LR in answers else CRITICAL_LIMIT].best
     asked = {way: answer.one_minus_beta for way, answer in answers.items()}
     deltas = np.unique(np.minimum(np.concatenate([best.one_minus_beta * _GRID, list(asked.values())]), 1.0))
     predicted = {way: _predicted(work, curves, deltas, way) for way in (CRITICAL_LIMIT, AT_FINITE_LR) if way in answers}
