@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 
 _SETTLED = 12.0  # 1 / delta: the modes' own relaxation takes 1
 _WINDOWS = 12
+_LEAST_STEP = 0.004
+"""Steps that resolve every mode are worth their time down to this; beyond, modes are fast enough for their amplitudes."""
 
 
 def price_of_speed(
@@ -34,7 +36,9 @@ def price_of_speed(
     workers: int = -1,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Stationary mean of tr H above the flattest point's, by simulation of the critical limit, against 1 - beta (T7).
+    """Stationary mean of tr H above the flattest point's against 1 - beta, by simulation of the critical limit at finite lr (T7).
+
+    Takes seconds in a valley, and up to minutes a momentum elsewhere, where its steps resolve every mode.
 
     Args:
         point: the flattest point, where the runs start with empty modes
@@ -118,16 +122,22 @@ def _strength(point: ManifoldPoint, kappa: float) -> float:
     return kappa * max(float(point.curvatures[-1]), np.finfo(float).tiny) if point.problem.n_parameters <= 200 else 1.0
 
 
-def _step(strength: float) -> float:
-    return 0.1 if strength < 9 else 0.3 / float(np.sqrt(strength))
+def _step(point: ManifoldPoint, strength: float, frequency: float) -> float:
+    """Of the simulation: where it can, one that leaves no pair of a slow and a fast mode."""
+    coarse = 0.1 if strength < 9 else 0.3 / float(np.sqrt(strength))
+    if isinstance(point.problem, Valley):
+        return coarse
+    resolving = 0.9 * slow_modes.resolving_step(frequency, float(point.eigenvalues.max()))  # eigenvalues rise as w moves
+    return resolving if _LEAST_STEP <= resolving < coarse else coarse
 
 
 def _followed(point: ManifoldPoint, lr: float, delta: float, noise: float) -> float:
     """The eigenvalue up to which the simulation has the modes' own displacement in w."""
     if isinstance(point.problem, Valley):
         return 0.0
-    step = _step(_strength(point, float(formulas.critical_kappa(lr, delta, noise))))
-    return slow_modes.largest_slow_eigenvalue(float(np.sqrt(lr)) / delta, step)
+    frequency = float(np.sqrt(lr)) / delta
+    step = _step(point, _strength(point, float(formulas.critical_kappa(lr, delta, noise))), frequency)
+    return slow_modes.largest_slow_eigenvalue(frequency, step)
 
 
 def _along(
@@ -138,7 +148,7 @@ def _along(
     kappa = float(formulas.critical_kappa(lr, delta, noise))
     strength = _strength(point, kappa)
     last = 2 * (_SETTLED + 6 / min(1.0, strength))
-    times, step = np.linspace(last / 2, last, 2 * _WINDOWS), _step(strength)
+    times, step = np.linspace(last / 2, last, 2 * _WINDOWS), _step(point, strength, float(np.sqrt(lr)) / delta)
     if isinstance(problem, Valley):
         groups = [
             CriticalValley(problem).solve(
