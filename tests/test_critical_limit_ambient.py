@@ -8,7 +8,8 @@ from scipy.linalg import expm
 
 import sde_momentum as sm
 from sde_momentum import formulas
-from sde_momentum.dynamics.along_manifold import Frame
+from sde_momentum.dynamics import critical_limit
+from sde_momentum.dynamics.along_manifold import Frame, move
 from sde_momentum.dynamics.critical_limit import _Bundle
 from sde_momentum.dynamics.normal_modes import _continue
 
@@ -36,6 +37,32 @@ def test_moving_along_gamma_is_reversible_and_keeps_the_speed():
         np.testing.assert_allclose(back, w, atol=1e-10)
         np.testing.assert_allclose(-again, p, atol=1e-5)  # the damping of J J^T by 1e-9 of its trace
         np.testing.assert_allclose(np.linalg.norm(speed, axis=1) / np.linalg.norm(p, axis=1), 1, atol=allowed)
+
+
+def test_a_move_that_does_not_come_back_onto_gamma_is_made_in_halves(monkeypatch):
+    rng = np.random.default_rng(3)
+    runs, h = bundle(np.ones(3)), 0.05
+    w = runs.w
+    p = Frame.at(SENSING, w).tangent(rng.normal(size=w.shape))
+    whole, speed, _, _ = runs._drift(w, p, h, Frame.at(SENSING, w))
+    half, slower, _, between = runs._drift(w, p, h / 2, Frame.at(SENSING, w))
+    halves, slowest, _, _ = runs._drift(half, slower, h / 2, between)
+
+    def refuses(problem, start, displacement, tolerance, frame=None):
+        end, lost = move(problem, start, displacement, tolerance, frame)
+        lost |= np.abs(displacement - h * p[1]).max(axis=1) < 1e-12  # the whole move of one run
+        return np.where(lost[:, None], start, end), lost
+
+    monkeypatch.setattr(critical_limit, "move", refuses)
+    found, at, lost, frame = runs._drift(w, p, h, Frame.at(SENSING, w))
+    assert not lost.any()
+    for i, (end, end_speed) in enumerate([(whole, speed), (halves, slowest), (whole, speed)]):
+        np.testing.assert_allclose(found[i], end[i], atol=1e-12)
+        np.testing.assert_allclose(at[i], end_speed[i], atol=1e-9)
+    np.testing.assert_allclose(frame.jacobian, SENSING.jacobian(found), atol=1e-12)
+    assert np.abs(found[1] - whole[1]).max() > 1e-9  # it matters which
+    monkeypatch.setattr(critical_limit, "move", lambda problem, start, *rest: (start, np.ones(len(start), dtype=bool)))
+    assert runs._drift(w, p, h, Frame.at(SENSING, w))[2].all()
 
 
 def test_runs_stay_on_gamma_with_tangent_velocity():

@@ -50,12 +50,20 @@ class Frame:
         jacobian = problem.jacobian(w)
         return cls(jacobian, *np.linalg.eigh(jacobian @ np.swapaxes(jacobian, -1, -2)), n_slow)
 
+    def chosen(self, some: NDArray[np.intp]) -> Frame:
+        """The frame of the points `some`."""
+        n_slow = None if self.n_slow is None else self.n_slow[some]
+        return Frame(self.jacobian[some], self.squared[some], self.outputs[some], n_slow)
+
     def replaced(self, some: NDArray[np.intp], frame: Frame) -> Frame:
-        """This frame with that of other points in the places `some`; both with slow modes."""
+        """This frame with that of other points in the places `some`."""
         parts = {}
         for name in ("jacobian", "squared", "outputs", "n_slow"):
-            parts[name] = getattr(self, name).copy()
-            parts[name][some] = getattr(frame, name)
+            part, new = getattr(self, name), getattr(frame, name)
+            if part is not None:
+                part = part.copy()
+                part[some] = new
+            parts[name] = part
         return Frame(**parts)
 
     @cached_property

@@ -43,6 +43,8 @@ from .random import CRITICAL_LIMIT, fill_normal, streams
 
 _TOGETHER = 2**18  # entries of the Jacobians of the runs stepped together; no run's numbers depend on it
 
+_HALVINGS = 5  # of a move that does not come back onto Gamma
+
 
 class _Bundle:
     """Runs at w (n, N) on Gamma with p (n, N), z (n, P) complex, of modes along `axes` (n, P, N): as the last push left them."""
@@ -89,18 +91,37 @@ class _Bundle:
         if len(some) and self.behind:
             frame = self.frame if len(some) == len(self.frame.jacobian) else self._frame(some)
             with np.errstate(over="ignore", invalid="ignore"):
-                w[some], off = move(self.problem, w[some], self.behind * self.p[some], self.tolerance, frame)
-            self.fault[some[off]] = self.time
+                w[some], off = move(self.problem, self.w[some], self.behind * self.p[some], self.tolerance, frame)
+                again = some[off]
+                if len(again):
+                    w[again], _, lost, _ = self._drift(
+                        self.w[again], self.p[again], self.behind, frame.chosen(np.flatnonzero(off))
+                    )
+                    self.fault[again[lost]] = self.time
         return w
 
     def _frame(self, some: Any) -> Frame:
         return Frame.at(self.problem, self.w[some], None if self.frequency is None else self.n_slow[some].copy())
 
-    def _drift(self, w: Array, p: Array, h: float, frame: Frame) -> tuple[Array, Array, NDArray[np.bool_], Frame]:
-        """(w, p) after moving along Gamma for h, which runs did not come back onto it, and the frame there."""
+    def _drift(
+        self, w: Array, p: Array, h: float, frame: Frame, halvings: int = _HALVINGS
+    ) -> tuple[Array, Array, NDArray[np.bool_], Frame]:
+        """(w, p) after moving along Gamma for h, which runs did not come back onto it, and the frame there.
+
+        A run that does not is moved in two halves: close to where J loses rank Gamma bends within a step.
+        """
         end, off = move(self.problem, w, h * p, self.tolerance, frame)
         there = Frame.at(self.problem, end, frame.n_slow)
-        return end, there.tangent((end - w) / h), off, there
+        speed = there.tangent((end - w) / h)
+        some = np.flatnonzero(off & np.isfinite(p).all(axis=-1))
+        if halvings and len(some):
+            middle, slower, lost, between = self._drift(w[some], p[some], h / 2, frame.chosen(some), halvings - 1)
+            left = np.flatnonzero(~lost)
+            if len(left):
+                some, between = some[left], between.chosen(left)
+                end[some], speed[some], off[some], last = self._drift(middle[left], slower[left], h / 2, between, halvings - 1)
+                there = there.replaced(some, last)
+        return end, speed, off, there
 
     def _kick(
         self, some: NDArray[np.intp], w: Array, p: Array, xi: Array, h: float, off: NDArray[np.bool_], frame: Frame
