@@ -65,6 +65,28 @@ def test_a_move_that_does_not_come_back_onto_gamma_is_made_in_halves(monkeypatch
     assert runs._drift(w, p, h, Frame.at(SENSING, w))[2].all()
 
 
+def test_where_halves_are_no_help_a_softer_mode_becomes_slow(monkeypatch):
+    rng, h = np.random.default_rng(4), 0.05
+    runs = _Bundle(SENSING, START, np.ones(3), np.full(3, 20.0), np.arange(3, dtype=np.uint64), 1e-12)
+    w, slow = runs.w, np.full(3, 2, dtype=np.intp)
+    p = Frame.at(SENSING, w, slow).tangent(rng.normal(size=w.shape))
+    plain, _, _, _ = runs._drift(w, p, h, Frame.at(SENSING, w, slow))
+    softer, speed, _, _ = runs._drift(w, p, h, Frame.at(SENSING, w, slow + 2))
+
+    def refuses(problem, start, displacement, tolerance, frame=None):
+        end, lost = move(problem, start, displacement, tolerance, frame)
+        cosine = displacement @ p[1] / (np.linalg.norm(displacement, axis=1) * np.linalg.norm(p[1]))
+        return end, lost | ((cosine > 0.9) & (frame.n_slow < 4))
+
+    monkeypatch.setattr(critical_limit, "move", refuses)
+    found, at, lost, frame = runs._drift(w, p, h, Frame.at(SENSING, w, slow))
+    assert not lost.any()
+    assert frame.n_slow.tolist() == [2, 4, 2]
+    np.testing.assert_array_equal(found[[0, 2]], plain[[0, 2]])
+    assert np.abs(found[1] - softer[1]).max() < 0.01 * np.abs(softer[1] - w[1]).max()  # in 32 parts
+    assert np.abs(at[1] - speed[1]).max() < 0.02 * np.abs(speed[1]).max()
+
+
 def test_runs_stay_on_gamma_with_tangent_velocity():
     runs = bundle(np.full(4, 1.0))
     for _ in range(50):

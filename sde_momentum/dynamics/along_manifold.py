@@ -50,9 +50,10 @@ class Frame:
         jacobian = problem.jacobian(w)
         return cls(jacobian, *np.linalg.eigh(jacobian @ np.swapaxes(jacobian, -1, -2)), n_slow)
 
-    def chosen(self, some: NDArray[np.intp]) -> Frame:
-        """The frame of the points `some`."""
-        n_slow = None if self.n_slow is None else self.n_slow[some]
+    def chosen(self, some: NDArray[np.intp], n_slow: NDArray[np.intp] | None = None) -> Frame:
+        """The frame of the points `some`, with other slow modes if they are given."""
+        if n_slow is None and self.n_slow is not None:
+            n_slow = self.n_slow[some]
         return Frame(self.jacobian[some], self.squared[some], self.outputs[some], n_slow)
 
     def replaced(self, some: NDArray[np.intp], frame: Frame) -> Frame:

@@ -44,6 +44,7 @@ from .random import CRITICAL_LIMIT, fill_normal, streams
 _TOGETHER = 2**18  # entries of the Jacobians of the runs stepped together; no run's numbers depend on it
 
 _HALVINGS = 5  # of a move that does not come back onto Gamma
+_SOFTER = 3  # modes more that may become slow for it
 
 
 class _Bundle:
@@ -79,6 +80,8 @@ class _Bundle:
         with np.errstate(over="ignore", invalid="ignore"):  # a run that leaves the finite world is marked below
             frame = self.frame if len(some) == len(self.frame.jacobian) else self._frame(some)
             w, p, off, frame = self._drift(self.w[some], self.p[some], self.behind + h / 2, frame)
+            if frame.n_slow is not None:
+                self.n_slow[some] = frame.n_slow
             w, p, lost, self.frame = self._kick(some, w, p, xi[:, some].T, h, off, frame)
         self.w[some], self.p[some] = w, p
         self.behind = h / 2
@@ -104,11 +107,12 @@ class _Bundle:
         return Frame.at(self.problem, self.w[some], None if self.frequency is None else self.n_slow[some].copy())
 
     def _drift(
-        self, w: Array, p: Array, h: float, frame: Frame, halvings: int = _HALVINGS
+        self, w: Array, p: Array, h: float, frame: Frame, halvings: int = _HALVINGS, softer: int = _SOFTER
     ) -> tuple[Array, Array, NDArray[np.bool_], Frame]:
         """(w, p) after moving along Gamma for h, which runs did not come back onto it, and the frame there.
 
-        A run that does not is moved in two halves: close to where J loses rank Gamma bends within a step.
+        A run that does not is moved in two halves: close to where J loses rank Gamma bends within a step. If that is no help, a
+        slow mode has changed places with the softest of the others, which has taken its displacement: then that is slow too.
         """
         end, off = move(self.problem, w, h * p, self.tolerance, frame)
         there = Frame.at(self.problem, end, frame.n_slow)
@@ -121,6 +125,10 @@ class _Bundle:
                 some, between = some[left], between.chosen(left)
                 end[some], speed[some], off[some], last = self._drift(middle[left], slower[left], h / 2, between, halvings - 1)
                 there = there.replaced(some, last)
+        elif softer and len(some) and frame.n_slow is not None:
+            free = frame.chosen(some, frame.n_slow[some] + 1)
+            end[some], speed[some], off[some], last = self._drift(w[some], p[some], h, free, 0, softer - 1)
+            there = there.replaced(some, last)
         return end, speed, off, there
 
     def _kick(

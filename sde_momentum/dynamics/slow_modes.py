@@ -85,8 +85,8 @@ def exchange(
     w, p, z = w.copy(), p.copy(), z.copy()
     z[some] = np.where(joining, 0.0, np.where(leaving, taken, z[some]))
     p[some] += (np.swapaxes(axes, -1, -2) @ kick[..., None])[..., 0]
-    held = Frame(frame.jacobian[some], frame.squared[some], u, n_slow[some])
-    w[some], lost[some] = move(problem, w[some], (np.swapaxes(axes, -1, -2) @ shift[..., None])[..., 0], tolerance, held)
+    back = (np.swapaxes(axes, -1, -2) @ shift[..., None])[..., 0]
+    w[some], lost[some] = move(problem, w[some], back, tolerance, frame.chosen(some, n_slow[some]))
     there = Frame.at(problem, w[some], n_slow[some])
     p[some] = there.tangent(p[some])
     return w, p, z, frame.replaced(some, there), lost
