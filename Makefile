@@ -32,7 +32,7 @@ lint: $(VENV)/.installed ## ruff
 types: $(VENV)/.installed ## mypy
 	$(BIN)/mypy
 
-formulas: $(VENV)/.installed ## regenerate sde_momentum/formulas.py from the derivations
+formulas: $(VENV)/.installed ## regenerate sde_momentum/theory/formulas.py from the derivations
 	$(BIN)/python -m derivations
 
 clean: ## remove the environment

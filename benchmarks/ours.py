@@ -13,7 +13,7 @@ from numba import njit
 from peers.problems import CriticalValley, Floats, LabelNoise, Moments, OrnsteinUhlenbeck
 
 import sde_momentum as sm
-from sde_momentum.dynamics.random import LABEL_NOISE, fill_normal, streams
+from sde_momentum.core.random import LABEL_NOISE, fill_normal, streams
 
 
 def _moments(

@@ -1,4 +1,4 @@
-"""`python -m derivations`: check every step, then write `sde_momentum/formulas.py`."""
+"""`python -m derivations`: check every step, then write `sde_momentum/theory/formulas.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .codegen import DERIVATIONS, module
 
-FORMULAS = Path(__file__).resolve().parent.parent / "sde_momentum" / "formulas.py"
+FORMULAS = Path(__file__).resolve().parent.parent / "sde_momentum" / "theory" / "formulas.py"
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 
 FORMATS = ("text", "latex", "html")
 

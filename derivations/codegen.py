@@ -121,6 +121,6 @@ def function(formula: Formula) -> str:
 
 
 def module(derivations: Iterable[Derivation] = DERIVATIONS) -> str:
-    """The text of `sde_momentum/formulas.py`."""
+    """The text of `sde_momentum/theory/formulas.py`."""
     formulas = [formula for derivation in derivations for formula in derivation.formulas]
     return "\n\n".join([_HEADER, *(function(formula) for formula in formulas)])

@@ -74,7 +74,7 @@ _t, _v = sp.symbols("t v", positive=True)
 
 DERIVATION = Derivation(
     title="The slowest rate in the critical limit",
-    section="T7",
+    section="Critical limit",
     assumptions=("kappa, m > 0; the rate is negative beyond the stability edge",),
     steps=(
         Step(

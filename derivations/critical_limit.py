@@ -177,7 +177,7 @@ _steps_variance = (
 _LINEAR = (kappa, curvature, coupling)
 DERIVATION = Derivation(
     title="The critical limit",
-    section="T7",
+    section="Critical limit",
     assumptions=(
         "delta = C eta^(2/3) and eta -> 0: omega_j = sqrt(eta lambda_j) is far above delta",
         "distinct or decoupled eigenvalues: no two modes exchange energy through turning eigenvectors",

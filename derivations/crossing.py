@@ -104,7 +104,7 @@ critical_exponent = sp.Max(HALF, (2 + noise_power) / 3)
 
 DERIVATION = Derivation(
     title="Where the timescales meet",
-    section="T4, T6",
+    section="Crossing; Forces",
     assumptions=(
         "eta is small, and training lasts as long as the slower of the two timescales",
         "gamma < 1, so that a is far below delta and Nesterov's effective damping delta + a is delta",

@@ -87,7 +87,7 @@ longitudinal_time = 4 * delta**2 / (lr**2 * noise * curvature)
 
 DERIVATION = Derivation(
     title="Drift along Gamma",
-    section="T3",
+    section="Drift",
     assumptions=(
         "the normal modes equilibrate faster than theta moves (section 7 lifts this)",
         "the label noise of a step is independent of the point where its gradient is taken",

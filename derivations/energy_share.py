@@ -39,7 +39,7 @@ _plain = share.rewrite(sp.exp)
 
 DERIVATION = Derivation(
     title="Energy of the normal modes while w moves",
-    section="T5, T7",
+    section="Effective loss; Critical limit",
     assumptions=(
         "eigenvalues change slowly: by little in a period of their mode",
         "the mode is underdamped (an overdamped one follows at once: rho = 0)",

@@ -97,7 +97,7 @@ _share = sp.factor((_left.dot(_stationary) / _left.dot(_right) * _right[0]).simp
 
 DERIVATION = Derivation(
     title="The prefactor at finite learning rate",
-    section="T5",
+    section="Effective loss",
     assumptions=(
         "the normal modes are equilibrated and the energies average out",
         "for b(k): underdamped modes, averaged over the phase",

@@ -112,7 +112,7 @@ _of_average = stiffness.subs(lr, lr * delta)
 
 DERIVATION = Derivation(
     title="Forces along Gamma",
-    section="T6",
+    section="Forces",
     assumptions=(
         "the normal modes are equilibrated and their energies average out (sections 5 and 7)",
         "parameter noise: to second order in s; local SGD: underdamped modes, averaged over the phase",

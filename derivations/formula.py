@@ -83,7 +83,7 @@ MEANING: Mapping[sp.Symbol, str] = {
 class compensated(sp.Function):
     """Its argument, a polynomial with integer coefficients, to be evaluated without losing digits to cancellation.
 
-    The printer writes it as a call of `sde_momentum.compensated.sum_of_products`.
+    The printer writes it as a call of `sde_momentum.theory.compensated.sum_of_products`.
     """
 
     nargs = 1
@@ -96,7 +96,7 @@ def plain(expression: sp.Expr) -> sp.Expr:
 
 @dataclass(frozen=True)
 class Formula:
-    """One function of `sde_momentum/formulas.py`.
+    """One function of `sde_momentum/theory/formulas.py`.
 
     `expression` is the form that is numerically stable; the derivation proves it equal to the plain one.
     `text` is the formula as it stands on the theory page, `section` the page's section. `where` names

@@ -77,7 +77,7 @@ _LABEL_NOISE = {q: lr**2 * noise * eigenvalue, b: a}
 
 DERIVATION = Derivation(
     title="Drift along Gamma under general noise",
-    section="T3",
+    section="Drift",
     assumptions=(
         "the normal modes equilibrate faster than theta moves (section 7 lifts this)",
         "the gradient noise is normal to Gamma and independent of the point where the gradient is taken",

@@ -1,4 +1,5 @@
-"""A point of a model's manifold with full-rank Jacobian: eigenvalues, their derivatives along Gamma, mu (T1, T3)."""
+"""A point of a model's manifold with full-rank Jacobian: eigenvalues, their derivatives along Gamma, mu
+[theory: Setting; Drift]."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import qr
 
-from sde_momentum.errors import InputError
-from sde_momentum.geometry import ManifoldPoint
-from sde_momentum.problems.base import Array
+from sde_momentum.core.errors import InputError
+from sde_momentum.geometry.manifold_point import ManifoldPoint
+from sde_momentum.problems.problem import Array
 
 FLAT = 1e-6
 """Curvatures of tr H below this share of the largest count as zero: directions that no force acts along."""
@@ -43,7 +44,7 @@ class ModelPoint(ManifoldPoint):
 
     @cached_property
     def eigenvalue_gradients(self) -> Array:
-        """Riemannian gradient of each normal eigenvalue, (P, N), in the order of `eigenvalues` (T7).
+        """Riemannian gradient of each normal eigenvalue, (P, N), in the order of `eigenvalues` [theory: Critical limit].
 
         P_T grad_w |J(w)^T u_j|^2 / P with u_j frozen. Equal eigenvalues have no gradients of their own, only
         their sum has: see `eigenvalue_derivatives`.
@@ -71,7 +72,8 @@ class ModelPoint(ManifoldPoint):
 
     @cached_property
     def mu(self) -> float:
-        """The least curvature of tr H along Gamma that is not zero: the slowest motion along Gamma (T3, T5).
+        """The least curvature of tr H along Gamma that is not zero: the slowest motion along Gamma
+        [theory: Drift; Effective loss].
 
         Directions with less than FLAT of the largest curvature (symmetries of the model) do not count. Another
         mu, felt by a certain displacement: `curvature(displacement)`. InputError if there is none.

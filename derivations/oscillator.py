@@ -242,7 +242,7 @@ _steps_nesterov = (
 
 DERIVATION = Derivation(
     title="Transverse motion of one mode",
-    section="T2",
+    section="Relaxation",
     assumptions=("the loss is quadratic in the mode", "lr and momentum are constant"),
     steps=_steps_heavy_ball + _steps_nesterov,
     formulas=(

@@ -113,7 +113,7 @@ EVALUATED_HEAVY_BALL, EVALUATED_LOOKAHEAD = _heavy_ball, _lookahead
 
 DERIVATION = Derivation(
     title="Stationary covariance of two modes",
-    section="T2",
+    section="Relaxation",
     assumptions=(
         "the gradient noise has any covariance Sigma, constant in time, and is independent from step to step",
         "the loss is quadratic in the normal modes; i and j are eigenvectors of H",

@@ -71,7 +71,7 @@ power_law_inverse = reference_lr * (one_minus_beta / reference_one_minus_beta) *
 _GEOMETRY = (noise, curvature, explicit_curvature, damping_ratio)
 DERIVATION = Derivation(
     title="The prefactor",
-    section="T5, T6",
+    section="Effective loss; Forces",
     assumptions=(
         "k is small, so that the discrete update follows the differential equation (relative order sqrt(k))",
         "the normal modes are equilibrated and the energies average out (sections 5 and 7)",

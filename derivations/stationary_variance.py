@@ -57,7 +57,7 @@ nesterov_variance = _nesterov.subs({contraction: 1 - a, margin: nesterov_margin}
 
 DERIVATION = Derivation(
     title="Stationary variance of one mode",
-    section="T2",
+    section="Relaxation",
     assumptions=("the gradient noise on Gamma has covariance c H", "noise is independent from step to step"),
     steps=(
         Step("heavy ball: solution of the Lyapunov equation", heavy_ball_lyapunov[0], heavy_ball_variance),

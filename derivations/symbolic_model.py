@@ -1,4 +1,5 @@
-"""A model given by its formula: derivatives, geometry, best momentum and compiled code follow from it (T1, T3, T5)."""
+"""A model given by its formula: derivatives, geometry, best momentum and compiled code follow from it
+[theory: Setting; Drift; Effective loss]."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike
 
+from sde_momentum.core.errors import InputError, check_integer, check_non_negative, check_positive
 from sde_momentum.dynamics.drift_flow import drift_flow
-from sde_momentum.errors import InputError, check_integer, check_non_negative, check_positive
-from sde_momentum.geometry import descend_to_manifold, project_to_manifold
 from sde_momentum.predictors.momentum_rule import MomentumRule
-from sde_momentum.problems.base import Array
+from sde_momentum.problems.interpolation import descend_to_manifold, project_to_manifold
+from sde_momentum.problems.problem import Array
 
 from .kernels.compiled_problem import CompiledProblem
 from .model_point import ModelPoint
@@ -24,7 +25,7 @@ _CLOSED_OUTPUTS, _CLOSED_PARAMETERS = 2, 40
 
 
 class SymbolicModel:
-    """f: R^N -> R^P and targets y, from expressions; loss |f(w) - y|^2 / (2P), Gamma = {f = y} (T1).
+    """f: R^N -> R^P and targets y, from expressions; loss |f(w) - y|^2 / (2P), Gamma = {f = y} [theory: Setting].
 
     Args:
         outputs: an expression or several. Without `inputs` they are f_1 .. f_P; with `inputs` they are the K
@@ -171,7 +172,7 @@ class SymbolicModel:
 
     @cached_property
     def riemannian_hessian(self) -> sp.Matrix | None:
-        """M = P_T (hess tr H - sum_i nu_i hess f_i) P_T on Gamma, grad tr H = J^T nu in the normal space, (N, N) (T3).
+        """M = P_T (hess tr H - sum_i nu_i hess f_i) P_T on Gamma, grad tr H = J^T nu in the normal space, (N, N) [theory: Drift].
 
         None without a short closed form: `at(w).hessian` is the number, in a basis of the tangent space.
         """
@@ -264,7 +265,7 @@ class SymbolicModel:
     # -- momentum ------------------------------------------------------------------------------------
 
     def noise(self, label_noise: float, batch_size: int | None = None) -> float:
-        """c = sigma^2 / B, B = P for None (T1)."""
+        """c = sigma^2 / B, B = P for None [theory: Setting]."""
         batch = self.n_outputs if batch_size is None else check_integer(batch_size, "batch_size", 1)
         if batch > self.n_outputs:
             raise InputError("batch_size", batch, f"a whole number from 1 to {self.n_outputs}")
@@ -280,7 +281,7 @@ class SymbolicModel:
         explicit_curvature: float = 0.0,
         target: float | None = None,
     ) -> MomentumRule:
-        """1 - beta = (c mu)^(1/3) eta^(2/3) with c and mu of this model (T5, T6).
+        """1 - beta = (c mu)^(1/3) eta^(2/3) with c and mu of this model [theory: Effective loss; Forces].
 
         mu is `curvature`, or else what the displacement from the flattest point that the drift reaches from `start`
         (or `interpolating_point()`) feels (T5, "which mu"). The other arguments are those of `MomentumRule.from_geometry`.

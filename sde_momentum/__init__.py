@@ -15,7 +15,7 @@ _HOME = {
     "ClosedForm": "predictors.closed_form",
     "AutoMomentum": "training.auto",
     "coarsen": "sde.follow",
-    "convergence_time": "convergence",
+    "convergence_time": "core.convergence",
     "Covariance": "sde.observers",
     "CriticalLimit": "dynamics.critical_limit",
     "CriticalValley": "dynamics.critical_valley",
@@ -24,7 +24,7 @@ _HOME = {
     "DriftDiffusion": "dynamics.drift_diffusion",
     "DriftFlow": "dynamics.drift_flow",
     "Dropout": "predictors.forces",
-    "Dynamics": "dynamics.base",
+    "Dynamics": "core.dynamics",
     "EffectiveLossPredictor": "predictors.effective_loss",
     "fastest_within": "predictors.price",
     "first_phase": "predictors.first_phase",
@@ -34,12 +34,12 @@ _HOME = {
     "from_sympy": "sde.symbolic",
     "GradientNoise": "predictors.forces",
     "Histogram": "sde.observers",
-    "InputError": "errors",
+    "InputError": "core.errors",
     "LabelNoise": "predictors.forces",
     "LabelNoiseSGD": "dynamics.label_noise_sgd",
     "Langevin": "sde.langevin",
     "LocalSGD": "predictors.forces",
-    "ManifoldPoint": "geometry",
+    "ManifoldPoint": "geometry.manifold_point",
     "MatrixSensing": "problems.matrix_sensing",
     "MomentClosure": "dynamics.moment_closure",
     "momentum_schedule": "predictors.schedules",
@@ -54,7 +54,7 @@ _HOME = {
     "predict": "predictors.prediction",
     "Prediction": "predictors.prediction",
     "price_of_speed": "predictors.price",
-    "project_to_manifold": "geometry",
+    "project_to_manifold": "problems.interpolation",
     "Quantiles": "sde.observers",
     "Recommendation": "predictors.recommendation",
     "SamplingNoise": "predictors.forces",
@@ -66,8 +66,8 @@ _HOME = {
     "StationaryState": "predictors.stationary_state",
     "Target": "predictors.prediction",
     "TimescaleEstimate": "training.result",
-    "Timescales": "relaxation",
-    "timescales": "relaxation",
+    "Timescales": "theory.relaxation",
+    "timescales": "theory.relaxation",
     "to_ito": "sde.symbolic",
     "to_stratonovich": "sde.symbolic",
     "universal_curve": "predictors.universal_curve",
@@ -79,8 +79,9 @@ _HOME = {
 __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
-    from .convergence import convergence_time
-    from .dynamics.base import Dynamics
+    from .core.convergence import convergence_time
+    from .core.dynamics import Dynamics
+    from .core.errors import InputError
     from .dynamics.critical_limit import CriticalLimit
     from .dynamics.critical_valley import CriticalValley
     from .dynamics.drift_diffusion import DriftDiffusion
@@ -88,8 +89,7 @@ if TYPE_CHECKING:
     from .dynamics.label_noise_sgd import LabelNoiseSGD
     from .dynamics.moment_closure import MomentClosure
     from .dynamics.solve import solve
-    from .errors import InputError
-    from .geometry import ManifoldPoint, project_to_manifold
+    from .geometry.manifold_point import ManifoldPoint
     from .predictors.closed_form import ClosedForm
     from .predictors.drift_path import DriftPath
     from .predictors.effective_loss import EffectiveLossPredictor
@@ -103,9 +103,9 @@ if TYPE_CHECKING:
     from .predictors.schedules import MomentumSchedule, momentum_schedule
     from .predictors.stationary_state import StationaryState
     from .predictors.universal_curve import UniversalCurve, universal_curve
+    from .problems.interpolation import project_to_manifold
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley
-    from .relaxation import Timescales, timescales
     from .sde.adaptive import solve_adaptive
     from .sde.equation import SDE
     from .sde.follow import coarsen, follow
@@ -116,6 +116,7 @@ if TYPE_CHECKING:
     from .sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
     from .sde.solve import solve_until
     from .sde.symbolic import from_sympy, to_ito, to_stratonovich
+    from .theory.relaxation import Timescales, timescales
     from .training.auto import AutoMomentum
     from .training.estimate import estimate_timescales
     from .training.result import TimescaleEstimate

@@ -8,7 +8,7 @@ import sympy as sp
 
 import sde_momentum as sm
 from derivations import SymbolicModel
-from sde_momentum.dynamics.along_manifold import Frame, move
+from sde_momentum.geometry.along_manifold import Frame, move
 
 RADIUS = 0.01
 x, y, z = sp.symbols("x y z", real=True)

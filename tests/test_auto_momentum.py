@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sde_momentum as sm
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 
 
 class Sensing(torch.nn.Module):

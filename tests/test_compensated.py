@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sde_momentum.compensated import sum_of_products, two_product, two_sum
+from sde_momentum.theory.compensated import sum_of_products, two_product, two_sum
 
 POINTS = settings(max_examples=200, derandomize=True, deadline=None)
 NUMBERS = st.one_of(st.floats(-8, 8), st.floats(1e-20, 1e-6), st.floats(-1e12, -1e3)).filter(lambda x: x == 0 or abs(x) > 1e-30)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.linalg import expm, solve_continuous_lyapunov
 from test_formulas import ACCURACY, POINTS, powers, relative_error
 
-from sde_momentum import formulas
+from sde_momentum.theory import formulas
 
 LINEAR = (powers(1e-4, 1e2), powers(1e-2, 1e2), st.one_of(st.just(0.0), powers(1e-2, 1e2)))
 

@@ -1,4 +1,5 @@
-"""The critical limit in ambient coordinates: geometry, faults; against the valley's own, the drift and the update (T7)."""
+"""The critical limit in ambient coordinates: geometry, faults; against the valley's own, the drift and the update
+[theory: Critical limit]."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ import pytest
 from scipy.linalg import expm
 
 import sde_momentum as sm
-from sde_momentum import formulas
 from sde_momentum.dynamics import critical_limit
-from sde_momentum.dynamics.along_manifold import Frame, move
 from sde_momentum.dynamics.critical_limit import _Bundle
-from sde_momentum.dynamics.normal_modes import _continue
+from sde_momentum.geometry.along_manifold import Frame, move
+from sde_momentum.geometry.normal_modes import _continue
+from sde_momentum.theory import formulas
 
 SENSING = sm.MatrixSensing(6, 1, 20)
 START = SENSING.interpolating_start()

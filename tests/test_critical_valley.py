@@ -1,4 +1,5 @@
-"""The critical limit in the valley: exact laws, the order of the scheme, the discrete update, and its faults (T7)."""
+"""The critical limit in the valley: exact laws, the order of the scheme, the discrete update, and its faults
+[theory: Critical limit]."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ import pytest
 from numba import njit
 
 import sde_momentum as sm
-from sde_momentum import formulas
-from sde_momentum.dynamics.random import next_words, streams
+from sde_momentum.core.random import next_words, streams
 from sde_momentum.dynamics.valley_kernel import TILE, inverse_fourth_root, load, load_word, simplified_pair, store
+from sde_momentum.theory import formulas
 
 
 @njit

@@ -11,7 +11,7 @@ from test_formulas import POINTS
 
 from derivations.crossing import EXPLICIT_FORCE, LABEL_NOISE, PARAMETER_NOISE, crossing, scaled_label_noise
 from derivations.formula import lr, one_minus_beta
-from sde_momentum import formulas
+from sde_momentum.theory import formulas
 
 GAMMAS = np.arange(0, 1.5, 0.002)
 

@@ -9,7 +9,7 @@ import sympy as sp
 from derivations import __main__ as command
 from derivations.codegen import DERIVATIONS
 from derivations.formula import Derivation, Formula, Step, lr, one_minus_beta
-from sde_momentum import formulas
+from sde_momentum.theory import formulas
 
 
 @pytest.mark.parametrize("derivation", DERIVATIONS, ids=lambda derivation: derivation.title)

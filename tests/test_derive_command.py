@@ -18,7 +18,7 @@ from derivations.cli import app
 from derivations.codegen import BY_NAME
 from derivations.formula import Derivation, Step, lr, other_eigenvalue, reference_lr
 from derivations.page import notation
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 
 
 def derive(*arguments: str) -> str:

@@ -1,4 +1,5 @@
-"""Drift and diffusion along Gamma under general noise: against plain linear algebra, the drift flow and plain SGD (T3)."""
+"""Drift and diffusion along Gamma under general noise: against plain linear algebra, the drift flow and plain SGD
+[theory: Drift]."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The drift flow stays on Gamma, follows -(1/4) grad_Gamma tr H, and ends at a flattest point (T3)."""
+"""The drift flow stays on Gamma, follows -(1/4) grad_Gamma tr H, and ends at a flattest point [theory: Drift]."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The noise-free equivalent: against a plain loop, against the simulated update, and its recommendation (T5)."""
+"""The noise-free equivalent: against a plain loop, against the simulated update, and its recommendation
+[theory: Effective loss]."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from scipy.integrate import solve_ivp
 
 import sde_momentum as sm
 from derivations import SymbolicModel
-from sde_momentum import formulas
 from sde_momentum.dynamics.effective_loss import EffectiveLoss
+from sde_momentum.theory import formulas
 
 PROBLEM = sm.MatrixSensing(6, 1, 20)
 START = PROBLEM.interpolating_start()

@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 import sde_momentum as sm
-from sde_momentum.cli import app
+from sde_momentum.commands.main import app
 
 MINE = """
 import torch

@@ -9,7 +9,7 @@ from torch import nn
 
 import sde_momentum as sm
 from derivations.models.two_layer_tanh import two_layer_tanh
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 from sde_momentum.training import krylov
 from sde_momentum.training.output_map import OutputMap
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from test_formulas import ACCURACY, DELTAS, POINTS, powers, relative_error, trace_and_determinant
 
-from sde_momentum import formulas
+from sde_momentum.theory import formulas
 
 GEOMETRY = (
     powers(1e-8, 10),

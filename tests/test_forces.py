@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import sde_momentum as sm
-from sde_momentum import formulas
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.forces import LabelNoise, LocalSGD, ParameterNoise, SamplingNoise, WeightDecay
+from sde_momentum.theory import formulas
 
 VALLEY = sm.Valley([1.0, 2.0], 0.0, curvature=1.0)
 POINT = sm.ManifoldPoint(VALLEY, VALLEY.start(0.0))

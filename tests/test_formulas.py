@@ -13,7 +13,7 @@ from scipy.linalg import solve_discrete_lyapunov
 
 from derivations import codegen
 from derivations.__main__ import FORMULAS
-from sde_momentum import formulas
+from sde_momentum.theory import formulas
 
 POINTS = settings(max_examples=200, derandomize=True, deadline=None)
 ACCURACY = 1e-12  # relative error, the arguments taken as exact

@@ -1,13 +1,14 @@
-"""The simulator of the discrete update: exact equality with torch.optim.SGD, streams, divergence (T1, T2)."""
+"""The simulator of the discrete update: exact equality with torch.optim.SGD, streams, divergence
+[theory: Setting; Relaxation]."""
 
 import numpy as np
 import pytest
 from numba import njit
 
 import sde_momentum as sm
-from sde_momentum import formulas
-from sde_momentum.dynamics.random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, draws, next_words, streams
-from sde_momentum.problems.base import KERNEL, PULLBACK, Problem
+from sde_momentum.core.random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, draws, next_words, streams
+from sde_momentum.problems.problem import KERNEL, PULLBACK, Problem
+from sde_momentum.theory import formulas
 
 PROBLEMS = [
     sm.MatrixSensing(5, 1, 12),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from sde_momentum.simd import functions, lanes
+from sde_momentum.core.simd import functions, lanes
 
 WIDTH = 8
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit, types
 
-from sde_momentum.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed
+from sde_momentum.core.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed
 
 _M = types.Array(types.float64, 2, "C")
 _N = types.int64

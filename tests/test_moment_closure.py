@@ -1,4 +1,5 @@
-"""The moment closure (T8) against exact laws, the discrete update, and the critical limit (T7)."""
+"""The moment closure [theory: Moment closure] against exact laws, the discrete update, and the critical limit
+[theory: Critical limit]."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 
 import sde_momentum as sm
-from sde_momentum import formulas
 from sde_momentum.dynamics.moment_closure import _Expectation
+from sde_momentum.theory import formulas
 
 RATE, BETA, SIGMA = 0.3, 0.8, 0.7
 

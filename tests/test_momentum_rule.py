@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.momentum_rule import MomentumRule
 
 RULES = {

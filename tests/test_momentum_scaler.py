@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sde_momentum as sm
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 
 RULE = sm.MomentumRule.from_reference(0.1, 0.9)
 RATES = [0.05, 0.05, 0.1, 0.02, 0.02, 0.3, 0.002, 0.05]

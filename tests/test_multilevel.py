@@ -11,7 +11,7 @@ import xarray as xr
 from scipy import stats
 
 import sde_momentum as sm
-from sde_momentum.dynamics.random import fill_normal, streams
+from sde_momentum.core.random import fill_normal, streams
 from sde_momentum.sde.ensemble import check_common
 from sde_momentum.sde.follow import follow
 from sde_momentum.sde.kernel import compiled

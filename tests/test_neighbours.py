@@ -16,9 +16,9 @@ from scipy.linalg import solve_discrete_lyapunov
 from typer.testing import CliRunner
 
 import sde_momentum as sm
-from sde_momentum import formulas
+from sde_momentum.core.errors import InputError
 from sde_momentum.dynamics.drift_diffusion import coefficients_along
-from sde_momentum.errors import InputError
+from sde_momentum.theory import formulas
 from validation.neighbours import EXPERIMENTS, experiment, local_sgd, noise_injection, representational_drift
 from validation.neighbours import momentum_as_larger_lr as larger_lr
 from validation.neighbours.command import neighbours

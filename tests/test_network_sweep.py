@@ -19,7 +19,7 @@ import xarray as xr
 from distributed import LocalCluster
 from typer.testing import CliRunner
 
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 from validation.mlp_fashionmnist import MLP_FASHIONMNIST
 from validation.networks import experiment as sweeps
 from validation.networks.chunk import Chunk, train
@@ -234,7 +234,7 @@ def test_bad_options_are_told_in_one_line(changes, message):
 
 
 def test_the_command_line_refuses_in_one_line(tmp_path):
-    program = "from sde_momentum.cli import main; main()"
+    program = "from sde_momentum.commands.main import main; main()"
     words = [sys.executable, "-c", program, "validate", "teacher-student", "--width", "0", "--out", str(tmp_path / "out")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr

@@ -1,4 +1,4 @@
-"""Normal modes as complex amplitudes, at finite lr: against the oscillators themselves (T7)."""
+"""Normal modes as complex amplitudes, at finite lr: against the oscillators themselves [theory: Critical limit]."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import sde_momentum as sm
-from sde_momentum.dynamics.normal_modes import carry, relax, squares
+from sde_momentum.geometry.normal_modes import carry, relax, squares
 
 
 def hessian(s, gap):

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 from sde_momentum.sde.observers import Covariance, Histogram, PassageTimes, Quantiles
 
 LANES = 128

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.linalg import solve_discrete_lyapunov
 from test_formulas import ACCURACY, DELTAS, FRACTIONS, KINDS, POINTS, of, powers, relative_error, trace_and_determinant
 
-from sde_momentum import formulas
+from sde_momentum.theory import formulas
 
 
 def companion(kind: str, a, delta) -> list[list]:

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 import sde_momentum as sm
-from sde_momentum import formulas
 from sde_momentum.predictors.phase_diagram import REGIMES, PhaseDiagram
+from sde_momentum.theory import formulas
 
 NAMES = list(REGIMES)
 LR = np.geomspace(1e-4, 3.0, 41)
@@ -95,7 +95,7 @@ def test_convergence_time_is_that_of_the_slowest_of_all_roots(weight_decay):
 
 
 def test_convergence_is_fastest_at_critical_damping_without_coupling():
-    """Normal modes faster than 2 / delta are out of the way: the slowest root along Gamma decides (T5)."""
+    """Normal modes faster than 2 / delta are out of the way: the slowest root along Gamma decides [theory: Effective loss]."""
     diagram = PhaseDiagram(1e-3, 2.0, [1.0])
     for lr in (1e-3, 1e-2):
         delta = np.geomspace(0.2, 5, 2001) * float(diagram.optimum(lr))

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import sde_momentum as sm
-from sde_momentum import cli
+from sde_momentum.commands import main as cli
 
 pytest.importorskip("matplotlib")
 

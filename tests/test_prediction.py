@@ -1,4 +1,4 @@
-"""sm.predict: what it answers, how its ways compare, and what it refuses (T9)."""
+"""sm.predict: what it answers, how its ways compare, and what it refuses [theory: Ways to predict]."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 import sde_momentum as sm
-from sde_momentum import formulas
-from sde_momentum.cli import app
+from sde_momentum.commands.main import app
 from sde_momentum.predictors.prediction import METHODS
+from sde_momentum.theory import formulas
 
 VALLEY = sm.Valley.balanced(8, curvature=1.0, coupling=0.5)
 START = VALLEY.start(2.0)

@@ -1,4 +1,4 @@
-"""The price of speed: simulation against the linearised state, and what a tolerated price allows (T7)."""
+"""The price of speed: simulation against the linearised state, and what a tolerated price allows [theory: Critical limit]."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sde_momentum import progress
-from sde_momentum.errors import InputError
-from sde_momentum.progress import track
+from sde_momentum.core import progress
+from sde_momentum.core.errors import InputError
+from sde_momentum.core.progress import track
 
 
 class Terminal(io.StringIO):
@@ -35,7 +35,7 @@ def work(total=4, seconds=0.0, **options):
 
 def test_nothing_is_printed_or_imported_where_there_is_no_bar():
     code = (
-        "import sys\nfrom sde_momentum.progress import track\n"
+        "import sys\nfrom sde_momentum.core.progress import track\n"
         "for progress in (None, False):\n"
         "    with track('paths', 2, progress) as advance: advance(1); advance(1)\n"
         "print(*[m for m in sys.modules if m.partition('.')[0] == 'rich'])"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sde_momentum.dynamics.random import LABEL_NOISE, fill_normal, fill_rademacher, fill_words, next_words, streams
+from sde_momentum.core.random import LABEL_NOISE, fill_normal, fill_rademacher, fill_words, next_words, streams
 
 LOW32, LOW30 = np.uint64(2**32 - 1), np.uint64(2**30 - 1)
 EXACT = np.longdouble

@@ -1,4 +1,5 @@
-"""The reduced dynamics against the discrete update: the critical limit (T7) and the drift (T3) in the valley."""
+"""The reduced dynamics against the discrete update: the critical limit [theory: Critical limit] and the drift
+[theory: Drift] in the valley."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 import sde_momentum as sm
-from sde_momentum import formulas
+from sde_momentum.theory import formulas
 
 LR = 1e-3
 

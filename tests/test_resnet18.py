@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import sde_momentum as sm
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 from sde_momentum.training.output_map import OutputMap
 from validation.networks import resnet18
 from validation.networks.augmentation import crop_and_flip

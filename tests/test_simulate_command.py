@@ -8,7 +8,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import sde_momentum as sm
-from sde_momentum.cli import app
+from sde_momentum.commands.main import app
 
 RUN = ["simulate", "--lr", "0.05", "--momentum", "0.9", "--momentum", "0.5", "--steps", "20", "--records", "2", "--seeds", "8"]
 RUN += ["--d", "4", "--measurements", "10"]

@@ -1,4 +1,5 @@
-"""Modes that w follows itself: exact laws of a flat Gamma, the hand-over, and training where modes soften (T7)."""
+"""Modes that w follows itself: exact laws of a flat Gamma, the hand-over, and training where modes soften
+[theory: Critical limit]."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ import sympy as sp
 
 import sde_momentum as sm
 from derivations import SymbolicModel
-from sde_momentum.dynamics.along_manifold import Frame
 from sde_momentum.dynamics.critical_limit import _Bundle
 from sde_momentum.dynamics.slow_modes import count, exchange, push
+from sde_momentum.geometry.along_manifold import Frame
 
 SENSING = sm.MatrixSensing(6, 1, 20)
 START = SENSING.interpolating_start()

@@ -7,7 +7,7 @@ import pytest
 
 import sde_momentum as sm
 from derivations.models import two_layer_linear
-from sde_momentum import formulas
+from sde_momentum.theory import formulas
 
 
 def state_of(valley):

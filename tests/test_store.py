@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sde_momentum import InputError
-from sde_momentum.files import write_whole
+from sde_momentum.core.files import write_whole
 from validation.store import CONFIGURATION, Folder, read_arrays, read_json, write_arrays
 
 ARRAYS = {"values": np.arange(6.0).reshape(2, 3), "diverged": np.array([-1, 4])}

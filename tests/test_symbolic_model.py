@@ -19,8 +19,8 @@ import sde_momentum as sm
 from derivations import SymbolicModel, models
 from derivations.kernels.expression_graph import DERIVATIVE
 from derivations.models.valley import theta
-from sde_momentum.dynamics.random import fill_rademacher, streams
-from sde_momentum.simd import cache as kernel_cache
+from sde_momentum.core.random import fill_rademacher, streams
+from sde_momentum.core.simd import cache as kernel_cache
 from tests.test_readme import BLOCKS
 
 x = sp.symbols("x:3", real=True)

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from sde_momentum.threads import in_order
+from sde_momentum.core.threads import in_order
 
 THREADS = threading.active_count
 

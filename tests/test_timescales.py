@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sde_momentum.errors import InputError
-from sde_momentum.relaxation import timescales
+from sde_momentum.core.errors import InputError
+from sde_momentum.theory.relaxation import timescales
 
 
 def measured_time(lr, beta, eigenvalue, nesterov):

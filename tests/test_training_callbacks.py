@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import sde_momentum as sm
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 
 RULE = sm.MomentumRule.from_reference(0.1, 0.9)
 N_STEPS = 12

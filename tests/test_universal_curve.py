@@ -1,4 +1,5 @@
-"""The universal curve: against the critical limit run by hand, against training, laws of scaling, storage (T7)."""
+"""The universal curve: against the critical limit run by hand, against training, laws of scaling, storage
+[theory: Critical limit]."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ import numpy as np
 import pytest
 
 import sde_momentum as sm
-from sde_momentum import formulas
 from sde_momentum.predictors import universal_curve
 from sde_momentum.predictors.recommendation import largest_within
 from sde_momentum.predictors.universal_curve import read_curve
+from sde_momentum.theory import formulas
 
 VALLEY = sm.Valley.balanced(16, curvature=1.0, coupling=1.0)
 START = VALLEY.start(2.5)

@@ -13,7 +13,8 @@ from functools import partial
 import pytest
 
 import sde_momentum as sm
-from sde_momentum import InputError, cli
+from sde_momentum import InputError
+from sde_momentum.commands import main as cli
 
 xr = pytest.importorskip("xarray")
 pytest.importorskip("torch")

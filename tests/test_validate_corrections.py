@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 from validation import corrections
 from validation.cli import app
 from validation.corrections import T5, T7, Approach

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import sde_momentum as sm
 from derivations import models
-from sde_momentum.problems.base import Problem
+from sde_momentum.problems.problem import Problem
 
 Floats = NDArray[np.float64]
 

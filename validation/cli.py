@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from sde_momentum import __version__ as sm_version
-from sde_momentum.errors import InputError
-from sde_momentum.progress import track
+from sde_momentum.core.errors import InputError
+from sde_momentum.core.progress import track
 
 from .mlp_fashionmnist import MLP_FASHIONMNIST
 from .neighbours.command import neighbours, show_neighbours

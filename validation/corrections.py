@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import sde_momentum as sm
+from sde_momentum.core.files import write_whole
 from sde_momentum.figures.style import LINES, STYLE
-from sde_momentum.files import write_whole
 
 from .cases import CASES, Case
 from .predictions import mean_times
@@ -84,7 +84,7 @@ class Approach:
         return float(fit[0]), float(np.sqrt(covariance[0, 0]) * spread)
 
 
-T5, T7 = "effective loss (T5)", "critical limit (T7)"
+T5, T7 = "effective loss [theory: Effective loss]", "critical limit [theory: Critical limit]"
 
 
 def run(profile: str, seed: int, out: Path, workers: int, report: Callable[[float], None]) -> list[Approach]:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 
-from sde_momentum.errors import InputError
-from sde_momentum.threads import crew_size
+from sde_momentum.core.errors import InputError
+from sde_momentum.core.threads import crew_size
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -14,8 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from sde_momentum.core.files import write_whole
 from sde_momentum.figures.style import BLACK, BLUE, GREEN, ORANGE, STYLE, colours, plain_ticks
-from sde_momentum.files import write_whole
 
 from .summary import CLOSED_FORM, EFFECTIVE_LOSS, Summary
 

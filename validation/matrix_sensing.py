@@ -1,4 +1,5 @@
-"""Matrix sensing from an interpolating start: the time for the test error to fall, against the predicted (T5, T9).
+"""Matrix sensing from an interpolating start: the time for the test error to fall, against the predicted
+[theory: Effective loss; Ways to predict].
 
 The model of Cowsik, Can, Glorioso's first experiment (arXiv 2210.16400), full batch: the start interpolates, then label
 noise is switched on and w slides to the flattest solution, the hidden matrix.
@@ -17,8 +18,8 @@ import xarray as xr
 from joblib import Parallel, delayed
 
 import sde_momentum as sm
-from sde_momentum.errors import InputError, check_integer, check_lr, check_positive
-from sde_momentum.threads import one_blas_thread
+from sde_momentum.core.errors import InputError, check_integer, check_lr, check_positive
+from sde_momentum.core.threads import one_blas_thread
 
 from . import sweep
 from .store import Folder, read_json, versions, write_json

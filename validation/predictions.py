@@ -1,4 +1,5 @@
-"""Every prediction against full simulation: regret of the recommended momentum, predicted against measured time (T9).
+"""Every prediction against full simulation: regret of the recommended momentum, predicted against measured time
+[theory: Ways to predict].
 
 The time of a momentum is that after which the mean of the metric over the runs stays below the target. All momenta of a
 learning rate share their noise; standard errors come from resampling the runs.
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sde_momentum as sm
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.prediction import AT_FINITE_LR, CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS
 
 from .cases import CASES, Case

@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from rich.table import Table
 
-from sde_momentum.files import write_whole
+from sde_momentum.core.files import write_whole
 from sde_momentum.predictors.measured_optimum import N_RESAMPLES, Estimate
 
 from .summary import CLOSED_FORM, EFFECTIVE_LOSS, METHODS, Summary

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 
 
 def check_workers(workers: int) -> None:

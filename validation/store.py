@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sde_momentum.errors import InputError
-from sde_momentum.files import write_whole
+from sde_momentum.core.errors import InputError
+from sde_momentum.core.files import write_whole
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,8 +11,8 @@ import xarray as xr
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from sde_momentum.core.threads import one_blas_thread
 from sde_momentum.dynamics.label_noise_sgd import LANES, LabelNoiseSGD, run_block
-from sde_momentum.threads import one_blas_thread
 
 from .store import read_arrays, write_arrays
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 import sde_momentum as sm
-from sde_momentum.dynamics.random import LABEL_NOISE, draws
+from sde_momentum.core.random import LABEL_NOISE, draws
 
 Floats = NDArray[np.float64]
 

@@ -88,7 +88,7 @@ class OrnsteinUhlenbeck:
 
 @dataclass(frozen=True)
 class CriticalValley:
-    """P2: the critical-limit SDE (T7) in a straight valley, in its energy form with full truncation.
+    """P2: the critical-limit SDE [theory: Critical limit] in a straight valley, in its energy form with full truncation.
 
     One flat direction theta, `n_modes` normal modes with lambda_j(theta) = b_j + s_j theta + h_j theta^2 / 2 and
     l_j = lambda_j' / lambda_j. With e+ = max(e, 0) (full truncation: Lord, Koekkoek, van Dijk 2010, Quant. Finance 10)
@@ -140,7 +140,7 @@ class CriticalValley:
 class LabelNoise:
     """P3: w, v of heavy ball with Rademacher label noise on matrix sensing; the test error of every seed at n_times.
 
-    The update is (T1): v <- momentum v - lr g, w <- w + v, with g = J^T (f(w) - y - sigma xi) / P.
+    The update is [theory: Setting]: v <- momentum v - lr g, w <- w + v, with g = J^T (f(w) - y - sigma xi) / P.
     """
 
     n_paths: int = 64

@@ -11,9 +11,9 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from sde_momentum.problems import base
-from sde_momentum.problems.base import Array, Problem
-from sde_momentum.simd import cache
+from sde_momentum.core.simd import cache
+from sde_momentum.problems import problem as base
+from sde_momentum.problems.problem import Array, Problem
 
 from .expression_graph import Graph, Node, evaluate
 from .plan import Plan

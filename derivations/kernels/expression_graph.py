@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 
 a, y = sp.symbols("a y")  # argument and value of a function in the rules below
 

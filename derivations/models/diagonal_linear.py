@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import sympy as sp
 
-from sde_momentum.errors import InputError, check_integer
+from sde_momentum.core.errors import InputError, check_integer
 
 from ..symbolic_model import SymbolicModel
 

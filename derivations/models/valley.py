@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import sympy as sp
 
-from sde_momentum.errors import InputError, check_integer, check_positive
+from sde_momentum.core.errors import InputError, check_integer, check_positive
 
 from ..symbolic_model import SymbolicModel
 

@@ -87,7 +87,7 @@ def _text(name: str, derivation: Derivation, steps: list[Checked]) -> str:
     lines += ["", "Result"]
     for formula in derivation.formulas:
         arguments = ", ".join(map(str, formula.arguments))
-        lines.append(_wrapped(f"sde_momentum.formulas.{formula.name}({arguments})", "      ", "  "))
+        lines.append(_wrapped(f"sde_momentum.theory.formulas.{formula.name}({arguments})", "      ", "  "))
         lines.append(_wrapped(f"{formula.summary} ({formula.section})", "      "))
         lines.append(_wrapped(formula.text, " " * 12, " " * 8))
     return "\n".join(lines) + "\n"
@@ -151,7 +151,7 @@ def as_html(checked: Mapping[str, tuple[Derivation, list[Checked]]]) -> str:
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>sde-momentum: derivations</title><style>{STYLE}</style></head><body>\n"
         "<header><h1>Momentum, label noise and the flat direction: derivations</h1>"
-        f"<p>Every formula of <code>sde_momentum.formulas</code> is generated from these. {verdict}.</p></header>\n"
+        f"<p>Every formula of <code>sde_momentum.theory.formulas</code> is generated from these. {verdict}.</p></header>\n"
         f"<nav><h2>Contents</h2><ol>{contents}</ol></nav>\n<main>{body}</main></body></html>\n"
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InputError
+from ..core.errors import InputError
 
 PROBLEMS = ("matrix-sensing", "valley")
 N_MODES = 32

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, check_lr, check_one, check_positive
-from ..files import write_whole
+from ..core.errors import InputError, check_lr, check_one, check_positive
+from ..core.files import write_whole
 from .common import N_MODES, PROBLEMS, check_file, check_picture
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _diagram(
 
     import sde_momentum as sm
 
-    from ..convergence import check_fraction
+    from ..core.convergence import check_fraction
 
     options = {name: DEFAULTS[name] if value is None else value for name, value in given.items()}
     common: dict[str, Any] = {"band": band, "explicit_curvature": weight_decay}

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import InputError, check_positive
-from ..files import write_whole
+from ..core.errors import InputError, check_positive
+from ..core.files import write_whole
 from .common import N_MODES, PROBLEMS, check_picture
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, check_integer
+from ..core.errors import InputError, check_integer
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -28,18 +28,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import check_positive
-from ..geometry import ManifoldPoint
-from ..problems.base import Array, Problem
-from ..progress import track
-from ..threads import crew_size, in_order, one_blas_thread
+from ..core.dynamics import Dynamics, as_attributes
+from ..core.errors import check_positive
+from ..core.progress import track
+from ..core.random import CRITICAL_LIMIT, fill_normal, streams
+from ..core.threads import crew_size, in_order, one_blas_thread
+from ..geometry.along_manifold import Frame, move
+from ..geometry.manifold_point import ManifoldPoint
+from ..geometry.normal_modes import carry, relax, squares
+from ..problems.problem import Array, Problem
 from . import slow_modes
-from .along_manifold import Frame, move
-from .base import Dynamics, as_attributes
 from .ensemble import check_kappa, check_problem, check_seeds, check_times
 from .label_noise_sgd import check_metric
-from .normal_modes import carry, relax, squares
-from .random import CRITICAL_LIMIT, fill_normal, streams
 
 _TOGETHER = 2**18  # entries of the Jacobians of the runs stepped together; no run's numbers depend on it
 
@@ -175,7 +175,7 @@ class _Bundle:
 
 @dataclass(frozen=True, eq=False)
 class CriticalLimit(Dynamics):
-    """The critical limit of label-noise SGD along Gamma: one run serves every lr (T7).
+    """The critical limit of label-noise SGD along Gamma: one run serves every lr [theory: Critical limit].
 
         d w   = p ds,   d p = -p ds - kappa P_T sum_j (grad ln lambda_j) e_j ds,   e_j = |a_j|^2
         d a_j = -(1/2) a_j ds + (1/4) (grad ln lambda_j . p) a_j ds + sqrt(lambda_j / 2) (dW1 + i dW2)
@@ -301,5 +301,5 @@ class CriticalLimit(Dynamics):
             },
             attrs=self.common_attributes()
             | as_attributes(problem.settings())
-            | {"tolerance": self.tolerance, "step": step, "theory": "T7"},
+            | {"tolerance": self.tolerance, "step": step, "theory": "Critical limit"},
         )

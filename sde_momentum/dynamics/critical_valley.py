@@ -11,14 +11,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, check, check_integer
-from ..problems.base import Array
+from ..core.dynamics import Dynamics
+from ..core.errors import InputError, check, check_integer
+from ..core.progress import track
+from ..core.random import VALLEY_PATHS, streams
+from ..core.threads import in_order
+from ..problems.problem import Array
 from ..problems.valley import Valley
-from ..progress import track
-from ..threads import in_order
-from .base import Dynamics
 from .ensemble import check_kappa, check_times
-from .random import VALLEY_PATHS, streams
 from .valley_kernel import TILE, run_normal, run_simplified
 
 INCREMENTS = ("simplified", "normal")
@@ -52,7 +52,7 @@ def _moments(sums: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
 
 @dataclass(frozen=True)
 class CriticalValley(Dynamics):
-    """The critical limit in a valley, as moments of theta and of the energies over many paths (T7).
+    """The critical limit in a valley, as moments of theta and of the energies over many paths [theory: Critical limit].
 
         d theta = p ds,   d p = -p ds - kappa sum_j (ln lambda_j)' e_j ds
         d e_j   = -(e_j - lambda_j) ds + (1/2) (ln lambda_j)' p e_j ds + sqrt(2 lambda_j e_j) dW_j
@@ -152,7 +152,14 @@ class CriticalValley(Dynamics):
             },
             attrs=self.common_attributes()
             | valley.settings()
-            | {"theta": start, "n_paths": paths, "seed": seed, "step": step, "increments": increments, "theory": "T7"},
+            | {
+                "theta": start,
+                "n_paths": paths,
+                "seed": seed,
+                "step": step,
+                "increments": increments,
+                "theory": "Critical limit",
+            },
         )
 
 

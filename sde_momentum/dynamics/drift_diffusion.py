@@ -11,17 +11,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from .. import formulas
-from ..errors import InputError, check_positive
-from ..geometry import ManifoldPoint
-from ..problems.base import Array, Problem
-from ..progress import track
-from ..threads import in_order, one_blas_thread
-from .along_manifold import move
-from .base import Dynamics, as_attributes
+from ..core.dynamics import Dynamics, as_attributes
+from ..core.errors import InputError, check_positive
+from ..core.progress import track
+from ..core.random import GRADIENT_NOISE, fill_normal, streams
+from ..core.threads import in_order, one_blas_thread
+from ..geometry.along_manifold import move
+from ..geometry.manifold_point import ManifoldPoint
+from ..problems.problem import Array, Problem
+from ..theory import formulas
 from .ensemble import check_problem, check_seeds, check_times
 from .label_noise_sgd import check_metric
-from .random import GRADIENT_NOISE, fill_normal, streams
 
 _RUNS = 8  # runs stepped together; no run's numbers depend on it
 _CLOSED = 1e-12  # an eigenvalue below this share of the largest: the direction counts as tangent
@@ -51,7 +51,7 @@ def coefficients_along(problem: Problem, w: Array, factor: Array, scaled_damping
 
 @dataclass(frozen=True, eq=False)
 class DriftDiffusion(Dynamics):
-    """The limit of SGD with momentum along Gamma under gradient noise of covariance Sigma = B B^T (T3).
+    """The limit of SGD with momentum along Gamma under gradient noise of covariance Sigma = B B^T [theory: Drift].
 
         dY = -(1/2) P_T grad^2(grad L)[X] dt + P_T B dW + (the curvature of Gamma),   t = k eta^2 / delta^2
         X_ij = Sigma_ij 2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j)),   C = delta / sqrt(eta)
@@ -170,5 +170,5 @@ class DriftDiffusion(Dynamics):
             coords={"seed": labels, "time": self.time_coordinate(clock)},
             attrs=self.common_attributes()
             | as_attributes(problem.settings())
-            | {"scaled_damping": self.scaled_damping, "tolerance": self.tolerance, "step": step, "theory": "T3"},
+            | {"scaled_damping": self.scaled_damping, "tolerance": self.tolerance, "step": step, "theory": "Drift"},
         )

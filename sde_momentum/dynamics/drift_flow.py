@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError, check_positive
-from ..geometry import ManifoldPoint
-from ..problems.base import Array, Problem
-from .along_manifold import Frame, move
+from ..core.errors import InputError, check_positive
+from ..geometry.along_manifold import Frame, move
+from ..geometry.manifold_point import ManifoldPoint
+from ..problems.problem import Array, Problem
 
 _TOLERANCE = 1e-10  # of a point's distance from Gamma
 
@@ -57,7 +57,7 @@ def drift_flow(
     max_steps: int = 20_000,
     unfinished: str = "refuse",
 ) -> DriftFlow:
-    """Follow the drift from `start` to the flattest point that it leads to (T3).
+    """Follow the drift from `start` to the flattest point that it leads to [theory: Drift].
 
         dY/dt = -(1/4) grad_Gamma tr H,   t = k c eta^2 / delta^2
 
@@ -74,7 +74,7 @@ def drift_flow(
     Raises:
         InputError: for a start off Gamma, or when the flow does not come to rest.
 
-    Source: the drift of Li, Wang, Arora (arXiv 2110.06914) for label noise, at the clock of momentum (T3).
+    Source: the drift of Li, Wang, Arora (arXiv 2110.06914) for label noise, at the clock of momentum [theory: Drift].
 
     >>> from sde_momentum import MatrixSensing
     >>> problem = MatrixSensing(4, 1, 12)

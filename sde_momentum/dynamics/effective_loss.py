@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import formulas
-from ..problems.base import Array, Problem
+from ..core.random import LABEL_NOISE, streams
+from ..problems.problem import Array, Problem
+from ..theory import formulas
 from .label_noise_sgd import advance
-from .random import LABEL_NOISE, streams
 
 
 class EffectiveLoss:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, check_non_negative, check_positive
-from ..problems.base import Array, Problem
+from ..core.errors import InputError, check_non_negative, check_positive
+from ..problems.problem import Array, Problem
 
 
 def check_times(times: ArrayLike, step: float) -> tuple[Array, NDArray[np.int64], Array]:

@@ -1,4 +1,4 @@
-"""The discrete update itself: v <- beta v - eta g(w), w <- w + v, with fresh noise every step (T1)."""
+"""The discrete update itself: v <- beta v - eta g(w), w <- w + v, with fresh noise every step [theory: Setting]."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import xarray as xr
 from numba import float64, int64, njit, types
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, check, check_integer, check_lr, check_momentum, check_non_negative
-from ..problems.base import KERNEL, METRICS, PULLBACK, Array, Problem
-from ..progress import track
-from ..simd.address import by_address
-from ..simd.lanes import load_and_spread, store
-from ..simd.matrix import WIDTH, aligned, product
-from ..threads import in_order, one_blas_thread
-from .base import Dynamics, as_attributes
+from ..core.dynamics import Dynamics, as_attributes
+from ..core.errors import InputError, check, check_integer, check_lr, check_momentum, check_non_negative
+from ..core.progress import track
+from ..core.random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
+from ..core.simd.address import by_address
+from ..core.simd.lanes import load_and_spread, store
+from ..core.simd.matrix import WIDTH, aligned, product
+from ..core.threads import in_order, one_blas_thread
+from ..problems.problem import KERNEL, METRICS, PULLBACK, Array, Problem
 from .ensemble import check_seeds
-from .random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
 
 LANES = 32
 """Runs stepped together. Always this many (short blocks are padded): a run's rounding must not depend on its company."""
@@ -117,7 +117,7 @@ def _advance(
     kick = aligned(n_rows if with_noise else 0, lanes)
     source = kick if diagonal else aligned(spread.shape[1], lanes)
     for step in range(first, last):
-        if nesterov:  # the gradient is taken where momentum alone would lead (T2)
+        if nesterov:  # the gradient is taken where momentum alone would lead [theory: Relaxation]
             for i in range(n_rows):
                 for n in range(lanes):
                     look[i, n] = w[i, n] + momentum[n] * v[i, n]
@@ -195,7 +195,7 @@ def advance(
 
 @dataclass(frozen=True, eq=False)
 class LabelNoiseSGD(Dynamics):
-    """SGD with momentum and label noise on `problem`: what the theory is about (T1).
+    """SGD with momentum and label noise on `problem`: what the theory is about [theory: Setting].
 
         v <- beta v - eta (g(w) + weight_decay w + B z),   w <- w + v
 
@@ -259,7 +259,7 @@ class LabelNoiseSGD(Dynamics):
 
     @property
     def noise(self) -> float:
-        """c = sigma^2 / B (T1)."""
+        """c = sigma^2 / B [theory: Setting]."""
         return self.label_noise**2 / self.batch
 
     def settings(self) -> dict[str, Any]:
@@ -285,7 +285,7 @@ class LabelNoiseSGD(Dynamics):
         workers: int = -1,
         progress: bool | None = None,
     ) -> xr.Dataset:
-        """Run every (lr, momentum, seed) from `start`, at rest, and stream the metrics at `times` (T1).
+        """Run every (lr, momentum, seed) from `start`, at rest, and stream the metrics at `times` [theory: Setting].
 
         Args:
             start: w_0, (N,)
@@ -329,7 +329,7 @@ class LabelNoiseSGD(Dynamics):
             coords={"lr": rates, "momentum": betas, "seed": labels, "time": self.time_coordinate(steps)},
             attrs=self.common_attributes()
             | as_attributes(self.problem.settings() | self.settings())
-            | {"step": 1, "theory": "T1"},
+            | {"step": 1, "theory": "Setting"},
         )
 
 

@@ -27,11 +27,11 @@ from numpy.typing import ArrayLike
 from scipy.linalg import solve_discrete_lyapunov
 from scipy.sparse import csr_array
 
-from ..errors import InputError, check_lr, check_momentum, check_one
-from ..problems.base import Array, Problem
-from ..progress import track
-from ..threads import in_order, one_blas_thread
-from .base import Dynamics, as_attributes
+from ..core.dynamics import Dynamics, as_attributes
+from ..core.errors import InputError, check_lr, check_momentum, check_one
+from ..core.progress import track
+from ..core.threads import in_order, one_blas_thread
+from ..problems.problem import Array, Problem
 from .label_noise_sgd import LabelNoiseSGD, check_steps
 
 CLOSED = ("train_loss", "test_error", "trace_hessian")
@@ -132,7 +132,7 @@ def _turning(problem: Problem, m: Array, c: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class MomentClosure(Dynamics):
-    """Mean and covariance of label-noise SGD's (w, v) as one deterministic recursion: Gaussian closure (T8).
+    """Mean and covariance of label-noise SGD's (w, v) as one deterministic recursion: Gaussian closure [theory: Moment closure].
 
         E[v'] = beta E[v] - eta (E[g] + weight_decay E[y]),   E[w'] = E[w] + E[v'],   S' = M S M^T + eta^2 Q C Q^T
 
@@ -247,7 +247,7 @@ class MomentClosure(Dynamics):
             coords={"lr": rates, "momentum": betas, "time": self.time_coordinate(steps), "parameter": np.arange(n)},
             attrs=self.common_attributes()
             | as_attributes(problem.settings() | self.method.settings())
-            | {"step": 1, "theory": "T8"},
+            | {"step": 1, "theory": "Moment closure"},
         )
 
     def slowest_multiplier(self, lr: float, momentum: float, point: ArrayLike, *, disturbance: str = "along") -> complex:

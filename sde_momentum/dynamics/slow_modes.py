@@ -18,9 +18,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..problems.base import Array, Problem
-from .along_manifold import Frame, lowest, move, residual_at
-from .normal_modes import Complex
+from ..geometry.along_manifold import Frame, lowest, move, residual_at
+from ..geometry.normal_modes import Complex
+from ..problems.problem import Array, Problem
 
 Counts = NDArray[np.intp]
 

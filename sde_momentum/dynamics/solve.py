@@ -7,8 +7,8 @@ from typing import Any
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from ..errors import InputError
-from .base import Dynamics
+from ..core.dynamics import Dynamics
+from ..core.errors import InputError
 
 
 def solve(dynamics: Dynamics, start: Any, times: ArrayLike, **how: Any) -> xr.Dataset:
@@ -16,9 +16,11 @@ def solve(dynamics: Dynamics, start: Any, times: ArrayLike, **how: Any) -> xr.Da
 
     Args:
         dynamics: `SDE`, `OrnsteinUhlenbeck`, `Langevin`: equations of the user's own;
-            `LabelNoiseSGD`: the discrete update itself (T1), and `MomentClosure`, its moments without chance (T8);
-            `DriftDiffusion`: along the manifold, momentum far from its best (T3);
-            `CriticalLimit`, and `CriticalValley` in one dimension: along the manifold, momentum near its best (T7)
+            `LabelNoiseSGD`: the discrete update itself [theory: Setting], and `MomentClosure`, its moments without chance
+            [theory: Moment closure];
+            `DriftDiffusion`: along the manifold, momentum far from its best [theory: Drift];
+            `CriticalLimit`, and `CriticalValley` in one dimension: along the manifold, momentum near its best
+            [theory: Critical limit]
         start: one point, from which every run leaves
         times: increasing, on the clock of the dynamics (`dynamics.clock`), (n_time,)
         how: the options of the dynamics' own `solve`, which documents them: `help(sm.CriticalLimit.solve)`

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numba import int64, njit, types
 
+from ..core.random import next_word, normal_pair
+from ..core.simd.lanes import at, below, fabs, lane, load_and_spread, multiply_add, spread_like, sqrt, store
+from ..core.simd.words import as_doubles, as_words, load_words, where_bit
 from ..problems.valley import eigenvalue
-from ..simd.lanes import at, below, fabs, lane, load_and_spread, multiply_add, spread_like, sqrt, store
-from ..simd.words import as_doubles, as_words, load_words, where_bit
-from .random import next_word, normal_pair
 
 TILE = 16
 """Paths stepped together, two vectors of 8: while one waits for a result, the other is computed."""

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from ..errors import InputError
+from ..core.errors import InputError
 from .style import LINES, plain_ticks
 
 _BAND = 1.96  # standard errors to either side: 95 %
@@ -28,7 +28,7 @@ def draw(
         curves: by method: (1 - beta, time in steps, its standard error in steps or None), each (n,); infinite times are
             left out, a finite one without standard error (None, 0 or NaN) is drawn without band
         recommended: by method its recommended 1 - beta: a diamond on the curve of that name, a dotted line without one
-        edge: 1 - beta below which training leaves the flattest point (T7), shaded; None or 0: none
+        edge: 1 - beta below which training leaves the flattest point [theory: Critical limit], shaded; None or 0: none
 
     Raises:
         InputError: for no curve, more methods than colours, arrays that differ in length, or no finite time.

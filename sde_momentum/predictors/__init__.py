@@ -1,1 +1,1 @@
-"""Which momentum: by transfer, by geometry, by reduced simulation (T9)."""
+"""Which momentum: by transfer, by geometry, by reduced simulation [theory: Ways to predict]."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from .. import formulas
-from ..errors import InputError, check_lr, check_non_negative, check_one, check_positive
+from ..core.errors import InputError, check_lr, check_non_negative, check_one, check_positive
+from ..theory import formulas
 from .drift_path import DriftPath
 from .momentum_rule import MomentumRule
 from .stationary_state import StationaryState
@@ -26,7 +26,7 @@ class ClosedForm:
     Args:
         path: the drift from the start to the target
         noise: c = sigma^2 / B > 0
-        explicit_curvature: h of a further force along Gamma (T6), >= 0
+        explicit_curvature: h of a further force along Gamma [theory: Forces], >= 0
 
     Raises:
         InputError: for a value out of range.

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from .. import formulas
-from ..errors import InputError
-from ..geometry import ManifoldPoint
+from ..core.errors import InputError
+from ..geometry.manifold_point import ManifoldPoint
+from ..theory import formulas
 from .forces import Force
 
 Floats = NDArray[np.float64]
@@ -22,7 +22,8 @@ _SMALLEST = 1e-10  # of 1 - beta: below it there is no force to speak of
 class DampedForces:
     """delta^2 = 4 zeta^2 sum of the forces' k(lr, delta), as a law for `MomentumRule`.
 
-    k / delta^2 falls with delta for forces that pull back (T6), so there is one root. `dampening`: the learning rate is
+    k / delta^2 falls with delta for forces that pull back [theory: Forces], so there is one root. `dampening`: the learning
+    rate is
     lr (1 - dampening), or lr (1 - beta) for "momentum", the average of past gradients.
     """
 

@@ -8,14 +8,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import formulas
-from ..convergence import check_fraction, convergence_time
+from ..core.convergence import check_fraction, convergence_time
+from ..core.errors import InputError
+from ..core.threads import one_blas_thread
 from ..dynamics.drift_flow import DriftFlow, drift_flow
 from ..dynamics.label_noise_sgd import check_metric
-from ..errors import InputError
-from ..geometry import ManifoldPoint
-from ..problems.base import Array, Problem
-from ..threads import one_blas_thread
+from ..geometry.manifold_point import ManifoldPoint
+from ..problems.problem import Array, Problem
+from ..theory import formulas
 
 Floats = NDArray[np.float64]
 
@@ -122,14 +122,15 @@ class DriftPath:
         return np.concatenate(values), share / share.sum()
 
     def drift_ratio(self, lr: float, one_minus_beta: float, *, nesterov: bool = False) -> float:
-        """The exact drift on the way to the target over its small-lr limit (T3): what multiplies c at finite lr."""
+        """The exact drift on the way to the target over its small-lr limit [theory: Drift]: what multiplies c at finite lr."""
         eigenvalues, share = self._force
         weight = formulas.nesterov_drift_weight if nesterov else formulas.heavy_ball_drift_weight
         exact = weight(lr, eigenvalues, one_minus_beta, 1.0) / formulas.small_lr_drift_weight(lr, one_minus_beta, 1.0)
         return float(share @ exact)
 
     def overdamped_share(self, lr: float, one_minus_beta: float) -> float:
-        """Share of the force along Gamma that comes from overdamped modes, omega_j < delta / 2, in [0, 1] (T7)."""
+        """Share of the force along Gamma that comes from overdamped modes, omega_j < delta / 2, in [0, 1]
+        [theory: Critical limit]."""
         eigenvalues, share = self._force
         over = formulas.heavy_ball_discriminant(lr, eigenvalues, one_minus_beta) > 0
         return float(np.abs(share)[over].sum() / np.abs(share).sum())

@@ -7,13 +7,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import formulas
-from ..convergence import convergence_time
+from ..core.convergence import convergence_time
+from ..core.errors import InputError, check, check_lr, check_positive
+from ..core.threads import one_blas_thread
 from ..dynamics.effective_loss import EffectiveLoss
-from ..errors import InputError, check, check_lr, check_positive
-from ..geometry import ManifoldPoint
-from ..problems.base import Problem
-from ..threads import one_blas_thread
+from ..geometry.manifold_point import ManifoldPoint
+from ..problems.problem import Problem
+from ..theory import formulas
 from .drift_path import DriftPath
 from .momentum_rule import MomentumRule
 from .recommendation import Recommendation, largest_within
@@ -21,7 +21,8 @@ from .recommendation import Recommendation, largest_within
 Floats = NDArray[np.float64]
 
 TOLERANCE = 0.15
-"""How much more than the shortest predicted time a recommendation may take: L_eff does not see the cliff (T5)."""
+"""How much more than the shortest predicted time a recommendation may take: L_eff does not see the cliff
+[theory: Effective loss]."""
 
 _LANES = 8  # momenta stepped together: neighbours, whose times are alike
 _SPACING = 1.15  # ratio of neighbouring 1 - beta in a search
@@ -31,7 +32,8 @@ _GROWTH, _CAUTIOUS = 1.5, 1.02  # of a block over the one before, until they hav
 
 
 class EffectiveLossPredictor:
-    """How long training takes from a point of Gamma to a target, by heavy ball on L_eff = L + (delta / eta) b V (T5).
+    """How long training takes from a point of Gamma to a target, by heavy ball on L_eff = L + (delta / eta) b V
+    [theory: Effective loss].
 
     Args:
         problem: what moves
@@ -74,11 +76,11 @@ class EffectiveLossPredictor:
 
     @cached_property
     def closed_form(self) -> MomentumRule:
-        """T5's closed form with this mu and the damping ratio of the target (T9.2)."""
+        """T5's closed form with this mu and the damping ratio of the target [theory: Ways to predict]."""
         return MomentumRule.from_geometry(self.noise, self.path.curvature, target=self.path.amplitude)
 
     def check_stable(self, lr: float, one_minus_beta: float) -> None:
-        """Raise unless every normal mode is stable at the start (T2)."""
+        """Raise unless every normal mode is stable at the start [theory: Relaxation]."""
         limit = formulas.nesterov_stability_limit if self.nesterov else formulas.heavy_ball_stability_limit
         edge = float(limit(one_minus_beta)) / float(ManifoldPoint(self.problem, self.start).eigenvalues[0])
         if lr >= edge:
@@ -104,7 +106,7 @@ class EffectiveLossPredictor:
         return times.reshape(asked.shape)
 
     def recommend(self, lr: float, tolerance: float = TOLERANCE) -> Recommendation:
-        """The largest 1 - beta whose predicted time is within `tolerance` of the shortest (T5).
+        """The largest 1 - beta whose predicted time is within `tolerance` of the shortest [theory: Effective loss].
 
         Raises InputError for a value out of range or an unstable learning rate.
         """

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..convergence import convergence_time
+from ..core.convergence import convergence_time
+from ..core.errors import check, check_lr, check_one
+from ..core.threads import one_blas_thread
 from ..dynamics.effective_loss import EffectiveLoss
-from ..errors import check, check_lr, check_one
-from ..problems.base import Array, Problem
-from ..threads import one_blas_thread
+from ..problems.problem import Array, Problem
 
 Floats = NDArray[np.float64]
 

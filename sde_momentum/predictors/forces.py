@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import formulas
+from ..core.errors import InputError, check, check_integer, check_non_negative, check_one, check_positive
 from ..dynamics.drift_diffusion import coefficients_along
-from ..errors import InputError, check, check_integer, check_non_negative, check_one, check_positive
-from ..geometry import ManifoldPoint
-from ..problems.base import Array, Problem
+from ..geometry.manifold_point import ManifoldPoint
 from ..problems.matrix_sensing import MatrixSensing
+from ..problems.problem import Array, Problem
+from ..theory import formulas
 
 Field = Callable[[Array], Array]
 """G(w) of the pull -G, in units of w per step squared: (n, N) -> (n, N)."""
@@ -34,7 +34,7 @@ class Force(ABC):
     def stiffness(
         self, point: ManifoldPoint, displacement: Array, lr: float, one_minus_beta: float, *, nesterov: bool = False
     ) -> float:
-        """k(delta) along a displacement from `point`, per step squared (T6).
+        """k(delta) along a displacement from `point`, per step squared [theory: Forces].
 
         Args:
             point: where the force vanishes or where to linearise, on Gamma
@@ -58,7 +58,7 @@ def _spectral(problem: Problem, one_minus_beta: float, weight: Callable[[Array],
 
 @dataclass(frozen=True)
 class LabelNoise(Force):
-    """Label noise of strength c (eta / eta0)^p, with the exact weights of section 3 at finite lr (T3, T5).
+    """Label noise of strength c (eta / eta0)^p, with the exact weights of section 3 at finite lr [theory: Drift; Effective loss].
 
         k = delta (Hess V),  V = section 3's;  small eta: eta^2 c mu / (4 delta), Nesterov: c lambda_j'' / (1 + a_j / delta)
 
@@ -93,7 +93,7 @@ class LabelNoise(Force):
 
 @dataclass(frozen=True)
 class LocalSGD(Force):
-    """Label noise of K workers that average positions and velocities every H steps (T6).
+    """Label noise of K workers that average positions and velocities every H steps [theory: Forces].
 
         k = (1 + (K - 1) psi) / K times one worker's,  psi = 1 - (1 - beta^H) / (H delta)
 
@@ -124,7 +124,7 @@ class LocalSGD(Force):
 
 @dataclass(frozen=True)
 class WeightDecay(Force):
-    """weight_decay |w|^2 / 2 in the loss (T6).
+    """weight_decay |w|^2 / 2 in the loss [theory: Forces].
 
         k = eta h,  h = weight_decay x . (I - sum_i nu_i hess f_i) x,   J^T nu = the normal part of w
 
@@ -142,7 +142,7 @@ class WeightDecay(Force):
 
 @dataclass(frozen=True)
 class ParameterNoise(Force):
-    """The gradient is taken at w + s z, z standard normal and fresh each step (T6).
+    """The gradient is taken at w + s z, z standard normal and fresh each step [theory: Forces].
 
         k = eta s^2 mu / 2 + delta (Hess V of gradient noise s^2 H^2);  small eta: ... + eta^2 s^2 (tr H^2)'' / (8 delta)
 
@@ -161,7 +161,7 @@ class ParameterNoise(Force):
 
 @dataclass(frozen=True, eq=False)
 class GradientNoise(Force):
-    """Gradient noise of covariance Sigma(w) = B B^T (T2, T3).
+    """Gradient noise of covariance Sigma(w) = B B^T [theory: Relaxation; Drift].
 
         k = (eta^2 / (2 delta)) x . grad_x (dH : X)
         X_ij = Sigma_ij 2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j)),   C = delta / sqrt(eta)
@@ -202,7 +202,7 @@ def _check_rank(problem: Problem, w: Array) -> None:
 
 @dataclass(frozen=True, eq=False)
 class SamplingNoise(Force):
-    """Mini-batches drawn without replacement from samples whose residuals are frozen (T6).
+    """Mini-batches drawn without replacement from samples whose residuals are frozen [theory: Forces].
 
         Sigma = (P - B) / (B (P - 1)) (1/P) sum_i r_i^2 J_i J_i^T
 
@@ -236,7 +236,8 @@ class SamplingNoise(Force):
 
 @dataclass(frozen=True)
 class Dropout(Force):
-    """Dropout of the hidden units of a two-layer linear network, f_i = sum_h t_ih: matrix sensing, t_ih = u_h^T A_i v_h (T6).
+    """Dropout of the hidden units of a two-layer linear network, f_i = sum_h t_ih: matrix sensing, t_ih = u_h^T A_i v_h
+    [theory: Forces].
 
         k = eta (Hess R) + that of gradient noise Sigma = q sum_h s_h s_h^T,   s_h = (1/P) sum_i t_ih J_i without unit h
         R = (q / (1 - q)) (1 / (2P)) sum_ih t_ih^2

@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
-from ..errors import InputError
+from ..core.errors import InputError
 
 Floats = NDArray[np.float64]
 N_RESAMPLES = 1000
@@ -49,7 +49,8 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class PowerLaw:
-    """1 - beta* = prefactor lr^exponent exp(a_1 lr^(1/3) + a_2 lr^(2/3) + ...): theory's series at finite lr (T5, T8).
+    """1 - beta* = prefactor lr^exponent exp(a_1 lr^(1/3) + a_2 lr^(2/3) + ...): theory's series at finite lr
+    [theory: Effective loss; Moment closure].
 
     `corrections` are the a_i, none for the plain power law; `chi2` and `freedom` say how well it fits the optima,
     `p_value` how often a true law would fit worse.

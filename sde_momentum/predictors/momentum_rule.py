@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import formulas
-from ..errors import InputError, check, check_lr, check_momentum, check_non_negative, check_positive
+from ..core.errors import InputError, check, check_lr, check_momentum, check_non_negative, check_positive
+from ..theory import formulas
 
 if TYPE_CHECKING:  # a rule from a tuned pair needs no geometry
-    from ..geometry import ManifoldPoint
+    from ..geometry.manifold_point import ManifoldPoint
     from .forces import Force
 
 Floats = NDArray[np.float64]
@@ -30,7 +30,7 @@ class _Law(Protocol):
 
 @dataclass(frozen=True)
 class _PowerLaw:
-    """1 - beta = delta0 (eta / eta0)^gamma (T9)."""
+    """1 - beta = delta0 (eta / eta0)^gamma [theory: Ways to predict]."""
 
     reference_lr: Floats
     reference_one_minus_beta: Floats
@@ -45,7 +45,7 @@ class _PowerLaw:
 
 @dataclass(frozen=True)
 class _CriticalDamping:
-    """delta^2 = 4 zeta^2 k(delta), k = eta h + eta^2 c mu / (4 delta) (T5, T6)."""
+    """delta^2 = 4 zeta^2 k(delta), k = eta h + eta^2 c mu / (4 delta) [theory: Effective loss; Forces]."""
 
     noise: Floats
     curvature: Floats
@@ -103,7 +103,7 @@ class MomentumRule:
         explicit_curvature: ArrayLike = 0.0,
         target: ArrayLike | None = None,
     ) -> MomentumRule:
-        """Damp the motion along Gamma critically, or just less for a finite target (T5, T6).
+        """Damp the motion along Gamma critically, or just less for a finite target [theory: Effective loss; Forces].
 
             delta^2 = 4 zeta^2 k(delta),  k(delta) = eta h + eta^2 c mu / (4 delta)
 
@@ -153,7 +153,7 @@ class MomentumRule:
         nesterov: bool = False,
         dampening: float | str = 0.0,
     ) -> MomentumRule:
-        """Damp the motion along Gamma under any forces together, at finite lr (T6).
+        """Damp the motion along Gamma under any forces together, at finite lr [theory: Forces].
 
             delta^2 = 4 zeta^2 k(delta),  k = the sum of the forces' stiffnesses
 
@@ -201,7 +201,7 @@ class MomentumRule:
 
     @classmethod
     def from_sweep(cls, result: object) -> MomentumRule:
-        """Use a measured fit 1 - beta = C lr^gamma (T9.4).
+        """Use a measured fit 1 - beta = C lr^gamma [theory: Ways to predict].
 
         Args:
             result: has `exponent` (gamma) and `prefactor` (C) as attributes, as keys, or in its `attrs`

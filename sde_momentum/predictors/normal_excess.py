@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import formulas
-from ..geometry import ManifoldPoint
+from ..geometry.manifold_point import ManifoldPoint
+from ..theory import formulas
 
 
 def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise: float, above: float = 0.0) -> float:
@@ -13,7 +13,8 @@ def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise:
 
         (1/2) sum_j s_j n_j . (hess tr H - sum_i nu_i hess f_i) n_j,   J^T nu = the normal part of grad tr H
 
-    s_j is the mode's stationary variance (T2); the second term is the mean displacement that the modes' curvature causes. It
+    s_j is the mode's stationary variance [theory: Relaxation]; the second term is the mean displacement that the modes'
+    curvature causes. It
     vanishes as lr^(1/3) along 1 - beta = C lr^(2/3).
 
     Args:

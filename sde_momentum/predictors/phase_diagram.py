@@ -8,23 +8,24 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from .. import __version__, formulas
-from ..errors import InputError, check, check_lr, check_non_negative, check_one, check_positive
-from ..geometry import ManifoldPoint
-from ..problems.base import Array
-from ..relaxation import timescales
+from .. import __version__
+from ..core.errors import InputError, check, check_lr, check_non_negative, check_one, check_positive
+from ..geometry.manifold_point import ManifoldPoint
+from ..problems.problem import Array
+from ..theory import formulas
+from ..theory.relaxation import timescales
 from .effective_loss import EffectiveLossPredictor
 from .momentum_rule import MomentumRule
 
 Floats = NDArray[np.float64]
 
 REGIMES = {
-    "overdamped": "every normal mode has real multipliers (T2)",
-    "mixed": "some normal modes are overdamped, some underdamped (T2)",
-    "underdamped": "every normal mode has complex multipliers (T2); the motion along Gamma is overdamped",
-    "inertial drift": "the motion along Gamma is underdamped: delta^2 < 4 k(delta) (T5, T6)",
-    "beyond the edge": "training leaves the flattest point: kappa > 2 / (g - m) (T7)",
-    "unstable normal": "a normal mode diverges: a >= 2 (1 + beta) at the largest eigenvalue (T2)",
+    "overdamped": "every normal mode has real multipliers [theory: Relaxation]",
+    "mixed": "some normal modes are overdamped, some underdamped [theory: Relaxation]",
+    "underdamped": "every normal mode has complex multipliers [theory: Relaxation]; the motion along Gamma is overdamped",
+    "inertial drift": "the motion along Gamma is underdamped: delta^2 < 4 k(delta) [theory: Effective loss; Forces]",
+    "beyond the edge": "training leaves the flattest point: kappa > 2 / (g - m) [theory: Critical limit]",
+    "unstable normal": "a normal mode diverges: a >= 2 (1 + beta) at the largest eigenvalue [theory: Relaxation]",
 }
 """The regimes in the order of their codes 0, 1, ...; where several hold, the last one counts."""
 
@@ -36,11 +37,16 @@ _BISECTIONS = 60  # the last one moves the edge by less than rounding
 class PhaseDiagram:
     """What heavy ball or Nesterov momentum does at any (lr, 1 - beta), near one flattest point.
 
-        overdamped <-> underdamped mode:   discriminant of kappa^2 - (1 + beta - a) kappa + beta, a = eta lambda   (T2)
-        normal mode unstable:              a >= 2 (1 + beta)                                                     (T2)
-        inertial drift:                    delta^2 < 4 k(delta), k = eta h + eta^2 c mu / (4 delta)               (T5, T6)
-        beyond the edge:                   2 + eta h / delta^2 + kappa (m - g) < 0, kappa = eta^2 c / (4 delta^3)  (T6, T7)
-        optimum:                           delta^2 = 4 zeta(x)^2 k(delta)                                         (T5, T6)
+        overdamped <-> underdamped mode:   discriminant of kappa^2 - (1 + beta - a) kappa + beta, a = eta lambda
+        [theory: Relaxation]
+        normal mode unstable:              a >= 2 (1 + beta)
+        [theory: Relaxation]
+        inertial drift:                    delta^2 < 4 k(delta), k = eta h + eta^2 c mu / (4 delta)
+        [theory: Effective loss; Forces]
+        beyond the edge:                   2 + eta h / delta^2 + kappa (m - g) < 0, kappa = eta^2 c / (4 delta^3)
+        [theory: Forces; Critical limit]
+        optimum:                           delta^2 = 4 zeta(x)^2 k(delta)
+        [theory: Effective loss; Forces]
 
     With h = 0 the edge is T7's kappa = 2 / (g - m); h adds eta h / delta^2 to kappa m in the cubic of the decay rates.
     The edge says where training *stays*: a run can reach a target and still leave later. With Nesterov momentum k, edge and
@@ -171,7 +177,7 @@ class PhaseDiagram:
         return np.where(self._unstable(rate, delta), 5, code).astype(np.int8)
 
     def transverse(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
-        """tau_perp of the slowest normal mode, in steps (T2); inf where a mode is unstable."""
+        """tau_perp of the slowest normal mode, in steps [theory: Relaxation]; inf where a mode is unstable."""
         rate, delta = self._check(lr, one_minus_beta)
         # max|kappa| falls with the eigenvalue, then rises: the slowest mode is the first or the last
         ends = np.min(self.eigenvalues), np.max(self.eigenvalues)
@@ -179,7 +185,7 @@ class PhaseDiagram:
         return np.where(self._unstable(rate, delta), np.inf, np.maximum(*times))
 
     def longitudinal(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
-        """tau_par = delta / k(delta), in steps (T3, T6); without h it is 4 delta^2 / (eta^2 c mu).
+        """tau_par = delta / k(delta), in steps [theory: Drift; Forces]; without h it is 4 delta^2 / (eta^2 c mu).
 
         It is the time along Gamma while that motion is overdamped; `convergence` holds in the inertial regime too.
         """
@@ -189,7 +195,7 @@ class PhaseDiagram:
     def convergence(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
         """Steps per factor e of the slowest motion; inf beyond the edge and where a normal mode is unstable.
 
-            max(tau_perp, 1 / (delta r)),  r: slowest root of (r^2 + r + k / delta^2) (r + 1) - kappa g r / 2 = 0   (T6, T7)
+            max(tau_perp, 1 / (delta r)),  r: slowest root of (r^2 + r + k / delta^2) (r + 1) - kappa g r / 2 = 0
 
         Without coupling the second is delta / k far above critical damping, and 2 / delta for inertial motion along Gamma.
         It is the time of the last e-folds: a target that is reached in a few of them can take less near the edge.
@@ -204,7 +210,7 @@ class PhaseDiagram:
     # -- lines --------------------------------------------------------------------------------------
 
     def optimum(self, lr: ArrayLike) -> Floats:
-        """The best 1 - beta, at most 1: that of `MomentumRule.from_geometry` (T5, T6)."""
+        """The best 1 - beta, at most 1: that of `MomentumRule.from_geometry` [theory: Effective loss; Forces]."""
         return np.asarray(self.rule.one_minus_beta(lr))
 
     def optimum_band(self, lr: ArrayLike) -> tuple[Floats, Floats]:
@@ -216,7 +222,8 @@ class PhaseDiagram:
         return np.asarray(best / factor), np.asarray(np.minimum(best * factor, 1.0))
 
     def edge(self, lr: ArrayLike) -> Floats:
-        """1 - beta below which training leaves the flattest point (T6, T7); 0 if it never does; it may exceed 1."""
+        """1 - beta below which training leaves the flattest point
+        [theory: Forces; Critical limit]; 0 if it never does; it may exceed 1."""
         rate = check_lr(lr)
         high = formulas.one_minus_beta_at_kappa(rate, self.noise, self._edge_kappa)
         if self.explicit_curvature == 0 or not high.any():
@@ -230,7 +237,7 @@ class PhaseDiagram:
         return high
 
     def stable_lr(self, one_minus_beta: ArrayLike) -> Floats:
-        """The learning rate from which on a normal mode is unstable (T2)."""
+        """The learning rate from which on a normal mode is unstable [theory: Relaxation]."""
         delta = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
         limit = formulas.nesterov_stability_limit if self.nesterov else formulas.heavy_ball_stability_limit
         return np.asarray(limit(delta) / self.top_eigenvalue)
@@ -264,14 +271,30 @@ class PhaseDiagram:
         return xr.Dataset(
             {
                 "regime": (both, self.regime(*at), {"long_name": "regime", **codes}),
-                "transverse": (both, self.transverse(*at), about("tau_perp of the slowest normal mode (T2)", "steps")),
-                "longitudinal": (both, self.longitudinal(*at), about("tau_par = delta / k(delta) (T3, T6)", "steps")),
+                "transverse": (
+                    both,
+                    self.transverse(*at),
+                    about("tau_perp of the slowest normal mode [theory: Relaxation]", "steps"),
+                ),
+                "longitudinal": (
+                    both,
+                    self.longitudinal(*at),
+                    about("tau_par = delta / k(delta) [theory: Drift; Forces]", "steps"),
+                ),
                 "convergence": (both, self.convergence(*at), about("steps per factor e of the slowest motion", "steps")),
-                "optimum": ("lr", self.optimum(rate), about("best 1 - momentum (T5, T6)")),
+                "optimum": ("lr", self.optimum(rate), about("best 1 - momentum [theory: Effective loss; Forces]")),
                 "optimum_low": ("lr", low, about("lower end of the optimum's band")),
                 "optimum_high": ("lr", high, about("upper end of the optimum's band")),
-                "edge": ("lr", edge, about("1 - momentum below which training leaves the flattest point (T7); 0: none")),
-                "stable_lr": ("one_minus_beta", self.stable_lr(delta), about("lr from which a normal mode is unstable (T2)")),
+                "edge": (
+                    "lr",
+                    edge,
+                    about("1 - momentum below which training leaves the flattest point [theory: Critical limit]; 0: none"),
+                ),
+                "stable_lr": (
+                    "one_minus_beta",
+                    self.stable_lr(delta),
+                    about("lr from which a normal mode is unstable [theory: Relaxation]"),
+                ),
             },
             coords={
                 "lr": ("lr", rate, about("learning rate")),

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import formulas
-from ..convergence import check_fraction
+from ..core.convergence import check_fraction
+from ..core.errors import InputError, check_lr, check_one, check_positive
+from ..core.threads import one_blas_thread
 from ..dynamics.drift_flow import drift_flow
 from ..dynamics.label_noise_sgd import LabelNoiseSGD, check_metric
 from ..dynamics.moment_closure import MomentClosure
-from ..errors import InputError, check_lr, check_one, check_positive
-from ..geometry import descend_to_manifold
-from ..problems.base import Array, Problem
-from ..threads import one_blas_thread
+from ..problems.interpolation import descend_to_manifold
+from ..problems.problem import Array, Problem
+from ..theory import formulas
 from .closed_form import ClosedForm
 from .drift_path import DriftPath
 from .effective_loss import TOLERANCE as LOSS_TOLERANCE
@@ -39,7 +39,9 @@ MOMENT_CLOSURE, CRITICAL_LIMIT, AT_FINITE_LR = "moment closure", "critical limit
 METHODS = (TRANSFER, CLOSED_FORM, EFFECTIVE_LOSS, MOMENT_CLOSURE, CRITICAL_LIMIT, AT_FINITE_LR)
 """The ways of T9, from the cheapest to the most faithful."""
 
-_AGREE = 1.5  # ways agree if the 1 - beta lie within this factor: the time is flat to 10 % over a factor of 2 (T5)
+_AGREE = (
+    1.5  # ways agree if the 1 - beta lie within this factor: the time is flat to 10 % over a factor of 2 [theory: Effective loss]
+)
 _SMALL = 30  # parameters up to which the moment closure is taken without being asked for
 _CLOSURE_GRID = np.geomspace(0.6, 2.4, 7)
 
@@ -90,7 +92,7 @@ class Check:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The best momentum for `lr` and how sure it is, made by `predict` (T9).
+    """The best momentum for `lr` and how sure it is, made by `predict` [theory: Ways to predict].
 
     Attributes:
         lr, noise, target: what was asked
@@ -350,7 +352,7 @@ def _moment_closure(
     problem: Problem, path: DriftPath, lr: float, noise: float, guess: float, nesterov: bool, before: Any, workers: int,
     progress: bool | None,
 ) -> Way:  # fmt: skip
-    from ..convergence import convergence_time
+    from ..core.convergence import convergence_time
 
     label_noise = float(np.sqrt(noise * problem.n_outputs))
     closure = MomentClosure(LabelNoiseSGD(problem, label_noise, nesterov=nesterov))

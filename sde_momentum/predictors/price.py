@@ -6,14 +6,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from .. import formulas
+from ..core.errors import InputError, check, check_integer, check_lr, check_one, check_positive
 from ..dynamics import slow_modes
 from ..dynamics.critical_limit import CriticalLimit
 from ..dynamics.critical_valley import CriticalValley
-from ..errors import InputError, check, check_integer, check_lr, check_one, check_positive
-from ..geometry import ManifoldPoint
-from ..problems.base import Problem
+from ..geometry.manifold_point import ManifoldPoint
+from ..problems.problem import Problem
 from ..problems.valley import Valley
+from ..theory import formulas
 from .normal_excess import normal_excess
 from .universal_curve import UniversalCurve
 
@@ -36,7 +36,8 @@ def price_of_speed(
     workers: int = -1,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Stationary mean of tr H above the flattest point's against 1 - beta, by simulation of the critical limit at finite lr (T7).
+    """Stationary mean of tr H above the flattest point's against 1 - beta, by simulation of the critical limit at finite lr
+    [theory: Critical limit].
 
     Takes seconds in a valley, and up to minutes a momentum elsewhere, where its steps resolve every mode.
 
@@ -52,7 +53,8 @@ def price_of_speed(
 
     Returns:
         Dataset over one_minus_beta: `along` the part along Gamma and the slow modes', `along_se`; `across` what the other
-        normal modes add at w (T2); `excess` their sum, and `settled` (bool): whether two halves of the record agree within
+        normal modes add at w [theory: Relaxation]; `excess` their sum, and `settled` (bool): whether two halves of the
+        record agree within
         3 standard errors.
 
     Raises:
@@ -83,7 +85,7 @@ def price_of_speed(
             "settled": ("one_minus_beta", settled),
         },
         coords={"one_minus_beta": deltas},
-        attrs={"lr": rate, "noise": c, "theory": "T7", "trace_hessian": point.trace_hessian},
+        attrs={"lr": rate, "noise": c, "theory": "Critical limit", "trace_hessian": point.trace_hessian},
     )
 
 

@@ -1,4 +1,5 @@
-"""What every way of T9 answers with: the largest 1 - beta whose predicted time is nearly the shortest (T5)."""
+"""What every way of T9 answers with: the largest 1 - beta whose predicted time is nearly the shortest
+[theory: Effective loss]."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:
-    """The largest 1 - beta whose predicted time is within a tolerance of the shortest (T5).
+    """The largest 1 - beta whose predicted time is within a tolerance of the shortest [theory: Effective loss].
 
     Attributes:
         lr: learning rate

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, check_lr
+from ..core.errors import InputError, check_lr
 from .momentum_rule import MomentumRule
 
 Floats = NDArray[np.float64]
@@ -22,7 +22,7 @@ class MomentumSchedule:
         one_minus_beta: 1 - beta at each step, (n,)
         speed: |d ln eta / dk| / delta, (n,): the change of lr within the memory of the momentum. The normal modes' energy is off
             its stationary value by the fraction (3/2 - gamma) speed, 5/6 of it at gamma = 2/3; from about 1 on the modes
-            cannot follow and the rule, which assumes that they do, fails (T6).
+            cannot follow and the rule, which assumes that they do, fails [theory: Forces].
     """
 
     lr: Floats
@@ -36,7 +36,7 @@ class MomentumSchedule:
 
 
 def momentum_schedule(rule: MomentumRule, lr: ArrayLike) -> MomentumSchedule:
-    """beta(k) = what `rule` says for lr(k), at every step k (T6).
+    """beta(k) = what `rule` says for lr(k), at every step k [theory: Forces].
 
     Right while lr changes little in 1 / (1 - beta) steps: `speed` well below 1. A jump of lr is followed after some
     1 / (1 - beta) steps: set momentum and lr together, and expect that long a transient.

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_continuous_lyapunov
 from scipy.optimize import brentq
 
-from .. import formulas
-from ..errors import InputError, check_lr, check_one, check_positive
-from ..geometry import ManifoldPoint
+from ..core.errors import InputError, check_lr, check_one, check_positive
+from ..geometry.manifold_point import ManifoldPoint
+from ..theory import formulas
 from .normal_excess import normal_excess
 
 Floats = NDArray[np.float64]
@@ -32,7 +32,7 @@ _HIGHEST = 1e6  # kappa times the largest curvature at which an edge is still so
 
 
 class StationaryState:
-    """What label noise leaves of the flattest point when everything has settled (T7).
+    """What label noise leaves of the flattest point when everything has settled [theory: Critical limit].
 
     Args:
         point: the flattest point; J of full rank there, or with its vanishing modes counted as tangent
@@ -94,7 +94,7 @@ class StationaryState:
 
     @cached_property
     def edge_kappa(self) -> float:
-        """The least kappa at which the mean leaves the flattest point; inf for none (T7)."""
+        """The least kappa at which the mean leaves the flattest point; inf for none [theory: Critical limit]."""
         low = 1e-3 / self.curvatures[-1]
         if self.decay_rate(low) <= 0:
             return 0.0

@@ -22,15 +22,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from .. import formulas
-from ..convergence import convergence_time
+from ..core.convergence import convergence_time
+from ..core.errors import InputError, check, check_integer, check_lr, check_one, check_positive
+from ..core.files import write_whole
+from ..core.progress import track
 from ..dynamics.critical_limit import CriticalLimit
 from ..dynamics.critical_valley import CriticalValley
-from ..errors import InputError, check, check_integer, check_lr, check_one, check_positive
-from ..files import write_whole
-from ..problems.base import Array, Problem
+from ..problems.problem import Array, Problem
 from ..problems.valley import Valley
-from ..progress import track
+from ..theory import formulas
 from .drift_path import DriftPath
 from .momentum_rule import MomentumRule
 from .recommendation import Recommendation, largest_within
@@ -38,7 +38,7 @@ from .recommendation import Recommendation, largest_within
 Floats = NDArray[np.float64]
 
 TOLERANCE = 0.03
-"""How much more than the shortest predicted time a recommendation may take: this way sees the cliff (T5)."""
+"""How much more than the shortest predicted time a recommendation may take: this way sees the cliff [theory: Effective loss]."""
 
 _RATIO = 1.25  # of neighbouring D
 _RECORDS = 160
@@ -62,7 +62,7 @@ _FORMAT = 3
 
 @dataclass(frozen=True, eq=False)
 class UniversalCurve:
-    """tau(D): the time to the target in the critical limit, made by `universal_curve` (T7).
+    """tau(D): the time to the target in the critical limit, made by `universal_curve` [theory: Critical limit].
 
     Attributes:
         data: dims (point, record). `scaled_one_minus_beta` D (point), increasing, in units of curvature^(1/3); `time` tau and
@@ -112,7 +112,7 @@ class UniversalCurve:
         return low, high
 
     def scale(self, lr: float, one_minus_beta: float, noise: float) -> float:
-        """(c eta^2)^(1/3), c times the finite-lr ratio of the drift (T3)."""
+        """(c eta^2)^(1/3), c times the finite-lr ratio of the drift [theory: Drift]."""
         return float(np.cbrt(noise * self.path.drift_ratio(lr, one_minus_beta) * lr**2))
 
     def one_minus_beta(self, lr: float, scaled: float, noise: float) -> float:
@@ -143,7 +143,8 @@ class UniversalCurve:
         return (tau / scale).reshape(asked.shape), (error / scale).reshape(asked.shape)
 
     def recommend(self, lr: float, noise: float, tolerance: float = TOLERANCE) -> Recommendation:
-        """The largest 1 - beta whose time is within `tolerance` of the shortest (T5, T7), with its uncertainty.
+        """The largest 1 - beta whose time is within `tolerance` of the shortest
+        [theory: Effective loss; Critical limit], with its uncertainty.
 
         `low` and `high`: what a shortest time off by two standard errors would make of it. Raises InputError.
         """
@@ -436,7 +437,7 @@ def universal_curve(
     workers: int = -1,
     progress: bool | None = None,
 ) -> UniversalCurve:
-    """Simulate the critical limit at as many D as it takes to find the fastest and the cliff behind it (T7).
+    """Simulate the critical limit at as many D as it takes to find the fastest and the cliff behind it [theory: Critical limit].
 
     What arrives at the target is the mean of the metric over the runs.
 
@@ -526,5 +527,5 @@ def _dataset(courses: list[_Course], path: DriftPath, made_of: str) -> xr.Datase
             "n_seeds": (here, [_PATHS if course.values is None else len(course.values) for course in courses]),
         },
         coords={"scaled_one_minus_beta": ("point", [course.scaled for course in courses], {"units": unit})},
-        attrs={"made_of": made_of, "theory": "T7"},
+        attrs={"made_of": made_of, "theory": "Critical limit"},
     )

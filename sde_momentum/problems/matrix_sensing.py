@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..errors import InputError, check_integer, check_positive
-from ..simd.lanes import narrow, widen
-from ..simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed
-from .base import KERNEL, PULLBACK, Array, Problem
+from ..core.errors import InputError, check_integer, check_positive
+from ..core.simd.lanes import narrow, widen
+from ..core.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed
+from .problem import KERNEL, PULLBACK, Array, Problem
 
 # FMA contraction is allowed, reassociation is not: a lane's numbers must not depend on its neighbours.
 _COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
@@ -191,7 +191,7 @@ class MatrixSensing(Problem):
 
     def interpolating_start(self, scale: float | None = None, seed: int = 0) -> Array:
         """A point of Gamma: noise-free gradient descent from a random start (scale 1/sqrt(width)), then polished."""
-        from ..geometry import descend_to_manifold
+        from .interpolation import descend_to_manifold
 
         if scale is None:
             scale = self.width**-0.5

@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from ..errors import InputError, check, check_integer, check_non_negative, check_positive
-from .base import KERNEL, PULLBACK, Array, Problem
+from ..core.errors import InputError, check, check_integer, check_non_negative, check_positive
+from .problem import KERNEL, PULLBACK, Array, Problem
 
 # FMA contraction is allowed, reassociation is not: a lane's numbers must not depend on its neighbours.
 # A test for division by zero would keep the loops out of the SIMD units.
@@ -61,7 +61,8 @@ class Valley(Problem):
         lambda_j(theta) = l_j + b_j phi(theta) + (m / P) theta^2 / 2,   phi = theta / sqrt(1 + (theta / reach)^2)
 
     The slopes b_j sum to 0, so that tr H = sum l_j + m theta^2 / 2 is flattest at theta = 0, where m = (tr H)''. The
-    mean feels g = sum b_j^2 / l_j and the fluctuations G2 = sum b_j^2 (T7). Eigenvectors do not turn: equal l_j are allowed.
+    mean feels g = sum b_j^2 / l_j and the fluctuations G2 = sum b_j^2
+    [theory: Critical limit]. Eigenvectors do not turn: equal l_j are allowed.
 
     Args:
         eigenvalues: l_j = lambda_j(0) > 0, (P,)
@@ -127,12 +128,12 @@ class Valley(Problem):
 
     @property
     def coupling(self) -> float:
-        """g = sum_j b_j^2 / l_j, in units of the curvature (T7)."""
+        """g = sum_j b_j^2 / l_j, in units of the curvature [theory: Critical limit]."""
         return float((self.slopes**2 / self.eigenvalues).sum())
 
     @property
     def squared_slopes(self) -> float:
-        """G2 = sum_j b_j^2 (T7)."""
+        """G2 = sum_j b_j^2 [theory: Critical limit]."""
         return float((self.slopes**2).sum())
 
     def mean_trace_hessian(self, mean_square: ArrayLike) -> Array:

@@ -21,12 +21,12 @@ from numba.core.errors import NumbaError
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
-from ..dynamics import random
-from ..dynamics.random import ADAPTIVE, mix
-from ..errors import InputError, check_integer, check_non_negative, check_one
-from ..progress import track
-from ..simd import cache
-from ..threads import in_order
+from ..core import random
+from ..core.errors import InputError, check_integer, check_non_negative, check_one
+from ..core.progress import track
+from ..core.random import ADAPTIVE, mix
+from ..core.simd import cache
+from ..core.threads import in_order
 from .ensemble import check_common, check_times
 from .equation import SDE, Equation, call
 from .kernel import Kernel, injected

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..errors import InputError
-from ..progress import track
-from ..threads import in_order
+from ..core.errors import InputError
+from ..core.progress import track
+from ..core.threads import in_order
 from .ensemble import Array, Run
 from .fingerprint import fingerprint
 from .observers import Observer, State

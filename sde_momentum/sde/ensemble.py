@@ -15,8 +15,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..dynamics.random import WIENER, seed_streams
-from ..errors import InputError, check, check_integer, check_positive
+from ..core.errors import InputError, check, check_integer, check_positive
+from ..core.random import WIENER, seed_streams
 from .equation import Coefficient, Equation, call, check_parameters
 from .kernel import Kernel, compiled
 from .methods import Method, method_for

@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ..dynamics.base import Dynamics
-from ..errors import InputError, check_integer
+from ..core.dynamics import Dynamics
+from ..core.errors import InputError, check_integer
 
 if TYPE_CHECKING:
     from .observers import Observer

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, check, check_integer
+from ..core.errors import InputError, check, check_integer
 from .ensemble import check_common
 from .equation import Equation
 from .kernel import compiled

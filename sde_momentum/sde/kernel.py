@@ -17,9 +17,9 @@ from numba import float64, njit, typeof, types
 from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
-from ..dynamics import random
-from ..errors import InputError
-from ..simd import cache
+from ..core import random
+from ..core.errors import InputError
+from ..core.simd import cache
 from .equation import Coefficient, Equation
 from .fingerprint import fingerprint
 from .methods import Method

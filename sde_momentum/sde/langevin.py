@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import check_integer, check_non_negative
+from ..core.errors import check_integer, check_non_negative
 from .equation import Coefficient, Equation
 
 

@@ -17,12 +17,12 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
-from ..dynamics import random
-from ..dynamics.random import MULTILEVEL
-from ..errors import InputError, check_integer, check_one, check_positive
-from ..progress import track
-from ..simd import cache
-from ..threads import in_order
+from ..core import random
+from ..core.errors import InputError, check_integer, check_one, check_positive
+from ..core.progress import track
+from ..core.random import MULTILEVEL
+from ..core.simd import cache
+from ..core.threads import in_order
 from .ensemble import check_common
 from .equation import Coefficient, Equation, call
 from .kernel import Kernel, compiled
@@ -45,7 +45,7 @@ _TEXT = '''"""Pairs of paths on one Brownian path; `advance` and `look` of an eq
 
 import numpy as np
 from numba import boolean, float64, int64, njit, typeof, types
-from sde_momentum.dynamics.random import fill_normal
+from sde_momentum.core.random import fill_normal
 
 P = typeof((0.0,) * {n_parameters})
 V, A, B = (types.Array(float64, n, "C") for n in (1, 3, 4))

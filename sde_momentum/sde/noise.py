@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dynamics.random import WIENER, fill_normal, fill_words, streams
+from ..core.random import WIENER, fill_normal, fill_words, streams
 
 
 class Layout(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, check_integer, check_positive
+from ..core.errors import InputError, check_integer, check_positive
 from .collect import Collected, Collection
 from .ensemble import Run
 from .equation import Coefficient, Equation, check_functionals

@@ -20,9 +20,9 @@ import math
 
 import numpy as np
 from numba import float64, int64, njit, typeof, types
-from sde_momentum.dynamics.random import fill_normal, fill_words
-from sde_momentum.simd.lanes import load_and_spread, store
-from sde_momentum.simd.operators import as_lanes, signed, shifted, where_below
+from sde_momentum.core.random import fill_normal, fill_words
+from sde_momentum.core.simd.lanes import load_and_spread, store
+from sde_momentum.core.simd.operators import as_lanes, signed, shifted, where_below
 
 load, spread = load_and_spread({width})
 _COMPILE = {{"cache": CACHE, "nogil": True, "error_model": "numpy", "fastmath": {{"contract"}}}}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..errors import InputError
+from ..core.errors import InputError
 from .equation import NOISES, SDE, Coefficient
 
 _LARGEST = 2**53

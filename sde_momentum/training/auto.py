@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError, check, check_integer, check_one, check_positive
+from ..core.errors import InputError, check, check_integer, check_one, check_positive
 from .estimate import estimate_timescales, gather
 from .label_noise import LabelNoiseLaw
 from .output_map import Loss, OutputMap
@@ -43,8 +43,10 @@ class AutoMomentum:
 
     In between, 1 - beta follows the learning rate by lr^(2/3), through a `MomentumScaler`. mu is the curvature along the way
     that training itself has gone since the last estimate (the part along Gamma). 1 - beta goes to one standard error above
-    its estimate, since less momentum costs little and more may cost all (T5), and never below the stability edge of the leading
-    modes (T7). Every estimate but the first moves it by a factor of at most `most`; one that predicts nothing leaves it.
+    its estimate, since less momentum costs little and more may cost all
+    [theory: Effective loss], and never below the stability edge of the leading
+    modes [theory: Critical limit]. Every estimate but the first moves it by a factor of at most `most`; one that predicts
+    nothing leaves it.
 
     An estimate is made only when all estimates together, it included, take at most `budget` of the time spent training.
     When that is depends on the clock: with `budget=None` every K-th step has its estimate, and runs repeat exactly. An estimate
@@ -194,7 +196,8 @@ class AutoMomentum:
         if found.one_minus_beta is None or found.rule is None:
             return
         now = self.one_minus_beta(lr)
-        # one standard error to the side of less momentum: the time is flat there, and beyond the best lies a cliff (T5)
+        # one standard error to the side of less momentum: the time is flat there, and beyond the best lies a cliff
+        # [theory: Effective loss]
         wanted = max(found.one_minus_beta + (found.one_minus_beta_se or 0.0), found.edge_one_minus_beta)
         if self._told:
             wanted = min(max(wanted, now / self.most), now * self.most)

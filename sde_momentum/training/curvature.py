@@ -1,4 +1,5 @@
-"""tr H, its gradient, its curvature along Gamma, and the way that the drift takes, by products with random probes (T3)."""
+"""tr H, its gradient, its curvature along Gamma, and the way that the drift takes, by products with random probes
+[theory: Drift]."""
 
 from __future__ import annotations
 
@@ -63,7 +64,7 @@ def trace(z: OutputMap, probes: Probes) -> Trace:
 def curvature(z: OutputMap, x: Tensor, probes: Probes, normal: NormalSpace) -> tuple[float, float]:
     """mu along a unit tangent vector x (N,), and its standard error.
 
-        mu = x^T (hess tr H - sum_i nu_i hess f_i) x,   J^T nu = the normal part of grad tr H     (T3)
+        mu = x^T (hess tr H - sum_i nu_i hess f_i) x,   J^T nu = the normal part of grad tr H     [theory: Drift]
 
     In other words the second derivative of tr H along the curve on Gamma that starts along x and bends no more than it must,
     w(t) = w + t x - t^2 s / 2 with s = J^+ D^2 z[x, x]; for a probe u, of |J(w(t))^T u|^2. So nu is not needed, and every

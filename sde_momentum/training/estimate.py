@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import formulas
-from ..errors import InputError, check_integer, check_lr, check_non_negative, check_one, check_positive
+from ..core.errors import InputError, check_integer, check_lr, check_non_negative, check_one, check_positive
 from ..predictors.momentum_rule import MomentumRule
-from ..relaxation import timescales
+from ..theory import formulas
+from ..theory.relaxation import timescales
 from .curvature import Probes, coupling, curvature, follow_drift, trace
 from .krylov import Accuracy, NormalSpace, top_eigenvalues
 from .label_noise import LabelNoiseLaw, NoiseParts, check_label_noise, expected_targets, gradient_noise
@@ -51,7 +51,7 @@ def estimate_timescales(
 ) -> TimescaleEstimate:
     """Estimate c, mu, the timescales and the momentum of `model` at its present parameters, matrix-free.
 
-        1 - beta = (c mu zeta^2)^(1/3) lr^(2/3)  (T5; with weight decay T6),   tau_par = 4 delta^2 / (lr^2 c mu)  (T3)
+        1 - beta = (c mu zeta^2)^(1/3) lr^(2/3)  (T5; with weight decay T6),   tau_par = 4 delta^2 / (lr^2 c mu)  [theory: Drift]
 
     H is the Gauss-Newton matrix, the Hessian on Gamma. Everything is built from products with the Jacobian of the outputs and
     with second and third derivatives of the model along vectors, for a chunk of samples at a time. Krylov spaces live in output
@@ -340,7 +340,9 @@ def _predict(n: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if np.isfinite(kappa) and c > 0:
         edge = float(formulas.one_minus_beta_at_kappa(lr, c, kappa))
     if edge > delta:
-        texts.append(f"beyond the stability edge of the coupling (T7): 1 - beta = {edge:.3g} at least, more is safer")
+        texts.append(
+            f"beyond the stability edge of the coupling [theory: Critical limit]: 1 - beta = {edge:.3g} at least, more is safer"
+        )
     return {
         "momentum": min(1 - delta, float(np.nextafter(1.0, 0.0))),
         "one_minus_beta": delta,

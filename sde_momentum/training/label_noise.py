@@ -1,4 +1,4 @@
-"""Label noise on a PyTorch model's targets, and the noise strength c that gradients show (T1)."""
+"""Label noise on a PyTorch model's targets, and the noise strength c that gradients show [theory: Setting]."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import InputError, check, check_non_negative, check_one
+from ..core.errors import InputError, check, check_non_negative, check_one
 from .output_map import Loss, OutputMap
 
 #: sigma for real targets, the probability of a flip for classes, or a function of (targets, generator)

@@ -1,4 +1,4 @@
-"""A PyTorch model on its data as a map z(w), whose Jacobian gives the Hessian on Gamma: H = J^T J (T1)."""
+"""A PyTorch model on its data as a map z(w), whose Jacobian gives the Hessian on Gamma: H = J^T J [theory: Setting]."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, jvp, vjp
 from torch.overrides import TorchFunctionMode
 
-from ..errors import InputError
+from ..core.errors import InputError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 #: The curvature of the loss is kept as one matrix a sample; beyond this many outputs only if it is a multiple of 1.

@@ -24,13 +24,13 @@ class TimescaleEstimate:
         label_share: share of it that comes from label noise; the rest comes from the choice of the batch
         direction: which displacement the curvature is felt by
         curvature: mu, the curvature of tr H along it on Gamma
-        coupling: g of the leading eigenvalues, in units of the curvature: a lower bound (T7)
+        coupling: g of the leading eigenvalues, in units of the curvature: a lower bound [theory: Critical limit]
         projection_error: residual of the projections on the tangent space, relative
         momentum, one_minus_beta: predicted; None if nothing can be predicted
-        edge_one_minus_beta: below it training leaves the flat region (T7); 0.0 if there is no such edge
-        tau_perp: steps of the relaxation of the leading normal modes, fastest and slowest (T2)
-        tau_par: steps of the relaxation along Gamma (T3)
-        drift_speed: |dw| a step along Gamma at the predicted momentum (T3)
+        edge_one_minus_beta: below it training leaves the flat region [theory: Critical limit]; 0.0 if there is no such edge
+        tau_perp: steps of the relaxation of the leading normal modes, fastest and slowest [theory: Relaxation]
+        tau_par: steps of the relaxation along Gamma [theory: Drift]
+        drift_speed: |dw| a step along Gamma at the predicted momentum [theory: Drift]
         failed: the assumptions that do not hold here, in words
         passes: passes over the samples that it took
     """

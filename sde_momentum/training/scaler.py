@@ -1,4 +1,4 @@
-"""Momentum that follows the learning rate of a PyTorch optimizer, with the velocity kept (T1, T9)."""
+"""Momentum that follows the learning rate of a PyTorch optimizer, with the velocity kept [theory: Setting; Ways to predict]."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
+from ..core.errors import InputError
 from ..predictors.momentum_rule import MomentumRule
 
 Rule = MomentumRule | Callable[[float], float]

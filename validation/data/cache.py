@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sde_momentum.files import write_whole
+from sde_momentum.core.files import write_whole
 
 _LAYOUT = 1  # of the file; another number, and older files are made again
 

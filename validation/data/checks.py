@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 
 
 class BrokenFileError(InputError):

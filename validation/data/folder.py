@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 
 from .checks import Contents
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sde_momentum.errors import InputError, check_integer
+from sde_momentum.core.errors import InputError, check_integer
 
 _CHUNK = 1000  # images turned to double precision at a time
 _TRAIN, _TEST = 0, 1  # which part a seed draws for

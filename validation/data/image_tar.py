@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sde_momentum.progress import track
+from sde_momentum.core.progress import track
 
 from . import archive
 from .cache import cached

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 
 from . import cifar, idx, image_tar
 from .checks import BrokenFileError

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 import sde_momentum as sm
-from sde_momentum.errors import InputError, check_integer
-from sde_momentum.progress import track
+from sde_momentum.core.errors import InputError, check_integer
+from sde_momentum.core.progress import track
 
 from ..running import check_workers, stop
 from ..store import Folder

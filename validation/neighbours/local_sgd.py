@@ -1,4 +1,4 @@
-"""Local SGD: K workers that average every H steps drift along the minima up to K times as fast (T6)."""
+"""Local SGD: K workers that average every H steps drift along the minima up to K times as fast [theory: Forces]."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import sde_momentum as sm
-from sde_momentum import formulas
+from sde_momentum.core.threads import in_order
 from sde_momentum.figures.style import BLACK, LINES, STYLE, plain_ticks
-from sde_momentum.threads import in_order
+from sde_momentum.theory import formulas
 
 from .drift_rate import decay_rate, predicted_rate, worst
 from .noisy_descent import noisy_descent
@@ -34,7 +34,7 @@ DERIVED = (
     "The drift is (1 + (K - 1) psi) / K of one worker's. An averaged mode starts a round without its own noise and fills by "
     "rho = |kappa|^2 a step, psi = mean share over the round. Without momentum rho = (1 - a)^2, for small a "
     "psi = (e^-x - 1 + x) / x at x = 2 lr lambda H; with momentum and swinging modes rho = beta, psi = 1 - (1 - beta^H) / "
-    "(H delta) (T6). So H = alpha / lr keeps a fixed share of the effect as lr falls, and H = alpha / lr^2, the rule of Gu, Lyu, "
+    "(H delta). So H = alpha / lr keeps a fixed share of the effect as lr falls, and H = alpha / lr^2, the rule of Gu, Lyu, "
     "Arora, Zhang, Huang (arXiv 2310.14423), gains all of it."
 )
 
@@ -101,7 +101,7 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
             "lr_of_local_steps": LR,
             "noise": [NOISE[delta] for delta in deltas],
             "n_runs": plan.n_runs,
-            "theory": "T2, T3, T6",
+            "theory": "Relaxation; Drift; Forces",
         },
     )
 
@@ -138,7 +138,8 @@ def _cell(delta: float, lr: float, local_steps: int, n_runs: int, seed: int) -> 
 
 
 def filling(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: int) -> float:
-    """psi: mean over the steps of a round of the variance of a mode that starts empty, over the stationary one (T2)."""
+    """psi: mean over the steps of a round of the variance of a mode that starts empty, over the stationary one
+    [theory: Relaxation]."""
     beta = 1 - one_minus_beta
     step = np.array([[1 + beta - lr * eigenvalue, -beta], [1.0, 0.0]])
     moments, total = np.zeros((2, 2)), 0.0
@@ -151,7 +152,7 @@ def filling(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: in
 
 
 def closed_form(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: int) -> float:
-    """(1 + (K - 1) psi) / K: the library's for momentum (T6), Gu and others' psi(2 lr lambda H) without."""
+    """(1 + (K - 1) psi) / K: the library's for momentum [theory: Forces], Gu and others' psi(2 lr lambda H) without."""
     if one_minus_beta < 1:
         return float(formulas.local_sgd_share(one_minus_beta, N_WORKERS, local_steps))
     x = 2 * lr * eigenvalue * local_steps

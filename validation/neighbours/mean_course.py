@@ -1,4 +1,5 @@
-"""T5 at finite lr: the mean of label-noise SGD in a valley of equal modes, with the exact energies of the modes (T2)."""
+"""T5 at finite lr: the mean of label-noise SGD in a valley of equal modes, with the exact energies of the modes
+[theory: Relaxation]."""
 
 from __future__ import annotations
 

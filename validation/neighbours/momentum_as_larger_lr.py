@@ -1,4 +1,5 @@
-"""SGD with momentum against SGD at lr / (1 - beta): where they are the same, and where that stops (T4, T5)."""
+"""SGD with momentum against SGD at lr / (1 - beta): where they are the same, and where that stops
+[theory: Crossing; Effective loss]."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ CLAIM = (
 )
 DERIVED = (
     "Along Gamma the mean obeys theta'' + theta' + (delta* / delta)^3 (1 - e^-s) theta / 4 = 0 in s = delta k, with "
-    "delta* = (c mu)^(1/3) lr^(2/3) (T5), and for SGD at lr / delta the flow theta' = -(delta* / delta)^3 theta / 4. "
+    "delta* = (c mu)^(1/3) lr^(2/3), and for SGD at lr / delta the flow theta' = -(delta* / delta)^3 theta / 4. "
     "So the difference depends on delta / delta* alone: it vanishes as (delta* / delta)^3 and is of order 1 at delta*."
 )
 
@@ -167,7 +168,7 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
             "eigenvalue": EIGENVALUE,
             "n_modes": N_MODES,
             "crossing_predicted": _crossing(plan.ratio, predicted[0]),
-            "theory": "T4, T5",
+            "theory": "Crossing; Effective loss",
         },
     )
 

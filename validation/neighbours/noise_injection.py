@@ -1,4 +1,4 @@
-"""Label noise against parameter noise: two regularisers that are the same, on two time scales (T3, T6)."""
+"""Label noise against parameter noise: two regularisers that are the same, on two time scales [theory: Drift; Forces]."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import sde_momentum as sm
+from sde_momentum.core.threads import in_order
 from sde_momentum.figures.style import LINES, STYLE, plain_ticks
-from sde_momentum.threads import in_order
 
 from .drift_rate import Measured, decay_rate, predicted_rate, weighted_slope, worst
 from .noisy_descent import noisy_descent
@@ -31,9 +31,9 @@ CLAIM = (
     "mean gradient already at first order in lr, with variance s^2, 1 / (lr s^2)."
 )
 DERIVED = (
-    "Label noise descends tr H at the rate lr^2 c mu / (4 delta^2) (T3). Gradients taken at w + s z average to those of "
-    "L + s^2 tr H / 2: the rate lr s^2 mu / (2 delta), and lr^2 s^2 (tr H^2)'' / (8 delta^2) on top from the shaking (T6). "
-    "With momentum both k(delta) = delta times these, so that the best 1 - beta goes as lr^(2/3) and lr^(1/2) (T5, T6)."
+    "Label noise descends tr H at the rate lr^2 c mu / (4 delta^2). Gradients taken at w + s z average to those of "
+    "L + s^2 tr H / 2: the rate lr s^2 mu / (2 delta), and lr^2 s^2 (tr H^2)'' / (8 delta^2) on top from the shaking. "
+    "With momentum both k(delta) = delta times these, so that the best 1 - beta goes as lr^(2/3) and lr^(1/2)."
 )
 
 N_MODES, CURVATURE, START = 16, 1.0, 1.0
@@ -107,7 +107,7 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
             "parameter_noise_variance": VARIANCE,
             "n_runs": plan.n_runs,
             "n_sweep_runs": plan.n_sweep_runs,
-            "theory": "T3, T5, T6",
+            "theory": "Drift; Effective loss; Forces",
         },
     )
 

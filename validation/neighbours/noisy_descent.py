@@ -1,4 +1,5 @@
-"""Heavy ball with label noise, parameter noise and local steps: what the simulators of the library do not combine (T6).
+"""Heavy ball with label noise, parameter noise and local steps: what the simulators of the library do not combine
+[theory: Forces].
 
 A plain reference: many runs side by side in NumPy, through the compiled outputs and pullbacks of the problem.
 """
@@ -10,9 +11,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sde_momentum.core.errors import check_integer, check_lr, check_momentum, check_non_negative, check_one
 from sde_momentum.dynamics.label_noise_sgd import check_steps
-from sde_momentum.errors import check_integer, check_lr, check_momentum, check_non_negative, check_one
-from sde_momentum.problems.base import Problem
+from sde_momentum.problems.problem import Problem
 
 Floats = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Drift of the hidden representation of a two-layer linear network: a diffusion by rotations (T2, T3)."""
+"""Drift of the hidden representation of a two-layer linear network: a diffusion by rotations [theory: Relaxation; Drift]."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 import sde_momentum as sm
 from derivations import models
-from sde_momentum import formulas
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 from sde_momentum.figures.style import BLACK, BLUE, LINES, STYLE, plain_ticks
-from sde_momentum.geometry import ManifoldPoint
-from sde_momentum.problems.base import Array, Problem
+from sde_momentum.geometry.manifold_point import ManifoldPoint
+from sde_momentum.problems.problem import Array, Problem
+from sde_momentum.theory import formulas
 
 from .drift_rate import Measured, weighted_slope, worst
 
@@ -63,7 +63,7 @@ class Setting:
 
     @property
     def kappa(self) -> float:
-        """lr^2 c / (4 delta^3): small where the other directions of Gamma stay at their flattest (T7)."""
+        """lr^2 c / (4 delta^3): small where the other directions of Gamma stay at their flattest [theory: Critical limit]."""
         return self.lr**2 * self.noise / (4 * self.one_minus_beta**3)
 
 
@@ -235,7 +235,7 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
             "diffusion_predicted": ("setting", columns["predicted"], {"long_name": "D, predicted", **rate}),
             "train_loss": ("setting", columns["train_loss"], {"long_name": "mean loss without noise", "units": "1"}),
         },
-        attrs={"n_seeds": plan.n_seeds, "eigenvalues": eigenvalues, "theory": "T2, T3"},
+        attrs={"n_seeds": plan.n_seeds, "eigenvalues": eigenvalues, "theory": "Relaxation; Drift"},
     )
 
 
@@ -287,7 +287,7 @@ def findings(result: xr.Dataset) -> list[str]:
             f"Where it stops: at 1 - beta = {float(at.one_minus_beta):g} with kappa = lr^2 c / (4 (1 - beta)^3) = "
             f"{float(at.kappa):.2g} D is {float(at.diffusion / at.diffusion_predicted):.2f} ± "
             f"{float(at.diffusion_se / at.diffusion_predicted):.2f} of the derived, "
-            "which leaves out that w fluctuates along Gamma too (T7)."
+            "which leaves out that w fluctuates along Gamma too [theory: Critical limit]."
         )
     return lines
 

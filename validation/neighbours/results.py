@@ -10,8 +10,8 @@ from typing import Any
 import jinja2
 import xarray as xr
 
-from sde_momentum.errors import InputError
-from sde_momentum.files import write_whole
+from sde_momentum.core.errors import InputError
+from sde_momentum.core.files import write_whole
 
 from ..store import versions
 from . import EXPERIMENTS, experiment

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sde_momentum.errors import InputError, check_integer
+from sde_momentum.core.errors import InputError, check_integer
 
 #: Keeps these draws apart from others of the same seed and step.
 _STREAM = 5

@@ -1,4 +1,4 @@
-"""The contract of a stacked network: many runs of one architecture, their parameters side by side (T1)."""
+"""The contract of a stacked network: many runs of one architecture, their parameters side by side [theory: Setting]."""
 
 from __future__ import annotations
 

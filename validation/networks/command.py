@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from sde_momentum.errors import InputError
-from sde_momentum.progress import track
+from sde_momentum.core.errors import InputError
+from sde_momentum.core.progress import track
 
 from ..running import check_workers, stop
 from ..store import Folder

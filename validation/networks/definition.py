@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sde_momentum as sm
-from sde_momentum.convergence import check_fraction
-from sde_momentum.errors import InputError, check_integer, check_lr, check_non_negative, check_one
+from sde_momentum.core.convergence import check_fraction
+from sde_momentum.core.errors import InputError, check_integer, check_lr, check_non_negative, check_one
 
 if TYPE_CHECKING:
     from .task import Task

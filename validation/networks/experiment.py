@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 
 from ..engine import one_thread, run_chunks
 from ..store import read_arrays, read_json, read_whole, versions, write_arrays, write_dataset, write_json

@@ -1,4 +1,5 @@
-"""Phase 1: from an initialisation to a point of Gamma, without label noise (T1): by L-BFGS, or by SGD where samples are many."""
+"""Phase 1: from an initialisation to a point of Gamma, without label noise
+[theory: Setting]: by L-BFGS, or by SGD where samples are many."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from sde_momentum.errors import InputError, check_integer
+from sde_momentum.core.errors import InputError, check_integer
 
 from ..data import default_images
 from .losses import CrossEntropy, Loss, SquareLoss

@@ -1,4 +1,5 @@
-"""The two losses and their label noise, for R runs: gradient with respect to the outputs, and the factor of H (T1)."""
+"""The two losses and their label noise, for R runs: gradient with respect to the outputs, and the factor of H
+[theory: Setting]."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sde_momentum.errors import check, check_non_negative, check_one
+from sde_momentum.core.errors import check, check_non_negative, check_one
 
 
 class Loss(ABC):
@@ -45,7 +46,7 @@ class Loss(ABC):
 
 
 class SquareLoss(Loss):
-    """L = |f - y|^2 / (2 B K); labels y + sigma xi, xi normal: c = sigma^2 / (B K) (T1)."""
+    """L = |f - y|^2 / (2 B K); labels y + sigma xi, xi normal: c = sigma^2 / (B K) [theory: Setting]."""
 
     law = "normal"
 

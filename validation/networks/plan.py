@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 import sde_momentum as sm
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.measured_optimum import Optima
 
 from .chunk import Arrays, Chunk, setting
@@ -36,7 +36,7 @@ LONGEST = 5.0
 _NOISY_FIT, _FIT_SEED = 0.9, 1 << 40
 _UNFITTED = 1e-2
 """Noise-free loss, over that of the initialisation, at which a run from an initialisation has fitted; within label noise it is
-compared with `_STATIONARY` times the loss that the noise itself keeps up (T2)."""
+compared with `_STATIONARY` times the loss that the noise itself keeps up [theory: Relaxation]."""
 _STATIONARY = 3.0
 _NEAR = 0.2
 """Of the way from Gamma to the loss of the initialisation: beyond it a run has left Gamma."""
@@ -47,7 +47,7 @@ RULES = {
     TRANSFER: "the optimum of the first look at the largest lr, carried over by lr^(2/3)",
     GEOMETRY: "(c mu zeta^2)^(1/3) lr^(2/3), c and mu estimated at the start of training, along the way down tr H",
     EFFECTIVE: "least momentum within 15 % of the shortest time on L_eff at the largest lr, carried over by lr^(2/3)",
-    CRITICAL: "least momentum within 5 % of the shortest time in the critical limit, one simulated curve for every lr (T7)",
+    CRITICAL: "least momentum within 5 % of the shortest time in the critical limit, one simulated curve for every lr",
     LINEAR: "the same optimum, 1 - beta proportional to lr",
     ROOT: "the same optimum, 1 - beta proportional to lr^(1/2)",
     FIXED: "beta = 0.9 at every lr",

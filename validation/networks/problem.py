@@ -1,4 +1,5 @@
-"""A fully connected network as a `Problem` of the library: what geometry, drift and critical limit need of it (T1)."""
+"""A fully connected network as a `Problem` of the library: what geometry, drift and critical limit need of it
+[theory: Setting]."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sde_momentum.errors import InputError
-from sde_momentum.problems.base import Array, Problem
+from sde_momentum.core.errors import InputError
+from sde_momentum.problems.problem import Array, Problem
 
 from .base import Parameters
 from .mlp import MLP

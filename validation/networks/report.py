@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sde_momentum.files import write_whole
+from sde_momentum.core.files import write_whole
 from sde_momentum.predictors.measured_optimum import Estimate, read_results
 
 from . import figures
@@ -156,7 +156,7 @@ def _why(summary: Summary) -> list[str]:
             text += f". The smallest learning rates alone give {smallest.value:.2f} ({smallest.low:.2f} to {smallest.high:.2f})"
         ratio, error = summary.loss_ratio
         if np.isfinite(ratio):
-            text += f". The normal modes' loss is {ratio:.2f} ± {error:.2f} of what theory has (T2)"
+            text += f". The normal modes' loss is {ratio:.2f} ± {error:.2f} of what theory has [theory: Relaxation]"
         lines.append(text + f". lr^(1/3) is {np.cbrt(summary.lr[-1]):.2f} at the largest learning rate.")
     return lines
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sde_momentum.errors import InputError, check_integer
+from sde_momentum.core.errors import InputError, check_integer
 
 from .base import Network, Parameters
 

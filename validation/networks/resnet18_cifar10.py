@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from sde_momentum.errors import check_integer
+from sde_momentum.core.errors import check_integer
 
 from .images import image_task
 from .resnet18 import ResNet18

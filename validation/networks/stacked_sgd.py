@@ -49,7 +49,7 @@ class Stack:
     """R runs: where they are.
 
     Attributes:
-        parameters, velocity: name -> (R, ...); velocity is that of the theory, v <- beta v - lr g (T1)
+        parameters, velocity: name -> (R, ...); velocity is that of the theory, v <- beta v - lr g [theory: Setting]
         lr, momentum: (R,)
         seed: index of each run's seed among `seeds`, (R,); runs of one seed share their noise
         seeds: S of them

@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from sde_momentum import formulas
-from sde_momentum.errors import InputError
+from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.measured_optimum import Estimate, Optima, PowerLaw
+from sde_momentum.theory import formulas
 
 Floats = NDArray[np.float64]
 
@@ -136,7 +136,8 @@ class Summary:
 
     @cached_property
     def loss_ratio(self) -> tuple[float, float]:
-        """Train loss over eta c tr H / (4 delta), what the normal modes' fluctuations keep up (T2), and its standard error.
+        """Train loss over eta c tr H / (4 delta), what the normal modes' fluctuations keep up
+        [theory: Relaxation], and its standard error.
 
         Mean over the later half of the runs at the least momentum of the sweep, at the smallest learning rate.
         """

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sde_momentum.errors import InputError, check_integer, check_one, check_positive
+from sde_momentum.core.errors import InputError, check_integer, check_one, check_positive
 
 from .base import Parameters
 from .losses import SquareLoss

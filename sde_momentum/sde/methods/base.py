@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...core.errors import InputError
 from ..equation import INTERPRETATIONS, NOISES, SDE, Equation
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...errors import InputError, check
+from ...core.errors import InputError, check
 from .base import Observer, State, Variables, good_lanes
 
 _CELLS = 4  # cells of the lookup table to a bin: with even edges, a cell holds one edge at most

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...errors import InputError, check, check_integer
+from ...core.errors import InputError, check, check_integer
 from .base import Observer, State, Variables, good_lanes
 
 _SAMPLE = 32  # paths that give a chunk's centre and scale: enough for both, and their sorting costs little

@@ -1,4 +1,4 @@
-"""Geometry of a point of the minimizer manifold Gamma = {w : f(w) = y}: spaces, tr H, its drift, mu (T1, T3)."""
+"""Geometry of a point of the minimizer manifold Gamma = {w : f(w) = y}: spaces, tr H, its drift, mu [theory: Setting; Drift]."""
 
 from __future__ import annotations
 
@@ -8,46 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
-from .errors import InputError
-from .problems.base import Array, Problem
-from .threads import one_blas_thread
-
-
-@one_blas_thread()
-def descend_to_manifold(problem: Problem, start: Array, max_steps: int = 100_000) -> Array:
-    """Noise-free gradient descent from `start` (N,) to Gamma, polished by Gauss-Newton to rounding error.
-
-    The step is 1 / tr H, below every stability limit. Raises InputError if no interpolating point is reached.
-    """
-    w = problem.check_point(start).copy()
-    p = problem.n_outputs
-    scale = max(float(np.square(problem.targets).mean()), np.finfo(float).tiny)
-    for _ in range(max_steps):
-        j, r = problem.jacobian(w), problem.residual(w)
-        if np.square(r).mean() < 1e-6 * scale:
-            return project_to_manifold(problem, w)
-        w -= j.T @ r / max(np.square(j).sum(), np.finfo(float).tiny)
-        if not np.all(np.isfinite(w)):
-            break
-    loss = float(np.square(problem.residual(w)).mean() / 2)
-    raise InputError("start", f"loss {loss:.3g} after {max_steps} steps (P = {p})", "a start that interpolates")
-
-
-def project_to_manifold(problem: Problem, w: Array, tolerance: float = 1e-13, max_steps: int = 100) -> Array:
-    """Nearest point of Gamma by Gauss-Newton: w <- w - J^+ (f - y), until |f - y| <= tolerance * (1 + |y|)."""
-    goal = tolerance * (1 + float(np.linalg.norm(problem.targets)))
-    for _ in range(max_steps):
-        r = problem.residual(w)
-        if np.linalg.norm(r) <= goal:
-            return w
-        w = w - np.linalg.lstsq(problem.jacobian(w), r, rcond=1e-10)[0]
-    size = float(np.linalg.norm(problem.residual(w)))
-    raise InputError("w", f"|f - y| = {size:.3g} after {max_steps} Gauss-Newton steps", f"a point near Gamma ({goal:.1g})")
+from ..core.errors import InputError
+from ..problems.problem import Array, Problem
 
 
 @dataclass(frozen=True)
 class ManifoldPoint:
-    """A point w of Gamma with everything the theory asks of it (T1, T3).
+    """A point w of Gamma with everything the theory asks of it [theory: Setting; Drift].
 
     Directions whose singular value of J is at most `rank_tolerance` times the largest count as tangent.
     `w`: shape (N,), f(w) = y within 1e-6 of |y|; otherwise InputError.
@@ -127,7 +94,7 @@ class ManifoldPoint:
 
     @cached_property
     def hessian(self) -> Array:
-        """Riemannian Hessian of tr H in the basis `tangent`: T^T (hess tr H - sum_i nu_i hess f_i) T (T3)."""
+        """Riemannian Hessian of tr H in the basis `tangent`: T^T (hess tr H - sum_i nu_i hess f_i) T [theory: Drift]."""
         n = self.problem.n_parameters
         c = np.broadcast_to(self.multipliers[:, None, None] * np.eye(n)[None], (self.problem.n_outputs, n, n))
         weighted = self.problem.contract_hessians(np.broadcast_to(self.w, (n, n)), np.swapaxes(c, 0, 1))
@@ -147,7 +114,7 @@ class ManifoldPoint:
         return self.stiffness(self.problem.trace_hessian_gradient, displacement)
 
     def stiffness(self, field: Callable[[Array], Array], displacement: Array) -> float:
-        """How much the part along Gamma of a field G(w) grows along a displacement (N,), per unit length (T3, T6).
+        """How much the part along Gamma of a field G(w) grows along a displacement (N,), per unit length [theory: Drift; Forces].
 
             x . (grad_x G - sum_i nu_i (x . hess f_i)),   J^T nu = the normal part of G,   x the unit displacement along Gamma
 
@@ -160,7 +127,7 @@ class ManifoldPoint:
         return float(x @ ((ahead - behind) / (2 * h) - bend))
 
     def coupling(self, displacement: Array) -> float:
-        """g of a displacement (N,) from this point, in units of the curvature (T7).
+        """g of a displacement (N,) from this point, in units of the curvature [theory: Critical limit].
 
             g = sum_j (lambda_j')^2 / lambda_j,  ' along the displacement's part x in Gamma
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from ..problems.base import Array
+from ..problems.problem import Array
 
 Complex = NDArray[np.complex128]
 Flags = NDArray[np.bool_]

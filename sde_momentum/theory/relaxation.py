@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.errors import InputError, check, check_lr, check_momentum, check_non_negative
 from . import formulas
-from .errors import InputError, check, check_lr, check_momentum, check_non_negative
 
 Floats = NDArray[np.float64]
 
@@ -22,12 +22,12 @@ class Timescales:
         one_minus_beta: delta = 1 - beta
         eigenvalue: Hessian eigenvalue lambda of the normal mode
         nesterov: whether the look-ahead update is meant
-        transverse: tau_perp = -1 / ln max|kappa|, in steps, exact at any lr (T2); inf if unstable
+        transverse: tau_perp = -1 / ln max|kappa|, in steps, exact at any lr [theory: Relaxation]; inf if unstable
         regime: "overdamped" (real multipliers; at large a = lr * eigenvalue one of them is negative and the
             mode alternates in sign), "underdamped" (complex multipliers) or "unstable" (tau_perp = inf)
-        stationary_variance: of the mode under label noise (T2), in squared parameter units; inf if
+        stationary_variance: of the mode under label noise [theory: Relaxation], in squared parameter units; inf if
             unstable; None if `noise` was not given
-        longitudinal: tau_par = 4 delta^2 / (eta^2 c mu), in steps (T3), for a = lr * eigenvalue much below
+        longitudinal: tau_par = 4 delta^2 / (eta^2 c mu), in steps [theory: Drift], for a = lr * eigenvalue much below
             delta and while it exceeds 4 / delta (critical damping); inf where the mode is unstable, so that
             training arrives nowhere; None unless `noise` and `curvature` were given
     """
@@ -65,9 +65,9 @@ def timescales(
 ) -> Timescales:
     """The transverse and longitudinal timescales of SGD with momentum near a manifold of minimizers.
 
-        kappa^2 - (1 + beta - a) kappa + beta = 0,  a = eta lambda,  tau_perp = -1 / ln max|kappa|   (T2)
-        s = eta c (1 + beta) / (delta (2 (1 + beta) - a))                                             (T2)
-        tau_par = 4 delta^2 / (eta^2 c mu)                                                            (T3)
+        kappa^2 - (1 + beta - a) kappa + beta = 0,  a = eta lambda,  tau_perp = -1 / ln max|kappa|   [theory: Relaxation]
+        s = eta c (1 + beta) / (delta (2 (1 + beta) - a))                                             [theory: Relaxation]
+        tau_par = 4 delta^2 / (eta^2 c mu)                                                            [theory: Drift]
 
     With `nesterov` the first two are those of x_{k+1} = (1-a) ((1+beta) x_k - beta x_{k-1}) + noise. All
     arguments broadcast.

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..geometry import project_to_manifold
-from ..problems.base import Array, Problem
+from ..core.errors import InputError
+from ..problems.interpolation import project_to_manifold
+from ..problems.problem import Array, Problem
 
 _MAX_PROJECTIONS = 30
 _REACH = 0.01  # of |w|: how far Gamma may lie from the end of however short a displacement

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError
+from ..core.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from .result import TimescaleEstimate
+    from ..training.result import TimescaleEstimate
 
 _LOSSES = ("mse", "half-mse", "cross-entropy")
 
@@ -41,7 +41,7 @@ def estimate(
     """Noise, curvature, timescales and momentum of a PyTorch model (needs torch)."""
     import torch
 
-    from .estimate import estimate_timescales
+    from ..training.estimate import estimate_timescales
 
     if tensorboard is not None:
         _summary_writer(tensorboard)  # fails before the work, not after

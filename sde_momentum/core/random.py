@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import ArrayLike, NDArray
 
-from ..simd.lanes import multiply_add, spread_like, sqrt, store
-from ..simd.words import as_doubles, as_words, load_words, rotate_left, where_bit
+from .simd.lanes import multiply_add, spread_like, sqrt, store
+from .simd.words import as_doubles, as_words, load_words, rotate_left, where_bit
 
 # Purposes: what a stream is for. Streams of one seed and different purposes are independent.
 LABEL_NOISE, BATCHES, WIENER, GRADIENT_NOISE, CRITICAL_LIMIT, VALLEY_PATHS, MULTILEVEL, ADAPTIVE = 0, 1, 2, 3, 7, 8, 9, 10

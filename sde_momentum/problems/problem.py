@@ -1,4 +1,4 @@
-"""The contract of a problem: outputs f(w), Jacobian J, second derivatives, and compiled kernels (T1)."""
+"""The contract of a problem: outputs f(w), Jacobian J, second derivatives, and compiled kernels [theory: Setting]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.errors import InputError
 
 Array = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ METRICS = {
 
 
 class Problem(ABC):
-    """Outputs f: R^N -> R^P on the training set, targets y in R^P, loss |f(w) - y|^2 / (2P) (T1).
+    """Outputs f: R^N -> R^P on the training set, targets y in R^P, loss |f(w) - y|^2 / (2P) [theory: Setting].
 
     A member supplies `outputs`, `jacobian` and `contract_hessians` (batched over leading axes), the compiled
     pair `kernels` for the simulator, and may add a test error. Everything else follows.
@@ -82,7 +82,7 @@ class Problem(ABC):
         return np.square(self.residual(w)).mean(axis=-1) / 2
 
     def trace_hessian(self, w: Array) -> Array:
-        """tr H = |J|^2 / P: (...). It equals the trace of the loss's Hessian on Gamma (T1)."""
+        """tr H = |J|^2 / P: (...). It equals the trace of the loss's Hessian on Gamma [theory: Setting]."""
         return np.square(self.jacobian(w)).sum(axis=(-2, -1)) / self.n_outputs
 
     def trace_hessian_gradient(self, w: Array) -> Array:

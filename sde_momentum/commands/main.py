@@ -14,11 +14,11 @@ from typing import Annotated
 
 import typer
 
-from .commands.phase_diagram import phase_diagram
-from .commands.predict import predict
-from .commands.simulate import simulate
-from .errors import InputError
-from .training.cli import estimate
+from ..core.errors import InputError
+from .estimate import estimate
+from .phase_diagram import phase_diagram
+from .predict import predict
+from .simulate import simulate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
