@@ -13,7 +13,7 @@ FORMATS = ("text", "latex", "html")
 
 
 def derive(
-    name: Annotated[str | None, typer.Argument(help="a derivation, or 'all'; without it they are listed")] = None,
+    name: Annotated[str | None, typer.Argument(help="a derivation, or 'all'; without it they are listed by section")] = None,
     output_format: Annotated[str, typer.Option("--format", help="text, latex or html")] = "text",
     out: Annotated[Path | None, typer.Option(help="file to write; standard output without it")] = None,
 ) -> None:
@@ -35,7 +35,7 @@ def derive(
     if name is None:
         if out is not None or output_format != "text":
             raise InputError("name", "none", "a derivation or 'all', to be written")
-        typer.echo("\n".join(render.summary(*entry) for entry in BY_NAME.items()))
+        typer.echo(render.contents(BY_NAME))
         return
     chosen = BY_NAME if name == "all" else {name: BY_NAME[name]}
     checked = {key: (derivation, render.check(derivation)) for key, derivation in chosen.items()}

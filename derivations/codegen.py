@@ -23,9 +23,10 @@ from . import (
     prefactor,
     stationary_variance,
 )
-from .formula import MEANING, Derivation, Formula
+from .formula import Derivation, Formula
+from .symbols import SYMBOLS
 
-# In the order of the theory page, by the name that `derive` knows them by: the module's.
+# In the order of docs/theory.md, by the name that `derive` knows them by: the module's.
 BY_NAME: Mapping[str, Derivation] = {
     module.__name__.rpartition(".")[2]: module.DERIVATION
     for module in (
@@ -49,7 +50,7 @@ _HEADER = '''"""The library's formulas as numpy code. Generated: do not edit.
 
 Written by `python -m derivations` from `derivations/`, which proves each expression. Arguments broadcast;
 every function returns a float64 array. Nothing is checked here: callers check their input at the door.
-Sections (T2, ...) are those of the theory page.
+[theory: ...] names a section of docs/theory.md and an equation in it.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ def function(formula: Formula) -> str:
     signature = ", ".join(f"{name}: ArrayLike" for name in names)
     if len(formula.name + signature) > 70:
         signature = "\n" + "".join(f"    {name}: ArrayLike,\n" for name in names)
-    meaning = "\n".join(f"    {argument}: {MEANING[argument]}" for argument in formula.arguments)
-    docstring = f'"""{formula.summary} ({formula.section})\n\n    {formula.text}\n\nArgs:\n{meaning}\n"""'
+    meaning = "\n".join(f"    {argument}: {SYMBOLS[argument]}" for argument in formula.arguments)
+    docstring = f'"""{formula.summary} {formula.equation}\n\n    {formula.text}\n\nArgs:\n{meaning}\n"""'
     body = textwrap.indent(f"{docstring}\n{code}", "    ", lambda line: bool(line.strip()))
     return f"def {formula.name}({signature}) -> NDArray[np.float64]:\n{body}\n"
 

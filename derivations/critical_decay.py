@@ -1,4 +1,4 @@
-"""T7: the slowest decay rate at the flattest point in the critical limit, evaluated.
+"""The slowest decay rate at the flattest point in the critical limit, evaluated without losing digits.
 
 The rates y = -r solve f(y) = y^3 - 2 y^2 + a_1 y - a_0 = 0 with a_0 = kappa m, a_1 = 1 + kappa (m - g / 2). Cardano or Viete
 start, Newton's method with a compensated residual finishes: the slowest rate is nearly a difference of large terms both for
@@ -13,7 +13,9 @@ from __future__ import annotations
 import sympy as sp
 
 from .critical_limit import cubic
-from .formula import Derivation, Formula, Step, compensated, coupling, curvature, kappa
+from .formula import Derivation, Formula, Step, compensated
+from .sections import Equation, Section
+from .symbols import coupling, curvature, kappa
 
 _r, _y, _z, _w = sp.symbols("r y z w")
 _a1, _P, _Q, _D, _u, _angle = sp.symbols("a_1 P Q D u angle", real=True)
@@ -74,7 +76,7 @@ _t, _v = sp.symbols("t v", positive=True)
 
 DERIVATION = Derivation(
     title="The slowest rate in the critical limit",
-    section="Critical limit",
+    sections=(Section.PRICE_OF_SPEED,),
     assumptions=("kappa, m > 0; the rate is negative beyond the stability edge",),
     steps=(
         Step(
@@ -127,7 +129,7 @@ DERIVATION = Derivation(
             _slowest,
             "min -Re r, (r^2 + r + kappa m) (r + 1) - kappa g r / 2 = 0",
             "Slowest decay rate at the flattest point, per unit of s = delta k; negative beyond the stability edge.",
-            "T7",
+            Equation(Section.PRICE_OF_SPEED, 2),
             (
                 (_a1, compensated(sp.expand(2 + 2 * kappa * curvature - kappa * coupling)) / 2),
                 (_a0, kappa * curvature),
@@ -144,4 +146,27 @@ DERIVATION = Derivation(
             ),
         ),
     ),
+    symbols={
+        "m": "= mu, curvature of tr H along one direction at the flattest point",
+        _r: "rate of a small displacement, exp(r s)",
+        _y: "= -r, decay rate",
+        _z: "= 2 - y, twice the decay rate that a complex pair shares",
+        _w: "= y - 2/3",
+        _a0: "= kappa m",
+        _a1: "= 1 + kappa (m - g / 2)",
+        _P: "linear coefficient of the cubic in w",
+        _Q: "constant of the cubic in w",
+        _D: "= Q^2 / 4 + P^3 / 27, discriminant: positive for one real root",
+        "f": "f(y) = y^3 - 2 y^2 + a_1 y - a_0, half of the cubic that is evaluated",
+        "'": "derivative by y",
+        _d: "where f has an extremum",
+        _h: "offset from d",
+        _far: "offset of the root that is far from d",
+        _bend: "= 3 d - 2, coefficient of h^2",
+        _f0: "f at d",
+        _f1: "f' at d",
+        _t: "a number in (0, 1), or one that marks the order of smallness",
+        _v: "a number in (0, 1) that sets the size of P and Q",
+        "kappa": "= eta^2 c / (4 delta^3)",
+    },
 )

@@ -1,4 +1,4 @@
-"""T7: the critical limit gamma = 2/3, where the energies of the normal modes relax as slowly as w moves along Gamma.
+"""The critical limit gamma = 2/3, where the energies of the normal modes relax as slowly as w moves along Gamma.
 
 A normal mode is an oscillator x'' + delta x' + omega^2 x = kicks (time in steps), omega^2 = eta lambda(theta), whose
 frequency changes slowly with theta. The method of averaging gives its amplitude's equation; the averaged force
@@ -8,8 +8,8 @@ closes the system in s = delta k, with kappa = eta^2 c / (4 delta^3) and e = lam
     d e_j   = -(e_j - lambda_j) ds + (1/2) (ln lambda_j)' p e_j ds + sqrt(2 lambda_j e_j) dW_j      (Ito)
 
 What is left out is of relative order (delta / omega)^2 ~ eta^(1/3): the step on the force's own noise says how much.
-Beyond the theory page: the variance along the valley in closed form, 2 kappa G2 / (m (2 + kappa (m - g))), of which the
-page's kappa G2 / m is the limit kappa -> 0; it diverges at the stability edge, where the mean begins to swing at the
+Linearised at the flattest point, the variance along the valley is 2 kappa G2 / (m (2 + kappa (m - g))), which tends to
+kappa G2 / m for kappa -> 0; it diverges at the stability edge, where the mean begins to swing at the
 rate sqrt(kappa m / 2) per unit of s (a Hopf bifurcation). With several directions along Gamma, m and g are matrices M and
 G = sum_j grad lambda_j grad lambda_j^T / lambda_j, and 2 + kappa (M - G) > 0 is sufficient: an unstable direction u would
 make 2 + kappa u^T (M - G) u <= 0, as the cubic holds with u^T M u and u^T G u in place of m and g.
@@ -20,8 +20,10 @@ from __future__ import annotations
 import sympy as sp
 
 from .drift import longitudinal_time, small_lr_weight
-from .formula import Derivation, Formula, Step, compensated, coupling, curvature, kappa, lr, noise, one_minus_beta, squared_slopes
+from .formula import Derivation, Formula, Step, compensated
 from .oscillator import margin
+from .sections import Equation, Section
+from .symbols import coupling, curvature, explicit_curvature, kappa, lr, noise, one_minus_beta, squared_slopes
 
 delta, m, g = one_minus_beta, curvature, coupling
 half = sp.Rational(1, 2)
@@ -86,6 +88,12 @@ _characteristic = (_r * sp.eye(5) - _jacobian).det(method="berkowitz")
 
 cubic = (_r**2 + _r + kappa * m) * (_r + 1) - kappa * g * _r / 2
 edge_margin = 2 + kappa * (m - g)
+_with_force = sp.expand(cubic.subs(m, m + lr * explicit_curvature / (delta**2 * kappa)))
+_bend = sp.Symbol("lambda''", positive=True)
+_opening = _bend * _theta**2 / 2  # a mode that vanishes at theta = 0; y = e / theta stays finite there
+_opening_log_slope = sp.diff(sp.log(_opening), _theta)
+_opening_rate = (-(_e - _opening) + half * _opening_log_slope * _p * _e) / _theta - _e * _p / _theta**2
+_opening_system = sp.Matrix([[0, 1, 0], [0, -1, -2 * kappa], [_bend / 2, 0, -1]])  # of theta, p, y
 _constant, _linear, _quadratic = (sp.expand(cubic).coeff(_r, n) for n in range(3))
 
 # --- The variance: only X = sum_j (ln lambda_j)' (e_j - l_j) acts on theta, p ------------------------------
@@ -113,7 +121,7 @@ _steps_amplitude = (
     Step("and that diffusion", sp.expand(_ito_variance), sp.expand(2 * _lambda * _modulus)),
     Step("force: per unit of s^2 it is kappa (ln lambda)' e", _force_per_step / delta**2, _definition * _slope / _lambda * _e),
     Step(
-        "equilibrated, e = lambda, it is section 3's drift",
+        "equilibrated, e = lambda, it is the drift",
         _force_per_step.subs(_e, _lambda),
         delta * small_lr_weight * _slope,
     ),
@@ -145,6 +153,22 @@ _steps_linear = (
     Step("which makes a_1 positive too, for m > 0", _linear, (edge_margin + kappa * m) / 2),
     Step("the edge: kappa = 2 / (g - m)", edge_margin.subs(kappa, _edge), sp.Integer(0)),
     Step(
+        "an explicit force adds eta h / delta^2 to kappa m: the mean is stable iff 2 + eta h / delta^2 + kappa (m - g) > 0",
+        _with_force.coeff(_r, 2) * _with_force.coeff(_r, 1) - _with_force.coeff(_r, 0),
+        edge_margin + lr * explicit_curvature / delta**2,
+    ),
+    Step(
+        "a mode that vanishes at the flattest point, lambda = lambda'' theta^2 / 2, pulls by 2 kappa y, y = e / theta",
+        _opening_log_slope * _e,
+        2 * _e / _theta,
+    ),
+    Step("where y' = -y + lambda'' theta / 2", _opening_rate, -_e / _theta + _bend * _theta / 2),
+    Step(
+        "so it obeys the cubic with m = lambda'' and g = 2 lambda'', the limit of (lambda')^2 / lambda",
+        (_r * sp.eye(3) - _opening_system).det(),
+        cubic.subs({m: _bend, g: 2 * _bend}),
+    ),
+    Step(
         "at the edge r = +-i sqrt(kappa m / 2): the mean swings",
         cubic.subs(_r, sp.I * sp.sqrt(kappa * m / 2)).subs(g, m + 2 / kappa),
         sp.Integer(0),
@@ -154,9 +178,9 @@ _steps_linear = (
         sp.discriminant(cubic.subs(g, 0) / (_r + 1), _r).subs(kappa, 1 / (4 * m)),
         sp.Integer(0),
     ),
-    Step("which is section 5's delta^3 = eta^2 c mu", _definition.subs(delta, sp.cbrt(lr**2 * noise * m)), 1 / (4 * m)),
+    Step("which is the closed form delta^3 = eta^2 c mu", _definition.subs(delta, sp.cbrt(lr**2 * noise * m)), 1 / (4 * m)),
     Step(
-        "kappa -> 0: the slowest rate is section 3's 1 / tau_par",
+        "kappa -> 0: the slowest rate is the drift's 1 / tau_par",
         delta * kappa.subs(kappa, _definition) * m,
         1 / longitudinal_time,
     ),
@@ -177,7 +201,10 @@ _steps_variance = (
 _LINEAR = (kappa, curvature, coupling)
 DERIVATION = Derivation(
     title="The critical limit",
-    section="Critical limit",
+    sections=(
+        Section.CRITICAL_LIMIT,
+        Section.PRICE_OF_SPEED,
+    ),
     assumptions=(
         "delta = C eta^(2/3) and eta -> 0: omega_j = sqrt(eta lambda_j) is far above delta",
         "distinct or decoupled eigenvalues: no two modes exchange energy through turning eigenvectors",
@@ -191,7 +218,7 @@ DERIVATION = Derivation(
             _definition,
             "kappa = eta^2 c / (4 delta^3)",
             "Strength of the energies' force in the reduced SDE, in units of 1 / curvature.",
-            "T7",
+            Equation(Section.CRITICAL_LIMIT, 1),
         ),
         Formula(
             "one_minus_beta_at_kappa",
@@ -199,7 +226,7 @@ DERIVATION = Derivation(
             sp.cbrt(noise / (4 * kappa)) * lr ** sp.Rational(2, 3),
             "1 - beta = C eta^(2/3), C = (c / (4 kappa))^(1/3)",
             "The 1 - beta at which `critical_kappa` is the given one; at lr = 1 it is the prefactor C.",
-            "T7",
+            Equation(Section.CRITICAL_LIMIT, 2),
         ),
         Formula(
             "critical_cubic_linear",
@@ -207,7 +234,7 @@ DERIVATION = Derivation(
             compensated(sp.expand(2 * _linear)) / 2,
             "a_1 = 1 + kappa (m - g / 2) in r^3 + 2 r^2 + a_1 r + kappa m",
             "Coefficient of r in the cubic of the decay rates, in units of s = delta k.",
-            "T7",
+            Equation(Section.PRICE_OF_SPEED, 3),
         ),
         Formula(
             "stability_margin",
@@ -215,7 +242,7 @@ DERIVATION = Derivation(
             compensated(sp.expand(edge_margin)),
             "2 + kappa (m - g)",
             "Positive iff the mean stays at the flattest point (m > 0).",
-            "T7",
+            Equation(Section.PRICE_OF_SPEED, 4),
         ),
         Formula(
             "stability_edge_kappa",
@@ -223,7 +250,7 @@ DERIVATION = Derivation(
             sp.Piecewise((2 / (g - m), g > m), (sp.oo, True)),
             "kappa = 2 / (g - m)",
             "The kappa from which on training leaves the flattest point; inf where the coupling g <= m.",
-            "T7",
+            Equation(Section.PRICE_OF_SPEED, 5),
         ),
         Formula(
             "valley_variance",
@@ -231,8 +258,45 @@ DERIVATION = Derivation(
             sp.Piecewise((sp.oo, margin <= 0), (valley_variance.subs(edge_margin, margin), True)),
             "2 kappa G2 / (m (2 + kappa (m - g)))",
             "Stationary variance of the position along the valley, in squared parameter units; inf from the edge on.",
-            "T7",
+            Equation(Section.PRICE_OF_SPEED, 7),
             ((margin, compensated(sp.expand(edge_margin))),),
         ),
     ),
+    symbols={
+        "k": "number of steps",
+        "m": "= mu, curvature of tr H along one direction at the flattest point",
+        _theta: "position along Gamma",
+        _p: "= d theta / ds",
+        "s": "= delta k, the clock of the critical limit",
+        _lambda: "eigenvalue of a normal mode",
+        "lambda_j": "eigenvalue of mode j",
+        "lambda''": "second derivative of an eigenvalue that vanishes at theta = 0",
+        _A: "amplitude of a mode",
+        _omega: "= sqrt(eta lambda), frequency of a mode",
+        _omega_dot: "omega', its change in a step",
+        _lambda_dot: "lambda', change of the eigenvalue in a step; along Gamma its derivative",
+        "'": "derivative by steps, of lambda_j and tr H by theta, of y by s",
+        "y": "= e / theta of a mode that vanishes at theta = 0",
+        _e: "energy of a mode, lambda times the mean of its squared displacement over eta c / (2 delta)",
+        "e_j": "that of mode j",
+        _z1: "real part of the complex amplitude z, e = |z|^2",
+        _z2: "imaginary part of z",
+        "z": "complex amplitude of a mode",
+        _slope: "derivative of lambda by theta",
+        "W": "Wiener process",
+        _C: "constant in delta = C eta^(2/3)",
+        _r: "rate of a small displacement, exp(r s)",
+        "X": "= sum_j (ln lambda_j)' (e_j - lambda_j), the energies' force",
+        "a_0": "the cubic's constant, kappa m",
+        "a_1": "the cubic's coefficient of r",
+        "tau_par": "time scale of the drift, in steps",
+        _l[0]: "eigenvalue of mode 1 at the flattest point",
+        _l[1]: "eigenvalue of mode 2 at the flattest point",
+        _l[2]: "eigenvalue of mode 3 at the flattest point",
+        _b[0]: "second derivative of eigenvalue 1",
+        _b[1]: "second derivative of eigenvalue 2",
+        _b[2]: "second derivative of eigenvalue 3",
+        _free[0]: "slope of eigenvalue 1; the third makes their sum 0",
+        _free[1]: "slope of eigenvalue 2; the third makes their sum 0",
+    },
 )

@@ -1,4 +1,4 @@
-"""T4, T6: the gamma in 1 - beta ~ eta^gamma at which training is fastest.
+"""The exponent gamma in 1 - beta ~ eta^gamma at which training is fastest: where the two timescales meet.
 
 Training waits for the slower of the two timescales. With delta = C eta^gamma the transverse one is delta / a, so
 eta^(gamma - 1), while modes are overdamped (gamma < 1/2) and 2 / delta, so eta^(-gamma), when they are underdamped
@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import sympy as sp
 
 from .drift import longitudinal_time
-from .formula import Derivation, Formula, Step, curvature, eigenvalue, explicit_curvature, lr, noise, noise_power, one_minus_beta
+from .formula import Derivation, Formula, Step
 from .prefactor import stiffness
+from .sections import Equation, Section
+from .symbols import curvature, eigenvalue, explicit_curvature, lr, noise, noise_power, one_minus_beta
 
 delta = one_minus_beta
 _gamma = sp.Symbol("gamma", real=True)
@@ -104,7 +106,10 @@ critical_exponent = sp.Max(HALF, (2 + noise_power) / 3)
 
 DERIVATION = Derivation(
     title="Where the timescales meet",
-    section="Crossing; Forces",
+    sections=(
+        Section.CROSSING,
+        Section.FORCES,
+    ),
     assumptions=(
         "eta is small, and training lasts as long as the slower of the two timescales",
         "gamma < 1, so that a is far below delta and Nesterov's effective damping delta + a is delta",
@@ -112,7 +117,7 @@ DERIVATION = Derivation(
     steps=(
         Step("gamma < 1/2: tau_perp ~ eta^(gamma - 1)", OVERDAMPED, _gamma - 1),
         Step("gamma > 1/2: tau_perp ~ eta^(-gamma)", UNDERDAMPED, -_gamma),
-        Step("tau_par = delta / k is section 3's", delta / LABEL_NOISE, longitudinal_time),
+        Step("tau_par = delta / k is that of the drift", delta / LABEL_NOISE, longitudinal_time),
         Step("label noise: tau_par ~ eta^(2 gamma - 2)", longitudinal_power(LABEL_NOISE), 2 * _gamma - 2),
         Step("label noise: fastest at gamma = 2/3", crossing(LABEL_NOISE).gamma, sp.Rational(2, 3)),
         Step("label noise: training then takes eta^(-2/3)", crossing(LABEL_NOISE).time_power, -sp.Rational(2, 3)),
@@ -139,7 +144,12 @@ DERIVATION = Derivation(
             critical_exponent,
             "gamma = max(1/2, (2 + p) / 3)",
             "The gamma in 1 - beta ~ lr^gamma at which training is fastest, for noise of strength c ~ lr^p; p < 1.",
-            "T4",
+            Equation(Section.CROSSING, 4),
         ),
     ),
+    symbols={
+        "k": "stiffness of the force along Gamma, per step squared",
+        _gamma: "exponent in delta = C eta^gamma",
+        "tau_par": "time scale along Gamma, in steps",
+    },
 )

@@ -1,8 +1,8 @@
-"""T3: the force along Gamma that the normal fluctuations exert, and its potential.
+"""The mean force along Gamma that the fluctuations across it exert, and its potential V.
 
 Take one normal mode x whose eigenvalue depends on the position theta along Gamma. With n the label noise
 of this step, its loss is (sqrt(lambda(theta)) x - sqrt(c) n)^2 / 2: the gradient in x has the noise
-sqrt(c lambda) n of section 2, and the gradient in theta is the force below. The noise is fresh, so it is
+sqrt(c lambda) n of a normal mode, and the gradient in theta is the force below. The noise is fresh, so it is
 independent of the point where the gradient is taken, and the mean force is lambda'(theta) / 2 times the
 second moment of that point: x for heavy ball, the look-ahead x + beta (x - x_previous) for Nesterov.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sympy as sp
 from sympy.codegen.cfunctions import log1p
 
-from .formula import Derivation, Formula, Step, curvature, eigenvalue, lr, noise, one_minus_beta
+from .formula import Derivation, Formula, Step
 from .oscillator import (
     DEFINE_A,
     DEFINE_HEAVY_BALL_MARGIN,
@@ -26,7 +26,9 @@ from .oscillator import (
     nesterov_limit,
     nesterov_margin,
 )
+from .sections import Equation, Section
 from .stationary_variance import below_limit, heavy_ball_variance, kick, nesterov_lyapunov, nesterov_variance
+from .symbols import curvature, eigenvalue, lr, noise, one_minus_beta
 
 _ARGUMENTS = (lr, eigenvalue, one_minus_beta, noise)
 _SAFE = {a: sp.Symbol("t", positive=True) * nesterov_limit}  # inside both stability limits
@@ -87,9 +89,9 @@ longitudinal_time = 4 * delta**2 / (lr**2 * noise * curvature)
 
 DERIVATION = Derivation(
     title="Drift along Gamma",
-    section="Drift",
+    sections=(Section.DRIFT,),
     assumptions=(
-        "the normal modes equilibrate faster than theta moves (section 7 lifts this)",
+        "the normal modes equilibrate faster than theta moves (the critical limit lifts this)",
         "the label noise of a step is independent of the point where its gradient is taken",
     ),
     steps=(
@@ -152,7 +154,7 @@ DERIVATION = Derivation(
             below_limit(_heavy_ball_potential),
             "V = -(eta c (1 + beta) / (2 delta^2)) ln(1 - a / (2 (1 + beta)))",
             "Effective potential of one heavy-ball mode, per step: dw = -grad_Gamma sum V; inf if unstable.",
-            "T3",
+            Equation(Section.DRIFT, 3),
             (DEFINE_A, DEFINE_HEAVY_BALL_MARGIN, _define_logarithm(heavy_ball_limit, 2 * (1 + beta))),
         ),
         Formula(
@@ -161,7 +163,7 @@ DERIVATION = Derivation(
             below_limit(_heavy_ball_weight),
             "dV/dlambda = (eta^2 c / (4 delta^2)) / (1 - a / (2 (1 + beta)))",
             "Weight of grad lambda_j in the heavy-ball drift, per step; inf if unstable.",
-            "T3",
+            Equation(Section.DRIFT, 2),
             (DEFINE_HEAVY_BALL_MARGIN,),
         ),
         Formula(
@@ -171,7 +173,7 @@ DERIVATION = Derivation(
             "V = (eta c / (2 delta (1 + 3 beta))) (2 beta^2 ln(1 + a beta / delta)"
             " - (1 + beta) (1 + 2 beta) ln(1 - a (1 + 2 beta) / (2 (1 + beta))))",
             "Effective potential of one Nesterov mode, per step: dw = -grad_Gamma sum V; inf if unstable.",
-            "T3",
+            Equation(Section.DRIFT, 5),
             (DEFINE_A, DEFINE_NESTEROV_MARGIN, _define_logarithm(nesterov_limit, 2 * (1 + beta))),
         ),
         Formula(
@@ -180,7 +182,7 @@ DERIVATION = Derivation(
             below_limit(_nesterov_weight),
             "dV/dlambda = eta^2 c (1 + beta + a beta (1 + 2 beta)) / (2 delta (delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))",
             "Weight of grad lambda_j in the Nesterov drift, per step; inf if unstable.",
-            "T3",
+            Equation(Section.DRIFT, 4),
             (DEFINE_A, DEFINE_NESTEROV_MARGIN),
         ),
         Formula(
@@ -189,7 +191,7 @@ DERIVATION = Derivation(
             small_lr_weight,
             "dV/dlambda = eta^2 c / (4 delta^2)",
             "Weight of grad tr H in the drift at small lr (a much below delta), per step.",
-            "T3",
+            Equation(Section.DRIFT, 6),
         ),
         Formula(
             "longitudinal_time",
@@ -197,7 +199,17 @@ DERIVATION = Derivation(
             longitudinal_time,
             "tau_par = 4 delta^2 / (eta^2 c mu)",
             "Relaxation time along Gamma at small lr, in steps.",
-            "T3",
+            Equation(Section.DRIFT, 8),
         ),
     ),
+    symbols={
+        a: "= eta lambda of the mode",
+        _theta: "position along Gamma",
+        _x: "displacement of the normal mode",
+        _second_moment: "E x^2 at the point where the gradient is taken",
+        _slope: "lambda', change of the eigenvalue along Gamma",
+        "'": "derivative by theta",
+        "y": "look-ahead point of Nesterov",
+        "e": "kick of a step",
+    },
 )

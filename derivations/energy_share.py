@@ -1,13 +1,13 @@
-"""T5, T7: how full a normal mode is while w moves: the share of its stationary variance that is there.
+"""How full of noise a normal mode is while w moves: the share of its stationary variance that is there.
 
 Noise fills a mode at twice its amplitude's relaxation rate. An underdamped mode whose eigenvalue changes slowly keeps
 its action sqrt(lambda) E x^2 (adiabatic invariance), whereas its stationary variance s does not depend on lambda
-(section 2). The share b = E x^2 / s therefore obeys
+for small eta lambda. The share b = E x^2 / s therefore obeys
 
     db/dk = r (1 - b) - (rho / 2) b,   r = 2 / tau_perp,   rho = d ln lambda / dk.
 
-At rest this is section 5's b(k) = 1 - exp(-delta k). While w slides to flatter points rho < 0: the modes are fuller
-than at rest and push harder, so that training is faster than with the plain build-up (section 7's energies, averaged).
+At rest this is b(k) = 1 - exp(-delta k). While w slides to flatter points rho < 0: the modes are fuller than at rest
+and push harder, so that training is faster than with the plain build-up (the critical limit's energies, averaged).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from __future__ import annotations
 import sympy as sp
 from sympy.codegen.cfunctions import expm1
 
-from .formula import Derivation, Formula, Step, eigenvalue, eigenvalue_growth, energy_share, lr, n_steps, relaxation_time
+from .formula import Derivation, Formula, Step
+from .sections import Equation, Section
+from .symbols import eigenvalue, eigenvalue_growth, energy_share, lr, n_steps, relaxation_time
 
 _b, _rho, _k = energy_share, eigenvalue_growth, n_steps
 rate = 2 / relaxation_time
@@ -39,7 +41,10 @@ _plain = share.rewrite(sp.exp)
 
 DERIVATION = Derivation(
     title="Energy of the normal modes while w moves",
-    section="Effective loss; Critical limit",
+    sections=(
+        Section.EFFECTIVE_LOSS,
+        Section.CRITICAL_LIMIT,
+    ),
     assumptions=(
         "eigenvalues change slowly: by little in a period of their mode",
         "the mode is underdamped (an overdamped one follows at once: rho = 0)",
@@ -62,7 +67,16 @@ DERIVATION = Derivation(
             sp.Piecewise((_b + rate * _k, sp.Eq(_total, 0)), (share, True)),
             "db/dk = r (1 - b) - (rho / 2) b, r = 2 / tau_perp, rho = d ln lambda / dk",
             "Share of a mode's stationary variance after n_steps at constant r and rho.",
-            "T5, T7",
+            Equation(Section.EFFECTIVE_LOSS, 2),
         ),
     ),
+    symbols={
+        "x": "displacement of the mode",
+        "'": "derivative by k",
+        _omega: "= sqrt(eta lambda), the mode's frequency",
+        _omega1: "omega', its rate of change",
+        _omega2: "omega'', the rate of change of that",
+        "r": "= 2 / tau_perp, rate at which noise fills the mode, per step",
+        "tau": "tau_perp",
+    },
 )

@@ -1,4 +1,4 @@
-"""T5 at finite eta: what the discrete update and the size of the normal modes change in the prefactor.
+"""The prefactor at finite learning rate: what the discrete update and the size of the normal modes change in it.
 
 Along Gamma the update itself is a heavy-ball mode with a = k, theta_{k+1} = (1 + beta - k) theta_k - beta theta_{k-1}: its
 critical damping is exactly k = (1 - sqrt(beta))^2, that is delta = 2 sqrt(k) - k, where the differential equation
@@ -6,9 +6,9 @@ has 2 sqrt(k). With delta0 = (c mu)^(1/3) eta^(2/3) the first corrections are
 
     1 - beta* = delta0 (1 - delta0 / 6 + eta nu / (24 mu))
 
-the first from the discrete update, of relative order eta^(2/3), the second from section 3's potential at finite eta, of
+the first from the discrete update, of relative order eta^(2/3), the second from the drift's potential V at finite eta, of
 relative order eta, with nu the curvature of tr H^2, less (tr H)''' (tr H^2)' / mu because V is flattest elsewhere. The
-energies' lag behind theta (section 7) is not in it.
+energies' lag behind theta (the critical limit) is not in it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,11 @@ from itertools import pairwise
 import sympy as sp
 
 from .drift import heavy_ball_weight, small_lr_weight
-from .formula import (
-    Derivation,
-    Formula,
-    Step,
-    curvature,
-    damping_ratio,
-    explicit_curvature,
-    lr,
-    noise,
-    one_minus_beta,
-    square_curvature,
-)
+from .formula import Derivation, Formula, Step
 from .oscillator import a, beta, delta, heavy_ball_determinant, heavy_ball_discriminant, heavy_ball_trace, r
 from .prefactor import WHERE_CRITICAL, critical, label_noise_rule, stiffness
+from .sections import Equation, Section
+from .symbols import curvature, damping_ratio, explicit_curvature, lr, noise, one_minus_beta, square_curvature
 
 _k, _s, _u, _x, _theta, _t = sp.symbols("k s u x theta t", positive=True)
 _p, _q = WHERE_CRITICAL[0][0], WHERE_CRITICAL[1][0]
@@ -97,7 +88,10 @@ _share = sp.factor((_left.dot(_stationary) / _left.dot(_right) * _right[0]).simp
 
 DERIVATION = Derivation(
     title="The prefactor at finite learning rate",
-    section="Effective loss",
+    sections=(
+        Section.EFFECTIVE_LOSS,
+        Section.FINITE_LEARNING_RATE,
+    ),
     assumptions=(
         "the normal modes are equilibrated and the energies average out",
         "for b(k): underdamped modes, averaged over the phase",
@@ -151,7 +145,7 @@ DERIVATION = Derivation(
             square_curvature / (24 * curvature),
         ),
         Step(
-            "second moments multiply by kappa_1^2, kappa_1 kappa_2 = beta, kappa_2^2",
+            "second moments multiply by chi_1^2, chi_1 chi_2 = beta, chi_2^2",
             _fills,
             sp.factor((_d - _multiplier) * (_multiplier**2 - (_T**2 - 2 * _d) * _multiplier + _d**2)),
         ),
@@ -178,7 +172,7 @@ DERIVATION = Derivation(
             _discrete,
             "(1 - sqrt(beta))^2 = k(delta); with delta0 = (c mu)^(1/3) eta^(2/3): delta0 (1 - delta0 / 6 + ...)",
             "The 1 - beta that damps the discrete update along Gamma critically; 1 where even plain SGD overshoots.",
-            "T5",
+            Equation(Section.FINITE_LEARNING_RATE, 1),
             _WHERE_DISCRETE,
         ),
         Formula(
@@ -187,15 +181,41 @@ DERIVATION = Derivation(
             discrete_lr,
             "eta = 2 K / (h + sqrt(h^2 + c mu K / delta)), K = (1 - sqrt(beta))^2",
             "The lr at which `discrete_critical_one_minus_beta` is the given one.",
-            "T5",
+            Equation(Section.FINITE_LEARNING_RATE, 2),
         ),
         Formula(
             "finite_lr_curvature",
             (lr, one_minus_beta, curvature, square_curvature),
             _evaluated_curvature,
             "mu + eta nu / (4 (1 + beta))",
-            "Curvature along Gamma of section 3's potential at its flattest point, in place of mu, to first order in lr.",
-            "T5",
+            "Curvature along Gamma of the drift's potential V at its flattest point, in place of mu, to first order in lr.",
+            Equation(Section.FINITE_LEARNING_RATE, 3),
         ),
     ),
+    symbols={
+        "b": "b(k), share of a mode's stationary variance that is there after k steps",
+        a: "= eta lambda of a normal mode",
+        "k": "stiffness along Gamma, per step squared; in b(k) the number of steps",
+        _s: "= sqrt(k) = 1 - sqrt(beta)",
+        _p: "= 4 eta h",
+        _q: "= eta^2 c mu",
+        _u: "= delta0, or delta k, or a factor of eta, as the claim says",
+        _x: "= 1 - beta, or lambda in units of eta",
+        _t: "a factor that is free, or tends to 0",
+        "delta0": "= (c mu)^(1/3) eta^(2/3)",
+        _theta: "position along Gamma",
+        _slope: "slope of the two eigenvalues at theta = 0, opposite to each other",
+        "V": "potential of the drift",
+        "'": "derivative by theta",
+        _l[0]: "an eigenvalue at theta = 0",
+        _l[1]: "an eigenvalue at theta = 0",
+        _b[0]: "its second derivative",
+        _b[1]: "its second derivative",
+        _c3[0]: "its third derivative",
+        _c3[1]: "its third derivative",
+        _multiplier: "multiplier of the second moments",
+        "chi_1": "multiplier of the mode",
+        "chi_2": "the other multiplier of the mode",
+        "f": "share of the missing variance that does not oscillate",
+    },
 )

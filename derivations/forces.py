@@ -1,13 +1,13 @@
-"""T6: every source of force along Gamma as one stiffness k(eta, delta), and the root of delta^2 = 4 zeta^2 k(delta).
+"""Every source of force along Gamma as one stiffness k(eta, delta), and the root of delta^2 = 4 zeta^2 k(delta).
 
 A force that pulls w along Gamma by -G per step squared has the stiffness k = x . grad_x G along a unit displacement x. A
-regulariser R in the loss gives eta times its Riemannian Hessian, noise gives delta times that of section 3's potential V.
+regulariser R in the loss gives eta times its Riemannian Hessian, noise gives delta times that of the drift's potential V.
 Where k(delta) / delta^2 falls with delta, the root is unique: it runs from infinity at delta = 0 downwards.
 
 Weight decay is not h = wd on a curved Gamma: the constraint f(w) = y bends the parabola |w|^2 / 2. Noise in the parameters
 at which the gradient is taken is a regulariser and, by s H z, gradient noise of covariance s^2 H^2. Workers of local SGD
 that average positions and velocities every H steps fill their differences' normal modes from empty each time, as training
-from an interpolating start does (section 5's b).
+from an interpolating start does (the share b of the effective loss).
 """
 
 from __future__ import annotations
@@ -17,10 +17,23 @@ from sympy.codegen.cfunctions import expm1, log1p
 
 from .crossing import EXPLICIT_FORCE
 from .drift import heavy_ball_weight, nesterov_weight, small_lr_weight, weight
-from .formula import (
-    Derivation,
-    Formula,
-    Step,
+from .formula import Derivation, Formula, Step
+from .general_drift import heavy_ball_pair_weight, nesterov_pair_weight
+from .oscillator import (
+    DEFINE_A,
+    DEFINE_HEAVY_BALL_MARGIN,
+    DEFINE_NESTEROV_MARGIN,
+    a,
+    beta,
+    heavy_ball_margin,
+    margin,
+    nesterov_margin,
+)
+from .pair_covariance import b, q
+from .prefactor import label_noise_rule, stiffness
+from .sections import Equation, Section
+from .stationary_variance import below_limit
+from .symbols import (
     batch_size,
     curvature,
     damping_ratio,
@@ -39,20 +52,6 @@ from .formula import (
     reference_lr,
     squared_residual,
 )
-from .general_drift import heavy_ball_pair_weight, nesterov_pair_weight
-from .oscillator import (
-    DEFINE_A,
-    DEFINE_HEAVY_BALL_MARGIN,
-    DEFINE_NESTEROV_MARGIN,
-    a,
-    beta,
-    heavy_ball_margin,
-    margin,
-    nesterov_margin,
-)
-from .pair_covariance import b, q
-from .prefactor import label_noise_rule, stiffness
-from .stationary_variance import below_limit
 
 delta, zeta = one_minus_beta, damping_ratio
 _s, _t, _u, _x = sp.symbols("s t u x", positive=True)
@@ -112,9 +111,9 @@ _of_average = stiffness.subs(lr, lr * delta)
 
 DERIVATION = Derivation(
     title="Forces along Gamma",
-    section="Forces",
+    sections=(Section.FORCES,),
     assumptions=(
-        "the normal modes are equilibrated and their energies average out (sections 5 and 7)",
+        "the normal modes are equilibrated and their energies average out",
         "parameter noise: to second order in s; local SGD: underdamped modes, averaged over the phase",
         "schedules: underdamped modes; mini-batches: residuals frozen on the time of the modes",
     ),
@@ -146,7 +145,7 @@ DERIVATION = Derivation(
             nesterov_parameter_weight.subs(margin, nesterov_margin),
         ),
         Step(
-            "parameter noise, heavy ball: its drift is section 3's with Sigma = s^2 H^2",
+            "parameter noise, heavy ball: its drift is that of two modes with Sigma = s^2 H^2",
             heavy_ball_pair_weight.subs(_PAIR).subs(eigenvalue, a / lr),
             heavy_ball_weight.subs(noise, parameter_noise * a / lr),
         ),
@@ -167,6 +166,16 @@ DERIVATION = Derivation(
         ),
         Step("a / delta0 is of order eta^(1/3)", a.subs(a, lr) / lr ** sp.Rational(2, 3), sp.cbrt(lr)),
         Step(
+            "Nesterov, a far above delta: delta^2 (delta + a) is delta^2 a",
+            sp.Limit(delta**2 * (delta + a) / (delta**2 * a), delta, 0),
+            sp.Integer(1),
+        ),
+        Step(
+            "so that delta = zeta (c mu eta / lambda)^(1/2): exponent 1/2",
+            (zeta * sp.sqrt(noise * curvature * lr / eigenvalue)) ** 2 * a.subs(*DEFINE_A),
+            zeta**2 * lr**2 * noise * curvature,
+        ),
+        Step(
             "Nesterov: k / delta^2 falls",
             sp.diff(_nesterov_stiffness / delta**2, delta),
             -(_nesterov_stiffness / delta**2) * (2 / delta + 1 / (delta + a)),
@@ -181,7 +190,7 @@ DERIVATION = Derivation(
             _scaled**3,
             zeta**2 * lr**2 * noise * curvature * (lr / reference_lr) ** noise_power,
         ),
-        Step("at p = 0 it is section 5's", _scaled.subs(noise_power, 0), label_noise_rule),
+        Step("at p = 0 it is that of label noise of fixed strength", _scaled.subs(noise_power, 0), label_noise_rule),
         Step("a normal mode is critical at delta = 2 sqrt(a) - a", (1 - (1 - _slowest_critical)).subs(a, _s**2), 2 * _s - _s**2),
         Step("there sqrt(beta) = 1 - sqrt(a)", (1 - sp.sqrt(a)) ** 2, 1 - _slowest_critical),
         Step(
@@ -204,7 +213,7 @@ DERIVATION = Derivation(
             minibatch,
         ),
         Step("mini-batch: none left with all samples", minibatch.subs(_size, _P), sp.Integer(0)),
-        Step("label noise alone is the stiffness of section 5", _label_noise, delta * small_lr_weight * curvature),
+        Step("label noise alone has the stiffness of the drift's potential", _label_noise, delta * small_lr_weight * curvature),
     ),
     formulas=(
         Formula(
@@ -213,7 +222,7 @@ DERIVATION = Derivation(
             below_limit(heavy_ball_parameter_weight),
             "dV/dlambda = (eta s^2 / (2 delta)) (1 + a (1 + beta) / (delta (2 (1 + beta) - a)))",
             "Weight of grad lambda_j in the heavy-ball drift under parameter noise, per step; inf if unstable.",
-            "T6",
+            Equation(Section.FORCES, 6),
             (DEFINE_A, DEFINE_HEAVY_BALL_MARGIN),
         ),
         Formula(
@@ -223,7 +232,7 @@ DERIVATION = Derivation(
             "dV/dlambda = (eta s^2 / (2 delta)) (1 + a (1 + beta + a beta (1 + 2 beta))"
             " / ((delta + a beta) (2 (1 + beta) - a (1 + 2 beta))))",
             "Weight of grad lambda_j in the Nesterov drift under parameter noise, per step; inf if unstable.",
-            "T6",
+            Equation(Section.FORCES, 7),
             (DEFINE_A, DEFINE_NESTEROV_MARGIN),
         ),
         Formula(
@@ -232,7 +241,7 @@ DERIVATION = Derivation(
             local_sgd,
             "(1 + (K - 1) psi) / K, psi = 1 - (1 - beta^H) / (H delta)",
             "Share of one worker's label-noise drift that local SGD keeps; positions and velocities are averaged.",
-            "T6",
+            Equation(Section.FORCES, 8),
         ),
         Formula(
             "scaled_noise_one_minus_beta",
@@ -240,7 +249,7 @@ DERIVATION = Derivation(
             scaled_rule,
             "min((c mu zeta^2 (eta / eta0)^p)^(1/3) eta^(2/3), 2 sqrt(a) - a), a = eta lambda of the slowest normal mode",
             "The best 1 - beta under noise c (eta / eta0)^p; the second is best where the first overdamps the normal modes.",
-            "T6",
+            Equation(Section.FORCES, 9),
             (DEFINE_A,),
         ),
         Formula(
@@ -249,7 +258,7 @@ DERIVATION = Derivation(
             sp.Piecewise((_share, _lag < delta), (sp.oo, True)),
             "b = delta / (delta - (3/2 - gamma) r), itself to first order in r / delta",
             "Energy of the normal modes, relative to the stationary one, while lr falls as exp(-r k); inf: they cannot follow.",
-            "T6",
+            Equation(Section.FORCES, 15),
         ),
         Formula(
             "minibatch_noise",
@@ -257,7 +266,30 @@ DERIVATION = Derivation(
             minibatch,
             "c = r^2 (P - B) / (B (P - 1))",
             "Strength of the sampling noise, without replacement, of residuals of mean square r^2: Sigma = c H.",
-            "T6",
+            Equation(Section.FORCES, 11),
         ),
     ),
+    symbols={
+        a: "= eta lambda of a normal mode",
+        "k": "stiffness along Gamma, per step squared",
+        "'": "derivative by k",
+        _A: "half-axis of the ellipse at whose end weight decay is looked at",
+        _B: "the ellipse's other half-axis; in a mini-batch, its size",
+        "nu": "multiplier of the constraint",
+        "f": "the output, constant on the ellipse",
+        "w": "the parameters",
+        "t": "unit tangent",
+        _s: "= sqrt(a); as s^2 the variance of the parameter noise; in a schedule the stationary variance",
+        _u: "= delta0, or delta, as the claim says",
+        _x: "= H delta",
+        "delta0": "= (c mu zeta^2)^(1/3) eta^(2/3)",
+        "psi": "share of the stationary variance that a round of local SGD fills, on average",
+        "j": "steps since the last average",
+        "Sigma": "covariance of the gradient noise",
+        "omega": "= sqrt(eta lambda), frequency of a mode",
+        "r": "= -d ln eta / dk; in a mini-batch r^2 is the mean square of the residuals",
+        "H": "Hessian on Gamma; in local SGD the steps between two averages",
+        "p": "exponent in c ~ eta^p",
+        "b": "energy of a mode over its stationary one",
+    },
 )

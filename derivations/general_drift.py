@@ -1,4 +1,4 @@
-"""T3: the force along Gamma under gradient noise of any covariance.
+"""The mean force along Gamma under gradient noise of any covariance.
 
 Near Gamma the loss is x^T H(theta) x / 2, so the mean force along theta is (1/2) sum_ij (dH_ij/dtheta) E x_i x_j: the
 third derivative of the loss, two of its arguments normal to Gamma, contracted with the stationary covariance. In
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sympy as sp
 
 from .drift import heavy_ball_weight, nesterov_weight, weight
-from .formula import Derivation, Formula, Step, eigenvalue, lr, noise
+from .formula import Derivation, Formula, Step
 from .oscillator import a, delta
 from .pair_covariance import (
     ARGUMENTS,
@@ -27,6 +27,8 @@ from .pair_covariance import (
     q,
     stationary_operator,
 )
+from .sections import Equation, Section
+from .symbols import eigenvalue, lr, noise
 
 # --- The mean force of two modes whose eigenvalues and eigenvectors move with theta ------------------
 _theta, _x, _y, _turn, _slope_x, _slope_y = sp.symbols("theta x y turn slope_x slope_y", real=True)
@@ -51,12 +53,12 @@ def _entries(matrix: sp.Matrix) -> sp.Expr:
     return sum((sp.Symbol(f"u_{i}") * entry for i, entry in enumerate(matrix)), sp.Integer(0))
 
 
-# --- Small steps: the covariance is (eta / delta) V with V the operator of section 2 acting on Sigma --
+# --- Small steps: the covariance is (eta / delta) X with X the stationary operator acting on Sigma --
 _sigma = sp.Matrix([[_xx, _xy], [_xy, _yy]])
 
 
 def operator(covariance: sp.Matrix, scaled: sp.Expr) -> sp.Matrix:
-    """V_ij = Sigma_ij 2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j)) at delta = C sqrt(eta)."""
+    """X_ij = Sigma_ij 2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j)) at delta = C sqrt(eta)."""
     eigenvalues = (_l_x, _l_y)
     return sp.Matrix(2, 2, lambda i, j: covariance[i, j] * stationary_operator(eigenvalues[i], eigenvalues[j], scaled))
 
@@ -77,9 +79,9 @@ _LABEL_NOISE = {q: lr**2 * noise * eigenvalue, b: a}
 
 DERIVATION = Derivation(
     title="Drift along Gamma under general noise",
-    section="Drift",
+    sections=(Section.DRIFT,),
     assumptions=(
-        "the normal modes equilibrate faster than theta moves (section 7 lifts this)",
+        "the normal modes equilibrate faster than theta moves (the critical limit lifts this)",
         "the gradient noise is normal to Gamma and independent of the point where the gradient is taken",
     ),
     steps=(
@@ -94,17 +96,17 @@ DERIVATION = Derivation(
             _contracted(sp.Matrix([[_s_xx, _s_xy], [_s_xy, _s_yy]])) / 2,
         ),
         Step(
-            "drift in t = k eta^2 / delta^2: -(1/2) dH : V",
+            "drift in t = k eta^2 / delta^2: -(1/2) dH : X",
             _drift_per_step / (lr**2 / delta**2),
             _drift,
         ),
         Step(
-            "gamma < 1/2: V solves H V + V H = Sigma, the operator of Li, Wang, Arora",
+            "gamma < 1/2: X solves H X + X H = Sigma, the operator of Li, Wang and Arora",
             _entries(_diagonal * _few + _few * _diagonal),
             _entries(_sigma),
         ),
-        Step("gamma < 1/2, entry by entry: V_xy = Sigma_xy / (lambda_x + lambda_y)", _few[0, 1], _xy / (_l_x + _l_y)),
-        Step("gamma > 1/2: the modes decouple, V_xy = 0", _many[0, 1], sp.Integer(0)),
+        Step("gamma < 1/2, entry by entry: X_xy = Sigma_xy / (lambda_x + lambda_y)", _few[0, 1], _xy / (_l_x + _l_y)),
+        Step("gamma > 1/2: the modes decouple, X_xy = 0", _many[0, 1], sp.Integer(0)),
         Step(
             "gamma > 1/2: the drift is -(1/4) sum_i Sigma_ii (ln lambda_i)'",
             -_contracted(_many) / 2,
@@ -143,7 +145,7 @@ DERIVATION = Derivation(
             below_both_limits(weight(EVALUATED_HEAVY_BALL)),
             "-(d theta per step) / (dH_ij/dtheta) = (eta / (2 delta)) E x_i x_j",
             "Weight of dH_ij/dtheta in the heavy-ball drift under general noise, per step; nan if unstable.",
-            "T3",
+            Equation(Section.DRIFT, 11),
             WHERE_HEAVY_BALL,
         ),
         Formula(
@@ -152,8 +154,38 @@ DERIVATION = Derivation(
             below_both_limits(weight(EVALUATED_LOOKAHEAD)),
             "-(d theta per step) / (dH_ij/dtheta) = (eta / (2 delta)) E y_i y_j, y the look-ahead point",
             "Weight of dH_ij/dtheta in the Nesterov drift under general noise, per step; nan if unstable.",
-            "T3",
+            Equation(Section.DRIFT, 12),
             WHERE_NESTEROV,
         ),
     ),
+    symbols={
+        "k": "number of steps",
+        a: "= eta lambda of the first mode",
+        _theta: "position along Gamma",
+        _turn: "rate at which the eigenvectors turn with theta",
+        _l_x: "eigenvalue of the first mode",
+        _l_y: "eigenvalue of the second mode",
+        _slope_x: "lambda_x', change of it with theta",
+        _slope_y: "lambda_y', change of it with theta",
+        _C: "= delta / sqrt(eta)",
+        _xx: "noise variance of the first mode's gradient",
+        _xy: "noise covariance of the two",
+        _yy: "noise variance of the second mode's gradient",
+        "Sigma": "covariance matrix of the gradient noise",
+        "Sigma_ii": "its diagonal",
+        "lambda_i": "eigenvalue of mode i",
+        _s_xx: "E x^2",
+        _s_xy: "E x y",
+        _s_yy: "E y^2",
+        "S": "covariance of the modes; dH : S is sum_ij (dH_ij/dtheta) S_ij",
+        "X": "= S / (eta / delta)",
+        "X_xy": "its entry off the diagonal",
+        "'": "derivative by theta",
+        "gamma": "exponent in delta ~ eta^gamma",
+        "t": "= k eta^2 / delta^2, the clock of the drift",
+        "u_0": "factor that tells one entry of a matrix from the others",
+        "u_1": "factor that tells one entry of a matrix from the others",
+        "u_2": "factor that tells one entry of a matrix from the others",
+        "u_3": "factor that tells one entry of a matrix from the others",
+    },
 )

@@ -1,5 +1,5 @@
-"""A point of a model's manifold with full-rank Jacobian: eigenvalues, their derivatives along Gamma, mu
-[theory: Setting; Drift]."""
+"""A point of the manifold of minimizers where J has full rank: eigenvalues, their derivatives along Gamma, and mu
+[theory: Setting, eq. 1.3; Drift, eq. 3.9]."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class ModelPoint(ManifoldPoint):
 
     @cached_property
     def eigenvalue_gradients(self) -> Array:
-        """Riemannian gradient of each normal eigenvalue, (P, N), in the order of `eigenvalues` [theory: Critical limit].
+        """Riemannian gradient of each normal eigenvalue, (P, N), in the order of `eigenvalues`
+        [theory: Critical limit, eq. 7.8].
 
         P_T grad_w |J(w)^T u_j|^2 / P with u_j frozen. Equal eigenvalues have no gradients of their own, only
         their sum has: see `eigenvalue_derivatives`.
@@ -73,7 +74,7 @@ class ModelPoint(ManifoldPoint):
     @cached_property
     def mu(self) -> float:
         """The least curvature of tr H along Gamma that is not zero: the slowest motion along Gamma
-        [theory: Drift; Effective loss].
+        [theory: Drift, eq. 3.10].
 
         Directions with less than FLAT of the largest curvature (symmetries of the model) do not count. Another
         mu, felt by a certain displacement: `curvature(displacement)`. InputError if there is none.

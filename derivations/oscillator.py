@@ -1,9 +1,9 @@
-"""T2: one normal mode as a discrete oscillator: multipliers, stability, regimes, relaxation time.
+"""One normal mode as a discrete oscillator: its multipliers, stability limit, regimes and relaxation time.
 
-The mode x with a = eta lambda obeys x_{k+1} = T x_k - d x_{k-1}, whose multipliers are the roots of
-kappa^2 - T kappa + d. Heavy ball: T = 1 + beta - a, d = beta. Nesterov: T = (1-a)(1+beta), d = (1-a) beta.
+The mode x with a = eta lambda obeys x_{k+1} = T x_k - d x_{k-1}, whose multipliers chi are the roots of
+p(chi) = chi^2 - T chi + d. Heavy ball: T = 1 + beta - a, d = beta. Nesterov: T = (1-a)(1+beta), d = (1-a) beta.
 Everything is written in delta = 1 - beta, for 1 - beta must never be computed from beta; margins and
-discriminants, which nearly cancel at the edges of the regimes, are marked `compensated`.
+discriminants, which nearly cancel where a regime ends, are marked `compensated`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import sympy as sp
 from sympy.codegen.cfunctions import log1p
 
-from .formula import Derivation, Formula, Step, compensated, eigenvalue, lr, one_minus_beta
+from .formula import Derivation, Formula, Step, compensated
+from .sections import Equation, Section
+from .symbols import eigenvalue, lr, one_minus_beta
 
 a = sp.Symbol("a", positive=True)
 delta = one_minus_beta
 beta = 1 - delta
-kappa, root, t = sp.symbols("kappa root t", positive=True)
+chi, root, t = sp.symbols("chi root t", positive=True)
 margin, discriminant, window, contraction = sp.symbols("margin discriminant window contraction", real=True)
 log_contraction = sp.Symbol("log_contraction", real=True)
 nearer, gap, multiplier = sp.symbols("nearer gap multiplier", nonnegative=True)
@@ -30,13 +32,13 @@ def marked(polynomial: sp.Expr) -> sp.Expr:
 
 
 def time_of(multiplier_gap: sp.Expr, size: sp.Expr) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
-    """-1 / ln|kappa| from 1 - |kappa| or from |kappa|, whichever is the smaller: the cases of a Piecewise."""
+    """-1 / ln|chi| from 1 - |chi| or from |chi|, whichever is the smaller: the cases of a Piecewise."""
     return (-1 / log1p(-multiplier_gap), size >= sp.Rational(1, 2)), (-1 / sp.log(size), True)
 
 
 def polynomial(trace: sp.Expr, determinant: sp.Expr) -> sp.Expr:
-    """The characteristic polynomial in kappa."""
-    return kappa**2 - trace * kappa + determinant
+    """The characteristic polynomial in chi."""
+    return chi**2 - trace * chi + determinant
 
 
 # --- Heavy ball -------------------------------------------------------------------------------------
@@ -53,7 +55,7 @@ _lower, _upper = r**2, (2 - r) ** 2
 heavy_ball_discriminant = (a - _lower) * (a - _upper)
 
 # With M = 2 (1 + beta) - a, the distance to the limit, a and M enter the discriminant alike, and with them
-# 1 - |kappa| in either real regime: a quotient of positive terms in place of a difference.
+# 1 - |chi| in either real regime: a quotient of positive terms in place of a difference.
 heavy_ball_margin = heavy_ball_limit - a
 _root = sp.sqrt(_plain_discriminant)
 DEFINE_HEAVY_BALL_MARGIN = (margin, marked(heavy_ball_margin))
@@ -62,9 +64,9 @@ _HEAVY_BALL_TIME = Formula(
     "heavy_ball_relaxation_time",
     _ARGUMENTS,
     sp.Piecewise((sp.oo, margin <= 0), (-2 / log1p(-delta), discriminant < 0), *time_of(gap, multiplier)),
-    "tau = -1 / ln max|kappa|, kappa^2 - (1 + beta - a) kappa + beta = 0",
+    "tau = -1 / ln max|chi|, chi^2 - (1 + beta - a) chi + beta = 0",
     "Relaxation time of the amplitude of one heavy-ball mode, in steps; inf if unstable.",
-    "T2",
+    Equation(Section.RELAXATION, 3),
     (
         DEFINE_A,
         DEFINE_HEAVY_BALL_MARGIN,
@@ -81,8 +83,8 @@ x = sp.Symbol("x", positive=True)
 _crossover_gap = sp.limit(_gap.subs(root, _root).subs(nearer, a).subs(a, x * delta**2) / delta, delta, 0)
 
 _steps_heavy_ball = (
-    Step("heavy ball: p(1) = a", _p.subs(kappa, 1), a),
-    Step("heavy ball: p(-1) = 2 (1 + beta) - a", _p.subs(kappa, -1), heavy_ball_limit - a),
+    Step("heavy ball: p(1) = a", _p.subs(chi, 1), a),
+    Step("heavy ball: p(-1) = 2 (1 + beta) - a", _p.subs(chi, -1), heavy_ball_limit - a),
     Step("heavy ball: 1 - d = delta", 1 - heavy_ball_determinant, delta),
     Step("heavy ball: discriminant = (delta + a)^2 - 4 a", _plain_discriminant, (delta + a) ** 2 - 4 * a),
     Step("heavy ball: 1 - sqrt(beta) = r", 1 - sp.sqrt(beta), r),
@@ -93,13 +95,13 @@ _steps_heavy_ball = (
         _plain_discriminant,
     ),
     Step(
-        "heavy ball, overdamped: 1 - kappa = 2 a / (a + delta + root)",
+        "heavy ball, overdamped: 1 - chi = 2 a / (a + delta + root)",
         1 - (heavy_ball_trace + _root) / 2,
         _gap.subs(root, _root).subs(nearer, a),
         {a: t * _lower},
     ),
     Step(
-        "heavy ball, alternating: 1 - |kappa| = 2 M / (M + delta + root)",
+        "heavy ball, alternating: 1 - |chi| = 2 M / (M + delta + root)",
         1 - (-heavy_ball_trace + _root) / 2,
         _gap.subs(root, _root).subs(nearer, heavy_ball_margin),
         {a: _upper + t * (heavy_ball_limit - _upper)},
@@ -123,7 +125,7 @@ _steps_heavy_ball = (
         {eigenvalue: (_lower + t * (_upper - _lower)) / lr},
     ),
     Step(
-        "heavy ball, underdamped: |kappa|^2 = (Re kappa)^2 + (Im kappa)^2 = beta",
+        "heavy ball, underdamped: |chi|^2 = (Re chi)^2 + (Im chi)^2 = beta",
         (heavy_ball_trace / 2) ** 2 + (sp.sqrt(-_plain_discriminant) / 2) ** 2,
         beta,
     ),
@@ -172,9 +174,9 @@ _NESTEROV_TIME = Formula(
         (-2 / (log_contraction + log1p(-delta)), contraction * window < 0),
         *time_of(gap, multiplier),
     ),
-    "tau = -1 / ln max|kappa|, kappa^2 - (1 - a) (1 + beta) kappa + (1 - a) beta = 0",
+    "tau = -1 / ln max|chi|, chi^2 - (1 - a) (1 + beta) chi + (1 - a) beta = 0",
     "Relaxation time of the amplitude of one Nesterov mode, in steps; inf if unstable.",
-    "T2",
+    Equation(Section.RELAXATION, 4),
     (
         DEFINE_A,
         DEFINE_NESTEROV_MARGIN,
@@ -188,8 +190,8 @@ _NESTEROV_TIME = Formula(
 )
 
 _steps_nesterov = (
-    Step("Nesterov: p(1) = a", _q.subs(kappa, 1), a),
-    Step("Nesterov: p(-1) = 2 (1 + beta) - a (1 + 2 beta)", _q.subs(kappa, -1), nesterov_margin),
+    Step("Nesterov: p(1) = a", _q.subs(chi, 1), a),
+    Step("Nesterov: p(-1) = 2 (1 + beta) - a (1 + 2 beta)", _q.subs(chi, -1), nesterov_margin),
     Step("Nesterov: the margin vanishes at the limit", nesterov_margin.subs(a, nesterov_limit), sp.Integer(0)),
     Step(
         "Nesterov: 1 - d = delta + a - a delta: effective damping delta + a at small a",
@@ -204,13 +206,13 @@ _steps_nesterov = (
     Step("Nesterov: discriminant in factors", _plain_nesterov, nesterov_discriminant),
     Step("Nesterov: discriminant as evaluated", _DEFINE_WINDOW[1] * DEFINE_CONTRACTION[1], _plain_nesterov.subs(*DEFINE_A)),
     Step(
-        "Nesterov, overdamped: 1 - kappa = 2 a / (delta + a (1 + beta) + root)",
+        "Nesterov, overdamped: 1 - chi = 2 a / (delta + a (1 + beta) + root)",
         1 - (nesterov_trace + _nesterov_root) / 2,
         _nesterov_gap_positive.subs(root, _nesterov_root),
         {a: t * _edge},
     ),
     Step(
-        "Nesterov, a > 1: 1 - |kappa| = 2 margin / (2 + T + root)",
+        "Nesterov, a > 1: 1 - |chi| = 2 margin / (2 + T + root)",
         1 - (-nesterov_trace + _nesterov_root) / 2,
         _nesterov_gap_alternating.subs({root: _nesterov_root, margin: nesterov_margin, contraction: 1 - a}),
         {a: 1 + t * (nesterov_limit - 1)},
@@ -234,7 +236,7 @@ _steps_nesterov = (
         {eigenvalue: (_edge + t * (1 - _edge)) / lr},
     ),
     Step(
-        "Nesterov, underdamped: |kappa|^2 = (Re kappa)^2 + (Im kappa)^2 = (1 - a) beta",
+        "Nesterov, underdamped: |chi|^2 = (Re chi)^2 + (Im chi)^2 = (1 - a) beta",
         (nesterov_trace / 2) ** 2 + (sp.sqrt(-_plain_nesterov) / 2) ** 2,
         (1 - a) * beta,
     ),
@@ -242,7 +244,7 @@ _steps_nesterov = (
 
 DERIVATION = Derivation(
     title="Transverse motion of one mode",
-    section="Relaxation",
+    sections=(Section.RELAXATION,),
     assumptions=("the loss is quadratic in the mode", "lr and momentum are constant"),
     steps=_steps_heavy_ball + _steps_nesterov,
     formulas=(
@@ -252,7 +254,7 @@ DERIVATION = Derivation(
             heavy_ball_limit,
             "stable iff 0 < a < 2 (1 + beta)",
             "The a = lr * eigenvalue at and above which heavy ball is unstable.",
-            "T2",
+            Equation(Section.RELAXATION, 5),
         ),
         Formula(
             "heavy_ball_discriminant",
@@ -260,7 +262,7 @@ DERIVATION = Derivation(
             marked(_plain_discriminant),
             "(1 + beta - a)^2 - 4 beta = (a - (1 - sqrt(beta))^2) (a - (1 + sqrt(beta))^2)",
             "Negative iff the heavy-ball mode is underdamped.",
-            "T2",
+            Equation(Section.RELAXATION, 7),
         ),
         _HEAVY_BALL_TIME,
         Formula(
@@ -269,7 +271,7 @@ DERIVATION = Derivation(
             nesterov_limit,
             "stable iff 0 < a < 2 (1 + beta) / (1 + 2 beta)",
             "The a = lr * eigenvalue at and above which Nesterov momentum is unstable.",
-            "T2",
+            Equation(Section.RELAXATION, 6),
         ),
         Formula(
             "nesterov_discriminant",
@@ -277,9 +279,19 @@ DERIVATION = Derivation(
             contraction * window,
             "(1 - a)^2 (1 + beta)^2 - 4 (1 - a) beta = (1 - a) (delta^2 - a (1 + beta)^2)",
             "Negative iff the Nesterov mode is underdamped.",
-            "T2",
+            Equation(Section.RELAXATION, 8),
             (DEFINE_CONTRACTION, _DEFINE_WINDOW),
         ),
         _NESTEROV_TIME,
     ),
+    symbols={
+        a: "= eta lambda of the mode",
+        "T": "trace of the update's matrix: 1 + beta - a for heavy ball, (1 - a) (1 + beta) for Nesterov",
+        "d": "determinant of the update's matrix: beta for heavy ball, (1 - a) beta for Nesterov",
+        "p": "p(chi) = chi^2 - T chi + d, characteristic polynomial; stable iff p(1) > 0, p(-1) > 0, |d| < 1",
+        "M": "= 2 (1 + beta) - a, heavy ball's distance to the stability limit",
+        "r": "= delta / (1 + sqrt(beta)), the square root of the least a at which heavy ball is underdamped",
+        "tau": "relaxation time of the amplitude, in steps",
+        x: "= a / delta^2, where the crossover between the regimes lies at gamma = 1/2",
+    },
 )

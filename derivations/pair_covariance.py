@@ -1,11 +1,11 @@
-"""T2: the stationary covariance of two normal modes under general gradient noise, in discrete time.
+"""The stationary covariance of two normal modes under general gradient noise, in discrete time.
 
 Modes i and j with a = eta lambda_i, b = eta lambda_j each obey x_{k+1} = T x_k - d x_{k-1} + e_k; their kicks
 have the covariance q = eta^2 Sigma_ij. With z_k = (x_k, x_{k-1}) of each mode, the covariance S = E z_i z_j^T
 solves S = A_i S A_j^T + diag(q, 0). Label noise has Sigma = c H, which is diagonal here: only other noise
 makes two modes move together.
 
-The theory page's 2 delta q / ((a - b)^2 + 2 delta^2 (a + b)) is the limit of small a, b and delta. It also holds at
+2 delta q / ((a - b)^2 + 2 delta^2 (a + b)) is the limit of small a, b and delta. It also holds at
 fixed delta for small a and b, to leading order, where both it and the exact one are q / (delta (a + b)). Its exact
 relative error is a step below: never negative and at most max(delta, a b / (a + b)) / (1 + beta).
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from .formula import Derivation, Formula, Step, eigenvalue, lr, noise_covariance, one_minus_beta, other_eigenvalue, scaled_damping
+from .formula import Derivation, Formula, Step
 from .oscillator import (
     DEFINE_A,
     DEFINE_HEAVY_BALL_MARGIN,
@@ -30,6 +30,8 @@ from .oscillator import (
     nesterov_margin,
     nesterov_trace,
 )
+from .sections import Equation, Section
+from .symbols import eigenvalue, lr, noise_covariance, one_minus_beta, other_eigenvalue, scaled_damping
 
 b, q = sp.Symbol("b", positive=True), sp.Symbol("q", real=True)
 other_margin = sp.Symbol("other_margin", real=True)
@@ -113,7 +115,7 @@ EVALUATED_HEAVY_BALL, EVALUATED_LOOKAHEAD = _heavy_ball, _lookahead
 
 DERIVATION = Derivation(
     title="Stationary covariance of two modes",
-    section="Relaxation",
+    sections=(Section.RELAXATION,),
     assumptions=(
         "the gradient noise has any covariance Sigma, constant in time, and is independent from step to step",
         "the loss is quadratic in the normal modes; i and j are eigenvectors of H",
@@ -176,7 +178,7 @@ DERIVATION = Derivation(
             below_both_limits(_heavy_ball),
             "E x_i x_j = q delta (1 + beta) / (beta (a - b)^2 + delta^2 ((1 + beta) (a + b) - a b)), q = eta^2 Sigma_ij",
             "Stationary covariance of two heavy-ball modes, in squared parameter units; nan if either is unstable.",
-            "T2",
+            Equation(Section.RELAXATION, 12),
             WHERE_HEAVY_BALL,
         ),
         Formula(
@@ -186,7 +188,7 @@ DERIVATION = Derivation(
             "E x_i x_j = q (1 - (1 - a) (1 - b) beta^2) / (beta^2 (a - b)^2"
             " + (delta + a beta) (delta + b beta) ((1 + beta) (a + b) - a b (1 + 2 beta)))",
             "Stationary covariance of two Nesterov modes, in squared parameter units; nan if either is unstable.",
-            "T2",
+            Equation(Section.RELAXATION, 13),
             WHERE_NESTEROV,
         ),
         Formula(
@@ -195,7 +197,23 @@ DERIVATION = Derivation(
             stationary_operator(eigenvalue, other_eigenvalue, scaled_damping),
             "2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j))",
             "E x_i x_j = (eta / delta) Sigma_ij times this, for small lr and 1 - beta, either update.",
-            "T2",
+            Equation(Section.RELAXATION, 14),
         ),
     ),
+    symbols={
+        "Sigma": "Sigma_ij, covariance of the gradient noise in the two modes",
+        a: "= eta lambda_i of the first mode",
+        b: "= eta lambda_j of the second mode",
+        q: "= eta^2 Sigma_ij, covariance of the kicks that the two modes get in a step",
+        _lambda_i: "eigenvalue of the first mode",
+        _lambda_j: "eigenvalue of the second mode",
+        _s: "small number, eta = s^4",
+        _C: "constant in delta = C eta^gamma",
+        "gamma": "exponent in delta = C eta^gamma",
+        "x": "displacement of a mode",
+        "y": "= x + beta (x - x_previous), the look-ahead point at which Nesterov's gradient is taken",
+        "e": "kick of a step",
+        "omega_i": "= sqrt(eta lambda_i), frequency of the first mode",
+        "omega_j": "= sqrt(eta lambda_j), frequency of the second mode",
+    },
 )

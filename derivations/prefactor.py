@@ -1,4 +1,4 @@
-"""T5, T6: the momentum that makes training fastest, with its prefactor.
+"""The 1 - beta that makes training fastest, with its prefactor: critical damping of the motion along Gamma.
 
 Along Gamma the mean follows theta'' + delta theta' + k(delta) theta = 0 (time in steps) with
 k(delta) = eta h + eta^2 c mu / (4 delta). Its slowest rate is delta / 2 while delta^2 < 4 k, which grows with
@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import sympy as sp
 
-from .formula import (
-    Derivation,
-    Formula,
-    Step,
+from .formula import Derivation, Formula, Step
+from .sections import Equation, Section
+from .symbols import (
     curvature,
     damping_ratio,
     explicit_curvature,
@@ -27,7 +26,7 @@ from .formula import (
 
 delta, zeta = one_minus_beta, damping_ratio
 
-# --- T5: curvature along Gamma, critical damping, the target ---------------------------------------
+# --- Stiffness along Gamma, critical damping, the target -------------------------------------------
 stiffness = lr * explicit_curvature + lr**2 * noise * curvature / (4 * delta)
 label_noise_rule = sp.cbrt(noise * curvature * zeta**2) * lr ** sp.Rational(2, 3)
 
@@ -39,7 +38,7 @@ _time, _omega = sp.symbols("time omega", positive=True)
 _decay, _frequency = zeta * _omega, _omega * sp.sqrt(1 - zeta**2)
 _swing = sp.exp(-_decay * _time) * (sp.cos(_frequency * _time) + _decay / _frequency * sp.sin(_frequency * _time))
 
-# --- T6: the cubic delta^3 = p delta + q -----------------------------------------------------------
+# --- Label noise and an explicit force: the cubic delta^3 = p delta + q ----------------------------
 # delta = 2 zeta sqrt(k) gives delta^3 = 4 zeta^2 eta h delta + zeta^2 eta^2 c mu, with one positive root.
 linear = 4 * zeta**2 * lr * explicit_curvature
 constant = zeta**2 * lr**2 * noise * curvature
@@ -71,10 +70,14 @@ power_law_inverse = reference_lr * (one_minus_beta / reference_one_minus_beta) *
 _GEOMETRY = (noise, curvature, explicit_curvature, damping_ratio)
 DERIVATION = Derivation(
     title="The prefactor",
-    section="Effective loss; Forces",
+    sections=(
+        Section.EFFECTIVE_LOSS,
+        Section.FORCES,
+        Section.WAYS_TO_PREDICT,
+    ),
     assumptions=(
         "k is small, so that the discrete update follows the differential equation (relative order sqrt(k))",
-        "the normal modes are equilibrated and the energies average out (sections 5 and 7)",
+        "the normal modes are equilibrated and their energies average out",
     ),
     steps=(
         Step(
@@ -122,8 +125,8 @@ DERIVATION = Derivation(
             (lr, one_minus_beta, noise, curvature, explicit_curvature),
             stiffness,
             "k(delta) = eta h + eta^2 c mu / (4 delta)",
-            "Curvature along Gamma in theta'' + delta theta' + k theta = 0, per step squared.",
-            "T6",
+            "Stiffness along Gamma in theta'' + delta theta' + k theta = 0, per step squared.",
+            Equation(Section.FORCES, 1),
         ),
         Formula(
             "damping_ratio",
@@ -131,7 +134,7 @@ DERIVATION = Derivation(
             ratio_of_target,
             "zeta(x) = |ln x| / sqrt(pi^2 + ln^2 x)",
             "The damping ratio whose overshoot is just the target fraction x.",
-            "T5",
+            Equation(Section.EFFECTIVE_LOSS, 6),
         ),
         Formula(
             "label_noise_one_minus_beta",
@@ -139,7 +142,7 @@ DERIVATION = Derivation(
             label_noise_rule,
             "1 - beta* = (c mu zeta^2)^(1/3) eta^(2/3)",
             "The best 1 - beta under label noise alone.",
-            "T5",
+            Equation(Section.EFFECTIVE_LOSS, 5),
         ),
         Formula(
             "critical_one_minus_beta",
@@ -147,7 +150,7 @@ DERIVATION = Derivation(
             critical,
             "delta^2 = 4 zeta^2 k(delta), that is delta^3 = 4 zeta^2 eta h delta + zeta^2 eta^2 c mu",
             "The best 1 - beta under label noise and an explicit force; 0 when both vanish.",
-            "T6",
+            Equation(Section.FORCES, 2),
             WHERE_CRITICAL,
         ),
         Formula(
@@ -156,7 +159,7 @@ DERIVATION = Derivation(
             inverse,
             "eta = delta^2 / (2 zeta^2 h + sqrt(4 zeta^4 h^2 + zeta^2 c mu delta))",
             "The lr at which `critical_one_minus_beta` is the given one.",
-            "T6",
+            Equation(Section.FORCES, 3),
         ),
         Formula(
             "power_law_one_minus_beta",
@@ -164,7 +167,7 @@ DERIVATION = Derivation(
             power_law,
             "1 - beta = (1 - beta0) (eta / eta0)^gamma",
             "The 1 - beta transferred from a tuned pair; gamma = 2/3 in theory.",
-            "T9",
+            Equation(Section.WAYS_TO_PREDICT, 1),
         ),
         Formula(
             "power_law_lr",
@@ -172,7 +175,17 @@ DERIVATION = Derivation(
             power_law_inverse,
             "eta = eta0 ((1 - beta) / (1 - beta0))^(1 / gamma)",
             "The lr at which `power_law_one_minus_beta` is the given one.",
-            "T9",
+            Equation(Section.WAYS_TO_PREDICT, 2),
         ),
     ),
+    symbols={
+        _time: "steps",
+        _omega: "= sqrt(k), frequency of the motion along Gamma, per step",
+        "theta": "displacement along Gamma over its start",
+        "t": "time in steps; in the solved cubics a number in (0, 1)",
+        "'": "derivative by time",
+        _p: "= 4 zeta^2 eta h, the cubic's linear coefficient",
+        _q: "= zeta^2 eta^2 c mu, the cubic's constant",
+        "k": "k(delta) = eta h + eta^2 c mu / (4 delta), stiffness along Gamma, per step squared",
+    },
 )

@@ -1,4 +1,4 @@
-"""T2: the stationary variance of one normal mode under label noise, from the discrete Lyapunov equation.
+"""The stationary variance of one normal mode under label noise, from the discrete Lyapunov equation.
 
 z_k = (x_k, x_{k-1}) obeys z_{k+1} = A z_k + (e_k, 0), A = [[T, -d], [1, 0]], with E e^2 = eta^2 c lambda.
 Its stationary covariance solves S = A S A^T + Q.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from .formula import Derivation, Formula, Step, eigenvalue, lr, noise, one_minus_beta
+from .formula import Derivation, Formula, Step
 from .oscillator import (
     DEFINE_A,
     DEFINE_CONTRACTION,
@@ -26,6 +26,8 @@ from .oscillator import (
     nesterov_margin,
     nesterov_trace,
 )
+from .sections import Equation, Section
+from .symbols import eigenvalue, lr, noise, one_minus_beta
 
 _ARGUMENTS = (lr, eigenvalue, one_minus_beta, noise)
 kick = lr * noise * a  # eta^2 c lambda, as eta c a
@@ -57,7 +59,7 @@ nesterov_variance = _nesterov.subs({contraction: 1 - a, margin: nesterov_margin}
 
 DERIVATION = Derivation(
     title="Stationary variance of one mode",
-    section="Relaxation",
+    sections=(Section.RELAXATION,),
     assumptions=("the gradient noise on Gamma has covariance c H", "noise is independent from step to step"),
     steps=(
         Step("heavy ball: solution of the Lyapunov equation", heavy_ball_lyapunov[0], heavy_ball_variance),
@@ -81,7 +83,7 @@ DERIVATION = Derivation(
             below_limit(_heavy_ball),
             "s = eta c (1 + beta) / (delta (2 (1 + beta) - a))",
             "Stationary variance of one heavy-ball mode, in squared parameter units; inf if unstable.",
-            "T2",
+            Equation(Section.RELAXATION, 10),
             (DEFINE_HEAVY_BALL_MARGIN,),
         ),
         Formula(
@@ -90,8 +92,11 @@ DERIVATION = Derivation(
             below_limit(_nesterov),
             "s = eta c (1 + (1 - a) beta) / ((delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))",
             "Stationary variance of one Nesterov mode, in squared parameter units; inf if unstable.",
-            "T2",
+            Equation(Section.RELAXATION, 11),
             (DEFINE_A, DEFINE_CONTRACTION, DEFINE_NESTEROV_MARGIN),
         ),
     ),
+    symbols={
+        a: "= eta lambda of the mode",
+    },
 )

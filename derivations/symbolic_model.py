@@ -1,4 +1,4 @@
-"""A model given by its formula: derivatives, geometry, best momentum and compiled code follow from it
+"""A model given by its formula, from which its derivatives, geometry, best momentum and compiled code follow
 [theory: Setting; Drift; Effective loss]."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CLOSED_OUTPUTS, _CLOSED_PARAMETERS = 2, 40
 
 
 class SymbolicModel:
-    """f: R^N -> R^P and targets y, from expressions; loss |f(w) - y|^2 / (2P), Gamma = {f = y} [theory: Setting].
+    """f: R^N -> R^P and targets y, from expressions; loss |f(w) - y|^2 / (2P), Gamma = {f = y} [theory: Setting, eq. 1.1].
 
     Args:
         outputs: an expression or several. Without `inputs` they are f_1 .. f_P; with `inputs` they are the K
@@ -172,7 +172,8 @@ class SymbolicModel:
 
     @cached_property
     def riemannian_hessian(self) -> sp.Matrix | None:
-        """M = P_T (hess tr H - sum_i nu_i hess f_i) P_T on Gamma, grad tr H = J^T nu in the normal space, (N, N) [theory: Drift].
+        """M = P_T (hess tr H - sum_i nu_i hess f_i) P_T on Gamma, grad tr H = J^T nu in the normal space, (N, N)
+        [theory: Drift, eq. 3.9].
 
         None without a short closed form: `at(w).hessian` is the number, in a basis of the tangent space.
         """
@@ -265,7 +266,7 @@ class SymbolicModel:
     # -- momentum ------------------------------------------------------------------------------------
 
     def noise(self, label_noise: float, batch_size: int | None = None) -> float:
-        """c = sigma^2 / B, B = P for None [theory: Setting]."""
+        """c = sigma^2 / B, B = P for None [theory: Setting, eq. 1.4]."""
         batch = self.n_outputs if batch_size is None else check_integer(batch_size, "batch_size", 1)
         if batch > self.n_outputs:
             raise InputError("batch_size", batch, f"a whole number from 1 to {self.n_outputs}")
@@ -281,10 +282,10 @@ class SymbolicModel:
         explicit_curvature: float = 0.0,
         target: float | None = None,
     ) -> MomentumRule:
-        """1 - beta = (c mu)^(1/3) eta^(2/3) with c and mu of this model [theory: Effective loss; Forces].
+        """1 - beta = (c mu)^(1/3) eta^(2/3) with c and mu of this model [theory: Effective loss, eq. 5.5; Forces, eq. 6.2].
 
         mu is `curvature`, or else what the displacement from the flattest point that the drift reaches from `start`
-        (or `interpolating_point()`) feels (T5, "which mu"). The other arguments are those of `MomentumRule.from_geometry`.
+        (or `interpolating_point()`) feels [theory: Drift, eq. 3.10]. The other arguments are `MomentumRule.from_geometry`'s.
         """
         noise = self.noise(label_noise, batch_size)
         if curvature is None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_formulas import POINTS
 
 from derivations.crossing import EXPLICIT_FORCE, LABEL_NOISE, PARAMETER_NOISE, crossing, scaled_label_noise
-from derivations.formula import lr, one_minus_beta
+from derivations.symbols import lr, one_minus_beta
 from sde_momentum.theory import formulas
 
 GAMMAS = np.arange(0, 1.5, 0.002)

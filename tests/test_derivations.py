@@ -7,8 +7,12 @@ import pytest
 import sympy as sp
 
 from derivations import __main__ as command
+from derivations import glossary
 from derivations.codegen import DERIVATIONS
-from derivations.formula import Derivation, Formula, Step, lr, one_minus_beta
+from derivations.definitions import definitions, letters, undefined, unused
+from derivations.formula import Derivation, Formula, Step
+from derivations.sections import Equation, Section
+from derivations.symbols import SYMBOLS, lr, one_minus_beta
 from sde_momentum.theory import formulas
 
 
@@ -32,21 +36,70 @@ def test_a_wrong_step_does_not_hold(left, right):
 
 def test_a_formula_may_not_use_what_it_is_not_given():
     with pytest.raises(ValueError, match=r"one_minus_beta.*neither an argument nor defined"):
-        Formula("f", (lr,), lr * one_minus_beta, "", "", "T2")
+        Formula("f", (lr,), lr * one_minus_beta, "", "", Equation(Section.RELAXATION, 3))
+
+
+def test_a_section_that_does_not_exist_is_refused():
+    with pytest.raises(TypeError, match=r"section: given 'Relaxation'; allowed: a Section"):
+        Equation("Relaxation", 3)
+    with pytest.raises(TypeError, match=r"given \('Relaxation',\); allowed: one or more of Section"):
+        Derivation("Wrong", ("Relaxation",), (), (), ())
+    with pytest.raises(TypeError, match=r"f: given '2.3'; allowed: an Equation"):
+        Formula("f", (lr,), lr, "", "", "2.3")
+
+
+@pytest.mark.parametrize("derivation", DERIVATIONS, ids=lambda derivation: derivation.title)
+def test_every_symbol_in_the_steps_is_defined_and_no_other(derivation):
+    assert undefined(derivation) == []
+    assert unused(derivation) == []
+    assert len({name for name, _ in definitions(derivation)}) > 1
+
+
+def test_a_symbol_without_a_meaning_is_noticed():
+    x = sp.Symbol("x")
+    steps = (Step("p(1) = a", x, x), Step("y' is a mean", lr, lr))
+    derivation = Derivation("Some", (Section.DRIFT,), (), steps, (), {x: "a number", "q": "another"})
+    assert undefined(derivation) == ["'", "p", "y"]
+    assert unused(derivation) == ["q"]
+    assert dict(definitions(derivation))["eta"].startswith("`lr`: learning rate")
+
+
+@pytest.mark.parametrize(
+    ("claim", "found"),
+    [
+        ("p(1) = a", {"p", "a"}),
+        ("dV/dlambda by a law's slope", {"V", "lambda"}),
+        ("omega' / omega_j -> oo", {"omega", "omega_j", "'"}),
+        ("sum_j (ln lambda_j)' e_j, b(k) = 1 - exp(-delta k)", {"lambda_j", "e_j", "b", "k", "delta", "'"}),
+        ("x_{k+1} = G2 delta0, as it is", {"x_{k+1}", "G2", "delta0"}),
+    ],
+)
+def test_the_letters_of_a_claim_are_found(claim, found):
+    assert letters(claim) == found
+
+
+def test_the_table_has_every_argument_once_and_the_glossary_is_what_they_give():
+    arguments = {argument for d in DERIVATIONS for formula in d.formulas for argument in formula.arguments}
+    assert arguments == set(SYMBOLS)
+    assert len({quantity.letter for quantity in SYMBOLS.values()}) == len(SYMBOLS)
+    assert command.GLOSSARY.read_text(encoding="utf-8") == glossary.page()
 
 
 def test_nothing_is_written_when_a_step_fails(monkeypatch, tmp_path, capsys):
-    wrong = Derivation("Wrong", "T0", (), (Step("one is two", sp.Integer(1), sp.Integer(2)),), ())
+    wrong = Derivation("Wrong", (Section.DRIFT,), (), (Step("one is two", sp.Integer(1), sp.Integer(2)),), ())
     monkeypatch.setattr(command, "DERIVATIONS", (wrong,))
     monkeypatch.setattr(command, "FORMULAS", tmp_path / "formulas.py")
+    monkeypatch.setattr(command, "GLOSSARY", tmp_path / "glossary.md")
     assert command.main() == 1
-    assert not (tmp_path / "formulas.py").exists()
-    assert "Wrong (T0): one is two" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert "Wrong (Drift): one is two" in capsys.readouterr().err
 
 
 def test_the_command_writes_the_module_when_every_step_holds(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "FORMULAS", tmp_path / "formulas.py")
+    monkeypatch.setattr(command, "GLOSSARY", tmp_path / "glossary.md")
     assert command.main() == 0
+    assert (tmp_path / "glossary.md").read_text(encoding="utf-8").startswith("# Glossary")
     compile((tmp_path / "formulas.py").read_text(encoding="utf-8"), "formulas.py", "exec")
 
 

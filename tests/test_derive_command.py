@@ -16,8 +16,11 @@ from typer.testing import CliRunner
 from derivations import codegen
 from derivations.cli import app
 from derivations.codegen import BY_NAME
-from derivations.formula import Derivation, Step, lr, other_eigenvalue, reference_lr
+from derivations.definitions import definitions
+from derivations.formula import Derivation, Step
 from derivations.page import notation
+from derivations.sections import Section
+from derivations.symbols import lr, other_eigenvalue, reference_lr
 from sde_momentum.core.errors import InputError
 
 
@@ -59,10 +62,19 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_without_a_name_every_derivation_is_listed_in_one_line():
-    lines = derive().splitlines()
-    assert [line.split()[0] for line in lines] == list(BY_NAME)
-    assert all(BY_NAME[line.split()[0]].title in line for line in lines)
+def test_without_a_name_every_section_is_listed_with_what_proves_it_or_checks_it():
+    text = derive()
+    assert [line for line in text.splitlines()[2:] if not line.startswith(" ")] == [section.heading for section in Section]
+    parts = re.split(r"^\d+\. .*$", text, flags=re.MULTILINE)[1:]
+    for section, part in zip(Section, parts, strict=True):
+        names = [name for name, derivation in BY_NAME.items() if section in derivation.sections]
+        lines = [line for line in part.strip().splitlines() if line]
+        if names:
+            assert [line.split()[0] for line in lines] == names
+            assert all(f"{BY_NAME[n].title}: {len(BY_NAME[n].steps)} steps" in line for n, line in zip(names, lines, strict=True))
+        else:
+            assert part.strip().startswith("no derivation: ")
+            assert "tests/test_" in part
 
 
 @pytest.mark.parametrize("name", ["stationary_variance", "crossing", "critical_limit"])
@@ -71,6 +83,8 @@ def test_text_has_assumptions_steps_and_results(name):
     derivation = BY_NAME[name]
     for part in (*derivation.assumptions, *(s.claim for s in derivation.steps), *(f.text for f in derivation.formulas)):
         assert " ".join(part.split()) in text
+    for symbol, meaning in definitions(derivation):
+        assert " ".join(f"{symbol} {meaning}".split()) in text
     assert text.count("proved symbolically") + text.count("holds to 50 digits") == len(derivation.steps)
 
 
@@ -103,6 +117,7 @@ def test_latex_is_an_article_with_balanced_braces():
     assert text.rstrip().endswith(r"\end{document}")
     assert text.count("{") == text.count("}")
     assert sorted(re.findall(r"\\begin\{(\w+)\}", text)) == sorted(re.findall(r"\\end\{(\w+)\}", text))
+    assert text.count(r"\item[") == len(definitions(BY_NAME["prefactor"])) + len(BY_NAME["prefactor"].formulas)
     assert text.count(r"\equationline{") == len(BY_NAME["prefactor"].steps)
 
 
@@ -125,13 +140,13 @@ def test_plain_formulas_are_typeset(plain, html):
     assert notation.typeset(plain) == html
 
 
-def test_expressions_are_shown_in_the_letters_of_the_theory_page():
+def test_expressions_are_shown_in_the_letters_of_the_theory():
     shown = notation.displayed(lr / reference_lr + other_eigenvalue)
     assert sp.sstr(shown) == "eta/eta_0 + lambda_j"
 
 
 def test_a_step_that_fails_is_shown_and_sets_the_exit_status(monkeypatch):
-    wrong = Derivation("Wrong", "T0", (), (Step("one is two", sp.Integer(1), sp.Integer(2)),), ())
+    wrong = Derivation("Wrong", (Section.DRIFT,), (), (Step("one is two", sp.Integer(1), sp.Integer(2)),), ())
     monkeypatch.setattr(codegen, "BY_NAME", {"drift": wrong})
     result = CliRunner().invoke(app, ["drift"])
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""Models given by their formulas, one file each; every function returns a `SymbolicModel` that knows a point of Gamma.
+"""Models given by their formulas, one file each; a function returns a `SymbolicModel` that knows a point of Gamma.
 
 >>> from derivations.models import two_factor
 >>> two_factor(4)

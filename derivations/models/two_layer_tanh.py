@@ -1,4 +1,4 @@
-"""Two-layer tanh network, teacher and student (T5 c)."""
+"""Two-layer tanh network that learns from a smaller network of its kind: student and teacher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A straight valley whose normal modes' eigenvalues lambda_j(theta) change along it (T5 a, T7)."""
+"""A straight valley whose normal modes' eigenvalues lambda_j(theta) change along it [theory: Drift; Critical limit]."""
 
 from __future__ import annotations
 

@@ -10,25 +10,15 @@ import sympy as sp
 from sympy.codegen.cfunctions import expm1, log1p
 from sympy.printing.mathml import MathMLPresentationPrinter
 
-from ..formula import MEANING, plain
+from ..definitions import GREEK
+from ..formula import plain
+from ..symbols import letter
 
-# The letter of the theory page is the first word of what an argument means.
-_LETTER = {symbol: re.match(r"\w+", meaning)[0] for symbol, meaning in MEANING.items()}  # type: ignore[index]
-_GREEK = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "zeta": "ζ", "eta": "η", "theta": "θ", "kappa": "κ", "lambda": "λ",
-    "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ", "omega": "ω",
-    "Gamma": "Γ", "Sigma": "Σ", "oo": "∞",
-}  # fmt: skip
-_WORD = re.compile(r"(?<![A-Za-z_])(d?)(" + "|".join(_GREEK) + r")(?![A-Za-z])")
-
-
-def letter(symbol: sp.Symbol) -> str:
-    """What the theory page calls a symbol: eta for `lr`."""
-    return _LETTER.get(symbol, symbol.name)
+_WORD = re.compile(r"(?<![A-Za-z_])(d?)(" + "|".join(GREEK) + r")(?![A-Za-z])")
 
 
 def displayed(expression: sp.Expr) -> sp.Expr:
-    """The expression in the theory page's letters, without marks and without functions that only avoid rounding."""
+    """The expression in the letters of docs/theory.md, without marks and without functions that only avoid rounding."""
     shown = plain(expression).replace(log1p, lambda z: sp.log(1 + z)).replace(expm1, lambda z: sp.exp(z) - 1)
     shown = shown.replace(sp.log, sp.Function("ln"))
     # `eta0` is printed with a subscript, as `eta_0` is
@@ -76,7 +66,7 @@ def _words(text: str) -> str:
     out = re.sub(r"\bsum(?=_)", "Σ", out)
     out = re.sub(r"\bgrad (?=[A-Za-z])", "∇", out).replace("grad_Gamma", "∇<sub>Γ</sub>")
     out = out.replace("-&gt;", "→").replace("+-i", "± i").replace("&lt;=", "≤").replace("&gt;=", "≥").replace("...", "…")
-    out = _WORD.sub(lambda match: match[1] + _GREEK[match[2]], out)
+    out = _WORD.sub(lambda match: match[1] + GREEK[match[2]], out)
     out = re.sub(r"\^\(((?:[^()]|\([^()]*\))*)\)|\^(-?[\w.]+)", lambda match: f"<sup>{match[1] or match[2]}</sup>", out)
     out = re.sub(r"_\{([^}]*)\}|_([A-Za-zΓ]|\d+|perp|par|[ijxy]{2})(?!\w)", lambda m: f"<sub>{m[1] or m[2]}</sub>", out)
     out = re.sub(r"(?<=[ηβδλGx])(\d)(?!\d)", r"<sub>\1</sub>", out)

@@ -10,8 +10,11 @@ from importlib import import_module
 
 import sympy as sp
 
-from ..formula import MEANING, POINTS, Derivation, Formula, Step
-from .notation import displayed, letter, mathml, typeset
+from ..definitions import definitions
+from ..formula import POINTS, Derivation, Formula, Step
+from ..sections import Section
+from ..symbols import letter
+from .notation import displayed, mathml, typeset
 from .style import STYLE
 
 FOLD_FROM = 70  # operations; a longer side of an equation is folded away on the page
@@ -42,25 +45,25 @@ def check(derivation: Derivation) -> list[Checked]:
     return [Checked(step, step.holds()) for step in derivation.steps]
 
 
-def symbols(derivation: Derivation) -> list[tuple[str, str]]:
-    """Letter and meaning of the library's arguments that appear."""
-    used: set[sp.Basic] = set()
-    for step in derivation.steps:
-        used |= set().union(*(side.free_symbols for side in step.sides))
-    for formula in derivation.formulas:
-        used |= set(formula.arguments)
-    return [(letter(symbol), f"`{symbol}`: {meaning}") for symbol, meaning in MEANING.items() if symbol in used]
-
-
 def introduction(name: str) -> list[str]:
     """The paragraphs in which the derivation's module says what it is about."""
     text = import_module(f"..{name}", __package__).__doc__ or ""
     return text.strip().split("\n\n")
 
 
-def summary(name: str, derivation: Derivation) -> str:
-    """One line of the list of derivations."""
-    return f"{name:20} {derivation.section:11} {derivation.title}: {len(derivation.steps)} steps"
+def contents(derivations: Mapping[str, Derivation]) -> str:
+    """Every section of docs/theory.md with its derivations, or what checks it where there are none."""
+    lines = ["The sections of docs/theory.md and what proves them; `sde-momentum derive NAME` prints a proof.", ""]
+    for section in Section:
+        lines.append(section.heading)
+        lines += [
+            f"    {name:20} {derivation.title}: {len(derivation.steps)} steps"
+            for name, derivation in derivations.items()
+            if section in derivation.sections
+        ]
+        if section.underived:
+            lines.append(_wrapped(f"no derivation: {section.underived}", "    "))
+    return "\n".join(lines)
 
 
 # --- Text -----------------------------------------------------------------------------------------------
@@ -74,11 +77,11 @@ def _wrapped(text: str, indent: str, first: str | None = None) -> str:
 
 
 def _text(name: str, derivation: Derivation, steps: list[Checked]) -> str:
-    title = f"{derivation.title} ({derivation.section}): {name}"
+    title = f"{derivation.title} ({derivation.place}): {name}"
     lines = [title, "=" * len(title), "", *"\n\n".join(introduction(name)).splitlines(), "", "Assumptions"]
     lines += [_wrapped(assumption, "    ", "  - ") for assumption in derivation.assumptions]
     lines += ["", "Symbols"]
-    lines += [_wrapped(f"{symbol:10}{meaning}", " " * 12, "  ") for symbol, meaning in symbols(derivation)]
+    lines += [_wrapped(f"{symbol:9} {meaning}", " " * 12, "  ") for symbol, meaning in definitions(derivation)]
     lines += ["", "Steps"]
     for number, checked in enumerate(steps, 1):
         left, right = (sp.sstr(side) for side in checked.equation)
@@ -88,7 +91,7 @@ def _text(name: str, derivation: Derivation, steps: list[Checked]) -> str:
     for formula in derivation.formulas:
         arguments = ", ".join(map(str, formula.arguments))
         lines.append(_wrapped(f"sde_momentum.theory.formulas.{formula.name}({arguments})", "      ", "  "))
-        lines.append(_wrapped(f"{formula.summary} ({formula.section})", "      "))
+        lines.append(_wrapped(f"{formula.summary} {formula.equation}", "      "))
         lines.append(_wrapped(formula.text, " " * 12, " " * 8))
     return "\n".join(lines) + "\n"
 
@@ -117,11 +120,13 @@ def as_latex(checked: Mapping[str, tuple[Derivation, list[Checked]]]) -> str:
 
 
 def _latex(name: str, derivation: Derivation, steps: list[Checked]) -> str:
-    lines = [rf"\section{{{_tex(derivation.title)} ({_tex(derivation.section)})}}"]
+    lines = [rf"\section{{{_tex(derivation.title)} ({_tex(derivation.place)})}}"]
     lines += [_tex(paragraph) + "\n" for paragraph in introduction(name)]
     lines += [r"\subsection*{Assumptions}"]
     lines += [r"\begin{itemize}", *(rf"\item {_tex(assumption)}" for assumption in derivation.assumptions), r"\end{itemize}"]
-    lines += [r"\subsection*{Steps}", r"\begin{enumerate}"]
+    lines += [r"\subsection*{Symbols}", r"\begin{description}"]
+    lines += [rf"\item[{_tex(symbol)}] {_tex(meaning)}" for symbol, meaning in definitions(derivation)]
+    lines += [r"\end{description}", r"\subsection*{Steps}", r"\begin{enumerate}"]
     for checked in steps:
         left, right = (sp.latex(side) for side in checked.equation)
         equation = left if left == right else f"{left} = {right}"
@@ -129,7 +134,10 @@ def _latex(name: str, derivation: Derivation, steps: list[Checked]) -> str:
     lines += [r"\end{enumerate}"]
     if derivation.formulas:
         lines += [r"\subsection*{Result}", r"\begin{description}"]
-        lines += [rf"\item[\texttt{{{_tex(f.name)}}}] {_tex(f.summary)}\par {_tex(f.text)}" for f in derivation.formulas]
+        lines += [
+            rf"\item[\texttt{{{_tex(f.name)}}}] {_tex(f.summary)} {_tex(str(f.equation))}\par {_tex(f.text)}"
+            for f in derivation.formulas
+        ]
         lines += [r"\end{description}"]
     return "\n".join(lines) + "\n"
 
@@ -143,8 +151,8 @@ def as_html(checked: Mapping[str, tuple[Derivation, list[Checked]]]) -> str:
     failed = sum(not c.holds for _, _, steps in entries for c in steps)
     verdict = f"{total} steps: {proved} proved symbolically, {total - proved - failed} evaluated with 50 digits"
     verdict += f", <strong class=bad>{failed} do not hold</strong>" if failed else ", all hold"
-    contents = "\n".join(
-        f"<li><a href='#{name}'>{html.escape(d.title)}</a> <span class=tag>{d.section}</span></li>" for name, d, _ in entries
+    links = "\n".join(
+        f"<li><a href='#{name}'>{html.escape(d.title)}</a> <span class=tag>{d.place}</span></li>" for name, d, _ in entries
     )
     body = "\n".join(_article(*entry) for entry in entries)
     return (
@@ -152,19 +160,19 @@ def as_html(checked: Mapping[str, tuple[Derivation, list[Checked]]]) -> str:
         f"<title>sde-momentum: derivations</title><style>{STYLE}</style></head><body>\n"
         "<header><h1>Momentum, label noise and the flat direction: derivations</h1>"
         f"<p>Every formula of <code>sde_momentum.theory.formulas</code> is generated from these. {verdict}.</p></header>\n"
-        f"<nav><h2>Contents</h2><ol>{contents}</ol></nav>\n<main>{body}</main></body></html>\n"
+        f"<nav><h2>Contents</h2><ol>{links}</ol></nav>\n<main>{body}</main></body></html>\n"
     )
 
 
 def _article(name: str, derivation: Derivation, steps: list[Checked]) -> str:
     about = "".join(_paragraph(text) for text in introduction(name))
     assumptions = "".join(f"<li>{typeset(text)}</li>" for text in derivation.assumptions)
-    meanings = "".join(f"<dt>{typeset(s)}</dt><dd>{typeset(meaning)}</dd>" for s, meaning in symbols(derivation))
+    meanings = "".join(f"<dt>{typeset(s)}</dt><dd>{typeset(meaning)}</dd>" for s, meaning in definitions(derivation))
     proof = "\n".join(_step(checked) for checked in steps)
     results = "\n".join(_result(formula) for formula in derivation.formulas)
     result = f"<h3>Result</h3>{results}" if results else ""
     return (
-        f"<article id='{name}'><h2>{html.escape(derivation.title)} <span class=tag>{derivation.section}</span></h2>"
+        f"<article id='{name}'><h2>{html.escape(derivation.title)} <span class=tag>{derivation.place}</span></h2>"
         f"{about}<h3>Assumptions</h3><ul>{assumptions}</ul><details><summary>Symbols</summary><dl>{meanings}</dl></details>"
         f"<h3>Steps</h3><ol class=steps>{proof}</ol>{result}</article>"
     )
@@ -205,7 +213,7 @@ def _result(formula: Formula) -> str:
         f"<div class=equation>{_math(sp.Eq(sp.Symbol(str(letter(s))), displayed(v), evaluate=False))}</div>"
         for s, v in formula.where
     )
-    signature = f"<code>{formula.name}({names})</code> <span class=tag>{formula.section}</span>"
+    signature = f"<code>{formula.name}({names})</code> <span class=tag>{formula.equation}</span>"
     evaluated = f"{where}<div class=equation>{_math(displayed(formula.expression))}</div>"
     return (
         f"<section class=result><p class=signature>{signature}</p>"

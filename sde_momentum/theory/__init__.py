@@ -1,1 +1,1 @@
-"""The theory as functions of numbers: the generated formulas, and the two timescales that they give."""
+"""The theory as functions of numbers: formulas generated from the derivations, and the timescales that they give."""

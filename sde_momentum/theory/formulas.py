@@ -2,7 +2,7 @@
 
 Written by `python -m derivations` from `derivations/`, which proves each expression. Arguments broadcast;
 every function returns a float64 array. Nothing is checked here: callers check their input at the door.
-Sections (T2, ...) are those of the theory page.
+[theory: ...] names a section of docs/theory.md and an equation in it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from .compensated import sum_of_products
 
 
 def heavy_ball_stability_limit(one_minus_beta: ArrayLike) -> NDArray[np.float64]:
-    """The a = lr * eigenvalue at and above which heavy ball is unstable. (T2)
+    """The a = lr * eigenvalue at and above which heavy ball is unstable. [theory: Relaxation, eq. 2.5]
 
         stable iff 0 < a < 2 (1 + beta)
 
     Args:
-        one_minus_beta: delta = 1 - beta, in (0, 1]
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -32,14 +32,14 @@ def heavy_ball_discriminant(
     eigenvalue: ArrayLike,
     one_minus_beta: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Negative iff the heavy-ball mode is underdamped. (T2)
+    """Negative iff the heavy-ball mode is underdamped. [theory: Relaxation, eq. 2.7]
 
         (1 + beta - a)^2 - 4 beta = (a - (1 - sqrt(beta))^2) (a - (1 + sqrt(beta))^2)
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -54,14 +54,14 @@ def heavy_ball_relaxation_time(
     eigenvalue: ArrayLike,
     one_minus_beta: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Relaxation time of the amplitude of one heavy-ball mode, in steps; inf if unstable. (T2)
+    """Relaxation time of the amplitude of one heavy-ball mode, in steps; inf if unstable. [theory: Relaxation, eq. 2.3]
 
-        tau = -1 / ln max|kappa|, kappa^2 - (1 + beta - a) kappa + beta = 0
+        tau = -1 / ln max|chi|, chi^2 - (1 + beta - a) chi + beta = 0
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -84,12 +84,12 @@ def heavy_ball_relaxation_time(
 
 
 def nesterov_stability_limit(one_minus_beta: ArrayLike) -> NDArray[np.float64]:
-    """The a = lr * eigenvalue at and above which Nesterov momentum is unstable. (T2)
+    """The a = lr * eigenvalue at and above which Nesterov momentum is unstable. [theory: Relaxation, eq. 2.6]
 
         stable iff 0 < a < 2 (1 + beta) / (1 + 2 beta)
 
     Args:
-        one_minus_beta: delta = 1 - beta, in (0, 1]
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -102,14 +102,14 @@ def nesterov_discriminant(
     eigenvalue: ArrayLike,
     one_minus_beta: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Negative iff the Nesterov mode is underdamped. (T2)
+    """Negative iff the Nesterov mode is underdamped. [theory: Relaxation, eq. 2.8]
 
         (1 - a)^2 (1 + beta)^2 - 4 (1 - a) beta = (1 - a) (delta^2 - a (1 + beta)^2)
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -126,14 +126,14 @@ def nesterov_relaxation_time(
     eigenvalue: ArrayLike,
     one_minus_beta: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Relaxation time of the amplitude of one Nesterov mode, in steps; inf if unstable. (T2)
+    """Relaxation time of the amplitude of one Nesterov mode, in steps; inf if unstable. [theory: Relaxation, eq. 2.4]
 
-        tau = -1 / ln max|kappa|, kappa^2 - (1 - a) (1 + beta) kappa + (1 - a) beta = 0
+        tau = -1 / ln max|chi|, chi^2 - (1 - a) (1 + beta) chi + (1 - a) beta = 0
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -168,15 +168,15 @@ def heavy_ball_stationary_variance(
     one_minus_beta: ArrayLike,
     noise: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Stationary variance of one heavy-ball mode, in squared parameter units; inf if unstable. (T2)
+    """Stationary variance of one heavy-ball mode, in squared parameter units; inf if unstable. [theory: Relaxation, eq. 2.10]
 
         s = eta c (1 + beta) / (delta (2 (1 + beta) - a))
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -197,15 +197,15 @@ def nesterov_stationary_variance(
     one_minus_beta: ArrayLike,
     noise: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Stationary variance of one Nesterov mode, in squared parameter units; inf if unstable. (T2)
+    """Stationary variance of one Nesterov mode, in squared parameter units; inf if unstable. [theory: Relaxation, eq. 2.11]
 
         s = eta c (1 + (1 - a) beta) / ((delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -229,16 +229,16 @@ def heavy_ball_pair_covariance(
     one_minus_beta: ArrayLike,
     noise_covariance: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Stationary covariance of two heavy-ball modes, in squared parameter units; nan if either is unstable. (T2)
+    """Stationary covariance of two heavy-ball modes, in squared parameter units; nan if either is unstable. [theory: Relaxation, eq. 2.12]
 
         E x_i x_j = q delta (1 + beta) / (beta (a - b)^2 + delta^2 ((1 + beta) (a + b) - a b)), q = eta^2 Sigma_ij
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in loss^2 / parameter^2
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -266,16 +266,16 @@ def nesterov_pair_covariance(
     one_minus_beta: ArrayLike,
     noise_covariance: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Stationary covariance of two Nesterov modes, in squared parameter units; nan if either is unstable. (T2)
+    """Stationary covariance of two Nesterov modes, in squared parameter units; nan if either is unstable. [theory: Relaxation, eq. 2.13]
 
         E x_i x_j = q (1 - (1 - a) (1 - b) beta^2) / (beta^2 (a - b)^2 + (delta + a beta) (delta + b beta) ((1 + beta) (a + b) - a b (1 + 2 beta)))
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in loss^2 / parameter^2
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -301,14 +301,14 @@ def stationary_operator(
     other_eigenvalue: ArrayLike,
     scaled_damping: ArrayLike,
 ) -> NDArray[np.float64]:
-    """E x_i x_j = (eta / delta) Sigma_ij times this, for small lr and 1 - beta, either update. (T2)
+    """E x_i x_j = (eta / delta) Sigma_ij times this, for small lr and 1 - beta, either update. [theory: Relaxation, eq. 2.14]
 
         2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j))
 
     Args:
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
-        scaled_damping: C = delta / sqrt(eta), in units of sqrt(eigenvalue), > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in loss / parameter^2, > 0
+        scaled_damping: C = delta / sqrt(eta), in sqrt(loss) / parameter, > 0
     """
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
     other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
@@ -324,15 +324,15 @@ def heavy_ball_potential(
     one_minus_beta: ArrayLike,
     noise: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Effective potential of one heavy-ball mode, per step: dw = -grad_Gamma sum V; inf if unstable. (T3)
+    """Effective potential of one heavy-ball mode, per step: dw = -grad_Gamma sum V; inf if unstable. [theory: Drift, eq. 3.3]
 
         V = -(eta c (1 + beta) / (2 delta^2)) ln(1 - a / (2 (1 + beta)))
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -358,15 +358,15 @@ def heavy_ball_drift_weight(
     one_minus_beta: ArrayLike,
     noise: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Weight of grad lambda_j in the heavy-ball drift, per step; inf if unstable. (T3)
+    """Weight of grad lambda_j in the heavy-ball drift, per step; inf if unstable. [theory: Drift, eq. 3.2]
 
         dV/dlambda = (eta^2 c / (4 delta^2)) / (1 - a / (2 (1 + beta)))
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -387,15 +387,15 @@ def nesterov_potential(
     one_minus_beta: ArrayLike,
     noise: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Effective potential of one Nesterov mode, per step: dw = -grad_Gamma sum V; inf if unstable. (T3)
+    """Effective potential of one Nesterov mode, per step: dw = -grad_Gamma sum V; inf if unstable. [theory: Drift, eq. 3.5]
 
         V = (eta c / (2 delta (1 + 3 beta))) (2 beta^2 ln(1 + a beta / delta) - (1 + beta) (1 + 2 beta) ln(1 - a (1 + 2 beta) / (2 (1 + beta))))
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -421,15 +421,15 @@ def nesterov_drift_weight(
     one_minus_beta: ArrayLike,
     noise: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Weight of grad lambda_j in the Nesterov drift, per step; inf if unstable. (T3)
+    """Weight of grad lambda_j in the Nesterov drift, per step; inf if unstable. [theory: Drift, eq. 3.4]
 
         dV/dlambda = eta^2 c (1 + beta + a beta (1 + 2 beta)) / (2 delta (delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -450,14 +450,14 @@ def small_lr_drift_weight(
     one_minus_beta: ArrayLike,
     noise: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Weight of grad tr H in the drift at small lr (a much below delta), per step. (T3)
+    """Weight of grad tr H in the drift at small lr (a much below delta), per step. [theory: Drift, eq. 3.6]
 
         dV/dlambda = eta^2 c / (4 delta^2)
 
     Args:
-        lr: eta, learning rate, > 0
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -473,15 +473,15 @@ def longitudinal_time(
     noise: ArrayLike,
     curvature: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Relaxation time along Gamma at small lr, in steps. (T3)
+    """Relaxation time along Gamma at small lr, in steps. [theory: Drift, eq. 3.8]
 
         tau_par = 4 delta^2 / (eta^2 c mu)
 
     Args:
-        lr: eta, learning rate, > 0
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -499,16 +499,16 @@ def heavy_ball_pair_drift_weight(
     one_minus_beta: ArrayLike,
     noise_covariance: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Weight of dH_ij/dtheta in the heavy-ball drift under general noise, per step; nan if unstable. (T3)
+    """Weight of dH_ij/dtheta in the heavy-ball drift under general noise, per step; nan if unstable. [theory: Drift, eq. 3.11]
 
         -(d theta per step) / (dH_ij/dtheta) = (eta / (2 delta)) E x_i x_j
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in loss^2 / parameter^2
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -536,16 +536,16 @@ def nesterov_pair_drift_weight(
     one_minus_beta: ArrayLike,
     noise_covariance: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Weight of dH_ij/dtheta in the Nesterov drift under general noise, per step; nan if unstable. (T3)
+    """Weight of dH_ij/dtheta in the Nesterov drift under general noise, per step; nan if unstable. [theory: Drift, eq. 3.12]
 
         -(d theta per step) / (dH_ij/dtheta) = (eta / (2 delta)) E y_i y_j, y the look-ahead point
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        other_eigenvalue: lambda_j, eigenvalue of the other mode, > 0; b = lr * other_eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise_covariance: Sigma_ij, covariance of the gradient noise in the two modes, in squared units of the gradient
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in loss^2 / parameter^2
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -572,15 +572,15 @@ def energy_share_after(
     eigenvalue_growth: ArrayLike,
     n_steps: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Share of a mode's stationary variance after n_steps at constant r and rho. (T5, T7)
+    """Share of a mode's stationary variance after n_steps at constant r and rho. [theory: Effective loss, eq. 5.2]
 
         db/dk = r (1 - b) - (rho / 2) b, r = 2 / tau_perp, rho = d ln lambda / dk
 
     Args:
-        energy_share: b, share of the mode's stationary variance that is there at first, >= 0
-        relaxation_time: tau_perp of the mode's amplitude, in steps, > 0 (inf: never)
-        eigenvalue_growth: rho = d ln lambda / dk, per step; 0 for an overdamped mode
-        n_steps: k, steps, >= 0
+        energy_share: b, share of a mode's stationary variance that is there, >= 0
+        relaxation_time: tau_perp, relaxation time of a normal mode's amplitude, in steps, > 0 (inf: never)
+        eigenvalue_growth: rho = d ln lambda / dk, growth of an underdamped mode's eigenvalue (0 if overdamped), in 1 / step
+        n_steps: k, number of steps, >= 0
     """
     energy_share = np.asarray(energy_share, dtype=np.float64)
     relaxation_time = np.asarray(relaxation_time, dtype=np.float64)
@@ -595,12 +595,12 @@ def energy_share_after(
 
 
 def critical_exponent(noise_power: ArrayLike) -> NDArray[np.float64]:
-    """The gamma in 1 - beta ~ lr^gamma at which training is fastest, for noise of strength c ~ lr^p; p < 1. (T4)
+    """The gamma in 1 - beta ~ lr^gamma at which training is fastest, for noise of strength c ~ lr^p; p < 1. [theory: Crossing, eq. 4.4]
 
         gamma = max(1/2, (2 + p) / 3)
 
     Args:
-        noise_power: p in c ~ lr^p; 0 for label noise of fixed strength
+        noise_power: p, exponent in c ~ lr^p, 0 for label noise of fixed strength
     """
     noise_power = np.asarray(noise_power, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -615,16 +615,16 @@ def longitudinal_stiffness(
     curvature: ArrayLike,
     explicit_curvature: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Curvature along Gamma in theta'' + delta theta' + k theta = 0, per step squared. (T6)
+    """Stiffness along Gamma in theta'' + delta theta' + k theta = 0, per step squared. [theory: Forces, eq. 6.1]
 
         k(delta) = eta h + eta^2 c mu / (4 delta)
 
     Args:
-        lr: eta, learning rate, > 0
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in loss / parameter^2, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -637,12 +637,12 @@ def longitudinal_stiffness(
 
 
 def damping_ratio(target: ArrayLike) -> NDArray[np.float64]:
-    """The damping ratio whose overshoot is just the target fraction x. (T5)
+    """The damping ratio whose overshoot is just the target fraction x. [theory: Effective loss, eq. 5.6]
 
         zeta(x) = |ln x| / sqrt(pi^2 + ln^2 x)
 
     Args:
-        target: x, the fraction of the start to stay below, in (0, 1)
+        target: x, target: the displacement stays below this fraction of its start, in (0, 1)
     """
     target = np.asarray(target, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -656,15 +656,15 @@ def label_noise_one_minus_beta(
     curvature: ArrayLike,
     damping_ratio: ArrayLike,
 ) -> NDArray[np.float64]:
-    """The best 1 - beta under label noise alone. (T5)
+    """The best 1 - beta under label noise alone. [theory: Effective loss, eq. 5.5]
 
         1 - beta* = (c mu zeta^2)^(1/3) eta^(2/3)
 
     Args:
-        lr: eta, learning rate, > 0
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        damping_ratio: zeta, 1 for critical damping
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        damping_ratio: zeta, damping ratio along Gamma, 1 for critical damping, > 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -682,16 +682,16 @@ def critical_one_minus_beta(
     explicit_curvature: ArrayLike,
     damping_ratio: ArrayLike,
 ) -> NDArray[np.float64]:
-    """The best 1 - beta under label noise and an explicit force; 0 when both vanish. (T6)
+    """The best 1 - beta under label noise and an explicit force; 0 when both vanish. [theory: Forces, eq. 6.2]
 
         delta^2 = 4 zeta^2 k(delta), that is delta^3 = 4 zeta^2 eta h delta + zeta^2 eta^2 c mu
 
     Args:
-        lr: eta, learning rate, > 0
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
-        damping_ratio: zeta, 1 for critical damping
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in loss / parameter^2, >= 0
+        damping_ratio: zeta, damping ratio along Gamma, 1 for critical damping, > 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -718,16 +718,16 @@ def critical_lr(
     explicit_curvature: ArrayLike,
     damping_ratio: ArrayLike,
 ) -> NDArray[np.float64]:
-    """The lr at which `critical_one_minus_beta` is the given one. (T6)
+    """The lr at which `critical_one_minus_beta` is the given one. [theory: Forces, eq. 6.3]
 
         eta = delta^2 / (2 zeta^2 h + sqrt(4 zeta^4 h^2 + zeta^2 c mu delta))
 
     Args:
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
-        damping_ratio: zeta, 1 for critical damping
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in loss / parameter^2, >= 0
+        damping_ratio: zeta, damping ratio along Gamma, 1 for critical damping, > 0
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -745,15 +745,15 @@ def power_law_one_minus_beta(
     reference_one_minus_beta: ArrayLike,
     exponent: ArrayLike,
 ) -> NDArray[np.float64]:
-    """The 1 - beta transferred from a tuned pair; gamma = 2/3 in theory. (T9)
+    """The 1 - beta transferred from a tuned pair; gamma = 2/3 in theory. [theory: Ways to predict, eq. 11.1]
 
         1 - beta = (1 - beta0) (eta / eta0)^gamma
 
     Args:
-        lr: eta, learning rate, > 0
-        reference_lr: eta0, learning rate of the tuned pair, > 0
-        reference_one_minus_beta: delta0 = 1 - beta0 of the tuned pair, in (0, 1]
-        exponent: gamma in 1 - beta ~ lr^gamma, > 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        reference_lr: eta0, learning rate of a tuned pair, in parameter^2 / loss, > 0
+        reference_one_minus_beta: delta0 = 1 - beta0 of a tuned pair, in (0, 1]
+        exponent: gamma, exponent in 1 - beta ~ lr^gamma, > 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     reference_lr = np.asarray(reference_lr, dtype=np.float64)
@@ -770,15 +770,15 @@ def power_law_lr(
     reference_one_minus_beta: ArrayLike,
     exponent: ArrayLike,
 ) -> NDArray[np.float64]:
-    """The lr at which `power_law_one_minus_beta` is the given one. (T9)
+    """The lr at which `power_law_one_minus_beta` is the given one. [theory: Ways to predict, eq. 11.2]
 
         eta = eta0 ((1 - beta) / (1 - beta0))^(1 / gamma)
 
     Args:
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        reference_lr: eta0, learning rate of the tuned pair, > 0
-        reference_one_minus_beta: delta0 = 1 - beta0 of the tuned pair, in (0, 1]
-        exponent: gamma in 1 - beta ~ lr^gamma, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        reference_lr: eta0, learning rate of a tuned pair, in parameter^2 / loss, > 0
+        reference_one_minus_beta: delta0 = 1 - beta0 of a tuned pair, in (0, 1]
+        exponent: gamma, exponent in 1 - beta ~ lr^gamma, > 0
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     reference_lr = np.asarray(reference_lr, dtype=np.float64)
@@ -795,15 +795,15 @@ def discrete_critical_one_minus_beta(
     curvature: ArrayLike,
     explicit_curvature: ArrayLike,
 ) -> NDArray[np.float64]:
-    """The 1 - beta that damps the discrete update along Gamma critically; 1 where even plain SGD overshoots. (T5)
+    """The 1 - beta that damps the discrete update along Gamma critically; 1 where even plain SGD overshoots. [theory: Finite learning rate, eq. 8.1]
 
         (1 - sqrt(beta))^2 = k(delta); with delta0 = (c mu)^(1/3) eta^(2/3): delta0 (1 - delta0 / 6 + ...)
 
     Args:
-        lr: eta, learning rate, > 0
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in loss / parameter^2, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -839,15 +839,15 @@ def discrete_critical_lr(
     curvature: ArrayLike,
     explicit_curvature: ArrayLike,
 ) -> NDArray[np.float64]:
-    """The lr at which `discrete_critical_one_minus_beta` is the given one. (T5)
+    """The lr at which `discrete_critical_one_minus_beta` is the given one. [theory: Finite learning rate, eq. 8.2]
 
         eta = 2 K / (h + sqrt(h^2 + c mu K / delta)), K = (1 - sqrt(beta))^2
 
     Args:
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in loss / parameter^2, >= 0
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -864,15 +864,15 @@ def finite_lr_curvature(
     curvature: ArrayLike,
     square_curvature: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Curvature along Gamma of section 3's potential at its flattest point, in place of mu, to first order in lr. (T5)
+    """Curvature along Gamma of the drift's potential V at its flattest point, in place of mu, to first order in lr. [theory: Finite learning rate, eq. 8.3]
 
         mu + eta nu / (4 (1 + beta))
 
     Args:
-        lr: eta, learning rate, > 0
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        square_curvature: nu = (tr H^2)'' - (tr H)''' (tr H^2)' / mu along Gamma at the flattest point, any sign
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        square_curvature: nu = (tr H^2)'' - (tr H)''' (tr H^2)' / mu along Gamma at the flattest point, in loss^2 / parameter^6
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -889,15 +889,15 @@ def heavy_ball_parameter_noise_drift_weight(
     one_minus_beta: ArrayLike,
     parameter_noise: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Weight of grad lambda_j in the heavy-ball drift under parameter noise, per step; inf if unstable. (T6)
+    """Weight of grad lambda_j in the heavy-ball drift under parameter noise, per step; inf if unstable. [theory: Forces, eq. 6.6]
 
         dV/dlambda = (eta s^2 / (2 delta)) (1 + a (1 + beta) / (delta (2 (1 + beta) - a)))
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, in parameter^2, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -919,15 +919,15 @@ def nesterov_parameter_noise_drift_weight(
     one_minus_beta: ArrayLike,
     parameter_noise: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Weight of grad lambda_j in the Nesterov drift under parameter noise, per step; inf if unstable. (T6)
+    """Weight of grad lambda_j in the Nesterov drift under parameter noise, per step; inf if unstable. [theory: Forces, eq. 6.7]
 
         dV/dlambda = (eta s^2 / (2 delta)) (1 + a (1 + beta + a beta (1 + 2 beta)) / ((delta + a beta) (2 (1 + beta) - a (1 + 2 beta))))
 
     Args:
-        lr: eta, learning rate, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, in parameter^2, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -948,14 +948,14 @@ def local_sgd_share(
     n_workers: ArrayLike,
     local_steps: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Share of one worker's label-noise drift that local SGD keeps; positions and velocities are averaged. (T6)
+    """Share of one worker's label-noise drift that local SGD keeps; positions and velocities are averaged. [theory: Forces, eq. 6.8]
 
         (1 + (K - 1) psi) / K, psi = 1 - (1 - beta^H) / (H delta)
 
     Args:
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        n_workers: K, workers, >= 1
-        local_steps: H, steps between two averages, >= 1
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        n_workers: K, number of workers of local SGD, >= 1
+        local_steps: H, steps of local SGD between two averages, >= 1
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     n_workers = np.asarray(n_workers, dtype=np.float64)
@@ -974,18 +974,18 @@ def scaled_noise_one_minus_beta(
     reference_lr: ArrayLike,
     eigenvalue: ArrayLike,
 ) -> NDArray[np.float64]:
-    """The best 1 - beta under noise c (eta / eta0)^p; the second is best where the first overdamps the normal modes. (T6)
+    """The best 1 - beta under noise c (eta / eta0)^p; the second is best where the first overdamps the normal modes. [theory: Forces, eq. 6.9]
 
         min((c mu zeta^2 (eta / eta0)^p)^(1/3) eta^(2/3), 2 sqrt(a) - a), a = eta lambda of the slowest normal mode
 
     Args:
-        lr: eta, learning rate, > 0
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        damping_ratio: zeta, 1 for critical damping
-        noise_power: p in c ~ lr^p; 0 for label noise of fixed strength
-        reference_lr: eta0, learning rate of the tuned pair, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma, > 0; a = lr * eigenvalue
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        damping_ratio: zeta, damping ratio along Gamma, 1 for critical damping, > 0
+        noise_power: p, exponent in c ~ lr^p, 0 for label noise of fixed strength
+        reference_lr: eta0, learning rate of a tuned pair, in parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -1008,14 +1008,14 @@ def scheduled_energy_share(
     decay_rate: ArrayLike,
     exponent: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Energy of the normal modes, relative to the stationary one, while lr falls as exp(-r k); inf: they cannot follow. (T6)
+    """Energy of the normal modes, relative to the stationary one, while lr falls as exp(-r k); inf: they cannot follow. [theory: Forces, eq. 6.15]
 
         b = delta / (delta - (3/2 - gamma) r), itself to first order in r / delta
 
     Args:
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        decay_rate: r = -d ln eta / dk, per step; negative while lr grows
-        exponent: gamma in 1 - beta ~ lr^gamma, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        decay_rate: r = -d ln eta / dk, decay of a learning-rate schedule, in 1 / step
+        exponent: gamma, exponent in 1 - beta ~ lr^gamma, > 0
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     decay_rate = np.asarray(decay_rate, dtype=np.float64)
@@ -1033,14 +1033,14 @@ def minibatch_noise(
     n_outputs: ArrayLike,
     batch_size: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Strength of the sampling noise, without replacement, of residuals of mean square r^2: Sigma = c H. (T6)
+    """Strength of the sampling noise, without replacement, of residuals of mean square r^2: Sigma = c H. [theory: Forces, eq. 6.11]
 
         c = r^2 (P - B) / (B (P - 1))
 
     Args:
-        squared_residual: r^2, mean square of the residuals, >= 0
-        n_outputs: P, outputs on the training set, > 1
-        batch_size: B, samples per step, from 1 to P
+        squared_residual: r^2, mean square of the residuals, in loss, >= 0
+        n_outputs: P, number of outputs on the training set, > 1
+        batch_size: B, samples in a batch, from 1 to P
     """
     squared_residual = np.asarray(squared_residual, dtype=np.float64)
     n_outputs = np.asarray(n_outputs, dtype=np.float64)
@@ -1055,14 +1055,14 @@ def critical_kappa(
     one_minus_beta: ArrayLike,
     noise: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Strength of the energies' force in the reduced SDE, in units of 1 / curvature. (T7)
+    """Strength of the energies' force in the reduced SDE, in units of 1 / curvature. [theory: Critical limit, eq. 7.1]
 
         kappa = eta^2 c / (4 delta^3)
 
     Args:
-        lr: eta, learning rate, > 0
-        one_minus_beta: delta = 1 - beta, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -1077,14 +1077,14 @@ def one_minus_beta_at_kappa(
     noise: ArrayLike,
     kappa: ArrayLike,
 ) -> NDArray[np.float64]:
-    """The 1 - beta at which `critical_kappa` is the given one; at lr = 1 it is the prefactor C. (T7)
+    """The 1 - beta at which `critical_kappa` is the given one; at lr = 1 it is the prefactor C. [theory: Critical limit, eq. 7.2]
 
         1 - beta = C eta^(2/3), C = (c / (4 kappa))^(1/3)
 
     Args:
-        lr: eta, learning rate, > 0
-        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
-        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
+        lr: eta, learning rate, in parameter^2 / loss, > 0
+        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in 1 / curvature, > 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -1099,14 +1099,14 @@ def critical_cubic_linear(
     curvature: ArrayLike,
     coupling: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Coefficient of r in the cubic of the decay rates, in units of s = delta k. (T7)
+    """Coefficient of r in the cubic of the decay rates, in units of s = delta k. [theory: Price of speed, eq. 9.3]
 
         a_1 = 1 + kappa (m - g / 2) in r^3 + 2 r^2 + a_1 r + kappa m
 
     Args:
-        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in loss / parameter^4, >= 0
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)
@@ -1121,14 +1121,14 @@ def stability_margin(
     curvature: ArrayLike,
     coupling: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Positive iff the mean stays at the flattest point (m > 0). (T7)
+    """Positive iff the mean stays at the flattest point (m > 0). [theory: Price of speed, eq. 9.4]
 
         2 + kappa (m - g)
 
     Args:
-        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in loss / parameter^4, >= 0
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)
@@ -1139,13 +1139,13 @@ def stability_margin(
 
 
 def stability_edge_kappa(curvature: ArrayLike, coupling: ArrayLike) -> NDArray[np.float64]:
-    """The kappa from which on training leaves the flattest point; inf where the coupling g <= m. (T7)
+    """The kappa from which on training leaves the flattest point; inf where the coupling g <= m. [theory: Price of speed, eq. 9.5]
 
         kappa = 2 / (g - m)
 
     Args:
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in loss / parameter^4, >= 0
     """
     curvature = np.asarray(curvature, dtype=np.float64)
     coupling = np.asarray(coupling, dtype=np.float64)
@@ -1163,15 +1163,15 @@ def valley_variance(
     coupling: ArrayLike,
     squared_slopes: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Stationary variance of the position along the valley, in squared parameter units; inf from the edge on. (T7)
+    """Stationary variance of the position along the valley, in squared parameter units; inf from the edge on. [theory: Price of speed, eq. 9.7]
 
         2 kappa G2 / (m (2 + kappa (m - g)))
 
     Args:
-        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
-        squared_slopes: G2 = sum_j |grad lambda_j|^2 at the flattest point, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in loss / parameter^4, >= 0
+        squared_slopes: G2 = sum_j |grad lambda_j|^2 at the flattest point, in loss^2 / parameter^6, >= 0
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)
@@ -1191,14 +1191,14 @@ def critical_decay_rate(
     curvature: ArrayLike,
     coupling: ArrayLike,
 ) -> NDArray[np.float64]:
-    """Slowest decay rate at the flattest point, per unit of s = delta k; negative beyond the stability edge. (T7)
+    """Slowest decay rate at the flattest point, per unit of s = delta k; negative beyond the stability edge. [theory: Price of speed, eq. 9.2]
 
         min -Re r, (r^2 + r + kappa m) (r + 1) - kappa g r / 2 = 0
 
     Args:
-        kappa: kappa = eta^2 c / (4 delta^3), in units of 1 / curvature, > 0
-        curvature: mu, curvature of tr H along Gamma, >= 0
-        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of the curvature, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in loss / parameter^4, >= 0
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)

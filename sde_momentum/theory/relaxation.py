@@ -1,4 +1,5 @@
-"""T2, T3: how fast each normal mode relaxes, how far it fluctuates, how fast training moves along Gamma."""
+"""Relaxation time and stationary variance of each normal mode, and the time scale of the drift along Gamma
+[theory: Relaxation; Drift]."""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ class Timescales:
         one_minus_beta: delta = 1 - beta
         eigenvalue: Hessian eigenvalue lambda of the normal mode
         nesterov: whether the look-ahead update is meant
-        transverse: tau_perp = -1 / ln max|kappa|, in steps, exact at any lr [theory: Relaxation]; inf if unstable
+        transverse: tau_perp = -1 / ln max|chi|, in steps, exact at any lr [theory: Relaxation, eq. 2.3]; inf if unstable
         regime: "overdamped" (real multipliers; at large a = lr * eigenvalue one of them is negative and the
             mode alternates in sign), "underdamped" (complex multipliers) or "unstable" (tau_perp = inf)
-        stationary_variance: of the mode under label noise [theory: Relaxation], in squared parameter units; inf if
-            unstable; None if `noise` was not given
-        longitudinal: tau_par = 4 delta^2 / (eta^2 c mu), in steps [theory: Drift], for a = lr * eigenvalue much below
+        stationary_variance: of the mode under label noise [theory: Relaxation, eq. 2.10], in squared parameter units; inf
+            if unstable; None if `noise` was not given
+        longitudinal: tau_par = 4 delta^2 / (eta^2 c mu), in steps [theory: Drift, eq. 3.8], for a = lr * eigenvalue much below
             delta and while it exceeds 4 / delta (critical damping); inf where the mode is unstable, so that
             training arrives nowhere; None unless `noise` and `curvature` were given
     """
@@ -63,14 +64,15 @@ def timescales(
     curvature: ArrayLike | None = None,
     nesterov: bool = False,
 ) -> Timescales:
-    """The transverse and longitudinal timescales of SGD with momentum near a manifold of minimizers.
+    """The timescales of SGD with momentum across and along a manifold of minimizers.
 
-        kappa^2 - (1 + beta - a) kappa + beta = 0,  a = eta lambda,  tau_perp = -1 / ln max|kappa|   [theory: Relaxation]
-        s = eta c (1 + beta) / (delta (2 (1 + beta) - a))                                             [theory: Relaxation]
-        tau_par = 4 delta^2 / (eta^2 c mu)                                                            [theory: Drift]
+        chi^2 - (1 + beta - a) chi + beta = 0,  a = eta lambda,  tau_perp = -1 / ln max|chi|   [theory: Relaxation, eq. 2.3]
+        s = eta c (1 + beta) / (delta (2 (1 + beta) - a))                                     [theory: Relaxation, eq. 2.10]
+        tau_par = 4 delta^2 / (eta^2 c mu)                                                    [theory: Drift, eq. 3.8]
 
-    With `nesterov` the first two are those of x_{k+1} = (1-a) ((1+beta) x_k - beta x_{k-1}) + noise. All
-    arguments broadcast.
+    chi are the multipliers of the update: a mode is a sum of powers chi^k, k counting steps. With `nesterov` the first two
+    are those of x_{k+1} = (1-a) ((1+beta) x_k - beta x_{k-1}) + noise [theory: Relaxation, eq. 2.4; Relaxation, eq. 2.11].
+    All arguments broadcast.
 
     Args:
         lr: learning rate eta, > 0

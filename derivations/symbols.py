@@ -1,0 +1,183 @@
+"""Every symbol of the theory with its letter, meaning and unit: the library's arguments, and letters of docs/theory.md.
+
+`python -m derivations` writes the table to docs/glossary.md, and its rows into the docstrings of the generated formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sympy as sp
+
+from .sections import Section
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A row of the table.
+
+    Attributes:
+        letter: what docs/theory.md calls it
+        meaning: in words; "= ..." where it is defined by a formula
+        section: where it is introduced
+        unit: in terms of step, loss and parameter (the unit of a component of w); empty for a pure number
+        allowed: the range of the library's argument
+    """
+
+    letter: str
+    meaning: str
+    section: Section
+    unit: str = ""
+    allowed: str = ""
+
+    def __str__(self) -> str:
+        start = f"{self.letter} {self.meaning}" if self.meaning.startswith("=") else f"{self.letter}, {self.meaning}"
+        return start + (f", in {self.unit}" if self.unit else "") + (f", {self.allowed}" if self.allowed else "")
+
+
+# The symbols are named as the library's arguments are.
+lr = sp.Symbol("lr", positive=True)
+eigenvalue = sp.Symbol("eigenvalue", positive=True)
+one_minus_beta = sp.Symbol("one_minus_beta", positive=True)
+noise = sp.Symbol("noise", nonnegative=True)
+curvature = sp.Symbol("curvature", nonnegative=True)
+explicit_curvature = sp.Symbol("explicit_curvature", nonnegative=True)
+damping_ratio = sp.Symbol("damping_ratio", positive=True)
+target = sp.Symbol("target", positive=True)
+reference_lr = sp.Symbol("reference_lr", positive=True)
+reference_one_minus_beta = sp.Symbol("reference_one_minus_beta", positive=True)
+exponent = sp.Symbol("exponent", positive=True)
+energy_share = sp.Symbol("energy_share", nonnegative=True)
+relaxation_time = sp.Symbol("relaxation_time", positive=True)
+eigenvalue_growth = sp.Symbol("eigenvalue_growth", real=True)
+n_steps = sp.Symbol("n_steps", nonnegative=True)
+other_eigenvalue = sp.Symbol("other_eigenvalue", positive=True)
+noise_covariance = sp.Symbol("noise_covariance", real=True)
+scaled_damping = sp.Symbol("scaled_damping", positive=True)
+noise_power = sp.Symbol("noise_power", real=True)
+square_curvature = sp.Symbol("square_curvature", real=True)
+kappa = sp.Symbol("kappa", positive=True)
+coupling = sp.Symbol("coupling", nonnegative=True)
+squared_slopes = sp.Symbol("squared_slopes", nonnegative=True)
+parameter_noise = sp.Symbol("parameter_noise", nonnegative=True)
+n_workers = sp.Symbol("n_workers", positive=True)
+local_steps = sp.Symbol("local_steps", positive=True)
+decay_rate = sp.Symbol("decay_rate", real=True)
+squared_residual = sp.Symbol("squared_residual", nonnegative=True)
+n_outputs = sp.Symbol("n_outputs", positive=True)
+batch_size = sp.Symbol("batch_size", positive=True)
+
+_EIGENVALUE, _CURVATURE = "loss / parameter^2", "loss / parameter^4"
+
+SYMBOLS: Mapping[sp.Symbol, Quantity] = {
+    lr: Quantity("eta", "learning rate", Section.SETTING, "parameter^2 / loss", "> 0"),
+    eigenvalue: Quantity("lambda", "eigenvalue of the Hessian on Gamma; a = eta lambda", Section.SETTING, _EIGENVALUE, "> 0"),
+    one_minus_beta: Quantity("delta", "= 1 - beta, beta the momentum", Section.SETTING, "", "in (0, 1]"),
+    noise: Quantity("c", "label-noise strength sigma^2 / B", Section.SETTING, "loss", ">= 0"),
+    n_outputs: Quantity("P", "number of outputs on the training set", Section.SETTING, "", "> 1"),
+    batch_size: Quantity("B", "samples in a batch", Section.SETTING, "", "from 1 to P"),
+    n_steps: Quantity("k", "number of steps", Section.SETTING, "", ">= 0"),
+    relaxation_time: Quantity(
+        "tau_perp", "relaxation time of a normal mode's amplitude", Section.RELAXATION, "steps", "> 0 (inf: never)"
+    ),
+    other_eigenvalue: Quantity(
+        "lambda_j", "eigenvalue of the other mode; b = eta lambda_j", Section.RELAXATION, _EIGENVALUE, "> 0"
+    ),
+    noise_covariance: Quantity(
+        "Sigma_ij", "covariance of the gradient noise in two modes", Section.RELAXATION, "loss^2 / parameter^2"
+    ),
+    scaled_damping: Quantity("C", "= delta / sqrt(eta)", Section.RELAXATION, "sqrt(loss) / parameter", "> 0"),
+    curvature: Quantity(
+        "mu", "curvature of tr H along Gamma at the flattest point (m for one direction)", Section.DRIFT, _CURVATURE, ">= 0"
+    ),
+    exponent: Quantity("gamma", "exponent in 1 - beta ~ lr^gamma", Section.CROSSING, "", "> 0"),
+    noise_power: Quantity("p", "exponent in c ~ lr^p, 0 for label noise of fixed strength", Section.CROSSING),
+    energy_share: Quantity("b", "share of a mode's stationary variance that is there", Section.EFFECTIVE_LOSS, "", ">= 0"),
+    eigenvalue_growth: Quantity(
+        "rho", "= d ln lambda / dk, growth of an underdamped mode's eigenvalue (0 if overdamped)",
+        Section.EFFECTIVE_LOSS, "1 / step",
+    ),
+    damping_ratio: Quantity("zeta", "damping ratio along Gamma, 1 for critical damping", Section.EFFECTIVE_LOSS, "", "> 0"),
+    target: Quantity(
+        "x", "target: the displacement stays below this fraction of its start", Section.EFFECTIVE_LOSS, "", "in (0, 1)"
+    ),
+    explicit_curvature: Quantity(
+        "h", "curvature along Gamma of an explicit force such as weight decay", Section.FORCES, _EIGENVALUE, ">= 0"
+    ),
+    parameter_noise: Quantity(
+        "s^2", "variance of the noise in each parameter where the gradient is taken", Section.FORCES, "parameter^2", ">= 0"
+    ),
+    n_workers: Quantity("K", "number of workers of local SGD", Section.FORCES, "", ">= 1"),
+    local_steps: Quantity("H", "steps of local SGD between two averages", Section.FORCES, "", ">= 1"),
+    decay_rate: Quantity("r", "= -d ln eta / dk, decay of a learning-rate schedule", Section.FORCES, "1 / step"),
+    squared_residual: Quantity("r^2", "mean square of the residuals", Section.FORCES, "loss", ">= 0"),
+    kappa: Quantity(
+        "kappa", "= eta^2 c / (4 delta^3), strength of the energies' force", Section.CRITICAL_LIMIT, "1 / curvature", "> 0"
+    ),
+    square_curvature: Quantity(
+        "nu", "= (tr H^2)'' - (tr H)''' (tr H^2)' / mu along Gamma at the flattest point", Section.FINITE_LEARNING_RATE,
+        "loss^2 / parameter^6",
+    ),
+    coupling: Quantity(
+        "g", "= sum_j |grad lambda_j|^2 / lambda_j at the flattest point", Section.PRICE_OF_SPEED, _CURVATURE, ">= 0"
+    ),
+    squared_slopes: Quantity(
+        "G2", "= sum_j |grad lambda_j|^2 at the flattest point", Section.PRICE_OF_SPEED, "loss^2 / parameter^6", ">= 0"
+    ),
+    reference_lr: Quantity("eta0", "learning rate of a tuned pair", Section.WAYS_TO_PREDICT, "parameter^2 / loss", "> 0"),
+    reference_one_minus_beta: Quantity("delta0", "= 1 - beta0 of a tuned pair", Section.WAYS_TO_PREDICT, "", "in (0, 1]"),
+}  # fmt: skip
+"""The arguments of the generated formulas, in the order of docs/theory.md."""
+
+LETTERS: Mapping[str, Quantity] = {
+    quantity.letter: quantity
+    for quantity in (
+        Quantity("w", "the parameters, N of them", Section.SETTING, "parameter"),
+        Quantity("f", "the model's outputs on the training set; y, their targets", Section.SETTING, "sqrt(loss)"),
+        Quantity("L", "= |f - y|^2 / (2 P), the loss", Section.SETTING, "loss"),
+        Quantity("Gamma", "= {w : f(w) = y}, the manifold of minimizers", Section.SETTING),
+        Quantity("J", "= df/dw, the Jacobian; J_i its row i", Section.SETTING, "sqrt(loss) / parameter"),
+        Quantity("H", "= J^T J / P, the Hessian on Gamma", Section.SETTING, _EIGENVALUE),
+        Quantity("P_T", "projection onto the tangent space of Gamma; grad_Gamma = P_T grad", Section.SETTING),
+        Quantity("beta", "momentum", Section.SETTING, "", "in [0, 1)"),
+        Quantity("v", "velocity, change of w in a step", Section.SETTING, "parameter"),
+        Quantity("sigma", "standard deviation of the label noise", Section.SETTING, "sqrt(loss)"),
+        Quantity("a", "= eta lambda of a normal mode", Section.SETTING),
+        Quantity("n_j", "unit vector of a normal mode; u_j the same in the outputs", Section.SETTING),
+        Quantity("t", "= k c eta^2 / delta^2, the clock of the drift", Section.SETTING, "1 / curvature"),
+        Quantity("s", "= delta k, the clock of the critical limit", Section.SETTING),
+        Quantity("E", "mean over the noise", Section.RELAXATION),
+        Quantity("chi", "multiplier of the update: a mode is a sum of powers chi^k", Section.RELAXATION),
+        Quantity("s(lambda)", "stationary variance of a normal mode", Section.RELAXATION, "parameter^2"),
+        Quantity("theta", "position along Gamma", Section.DRIFT, "parameter"),
+        Quantity("V", "effective potential of the drift, per step: dw = -grad_Gamma V", Section.DRIFT, "parameter^2"),
+        Quantity("tau_par", "time scale of the drift along Gamma", Section.DRIFT, "steps"),
+        Quantity("M", "Riemannian Hessian of tr H on Gamma", Section.DRIFT, _CURVATURE),
+        Quantity("nu_i", "multipliers of the constraint f_i = y_i", Section.DRIFT),
+        Quantity("X", "stationary covariance of the modes, in units of eta / delta", Section.DRIFT, "loss"),
+        Quantity("delta*", "= (c mu)^(1/3) eta^(2/3), critical damping", Section.CROSSING),
+        Quantity("L_eff", "effective loss: L and the regulariser (delta / eta) b V", Section.EFFECTIVE_LOSS, "loss"),
+        Quantity("k(delta)", "stiffness along Gamma, per step squared", Section.EFFECTIVE_LOSS, "1 / step^2"),
+        Quantity("G", "field of a force that pulls w by -G per step squared", Section.FORCES, "parameter"),
+        Quantity("q", "probability that dropout takes out a hidden unit", Section.FORCES),
+        Quantity("omega", "= sqrt(eta lambda), frequency of a normal mode", Section.CRITICAL_LIMIT, "1 / step"),
+        Quantity("p(s)", "= dw/ds, velocity along Gamma on the clock s", Section.CRITICAL_LIMIT, "parameter"),
+        Quantity("e_j", "energy of a normal mode over eta c / (2 delta)", Section.CRITICAL_LIMIT, _EIGENVALUE),
+        Quantity("a_j", "complex amplitude of a normal mode, e_j = |a_j|^2", Section.CRITICAL_LIMIT, "sqrt(loss) / parameter"),
+        Quantity("z_j", "= a_j / lambda_j^(1/4), its action amplitude", Section.CRITICAL_LIMIT, "(loss / parameter^2)^(1/4)"),
+        Quantity("D", "= delta / (c eta^2)^(1/3)", Section.CRITICAL_LIMIT, "curvature^(1/3)"),
+        Quantity(
+            "tau", "= k (c eta^2)^(1/3), scaled time; tau(D) the universal curve", Section.CRITICAL_LIMIT, "curvature^(-1/3)"
+        ),
+        Quantity("Omega_j", "= sqrt(eta lambda_j) / delta, frequency per unit of s", Section.FINITE_LEARNING_RATE),
+        Quantity("rho_i", "mean residual of the moment closure", Section.MOMENT_CLOSURE, "sqrt(loss)"),
+        Quantity("epsilon", "how much longer than the shortest a recommended time may be", Section.WAYS_TO_PREDICT),
+    )
+}
+"""Letters of docs/theory.md that are no argument of a formula."""
+
+
+def letter(symbol: sp.Symbol) -> str:
+    """What docs/theory.md calls a symbol: eta for `lr`."""
+    return SYMBOLS[symbol].letter if symbol in SYMBOLS else symbol.name
