@@ -1,4 +1,4 @@
-"""Symbolic derivations; `python -m derivations` checks them and writes `sde_momentum/theory/formulas.py`.
+"""Symbolic derivations of the theory; `python -m derivations` checks them and writes formulas.py and docs/glossary.md.
 
 `SymbolicModel` takes a model's formula and gives its geometry, its best momentum, and compiled code;
 `derivations.models` holds ready-made ones.

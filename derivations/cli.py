@@ -1,4 +1,4 @@
-"""The command `derive`: read a derivation, or all of them on one page. `sde-momentum` finds it as an entry point."""
+"""The command `sde-momentum derive` (an entry point of that name): print one derivation, or all of them on one page."""
 
 from __future__ import annotations
 

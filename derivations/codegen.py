@@ -1,4 +1,4 @@
-"""Print the derived formulas as one numpy module, the same text every time."""
+"""Code generation: the derived formulas as one NumPy module, the same text every time."""
 
 from __future__ import annotations
 

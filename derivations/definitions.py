@@ -1,4 +1,4 @@
-"""What the letters in a derivation mean: its own table first, then the tables of the theory; a letter in neither is a fault."""
+"""Meanings of the letters in a derivation: from its own table, then from the theory's; a letter in neither is an error."""
 
 from __future__ import annotations
 

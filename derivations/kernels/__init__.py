@@ -1,1 +1,1 @@
-"""A formula as Numba code: its graph, its derivatives, the plan of the loops, and the kernels on disk."""
+"""Compiler from a formula to Numba code: expression graph, derivatives, loop detection, and kernels cached on disk."""

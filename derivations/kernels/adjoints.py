@@ -1,4 +1,4 @@
-"""Lines of Numba code for reverse-mode differentiation: an adjoint is handed from a tree down to its slots."""
+"""Code generation for reverse-mode differentiation: adjoints are propagated from an expression tree to its leaves (slots)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .values import Turn, ValueWriter, power
 
 
 class AdjointWriter(ValueWriter):
-    """Writes reverse passes; values they need are written where they first do."""
+    """Writes reverse passes; the forward values that they need are computed where they are first used."""
 
     def _is_active(self, tree: Tree, scope: Scope) -> bool:
         if tree[0] == "leaf":
@@ -27,7 +27,7 @@ class AdjointWriter(ValueWriter):
         return any(self._is_active(part, scope) for part in parts)
 
     def _reverse(self, tree: Tree, bar: str, turn: Turn) -> None:
-        """Hand the adjoint `bar` of a tree down to its slots."""
+        """Propagate the adjoint `bar` of a tree to its slots."""
         if not self._is_active(tree, turn.scope):
             return
         if tree[0] == "leaf":
@@ -53,7 +53,7 @@ class AdjointWriter(ValueWriter):
             self._reverse(tree[2], self._let(f"{bar} * ({_rule(rule, names)})"), turn)
 
     def _reverse_loop(self, scope: Scope, turn: Turn | None, body: Callable[[Turn], None]) -> None:
-        """All turns of a loop in reverse mode; the adjoint of a slot that stays the same is written once, after it."""
+        """All iterations of a loop in reverse mode; the adjoint of a slot that stays the same is written once, after it."""
         known = self._invariants(turn, scope)
         around = turn.variables if turn else ()
         kept: dict[int, str] = {}
@@ -79,7 +79,7 @@ class AdjointWriter(ValueWriter):
             self._put(f"store({array}, {offset}, {total})")
 
     def _is_assigned(self, kind: str, table: NDArray[np.generic]) -> bool:
-        """Whether the rows get their adjoint from here alone, in one piece."""
+        """Whether the rows' adjoints have a single contribution, this one."""
         return not np.any(self._added_to[kind][table])
 
     def _find_added_to(self) -> None:
@@ -109,7 +109,7 @@ class AdjointWriter(ValueWriter):
                 self._added_to[kind][rows] = True
 
     def _zero(self, kind: str, where: NDArray[np.bool_] | np.bool_) -> None:
-        """Clear the adjoints that are sums, a run of neighbours to a loop."""
+        """Set the adjoints that are sums to zero, one loop for each range of neighbouring rows."""
         rows = np.flatnonzero(self._added_to[kind] & where)
         for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
             if len(run):

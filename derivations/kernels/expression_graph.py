@@ -1,4 +1,4 @@
-"""Outputs f_k(w, x) as one graph in which equal subexpressions are one node, and its directional derivative.
+"""The outputs f_k(w, x) as an expression graph without duplicates (common subexpressions are shared), and its derivative.
 
 Leaves are parameters w_i, inputs x_j of a sample, and numbers. Every other node is a sum, a product, a power
 with a fixed exponent, or a smooth function.
@@ -77,7 +77,7 @@ class Node:
 
 @dataclass
 class Graph:
-    """Makes nodes, each only once."""
+    """Creates nodes; equal ones are shared (hash consing)."""
 
     n_parameters: int
     _nodes: dict[Any, Node] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Graph:
         return rest[0] if len(rest) == 1 else self._node("add", _sorted(rest))
 
     def mul(self, args: Sequence[Node]) -> Node:
-        """A constant factor stands last."""
+        """A product with its constant factor last."""
         number = float(np.prod([arg.value for arg in args if arg.op == "const"]))
         rest = self._apart([arg for arg in args if arg.op != "const"], self.mul)
         if number == 0 or not rest:
@@ -130,7 +130,7 @@ class Graph:
         return factors[0] if len(factors) == 1 else self._node("mul", factors)
 
     def _apart(self, args: list[Node], join: Callable[[list[Node]], Node]) -> list[Node]:
-        """In what mixes parameters and inputs, those of parameters alone and of inputs alone become one node each.
+        """Group a sum or product: terms of parameters alone and terms of inputs alone become one node each.
 
         A kernel evaluates the first once for all samples, and finds the second in a column of the data.
         """
@@ -213,7 +213,7 @@ class Graph:
 
 
 def _sorted(args: Sequence[Node]) -> tuple[Node, ...]:
-    """Equal shapes side by side, in the order of their leaves: what a loop can then run over."""
+    """Sort terms so that those of equal shape are neighbours, in the order of their leaves: a loop can run over them."""
     return tuple(sorted(args, key=lambda node: (node.shape, node.leaves, node.serial)))
 
 

@@ -1,4 +1,4 @@
-"""What a kernel computes, in which order, and which parts are alike and become loops.
+"""The plan of a kernel: what it computes, in which order, and which terms are alike and become loops.
 
 A node used more than once, or one that is the same for all samples, is a root: it is computed once and kept.
 Between roots the graph is trees. Trees that differ in their leaves only form a family, evaluated by one loop;
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .expression_graph import Node
 
 LOOP_FROM = 6
-"""Alike terms of a sum from which on a loop replaces writing them out."""
+"""Least number of alike terms of a sum that become a loop; fewer are unrolled."""
 
 Tree = tuple[Any, ...]
 """("leaf", slot) | ("add", trees, loops) | ("mul", trees) | ("power", exponent, tree) | ("call", name, tree)."""
@@ -27,7 +27,7 @@ Tree = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Scope:
-    """One turn of a loop: its tree, its slots, and the loops over alike terms inside it.
+    """The body of a loop: its tree, its slots, and the loops over alike terms inside it.
 
     `tables[slot]` has one axis for each loop around, this one last. Kinds: "param" (differentiated), "fixed"
     (a parameter that is not), "root", "passive" (a root of fixed parameters and inputs), "input", "const".
@@ -40,7 +40,7 @@ class Scope:
     count: int
 
     def invariant(self, slot: int) -> bool:
-        """Whether the slot is the same in every turn of this loop."""
+        """Whether the slot is the same in every iteration of this loop."""
         table = self.tables[slot]
         return bool(np.all(table == table[..., :1]))
 

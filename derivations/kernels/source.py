@@ -1,4 +1,4 @@
-"""Numba source of a plan: f(w), and by reverse-mode differentiation J(w)^T r, for WIDTH lanes at a time."""
+"""Numba source code of a plan: f(w), and by reverse-mode differentiation J(w)^T r, for WIDTH runs (lanes) at a time."""
 
 from __future__ import annotations
 

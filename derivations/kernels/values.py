@@ -1,4 +1,4 @@
-"""Lines of Numba code for values: slots become loads, trees become operations, alike terms become loops.
+"""Code generation for values: slots become loads, trees become operations, alike terms become loops.
 
 Buffers lie in `scratch`, WIDTH lanes to a row: copies of the parameters (a sample's formula only: there they are
 read once a sample, and a compact copy stays in the first-level cache), values of the roots, adjoints.
@@ -22,7 +22,7 @@ WIDTH = 32
 
 @dataclass
 class Turn:
-    """One turn of a loop: names of the loop variables around, values known so far, adjoints gathered so far."""
+    """State inside a loop body: names of the enclosing loop variables, values and adjoints computed so far."""
 
     scope: Scope
     variables: tuple[str, ...]
@@ -66,14 +66,14 @@ class ValueWriter:
 
     @contextmanager
     def _aside(self) -> Iterator[list[str]]:
-        """Lines that find their place later."""
+        """Lines collected now and inserted later."""
         outside, self._lines = self._lines, []
         yield self._lines
         self._lines = outside
 
     @contextmanager
     def _loop(self, stop: int, start: int = 0, step: int = 1) -> Iterator[str]:
-        """The loop variable; a single turn needs no loop."""
+        """The loop variable; a single iteration needs no loop."""
         if start + step >= stop:
             yield str(start)
             return
@@ -138,7 +138,7 @@ class ValueWriter:
     # -- values --------------------------------------------------------------------------------------
 
     def _value(self, tree: Tree, turn: Turn) -> str:
-        """The name of a tree's value, computed here if it is not known yet."""
+        """The name of the variable with a tree's value, computed here if it was not before."""
         if tree not in turn.values:
             turn.values[tree] = self._new_value(tree, turn)
         return turn.values[tree]
@@ -158,7 +158,7 @@ class ValueWriter:
         return self._let(power(argument, tree[1]))
 
     def _sum(self, turn: Turn, loop: int) -> str:
-        """Sum over the turns of a loop. Short terms go to four sums: one would wait for each addition to finish."""
+        """Sum over the iterations of a loop. Short terms go to four sums: one would wait for each addition to finish."""
         scope = turn.scope.loops[loop]
         ways = 4 if _is_short(scope.tree) and not scope.loops and scope.count >= 8 else 1
         whole = scope.count - scope.count % ways
@@ -178,7 +178,7 @@ class ValueWriter:
         return self._let(" + ".join(names))
 
     def _invariants(self, turn: Turn | None, scope: Scope) -> dict[Tree, str]:
-        """Slots that are the same in every turn of a loop, loaded before it."""
+        """Loop-invariant slots, loaded before the loop."""
         outside = Turn(scope, (*(turn.variables if turn else ()), "0"))
         return {
             ("leaf", slot): self._value(("leaf", slot), outside)

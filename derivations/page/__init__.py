@@ -1,1 +1,1 @@
-"""The derivations to read: as text, LaTeX, or one page."""
+"""Typesetting of the derivations: as plain text, LaTeX, or one HTML page."""

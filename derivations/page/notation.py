@@ -1,4 +1,4 @@
-"""How symbols and plain-text formulas look on paper: eta for lr, superscripts for ^."""
+"""Notation: symbols and plain-text formulas as HTML and MathML, with eta for lr and superscripts for ^."""
 
 from __future__ import annotations
 

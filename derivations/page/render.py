@@ -1,4 +1,4 @@
-"""A derivation to read: as plain text, as a LaTeX article, or as one HTML page that needs no network."""
+"""Rendering of a derivation: as plain text, as a LaTeX article, or as one HTML page that needs no network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WIDTH = 100
 
 @dataclass(frozen=True)
 class Checked:
-    """A step, and how it fared."""
+    """A step with the result of its verification."""
 
     step: Step
     holds: bool
