@@ -12,6 +12,8 @@ import sympy as sp
 
 from .sections import Section
 
+_IN_WORDS = {"steps": "in steps", "1 / step": "per step"}
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -33,7 +35,8 @@ class Quantity:
 
     def __str__(self) -> str:
         start = f"{self.letter} {self.meaning}" if self.meaning.startswith("=") else f"{self.letter}, {self.meaning}"
-        return start + (f", in {self.unit}" if self.unit else "") + (f", {self.allowed}" if self.allowed else "")
+        unit = _IN_WORDS.get(self.unit, f"in units of {self.unit}") if self.unit else ""
+        return ", ".join(part for part in (start, unit, self.allowed) if part)
 
 
 # The symbols are named as the library's arguments are.
@@ -154,7 +157,7 @@ LETTERS: Mapping[str, Quantity] = {
         Quantity("V", "effective potential of the drift, per step: dw = -grad_Gamma V", Section.DRIFT, "parameter^2"),
         Quantity("tau_par", "time scale of the drift along Gamma", Section.DRIFT, "steps"),
         Quantity("M", "Riemannian Hessian of tr H on Gamma", Section.DRIFT, _CURVATURE),
-        Quantity("nu_i", "multipliers of the constraint f_i = y_i", Section.DRIFT),
+        Quantity("nu_i", "multiplier of the constraint f_i = y_i", Section.DRIFT, "sqrt(loss) / parameter^2"),
         Quantity("X", "stationary covariance of the modes, in units of eta / delta", Section.DRIFT, "loss"),
         Quantity("delta*", "= (c mu)^(1/3) eta^(2/3), critical damping", Section.CROSSING),
         Quantity("L_eff", "effective loss: L and the regulariser (delta / eta) b V", Section.EFFECTIVE_LOSS, "loss"),

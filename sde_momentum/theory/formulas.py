@@ -37,8 +37,8 @@ def heavy_ball_discriminant(
         (1 + beta - a)^2 - 4 beta = (a - (1 - sqrt(beta))^2) (a - (1 + sqrt(beta))^2)
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
     """
     lr = np.asarray(lr, dtype=np.float64)
@@ -59,8 +59,8 @@ def heavy_ball_relaxation_time(
         tau = -1 / ln max|chi|, chi^2 - (1 + beta - a) chi + beta = 0
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
     """
     lr = np.asarray(lr, dtype=np.float64)
@@ -107,8 +107,8 @@ def nesterov_discriminant(
         (1 - a)^2 (1 + beta)^2 - 4 (1 - a) beta = (1 - a) (delta^2 - a (1 + beta)^2)
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
     """
     lr = np.asarray(lr, dtype=np.float64)
@@ -131,8 +131,8 @@ def nesterov_relaxation_time(
         tau = -1 / ln max|chi|, chi^2 - (1 - a) (1 + beta) chi + (1 - a) beta = 0
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
     """
     lr = np.asarray(lr, dtype=np.float64)
@@ -173,10 +173,10 @@ def heavy_ball_stationary_variance(
         s = eta c (1 + beta) / (delta (2 (1 + beta) - a))
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -202,10 +202,10 @@ def nesterov_stationary_variance(
         s = eta c (1 + (1 - a) beta) / ((delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -234,11 +234,11 @@ def heavy_ball_pair_covariance(
         E x_i x_j = q delta (1 + beta) / (beta (a - b)^2 + delta^2 ((1 + beta) (a + b) - a b)), q = eta^2 Sigma_ij
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
-        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
+        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in loss^2 / parameter^2
+        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in units of loss^2 / parameter^2
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -271,11 +271,11 @@ def nesterov_pair_covariance(
         E x_i x_j = q (1 - (1 - a) (1 - b) beta^2) / (beta^2 (a - b)^2 + (delta + a beta) (delta + b beta) ((1 + beta) (a + b) - a b (1 + 2 beta)))
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
-        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
+        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in loss^2 / parameter^2
+        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in units of loss^2 / parameter^2
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -306,9 +306,9 @@ def stationary_operator(
         2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j))
 
     Args:
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
-        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in loss / parameter^2, > 0
-        scaled_damping: C = delta / sqrt(eta), in sqrt(loss) / parameter, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
+        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in units of loss / parameter^2, > 0
+        scaled_damping: C = delta / sqrt(eta), in units of sqrt(loss) / parameter, > 0
     """
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
     other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
@@ -329,10 +329,10 @@ def heavy_ball_potential(
         V = -(eta c (1 + beta) / (2 delta^2)) ln(1 - a / (2 (1 + beta)))
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -363,10 +363,10 @@ def heavy_ball_drift_weight(
         dV/dlambda = (eta^2 c / (4 delta^2)) / (1 - a / (2 (1 + beta)))
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -392,10 +392,10 @@ def nesterov_potential(
         V = (eta c / (2 delta (1 + 3 beta))) (2 beta^2 ln(1 + a beta / delta) - (1 + beta) (1 + 2 beta) ln(1 - a (1 + 2 beta) / (2 (1 + beta))))
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -426,10 +426,10 @@ def nesterov_drift_weight(
         dV/dlambda = eta^2 c (1 + beta + a beta (1 + 2 beta)) / (2 delta (delta + a beta) (2 (1 + beta) - a (1 + 2 beta)))
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -455,9 +455,9 @@ def small_lr_drift_weight(
         dV/dlambda = eta^2 c / (4 delta^2)
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -478,10 +478,10 @@ def longitudinal_time(
         tau_par = 4 delta^2 / (eta^2 c mu)
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -504,11 +504,11 @@ def heavy_ball_pair_drift_weight(
         -(d theta per step) / (dH_ij/dtheta) = (eta / (2 delta)) E x_i x_j
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
-        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
+        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in loss^2 / parameter^2
+        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in units of loss^2 / parameter^2
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -541,11 +541,11 @@ def nesterov_pair_drift_weight(
         -(d theta per step) / (dH_ij/dtheta) = (eta / (2 delta)) E y_i y_j, y the look-ahead point
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
-        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
+        other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in loss^2 / parameter^2
+        noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in units of loss^2 / parameter^2
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -579,7 +579,7 @@ def energy_share_after(
     Args:
         energy_share: b, share of a mode's stationary variance that is there, >= 0
         relaxation_time: tau_perp, relaxation time of a normal mode's amplitude, in steps, > 0 (inf: never)
-        eigenvalue_growth: rho = d ln lambda / dk, growth of an underdamped mode's eigenvalue (0 if overdamped), in 1 / step
+        eigenvalue_growth: rho = d ln lambda / dk, growth of an underdamped mode's eigenvalue (0 if overdamped), per step
         n_steps: k, number of steps, >= 0
     """
     energy_share = np.asarray(energy_share, dtype=np.float64)
@@ -620,11 +620,11 @@ def longitudinal_stiffness(
         k(delta) = eta h + eta^2 c mu / (4 delta)
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
-        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in loss / parameter^2, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in units of loss / parameter^2, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -661,9 +661,9 @@ def label_noise_one_minus_beta(
         1 - beta* = (c mu zeta^2)^(1/3) eta^(2/3)
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         damping_ratio: zeta, damping ratio along Gamma, 1 for critical damping, > 0
     """
     lr = np.asarray(lr, dtype=np.float64)
@@ -687,10 +687,10 @@ def critical_one_minus_beta(
         delta^2 = 4 zeta^2 k(delta), that is delta^3 = 4 zeta^2 eta h delta + zeta^2 eta^2 c mu
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
-        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in loss / parameter^2, >= 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in units of loss / parameter^2, >= 0
         damping_ratio: zeta, damping ratio along Gamma, 1 for critical damping, > 0
     """
     lr = np.asarray(lr, dtype=np.float64)
@@ -724,9 +724,9 @@ def critical_lr(
 
     Args:
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
-        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in loss / parameter^2, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in units of loss / parameter^2, >= 0
         damping_ratio: zeta, damping ratio along Gamma, 1 for critical damping, > 0
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -750,8 +750,8 @@ def power_law_one_minus_beta(
         1 - beta = (1 - beta0) (eta / eta0)^gamma
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        reference_lr: eta0, learning rate of a tuned pair, in parameter^2 / loss, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        reference_lr: eta0, learning rate of a tuned pair, in units of parameter^2 / loss, > 0
         reference_one_minus_beta: delta0 = 1 - beta0 of a tuned pair, in (0, 1]
         exponent: gamma, exponent in 1 - beta ~ lr^gamma, > 0
     """
@@ -776,7 +776,7 @@ def power_law_lr(
 
     Args:
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        reference_lr: eta0, learning rate of a tuned pair, in parameter^2 / loss, > 0
+        reference_lr: eta0, learning rate of a tuned pair, in units of parameter^2 / loss, > 0
         reference_one_minus_beta: delta0 = 1 - beta0 of a tuned pair, in (0, 1]
         exponent: gamma, exponent in 1 - beta ~ lr^gamma, > 0
     """
@@ -800,10 +800,10 @@ def discrete_critical_one_minus_beta(
         (1 - sqrt(beta))^2 = k(delta); with delta0 = (c mu)^(1/3) eta^(2/3): delta0 (1 - delta0 / 6 + ...)
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
-        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in loss / parameter^2, >= 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in units of loss / parameter^2, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -845,9 +845,9 @@ def discrete_critical_lr(
 
     Args:
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
-        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in loss / parameter^2, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+        explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in units of loss / parameter^2, >= 0
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -869,10 +869,10 @@ def finite_lr_curvature(
         mu + eta nu / (4 (1 + beta))
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
-        square_curvature: nu = (tr H^2)'' - (tr H)''' (tr H^2)' / mu along Gamma at the flattest point, in loss^2 / parameter^6
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+        square_curvature: nu = (tr H^2)'' - (tr H)''' (tr H^2)' / mu along Gamma at the flattest point, in units of loss^2 / parameter^6
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -894,10 +894,10 @@ def heavy_ball_parameter_noise_drift_weight(
         dV/dlambda = (eta s^2 / (2 delta)) (1 + a (1 + beta) / (delta (2 (1 + beta) - a)))
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, in parameter^2, >= 0
+        parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, in units of parameter^2, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -924,10 +924,10 @@ def nesterov_parameter_noise_drift_weight(
         dV/dlambda = (eta s^2 / (2 delta)) (1 + a (1 + beta + a beta (1 + 2 beta)) / ((delta + a beta) (2 (1 + beta) - a (1 + 2 beta))))
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, in parameter^2, >= 0
+        parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, in units of parameter^2, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -979,13 +979,13 @@ def scaled_noise_one_minus_beta(
         min((c mu zeta^2 (eta / eta0)^p)^(1/3) eta^(2/3), 2 sqrt(a) - a), a = eta lambda of the slowest normal mode
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         damping_ratio: zeta, damping ratio along Gamma, 1 for critical damping, > 0
         noise_power: p, exponent in c ~ lr^p, 0 for label noise of fixed strength
-        reference_lr: eta0, learning rate of a tuned pair, in parameter^2 / loss, > 0
-        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in loss / parameter^2, > 0
+        reference_lr: eta0, learning rate of a tuned pair, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -1014,7 +1014,7 @@ def scheduled_energy_share(
 
     Args:
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        decay_rate: r = -d ln eta / dk, decay of a learning-rate schedule, in 1 / step
+        decay_rate: r = -d ln eta / dk, decay of a learning-rate schedule, per step
         exponent: gamma, exponent in 1 - beta ~ lr^gamma, > 0
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -1038,7 +1038,7 @@ def minibatch_noise(
         c = r^2 (P - B) / (B (P - 1))
 
     Args:
-        squared_residual: r^2, mean square of the residuals, in loss, >= 0
+        squared_residual: r^2, mean square of the residuals, in units of loss, >= 0
         n_outputs: P, number of outputs on the training set, > 1
         batch_size: B, samples in a batch, from 1 to P
     """
@@ -1060,9 +1060,9 @@ def critical_kappa(
         kappa = eta^2 c / (4 delta^3)
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -1082,9 +1082,9 @@ def one_minus_beta_at_kappa(
         1 - beta = C eta^(2/3), C = (c / (4 kappa))^(1/3)
 
     Args:
-        lr: eta, learning rate, in parameter^2 / loss, > 0
-        noise: c, label-noise strength sigma^2 / B, in loss, >= 0
-        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in 1 / curvature, > 0
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in units of 1 / curvature, > 0
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -1104,9 +1104,9 @@ def critical_cubic_linear(
         a_1 = 1 + kappa (m - g / 2) in r^3 + 2 r^2 + a_1 r + kappa m
 
     Args:
-        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in 1 / curvature, > 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
-        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in loss / parameter^4, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of loss / parameter^4, >= 0
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)
@@ -1126,9 +1126,9 @@ def stability_margin(
         2 + kappa (m - g)
 
     Args:
-        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in 1 / curvature, > 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
-        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in loss / parameter^4, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of loss / parameter^4, >= 0
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)
@@ -1144,8 +1144,8 @@ def stability_edge_kappa(curvature: ArrayLike, coupling: ArrayLike) -> NDArray[n
         kappa = 2 / (g - m)
 
     Args:
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
-        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in loss / parameter^4, >= 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of loss / parameter^4, >= 0
     """
     curvature = np.asarray(curvature, dtype=np.float64)
     coupling = np.asarray(coupling, dtype=np.float64)
@@ -1168,10 +1168,10 @@ def valley_variance(
         2 kappa G2 / (m (2 + kappa (m - g)))
 
     Args:
-        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in 1 / curvature, > 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
-        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in loss / parameter^4, >= 0
-        squared_slopes: G2 = sum_j |grad lambda_j|^2 at the flattest point, in loss^2 / parameter^6, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of loss / parameter^4, >= 0
+        squared_slopes: G2 = sum_j |grad lambda_j|^2 at the flattest point, in units of loss^2 / parameter^6, >= 0
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)
@@ -1196,9 +1196,9 @@ def critical_decay_rate(
         min -Re r, (r^2 + r + kappa m) (r + 1) - kappa g r / 2 = 0
 
     Args:
-        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in 1 / curvature, > 0
-        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in loss / parameter^4, >= 0
-        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in loss / parameter^4, >= 0
+        kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in units of 1 / curvature, > 0
+        curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+        coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of loss / parameter^4, >= 0
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)
