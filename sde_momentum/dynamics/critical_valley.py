@@ -16,9 +16,10 @@ from ..core.errors import InputError, check, check_integer
 from ..core.progress import track
 from ..core.random import VALLEY_PATHS, streams
 from ..core.threads import in_order
+from ..core.times import fit_steps
 from ..problems.problem import Array
 from ..problems.valley import Valley
-from .ensemble import check_kappa, check_times
+from .checks import check_kappa
 from .valley_kernel import TILE, run_normal, run_simplified
 
 INCREMENTS = ("simplified", "normal")
@@ -113,7 +114,7 @@ class CriticalValley(Dynamics):
         """
         strengths, valley = check_kappa(kappa), self.valley
         start = float(check("theta", theta, np.isfinite, "a finite number"))
-        clock, n_steps, size = check_times(times, step)
+        clock, n_steps, size = fit_steps(times, step)
         paths = check_integer(n_paths, "n_paths", 2)
         words = path_seeds(seed, paths)
         if increments not in INCREMENTS:

@@ -1,4 +1,4 @@
-"""The compiled loop of one equation and one method, as a module that is kept on disk.
+"""The compiled kernel of one equation and one method, a module that is kept on disk.
 
 A buffer of increments is filled first and the paths are updated after: done together, the generator's integer state
 pushes the update out of the registers. Paths are stepped as lanes of vector registers, a tile of them through all steps
@@ -22,7 +22,7 @@ from ..core.errors import InputError
 from ..core.simd import cache
 from .equation import Coefficient, Equation
 from .fingerprint import fingerprint
-from .methods import Method
+from .methods.base import Method
 from .noise import Layout
 from .source import KernelText
 
@@ -51,14 +51,12 @@ class Kernel:
 
     @property
     def row_names(self) -> tuple[str, ...]:
-        """Names of the rows of record: the components (x; x0, x1, ...; q, v), then the functionals."""
-        n = self.equation.n_indices
-        parts = self.equation.parts
-        return (*((p if n == 1 else f"{p}{i}") for p in parts for i in range(n)), *self.observe)
+        """Names of the rows of record: the components, then the functionals."""
+        return (*self.equation.component_names, *self.observe)
 
     @property
     def rows(self) -> int:
-        """Their number."""
+        """Number of rows of record."""
         return len(self.row_names)
 
     @property
@@ -68,13 +66,13 @@ class Kernel:
 
     @cached_property
     def run(self) -> Any:
-        """`run` of the text above."""
+        """`run` of the module."""
         return self.module.run
 
     @cached_property
-    def advance(self) -> Any:
-        """`advance` on given increments: rows of normals, whatever the method's law."""
-        return self._module(self._given).advance
+    def given(self) -> Any:
+        """The module whose `advance` takes given increments, as rows of normals whatever the method's law."""
+        return self._module(self._given)
 
     def constants(self, h: float) -> NDArray[np.float64]:
         """The method's numbers for the step h, one after another."""

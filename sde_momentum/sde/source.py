@@ -1,4 +1,4 @@
-"""The text of a kernel: one equation's functions and one method's step, with components, noise and rules spelt out."""
+"""The source text of a compiled kernel: one equation and one method, with components, noise and domain written out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .equation import Coefficient, Equation
-from .methods import Method
+from .methods.base import Method
 from .noise import Layout
 
 _HEADER = '''"""Generated from an equation and a method; the name holds the hash of this text and of what compiles it."""
@@ -74,8 +74,8 @@ _FILL = {
 }
 
 
-class Extras(NamedTuple):
-    """What is kept of each lane beside x, row by row: exits from the domain, the event's last value, its first passage."""
+class ExtraRows(NamedTuple):
+    """Rows of what a kernel keeps of each lane beside x: exits from the domain, the event's last value, its first passage."""
 
     exits: int | None
     value: int | None
@@ -87,7 +87,7 @@ class Extras(NamedTuple):
 
 
 class KernelText:
-    """Writes the module for an equation, a method, functionals and an event, `lanes` paths to a block."""
+    """Writes a kernel's module for an equation, a method, functionals and an event; a block holds `lanes` paths."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class KernelText:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
         self.observe, self.event, self.lanes = observe, event, lanes
         counted = int(equation.domain is not None)
-        self.extras = Extras(0 if counted else None, *((counted, counted + 1) if event else (None, None)))
+        self.extras = ExtraRows(0 if counted else None, *((counted, counted + 1) if event else (None, None)))
 
     @property
     def _width(self) -> int:

@@ -14,12 +14,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import InputError
 from ..equation import INTERPRETATIONS, NOISES, SDE, Equation
 
 
 class Method:
-    """What a method states about itself: its orders, the equation it converges to, the noise it accepts.
+    """One way to step an equation: its orders of convergence, the equations and noise it accepts, and the step as text.
 
     `strong_order` and `weak_order` hold for smooth coefficients, and for diagonal noise where b_i depends on x_i and t
     alone; `strong_order` None: no path is approximated, only expectations; inf: exact. `increments`: the law of
@@ -61,15 +60,6 @@ class Method:
             and equation.interpretation in cls.interpretations
             and (not isinstance(equation, SDE) or (equation.noise in cls.noises and (equation.additive or not cls.additive)))
         )
-
-    @classmethod
-    def check(cls, equation: Equation) -> None:
-        """Refuse an equation that the method is not for."""
-        if not cls.fits(equation):
-            from . import METHODS
-
-            fitting = ", ".join(m.name for m in METHODS.values() if m.fits(equation))
-            raise InputError("method", cls.name, f"{fitting} (for {describe(equation)})")
 
 
 def describe(equation: Equation) -> str:

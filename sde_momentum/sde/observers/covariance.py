@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .base import Observer, State, Variables, good_lanes, leaf, merge_nodes, total
+from ...core.moments import good_lanes
+from .base import Observer, State, Variables, leaf, merge_nodes, total
 
 
 @dataclass(frozen=True)

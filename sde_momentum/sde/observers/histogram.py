@@ -11,7 +11,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ...core.errors import InputError, check
-from .base import Observer, State, Variables, good_lanes
+from ...core.moments import good_lanes
+from .base import Observer, State, Variables
 
 _CELLS = 4  # cells of the lookup table to a bin: with even edges, a cell holds one edge at most
 

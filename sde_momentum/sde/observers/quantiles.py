@@ -12,7 +12,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ...core.errors import InputError, check, check_integer
-from .base import Observer, State, Variables, good_lanes
+from ...core.moments import good_lanes
+from .base import Observer, State, Variables
 
 _SAMPLE = 32  # paths that give a chunk's centre and scale: enough for both, and their sorting costs little
 _LEVELS = 64  # a chunk's bins double up to this often: 2^63 times the scale
