@@ -188,7 +188,7 @@ def test_a_failed_run_is_marked_with_its_time_and_leaves_its_neighbours_alone():
     ],
 )
 def test_bad_input_is_refused(change, message):
-    good = {"dynamics": LIMIT, "start": START, "kappa": 1.0, "seeds": [0], "times": [1.0]}
+    good = {"system": LIMIT, "start": START, "kappa": 1.0, "seeds": [0], "times": [1.0]}
     with pytest.raises(sm.InputError, match=message):
         sm.solve(**good | change)
 
