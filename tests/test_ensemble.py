@@ -2,8 +2,10 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -387,3 +389,12 @@ print(len([s for s in seconds if s.startswith("sde_momentum_kernel")]))
     )
     assert first > 0
     assert second == 0
+
+
+def test_the_page_on_ensembles_works_when_pasted():
+    page = (Path(__file__).parent.parent / "docs" / "ensembles.md").read_text(encoding="utf-8")
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(code, names)
+    np.testing.assert_allclose(names["call"]["mean"], 0.109864, atol=5e-3)
+    assert "survival" in names["result"]

@@ -31,7 +31,7 @@ _SAVE_EVERY = 30.0  # seconds
 
 
 class How(NamedTuple):
-    """How a run goes, which changes none of its numbers: threads, progress bar, file to go on from."""
+    """Options that change no result: threads, progress bar, checkpoint."""
 
     workers: int
     progress: bool | None
@@ -40,7 +40,7 @@ class How(NamedTuple):
 
 @dataclass
 class Collected:
-    """What is known of the first `n_paths` paths: one state for each observer, the faulty paths, the exits."""
+    """Results for the first `n_paths` paths: one state for each observer, the faulty paths, the exits."""
 
     states: list[State]
     fault_path: NDArray[np.int64]
@@ -50,13 +50,13 @@ class Collected:
     n_paths: int
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it, by name."""
+        """All of it as arrays by name, for a file."""
         states = {f"{i}.{name}": value for i, state in enumerate(self.states) for name, value in state.items()}
         return states | {name: np.asarray(getattr(self, name)) for name in _OWN}
 
     @classmethod
     def of(cls, arrays: dict[str, NDArray[Any]]) -> Collected:
-        """From `arrays`."""
+        """The inverse of `arrays`."""
         states: dict[int, State] = {}
         for key in arrays:
             if "." in key:
@@ -71,14 +71,14 @@ _OWN = ("fault_path", "fault_time", "exits", "n_paths")
 
 @dataclass(frozen=True)
 class Collection:
-    """The paths and all observers of an ensemble."""
+    """An ensemble to be run: the source of its paths, and all that is observed on them."""
 
     paths: Paths
     observers: Sequence[Observer]
 
     @classmethod
     def of(cls, paths: Paths) -> Collection:
-        """Moments, what is asked, and what the stepping adds; InputError for what it cannot give, or what is given twice."""
+        """Moments, what is asked, and the statistics of the steps; InputError for what cannot be given, or is given twice."""
         task, asked, observers = paths.task, paths.task.asked, list[Observer]()
         if asked.kept:
             counted = "step counts" in paths.offers
@@ -86,8 +86,8 @@ class Collection:
         observers += asked.observers
         for one in observers:
             if one.needs is not None and one.needs not in paths.offers:
-                kind = paths.attributes()["method"]
-                raise InputError("statistics", one, f"none of {one.needs} with the {kind} method: Fixed steps give them")
+                method = paths.attributes()["method"]
+                raise InputError("statistics", one, f"none of {one.needs} with {method} steps: Fixed steps give them")
         collection = cls(paths, (Moments(task.equation.dim), *observers, *paths.observers()))
         seen: dict[str, Observer] = {}
         for observer in collection.observers:
@@ -99,7 +99,7 @@ class Collection:
         return collection
 
     def chunk(self, first: int, n_active: int) -> Collected:
-        """One chunk alone."""
+        """Run and observe one chunk."""
         paths, times = self.paths, self.paths.task.times
         states = [o.start(times, paths.names, first // paths.chunk_size) for o in self.observers]
         fault = np.full(n_active, np.inf)
@@ -124,7 +124,7 @@ class Collection:
         return Collected(states, first + faulty, fault[faulty], left, n_active)
 
     def merge(self, total: Collected | None, part: Collected) -> Collected:
-        """The paths so far and the next chunk's."""
+        """Add the next chunk to the paths so far."""
         if total is None:
             return part
         for observer, state, other in zip(self.observers, total.states, part.states, strict=True):
@@ -177,7 +177,7 @@ class Collection:
         return total
 
     def result(self, total: Collected) -> xr.Dataset:
-        """What was gathered, with names, units and errors."""
+        """The labelled Dataset, with units and errors."""
         paths, task = self.paths, self.paths.task
         variables: dict[str, Any] = {
             "fault_path": (("fault",), total.fault_path, {}),
@@ -193,7 +193,7 @@ class Collection:
 
 
 class _Checkpoint:
-    """The sums so far, in an .npz file without pickles; it fits one ensemble alone."""
+    """A file of an ensemble's paths so far: .npz without pickles, with a hash of what the ensemble depends on."""
 
     def __init__(self, path: Path, collection: Collection) -> None:
         self.path, self.identity = path, _identity(collection)
@@ -203,7 +203,7 @@ class _Checkpoint:
             raise InputError("checkpoint", str(path), "a file in a folder that exists")
 
     def read(self) -> Collected | None:
-        """What the file holds, if there is one."""
+        """The paths in the file, None if there is none. InputError if it is another ensemble's."""
         if not self.path.exists():
             return None
         try:
@@ -216,13 +216,13 @@ class _Checkpoint:
         return Collected.of(arrays)
 
     def write(self, total: Collected) -> None:
-        """All or nothing."""
+        """Replace the file, which is whole at any time."""
         named = {"identity": np.array(self.identity)} | total.arrays()
         write_whole(self.path, lambda file: np.savez(file, allow_pickle=False, **named))
 
 
 def _identity(collection: Collection) -> str | None:
-    """What must be the same for a run to go on: everything but the number of paths."""
+    """Hash of all that an ensemble depends on but the number of paths; None if that cannot be told."""
     paths, task = collection.paths, collection.paths.task
     functions = fingerprint(paths.functions())
     if functions is None:

@@ -47,12 +47,12 @@ class Equation(ABC):
 
     @property
     def component_names(self) -> tuple[str, ...]:
-        """x; x0, x1, ...; q, v; q0, q1, v0, v1; ..."""
+        """Names of the components: x in dim 1, else x0, x1, ...; of a Langevin equation q, v, or q0, q1, ..., v0, v1, ..."""
         n = self.n_indices
         return tuple(part if n == 1 else f"{part}{i}" for part in self.parts for i in range(n))
 
     def noise_shape(self, name: str) -> str:
-        """How the value of coefficient `name` meets the noise: "vector" (not at all), or one of NOISES."""
+        """Form of coefficient `name`: "vector" for one that no noise multiplies, else one of NOISES."""
         return "vector"
 
     def check_start(self, x0: ArrayLike) -> NDArray[np.float64]:
@@ -118,7 +118,7 @@ def _form(n: int, columns: int | None) -> str:
 
 @dataclass(frozen=True)
 class SDE(Equation):
-    """dX_i = a_i(X, t; p) dt + sum_k b_ik(X, t; p) dW_k, i = 1..dim (Kloeden, Platen 1992, sec. 4.8).
+    """An equation of the user's own: dX_i = a_i(X, t; p) dt + sum_k b_ik(X, t; p) dW_k, i = 1..dim.
 
     `drift` a and `diffusion` b are plain scalar Python, f(x, t, p), which numba compiles: for dim 1, x and the value
     are floats; for dim d > 1, tuples of d floats. t is the equation's own time, p the tuple of float parameters given
@@ -137,7 +137,7 @@ class SDE(Equation):
     may not leave. `outside`, what becomes of one that a step takes out of it: "fault", it is left out from then on;
     "clip", the component is set to the bound; "reflect", it is mirrored at the bound. The steps that did are counted.
 
-    Methods of strong order 1 reach it where b_i depends on x_i and t alone.
+    Source: Kloeden, Platen 1992, sec. 4.8. Methods of strong order 1 reach it where b_i depends on x_i and t alone.
     Raises InputError for a dim, a noise, an interpretation, a domain or a function that cannot be used.
 
     >>> SDE(lambda x, t, p: -p[0] * x, lambda x, t, p: p[1]).dim
@@ -188,7 +188,7 @@ class SDE(Equation):
 
     @property
     def component_names(self) -> tuple[str, ...]:
-        """x; x0, x1, ...; q, v; q0, q1, v0, v1; ..."""
+        """Names of the components: x in dim 1, else x0, x1, ...; of a Langevin equation q, v, or q0, q1, ..., v0, v1, ..."""
         n = self.n_indices
         return tuple(part if n == 1 else f"{part}{i}" for part in self.parts for i in range(n))
 

@@ -75,12 +75,12 @@ class Kernel:
         return self._module(self._given)
 
     def constants(self, h: float) -> NDArray[np.float64]:
-        """The method's numbers for the step h, one after another."""
+        """The method's constants for the step h, as one vector."""
         values = self.method.constants(self.equation, h).values()
         return np.concatenate([np.ravel(v) for v in values]) if values else np.zeros(1)
 
     def functions(self) -> dict[str, Coefficient]:
-        """Everything that is compiled into the kernel, by the name that it has there."""
+        """The user's functions that are compiled into the kernel, by the name that they have there."""
         named = {f"functional_{name}": f for name, f in self.observe.items()}
         return self.equation.coefficients() | named | ({"event": self.event} if self.event else {})
 
@@ -106,7 +106,7 @@ class Kernel:
         raise InputError("drift", self.equation, "functions that numba compiles")
 
     def whose_fault(self, names: dict[str, Any], error: NumbaError) -> InputError:
-        """The message for functions that do not compile even for single numbers."""
+        """The error for functions that do not compile: which of them it is, and why."""
         n, dim = self.equation.n_indices, self.equation.dim
         for name, function in names.items():
             size = dim if name == "event" or name.startswith("functional_") else n
@@ -123,7 +123,7 @@ _LOCK = threading.Lock()
 
 
 def injected(functions: dict[str, Coefficient]) -> tuple[dict[str, Any], str | None]:
-    """The functions as a generated module needs them, to be compiled into it, and what identifies them (None: nothing does).
+    """The functions as numba's, to be compiled into a generated module; and their fingerprint, None if they have none.
 
     They become functions of this module: machine code on disk names the module, and another process may not have the user's.
     """
@@ -131,7 +131,7 @@ def injected(functions: dict[str, Coefficient]) -> tuple[dict[str, Any], str | N
 
 
 def _compiled_into(function: Any, known: dict[Any, Any]) -> Any:
-    """The function, and the plain functions that it calls, as numba's."""
+    """The function as numba's, with the plain functions that it calls."""
     f = getattr(function, "py_func", function)
     if not isinstance(f, FunctionType):
         return njit(forceinline=True, **_COMPILE)(f)
@@ -171,7 +171,7 @@ def compiled(
     observe: dict[str, Coefficient] | None = None,
     event: Coefficient | None = None,
 ) -> Kernel:
-    """The kernel, compiled once for each equation and method, here or in an earlier process; InputError if numba refuses."""
+    """The kernel of an equation and a method: always the same object, compiled when first used. InputError if numba refuses."""
     key = (equation, method, n_parameters, tuple((observe or {}).items()), event)
     if key not in _KERNELS:
         if len(_KERNELS) >= 64:

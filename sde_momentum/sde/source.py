@@ -164,7 +164,7 @@ class KernelText:
         return [f"{part}{i}" for part in self.equation.parts for i in range(n)]
 
     def _increment_lines(self, layout: Layout, wide: bool) -> list[str]:
-        """The step's numbers, by the component that they drive, or simply in order."""
+        """Lines that read the step's random numbers from the buffer."""
         targets = self.equation.driven or range(self.method.n_numbers(self.equation))
         m = len(targets)
         text, lines = self.method.text(self.equation), []
@@ -194,7 +194,7 @@ class KernelText:
         return f"new_{name}" if len(self.equation.parts) > 1 else name.replace("x", "new")
 
     def _after_lines(self) -> list[str]:
-        """The domain's rule, then the event, at the new state."""
+        """Lines after the step: the domain's rule, then the event, at the new state."""
         lines = []
         if self.equation.domain is not None:
             out = "0.0"  # 1 if any component left its interval in this step
@@ -250,7 +250,7 @@ _PRODUCT = re.compile(r"\((\w+)\.(\w+)\)@")
 
 
 class _StepWriter:
-    """Lines of a method for one equation: indices spelt out, products with the noise written as sums."""
+    """Expands the lines of a method for one equation: an index for each component, sums over the Wiener processes."""
 
     def __init__(self, equation: Equation, method: type[Method], law: str) -> None:
         self.equation, self.law, self.n_numbers = equation, law, method.n_numbers(equation)

@@ -1,4 +1,4 @@
-"""What is asked of the paths of an equation, checked, whatever steps them."""
+"""The task of a run, checked: an equation, its start, the times and the statistics, whatever steps the paths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 class Asked(NamedTuple):
-    """The list `statistics` by kind: functionals by name, the event of the passages, numbers of paths to keep, the rest."""
+    """The statistics asked, by kind: functionals by name, the event of passages, numbers of kept paths, and the observers."""
 
     functionals: dict[str, Coefficient]
     event: Coefficient | None

@@ -11,12 +11,12 @@ from ..core.errors import InputError, check_integer, check_one, check_positive
 
 @dataclass(frozen=True, kw_only=True)
 class UntilError:
-    """As many paths as it takes: until the standard error of `quantity` is at most max(absolute, relative |quantity|).
+    """As many paths as an error takes: standard error of `quantity` <= max(absolute, relative |quantity|).
 
-    `quantity`: a variable of the result that has an error `..._se`: "mean", "variance", "energy_mean"; at all times and in
-    all components. It is asked after 4, 8, 16, ... chunks of paths, so the number of paths is at most twice what is needed, and
-    the same for any number of threads. `max_paths`: the most that are tried, 10 million if None. attrs of the result:
-    `reached`, whether the error was met, and `n_paths`. A quantity near 0 may never meet a relative error.
+    `quantity`: "mean", "variance", or that of a functional, as "energy_mean"; at all times and in all components. It is
+    looked at after 4, 8, 16, ... chunks of paths, so the number of paths is at most twice what is needed, and the same for any
+    number of threads. `max_paths`: the most that are tried, 10 million if None. attrs of the result: `reached`, whether the
+    error was met, and `n_paths`. A quantity near 0 may never meet a relative error.
 
     With `Multilevel` `absolute` is the root-mean-square error wanted, bias and chance together; nothing else is given then.
     Raises InputError.

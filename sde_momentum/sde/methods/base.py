@@ -1,4 +1,4 @@
-"""The contract of a method: its orders, what it accepts, and one step from X_n to X_{n+1} as text.
+"""The contract of a method: its orders of convergence, what it accepts, and one step from X_n to X_{n+1} as text.
 
 A kernel is generated from the text. A line with `@` stands for one line an index (x@ is x0, x1, ...), `*` joins the
 indices, `a* = drift(x*, t, p)` so calls the user's function on all of them, and `(b.dw)@` is the product of b with the
@@ -63,7 +63,7 @@ class Method:
 
 
 def describe(equation: Equation) -> str:
-    """The equation's kind in words."""
+    """The kind of an equation in words, such as "ito with additive scalar noise"."""
     if not isinstance(equation, SDE):
         return type(equation).__name__
     additive = "additive " if equation.additive else ""

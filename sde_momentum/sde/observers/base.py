@@ -1,4 +1,4 @@
-"""The contract of an observer: a chunk's numbers are added to arrays, and the arrays of chunks are merged.
+"""The contract of a statistic that is computed while paths run: sums over chunks of paths, which are merged.
 
 Bit-for-bit the same whatever the threads, the slabs of time, and the grouping or order of the merges: counts are
 whole numbers, and floating-point sums of chunks are joined along a fixed binary tree (`merge_nodes`).
@@ -35,7 +35,8 @@ class Statistic:
 class Observer(Statistic, ABC):
     """A statistic computed while the paths run: immutable, checked when it is made. The numbers are in its states.
 
-    A chunk is a run of consecutive paths, its number counts from 0. `values` (blocks, n_slab, rows, lanes), float64 and
+    A row is a number recorded of every path: a component, or a functional. A chunk is a run of consecutive paths, its number
+    counts from 0; a slab of it is what its paths are at a few of the times. `values` (blocks, n_slab, rows, lanes), float64,
     C-contiguous: path block * lanes + lane of the chunk, at the times first_time, first_time + 1, ...; only the
     first `n_active` paths are real. A chunk comes whole, each time once. A path with a row that is not
     finite at a time is faulty there and left out of all rows at that time.

@@ -1,4 +1,4 @@
-"""Mean and variance of every row at each time: always part of a result."""
+"""Mean and variance at each time, which are part of every result."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from .base import Observer, State, Variables
 
 @dataclass(frozen=True)
 class Moments(Observer):
-    """Mean, unbiased variance and their standard errors at each time; of the first `n_components` rows together, then of
-    each functional under its own name. `faulty`: paths that are left out.
+    """Mean and unbiased variance at each time, with standard errors.
+
+    Those of the components, the first `n_components` rows, stand together, those of a functional under its own name.
+    `faulty`: the number of paths that are left out.
 
     se(mean)^2 = s^2 / n; se(s^2)^2 = (m4 - (n - 3) / (n - 1) s^4) / n with m4 the 4th central moment
     (Mood, Graybill, Boes 1974, ch. VI). NaN where fewer than two (four for the last) paths are left.

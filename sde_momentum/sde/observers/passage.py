@@ -19,13 +19,14 @@ _NAMES = ("passage time",)
 
 @dataclass(frozen=True)
 class PassageTimes(Observer):
-    """First-passage times T: S(t) = P(T > t) at the times of record, E min(T, end), and quantiles of T; `end`: the last time.
+    """First-passage times T of an event: survival P(T > t), mean and quantiles, with standard errors.
 
     `event`: f(x, t, p) -> float, plain scalar Python as an equation's coefficients. A path passes when f is first >= 0 at
     the end of a step, at the time interpolated linearly within it. A path that passes and returns within a step is not
     seen: passages are late by O(sqrt(step)). `probabilities`: of the quantiles, increasing, in (0, 1).
 
-    Over the n paths that are not faulty before they pass (a faulty one is left out at all times, for it is not known
+    S(t) = P(T > t) is given at the times of record, and E min(T, end), `end` the last of them. All
+    over the n paths that are not faulty before they pass (a faulty one is left out at all times, for it is not known
     what it would have done; `passage_faulty` counts them). T at a time of record has passed by that time.
 
     Variables: `survival` (time) and `survival_se` = sqrt(S (1 - S) / (n - 1)); `passed`, paths with T <= end;

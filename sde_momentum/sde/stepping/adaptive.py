@@ -77,8 +77,6 @@ class Adaptive(PathStepping):
 
     def paths(self, task: Task) -> Paths:
         method = _base_method(task.equation)
-        if task.asked.event is not None:
-            raise InputError("statistics", "PassageTimes", "none with Adaptive steps: Fixed steps give them")
         _check_commutative(task)
         return AdaptivePaths(task, method, self)
 
@@ -137,7 +135,7 @@ class AdaptivePaths(Paths):
 
 
 def _base_method(equation: Equation) -> type[Method]:
-    """The base method: it must have every term of order dW dW."""
+    """The method whose step is doubled: it must have every term of order dW dW."""
     if isinstance(equation, SDE) and equation.interpretation == "ito":
         if equation.additive:
             return METHODS["euler-maruyama"]
@@ -147,7 +145,7 @@ def _base_method(equation: Equation) -> type[Method]:
 
 
 def _check_commutative(task: Task) -> None:
-    """Diagonal noise: b_i must depend on x_i and t alone; tried at the start."""
+    """Refuse diagonal noise whose b_i depends on other components than x_i, as tried about the start."""
     sde, start = task.equation, task.start
     assert isinstance(sde, SDE)
     if sde.noise != "diagonal" or sde.additive or sde.dim == 1:

@@ -36,10 +36,10 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
     error_model="numpy",
 )
 def node_normals(key: Any, other: Any, root: int, node: int, out: Any) -> None:
-    """out (n, 1) <- standard normals, |z| < 6.8, a function of the path's two keys, the root interval and the node alone.
+    """Standard normals of a node of the tree: out (n, 1) <- a function of the path's two keys, the root interval and the node.
 
     Node 0: the increment over the root interval; node 2^l + i: the midpoint of part i of its 2^l parts. Box-Muller on two
-    32-bit numbers, two normals from a word.
+    32-bit numbers, two normals from a word: |z| < 6.8.
     """
     base = mix(key + _U64(root + 1) * _GOLDEN)
     n = out.shape[0]

@@ -141,7 +141,7 @@ _SPACES = threading.local()
 
 
 def _space(size: int) -> Array:
-    """Room for so many numbers, of this thread, used again and again: fresh pages would cost as much as filling them."""
+    """A buffer of so many numbers for this thread, used again and again: fresh pages would cost as much as filling them."""
     room: Array = getattr(_SPACES, "room", np.empty(0))
     if len(room) < size:
         room = _SPACES.room = np.empty(size)

@@ -182,7 +182,7 @@ def pairs(x, states, extra, paired, n_steps, t0, h, p, c_fine, c_coarse, out):
 
 @lru_cache(maxsize=64)
 def _pairs(kernel: Kernel) -> Any:
-    """The compiled text for an equation, a method and a functional."""
+    """The compiled function that steps pairs, for an equation, a method and a functional."""
     module = kernel.module
     numbers = kernel.layout.numbers
     text = _TEXT.format(
@@ -231,7 +231,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of a fine and a coarse path of a task."""
+    """Pairs of paths of a task, a fine and a coarse one on the same Brownian path."""
 
     task: Task
     kernel: Kernel
@@ -286,7 +286,7 @@ def _optimal(levels: list[Level], rate: float, variance: float) -> list[float]:
 
 
 def _bias(levels: list[Level], order: float) -> tuple[float, float]:
-    """Size of E[P_L] - E[P] and its standard error."""
+    """Estimated size of the bias E[P_L] - E[P], and its standard error."""
     before, last = levels[-2:]
     sizes = [(abs(last.mean), last, 1.0), (abs(before.mean) / order, before, order)]
     size, level, divisor = max(sizes, key=lambda s: s[0])
