@@ -412,7 +412,5 @@ def test_bad_input_names_argument_given_and_allowed(change, message):
 
 
 def test_first_passages_are_refused():
-    with pytest.raises(
-        sm.InputError, match=r"statistics: given PassageTimes\(.*; allowed: none of passages with adaptive m"
-    ):
+    with pytest.raises(sm.InputError, match=r"statistics: given PassageTimes\(.*; allowed: none of passages with adaptive m"):
         solve(GEOMETRIC, 1.0, [1.0], step=Adaptive(0.5), n_paths=1, parameters=P, statistics=[PassageTimes(linear)])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ...core.errors import InputError, check_integer, check_non_negative, check_one
-from ..equation import SDE, Coefficient, Equation, call
-from ..kernel import Kernel, compiled
+from ..equation import SDE, Equation, call
 from ..methods import METHODS, Method, describe
 from ..observers import Extras, Observer, StepCounts
 from ..paths import Paths
@@ -86,21 +85,10 @@ class AdaptivePaths(Paths):
     """Paths on dyadic Brownian trees."""
 
     offers: ClassVar[frozenset[str]] = frozenset({"exits", "step counts"})
-    task: Task
-    method: type[Method]
     stepping: Adaptive
 
     @cached_property
-    def kernel(self) -> Kernel:
-        """The step of the equation and the base method."""
-        return compiled(self.task.equation, self.method, len(self.task.parameters), self.task.asked.functionals)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.kernel.row_names
-
-    @cached_property
-    def chunk_size(self) -> int:  # type: ignore[override]
+    def chunk_size(self) -> int:
         """Paths of a chunk."""
         n_times, roots = len(self.task.steps), int(self.task.steps[-1])
         size = min(max(_LEAST, 1 << (_WORK // (roots + 1)).bit_length()), _MOST)
@@ -122,16 +110,11 @@ class AdaptivePaths(Paths):
         return (StepCounts(),)
 
     def attributes(self) -> dict[str, Any]:
-        method, stepping = self.method, self.stepping
-        orders = {"weak_order": method.weak_order, "strong_order": method.strong_order}
-        settings = {"rtol": stepping.rtol, "atol": stepping.atol, "max_depth": stepping.max_depth}
-        return {"method": f"adaptive {method.name}"} | orders | settings
-
-    def functions(self) -> dict[str, Coefficient]:
-        return self.kernel.functions()
+        own = {"method": f"adaptive {self.method.name}", "strong_order": self.method.strong_order}
+        return super().attributes() | own | asdict(self.stepping)
 
     def identity(self) -> tuple[Any, ...]:
-        return self.kernel.text, self.stepping.rtol, self.stepping.atol, self.stepping.max_depth
+        return (*super().identity(), *asdict(self.stepping).values())
 
 
 def _base_method(equation: Equation) -> type[Method]:

@@ -7,15 +7,13 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.random import WIENER, seed_streams
-from ..equation import Coefficient
-from ..kernel import Kernel, compiled
-from ..methods import Method, method_for
+from ..methods import method_for
 from ..noise import path_words
 from ..observers import Extras
 from ..paths import Paths
@@ -51,36 +49,23 @@ class Fixed(PathStepping):
         return FixedPaths(task, method_for(task.equation, self.method))
 
 
-@dataclass(frozen=True, eq=False)
 class KernelPaths(Paths):
-    """Paths stepped by the kernel of an equation and a method; where the increments come from is left open."""
+    """Paths stepped in blocks of lanes, in steps of one size; where the increments come from is left open."""
 
     offers: ClassVar[frozenset[str]] = frozenset({"exits", "passages"})
-    task: Task
-    method: type[Method]
 
     @abstractmethod
     def stepper(self, first: int, blocks: int) -> Advance:
         """What steps the paths from number `first` on, in blocks of lanes."""
 
     @cached_property
-    def kernel(self) -> Kernel:
-        """The compiled functions."""
-        task = self.task
-        return compiled(task.equation, self.method, len(task.parameters), task.asked.functionals, task.asked.event)
-
-    @cached_property
     def constants(self) -> Array:
         """The method's numbers for this step."""
         return self.kernel.constants(self.task.step)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.kernel.row_names
-
     @cached_property
-    def chunk_size(self) -> int:  # type: ignore[override]  # a power of two
-        """Paths of a chunk."""
+    def chunk_size(self) -> int:
+        """Paths of a chunk, a power of two."""
         worth = _WORK[self.kernel.layout.law] // (int(self.task.steps[-1]) * self.task.equation.dim + 1)
         return min(max(_LEAST, 1 << worth.bit_length()), _MOST)
 
@@ -107,15 +92,6 @@ class KernelPaths(Paths):
         exits = np.zeros(n_active) if kernel.extras.exits is None else extra[:, kernel.extras.exits].reshape(-1)[:n_active]
         found = {"exits": exits}
         return found if kernel.extras.passage is None else found | {"passages": extra[:, kernel.extras.passage].copy()}
-
-    def attributes(self) -> dict[str, Any]:
-        return {"method": self.method.name, "weak_order": self.method.weak_order}
-
-    def functions(self) -> dict[str, Coefficient]:
-        return self.kernel.functions()
-
-    def identity(self) -> tuple[Any, ...]:
-        return self.kernel.text, self.constants
 
 
 class FixedPaths(KernelPaths):
