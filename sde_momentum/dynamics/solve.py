@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from .. import sde
 from ..core.dynamics import Dynamics
 from ..core.errors import InputError
-from ..sde.equation import Equation
+
+if TYPE_CHECKING:
+    from ..sde.equation import Equation
 
 
 def solve(system: Dynamics | Equation, start: Any, times: ArrayLike, **options: Any) -> xr.Dataset:
@@ -46,8 +47,11 @@ def solve(system: Dynamics | Equation, start: Any, times: ArrayLike, **options: 
     >>> sm.solve(ou, 1.0, [0.5, 1.0], step=0.5, n_paths=100).attrs["dynamics"]
     'OrnsteinUhlenbeck'
     """
-    if isinstance(system, Equation):
-        return sde.solve(system, start, times, **options)
-    if not isinstance(system, Dynamics):
+    if isinstance(system, Dynamics):
+        return system.solve(start, times, **options)
+    from .. import sde  # seconds, which a dynamics of the library need not wait for
+    from ..sde.equation import Equation
+
+    if not isinstance(system, Equation):
         raise InputError("system", system, "an equation, such as SDE, or a dynamics, such as CriticalLimit")
-    return system.solve(start, times, **options)
+    return sde.solve(system, start, times, **options)

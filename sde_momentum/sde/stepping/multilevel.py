@@ -135,13 +135,9 @@ def _check_asked(task: Task, n_paths: int | UntilError, how: How) -> float:
         raise InputError("n_paths", until, "UntilError(absolute=...) alone, the root-mean-square error, with Multilevel steps")
     if len(task.times) > 1 or task.steps[0] == 0:
         raise InputError("times", task.times, f"one time > t0 = {task.t0:g} with Multilevel steps")
-    one = len(asked.functionals) + (task.equation.dim == 1) > 0 and len(asked.functionals) < 2
-    if not one or asked.kept or asked.observers:
-        raise InputError(
-            "statistics",
-            f"{len(asked.functionals)} functionals and {len(asked.observers) + bool(asked.kept)} others",
-            "one Functional alone with Multilevel steps",
-        )
+    n, others = len(asked.functionals), len(asked.observers) + bool(asked.kept)
+    if others or n > 1 or (n == 0 and task.equation.dim > 1):
+        raise InputError("statistics", f"{n} functionals and {others} others", "one Functional alone with Multilevel steps")
     if how.checkpoint is not None:
         raise InputError("checkpoint", how.checkpoint, "none with Multilevel steps")
     assert until.absolute is not None
