@@ -70,9 +70,8 @@ def ratio(over: list[float], under: list[float]) -> str:
 def ensemble(n_paths: int, n_steps: int, workers: int = -1, method: str | None = None) -> Callable[[], object]:
     """P1 of another size."""
     times = P1.dt * n_steps / 10 * np.arange(1, 11)
-    return lambda: sm.solve(
-        OU, 1.0, times, step=P1.dt, method=method, n_paths=n_paths, parameters=(P1.rate, P1.noise), workers=workers
-    )
+    step, parameters = sm.sde.Fixed(P1.dt, method), (P1.rate, P1.noise)
+    return lambda: sm.solve(OU, 1.0, times, step=step, n_paths=n_paths, parameters=parameters, workers=workers)
 
 
 def generator_share(rounds: int) -> None:
@@ -107,7 +106,7 @@ def two_cores(rounds: int) -> None:
 
 def user_code(rounds: int) -> None:
     """The same number of component-steps through a user's functions and through the library's own kernels."""
-    process, valley = sm.OrnsteinUhlenbeck(rate=P1.rate, noise=P1.noise), _valley()
+    process, valley = sm.sde.OrnsteinUhlenbeck(rate=P1.rate, noise=P1.noise), _valley()
     times_1 = P1.dt * P1.stride * np.arange(1, P1.n_times + 1)
     times_2 = P2.dt * P2.stride * np.arange(1, P2.n_times + 1)
     built_in = {

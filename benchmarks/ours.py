@@ -23,9 +23,8 @@ def _moments(
     times = problem.dt * problem.stride * np.arange(1, problem.n_times + 1)
 
     def run(seed: int) -> Moments:
-        result = sm.solve(
-            sde, x0, times, step=problem.dt, method=method, n_paths=problem.n_paths, seed=seed, parameters=parameters
-        )
+        step = sm.sde.Fixed(problem.dt, method)
+        result = sm.solve(sde, x0, times, step=step, n_paths=problem.n_paths, seed=seed, parameters=parameters)
         first = result if sde.dim == 1 else result.isel(component=0)
         return Moments(first["mean"].values, first["variance"].values)
 

@@ -14,9 +14,7 @@ __version__ = "0.1.0"
 _HOME = {
     "ClosedForm": "predictors.closed_form",
     "AutoMomentum": "training.auto",
-    "coarsen": "sde.follow",
     "convergence_time": "core.convergence",
-    "Covariance": "sde.observers",
     "CriticalLimit": "dynamics.critical_limit",
     "CriticalValley": "dynamics.critical_valley",
     "DriftPath": "predictors.drift_path",
@@ -29,15 +27,11 @@ _HOME = {
     "fastest_within": "predictors.price",
     "first_phase": "predictors.first_phase",
     "estimate_timescales": "training.estimate",
-    "follow": "sde.follow",
     "Force": "predictors.forces",
-    "from_sympy": "sde.symbolic",
     "GradientNoise": "predictors.forces",
-    "Histogram": "sde.observers",
     "InputError": "core.errors",
     "LabelNoise": "predictors.forces",
     "LabelNoiseSGD": "dynamics.label_noise_sgd",
-    "Langevin": "sde.langevin",
     "LocalSGD": "predictors.forces",
     "ManifoldPoint": "geometry.manifold_point",
     "MatrixSensing": "problems.matrix_sensing",
@@ -46,39 +40,34 @@ _HOME = {
     "MomentumRule": "predictors.momentum_rule",
     "MomentumSchedule": "predictors.schedules",
     "MomentumScaler": "training.scaler",
-    "multilevel": "sde.multilevel",
-    "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
     "ParameterNoise": "predictors.forces",
-    "PassageTimes": "sde.observers",
     "PhaseDiagram": "predictors.phase_diagram",
     "predict": "predictors.prediction",
     "Prediction": "predictors.prediction",
     "price_of_speed": "predictors.price",
     "project_to_manifold": "problems.interpolation",
-    "Quantiles": "sde.observers",
     "Recommendation": "predictors.recommendation",
     "SamplingNoise": "predictors.forces",
     "SDE": "sde.equation",
     "solve": "dynamics.solve",
-    "solve_adaptive": "sde.adaptive",
-    "solve_until": "sde.solve",
-    "standard_increments": "sde.noise",
     "StationaryState": "predictors.stationary_state",
     "Target": "predictors.prediction",
     "TimescaleEstimate": "training.result",
     "Timescales": "theory.relaxation",
     "timescales": "theory.relaxation",
-    "to_ito": "sde.symbolic",
-    "to_stratonovich": "sde.symbolic",
     "universal_curve": "predictors.universal_curve",
     "UniversalCurve": "predictors.universal_curve",
     "Valley": "problems.valley",
     "WeightDecay": "predictors.forces",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]
+# rooms with public names of their own
+_ROOMS = ("sde",)
+
+__all__ = ["__version__", *sorted(_HOME), *_ROOMS]
 
 if TYPE_CHECKING:
+    from . import sde
     from .core.convergence import convergence_time
     from .core.dynamics import Dynamics
     from .core.errors import InputError
@@ -106,16 +95,7 @@ if TYPE_CHECKING:
     from .problems.interpolation import project_to_manifold
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley
-    from .sde.adaptive import solve_adaptive
     from .sde.equation import SDE
-    from .sde.follow import coarsen, follow
-    from .sde.langevin import Langevin
-    from .sde.multilevel import multilevel
-    from .sde.noise import standard_increments
-    from .sde.observers import Covariance, Histogram, PassageTimes, Quantiles
-    from .sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
-    from .sde.solve import solve_until
-    from .sde.symbolic import from_sympy, to_ito, to_stratonovich
     from .theory.relaxation import Timescales, timescales
     from .training.auto import AutoMomentum
     from .training.estimate import estimate_timescales
@@ -128,8 +108,10 @@ def __getattr__(name: str) -> object:
         # bound here, so that the next look-up finds it at once
         value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
         return value
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_HOME))
+    return sorted(set(globals()) | set(_HOME) | set(_ROOMS))

@@ -11,8 +11,8 @@ import xarray as xr
 from scipy import stats
 
 import sde_momentum as sm
-from sde_momentum.sde.adaptive import brownian_keys, node_normals, solve_adaptive
-from sde_momentum.sde.langevin import Langevin
+from sde_momentum.sde import Adaptive, KeepPaths, Langevin, PassageTimes, solve
+from sde_momentum.sde.stepping.brownian_tree import brownian_keys, node_normals
 
 
 def linear(x, t, p):
@@ -66,6 +66,13 @@ ADDITIVE = sm.SDE(turning, by_time, 2, noise="general", n_noise=3, additive=True
 BURST = sm.SDE(burst, volatility)
 EXPLOSIVE = sm.SDE(lambda x, t, p: x * x, lambda x, t, p: 1.0)
 FORCED = dict(rtol=0.0, atol=1e-300)  # no step is accepted but the smallest
+
+
+def adaptive(equation, x0, times, *, step, paths=(), **options):
+    """`solve` with adaptive steps: `Adaptive`'s options and `solve`'s together, `paths` to keep."""
+    own = {name: options.pop(name) for name in ("rtol", "atol", "max_depth") if name in options}
+    statistics = [KeepPaths(paths)] if len(paths) else []
+    return solve(equation, x0, times, step=Adaptive(step, **own), statistics=statistics, **options)
 
 
 def normals(key, root, node, m):
@@ -139,7 +146,7 @@ def test_paths_equal_a_plain_recursion(case):
     x0 = 1.0 if sde.dim == 1 else (1.0, -0.5)
     args = dict(rtol=3e-3, atol=1e-4, max_depth=5)
     times = T0 + 0.5 * np.arange(1, 4)
-    r = solve_adaptive(sde, x0, times, step=0.5, n_paths=5, paths=range(5), seed=3, parameters=P, t0=T0, **args)
+    r = adaptive(sde, x0, times, step=0.5, n_paths=5, paths=range(5), seed=3, parameters=P, t0=T0, **args)
     some = 0
     for i, key in enumerate(brownian_keys(3, 0, 5).T):
         start = np.atleast_1d(x0).astype(float)
@@ -171,7 +178,7 @@ def test_the_numbers_of_the_tree_are_independent_standard_normals():
 def test_moments_of_geometric_brownian_motion():
     mu, sigma = 0.5, 0.3
     args = dict(step=0.5, n_paths=20_000, seed=5, parameters=(mu, sigma))
-    r = solve_adaptive(GEOMETRIC, 1.0, [1.0, 2.0], rtol=1e-4, atol=0.0, **args)
+    r = adaptive(GEOMETRIC, 1.0, [1.0, 2.0], rtol=1e-4, atol=0.0, **args)
     t = r["time"]
     mean, square = np.exp(mu * t), np.exp((2 * mu + sigma**2) * t)
     # 5 standard errors, false alarms: 6e-7 each; the bias is below the mean error of a path, 2e-3
@@ -183,7 +190,7 @@ def test_moments_of_geometric_brownian_motion():
 
 def test_moments_of_ornstein_uhlenbeck_with_additive_noise():
     args = dict(rtol=1e-3, atol=1e-3, step=0.5, n_paths=20_000, seed=6, parameters=(-1.0, 0.5))
-    r = solve_adaptive(OU, 2.0, [1.0, 3.0], **args)
+    r = adaptive(OU, 2.0, [1.0, 3.0], **args)
     decay = np.exp(-r["time"])
     assert np.all(np.abs(r["mean"] - 2 * decay) < 5 * r["mean_se"] + 2e-3)  # false alarms: 6e-7 each
     assert np.all(np.abs(r["variance"] - 0.125 * (1 - decay**2)) < 5 * r["variance_se"] + 2e-3)
@@ -191,7 +198,7 @@ def test_moments_of_ornstein_uhlenbeck_with_additive_noise():
 
 def wiener(n_paths, seed, step, time):
     """W(time) of the paths of the same seed and step."""
-    w = solve_adaptive(OU, 0.0, [time], step=step, n_paths=n_paths, seed=seed, paths=range(n_paths), parameters=(0.0, 1.0))
+    w = adaptive(OU, 0.0, [time], step=step, n_paths=n_paths, seed=seed, paths=range(n_paths), parameters=(0.0, 1.0))
     return w["path_value"].values[:, 0]
 
 
@@ -210,7 +217,7 @@ def test_strong_error_falls_with_the_tolerance(noise):
     errors, steps = [], []
     for tol in tolerances:
         args = dict(step=0.25, n_paths=n, seed=1, paths=range(n), parameters=(mu, sigma))
-        r = solve_adaptive(sde, x0, [1.0], rtol=tol, atol=tol if noise == "scalar" else 0.0, **args)
+        r = adaptive(sde, x0, [1.0], rtol=tol, atol=tol if noise == "scalar" else 0.0, **args)
         assert r["forced"][0] == 0
         found = np.abs(r["path_value"].values.reshape(n, -1) - exact).mean(axis=1)
         errors.append(found.reshape(batches, -1).mean(axis=1))
@@ -227,10 +234,10 @@ def test_strong_error_falls_with_the_tolerance(noise):
 
 def test_all_tolerances_follow_one_brownian_path():
     args = dict(step=0.5, n_paths=50, seed=2, paths=range(50), parameters=(0.5, 0.5))
-    limit = solve_adaptive(GEOMETRIC, 1.0, [1.0, 2.0], **FORCED, max_depth=14, **args)["path_value"]
+    limit = adaptive(GEOMETRIC, 1.0, [1.0, 2.0], **FORCED, max_depth=14, **args)["path_value"]
     gaps = []
     for tol in (1e-2, 1e-3, 1e-4, 1e-5):
-        near = solve_adaptive(GEOMETRIC, 1.0, [1.0, 2.0], rtol=tol, atol=0.0, max_depth=14, **args)["path_value"]
+        near = adaptive(GEOMETRIC, 1.0, [1.0, 2.0], rtol=tol, atol=0.0, max_depth=14, **args)["path_value"]
         gaps.append(float(np.abs(near / limit - 1).max()))
     print(f"largest relative distance from the limit: {gaps}")
     assert np.all(np.diff(gaps) < 0)
@@ -240,7 +247,7 @@ def test_all_tolerances_follow_one_brownian_path():
 def test_refining_one_interval_changes_no_other():
     # a burst in [5, 5.5) alone: until then the paths are the same, whatever its size
     args = dict(step=0.5, n_paths=20, seed=2, paths=range(20), rtol=1e-2)
-    runs = [solve_adaptive(BURST, 1.0, [4.0, 6.0], parameters=(a, 0.3, 0.05), **args) for a in (0.0, 300.0)]
+    runs = [adaptive(BURST, 1.0, [4.0, 6.0], parameters=(a, 0.3, 0.05), **args) for a in (0.0, 300.0)]
     for name in ("path_value", "path_steps"):
         np.testing.assert_array_equal(runs[0][name][:, 0], runs[1][name][:, 0])
     assert np.all(runs[0]["path_steps"][:, 1] < runs[1]["path_steps"][:, 1])
@@ -249,8 +256,8 @@ def test_refining_one_interval_changes_no_other():
 def test_without_drift_additive_noise_is_followed_exactly():
     n, b = 4000, np.array(by_time(0, 0, (0.0, 0.0)))
     args = dict(step=0.25, n_paths=n, paths=range(n), parameters=(0.0, 0.0))
-    r = solve_adaptive(ADDITIVE, (0.0, 1.0), [1.0, 2.0], rtol=1e-12, atol=1e-12, **args)
-    deep = solve_adaptive(ADDITIVE, (0.0, 1.0), [1.0, 2.0], **FORCED, max_depth=5, **args)
+    r = adaptive(ADDITIVE, (0.0, 1.0), [1.0, 2.0], rtol=1e-12, atol=1e-12, **args)
+    deep = adaptive(ADDITIVE, (0.0, 1.0), [1.0, 2.0], **FORCED, max_depth=5, **args)
     np.testing.assert_allclose(r["path_value"], deep["path_value"], atol=1e-13)
     np.testing.assert_array_equal(r["steps"], [8, 16])
     covariance = np.cov(r["path_value"][:, 1].values.T)
@@ -262,13 +269,13 @@ def test_without_drift_additive_noise_is_followed_exactly():
 def test_a_short_force_takes_fewer_steps_than_steps_of_one_size():
     n, p, times = 100, (2000.0, 0.2, 0.01), [5.5]
     args = dict(step=0.5, n_paths=n, paths=range(n), parameters=p)
-    limit = solve_adaptive(BURST, 1.0, times, **FORCED, max_depth=13, **args)["path_value"]
+    limit = adaptive(BURST, 1.0, times, **FORCED, max_depth=13, **args)["path_value"]
 
     def root_mean_square(r):
         return float(np.sqrt(((r["path_value"] - limit) ** 2).mean()))
 
-    fixed = solve_adaptive(BURST, 1.0, times, **FORCED, max_depth=8, **args)
-    ours = solve_adaptive(BURST, 1.0, times, rtol=2e-4, atol=2e-4, max_depth=13, **args)
+    fixed = adaptive(BURST, 1.0, times, **FORCED, max_depth=8, **args)
+    ours = adaptive(BURST, 1.0, times, rtol=2e-4, atol=2e-4, max_depth=13, **args)
     print(f"error {root_mean_square(ours):.2e} in {float(ours.steps[0]):.0f} steps ({float(ours.tried[0]):.0f} tried), ", end="")
     print(f"{root_mean_square(fixed):.2e} in {float(fixed.steps[0]):.0f} of one size")
     assert fixed["steps"] == 11 * 256
@@ -280,41 +287,41 @@ def test_a_short_force_takes_fewer_steps_than_steps_of_one_size():
 def test_a_stiff_transient_takes_fewer_steps_than_steps_of_one_size():
     # dX = -X^3 dt + X dW / 2 from 50: steps of one size explode above 2 / 50^2
     args = dict(step=1.0, n_paths=50, paths=range(50), parameters=(0.0, 0.5, 1.0))
-    limit = solve_adaptive(BURST, 50.0, [1.0], **FORCED, max_depth=16, **args)["path_value"]
-    ours = solve_adaptive(BURST, 50.0, [1.0], rtol=1e-2, atol=0.0, max_depth=16, **args)
+    limit = adaptive(BURST, 50.0, [1.0], **FORCED, max_depth=16, **args)["path_value"]
+    ours = adaptive(BURST, 50.0, [1.0], rtol=1e-2, atol=0.0, max_depth=16, **args)
     assert ours["forced"][0] == 0
     assert ours["steps"] < 200
     assert np.sqrt(((ours["path_value"] - limit) ** 2).mean()) < 0.05
-    fixed = solve_adaptive(BURST, 50.0, [1.0], **FORCED, max_depth=9, **args)
+    fixed = adaptive(BURST, 50.0, [1.0], **FORCED, max_depth=9, **args)
     assert fixed["faulty"] == 50
 
 
 def test_results_do_not_depend_on_threads_or_on_the_times_of_record():
     args = dict(step=0.5, n_paths=5000, seed=4, paths=[0, 4999], parameters=(0.5, 0.5))
-    one = solve_adaptive(GEOMETRIC, 1.0, [2.0], workers=1, **args)
-    two = solve_adaptive(GEOMETRIC, 1.0, [0.5, 1.0, 2.0], workers=2, **args)
+    one = adaptive(GEOMETRIC, 1.0, [2.0], workers=1, **args)
+    two = adaptive(GEOMETRIC, 1.0, [0.5, 1.0, 2.0], workers=2, **args)
     assert one.identical(two.isel(time=[-1]))
-    few = solve_adaptive(GEOMETRIC, 1.0, [2.0], **(args | dict(n_paths=7, paths=[0])))
+    few = adaptive(GEOMETRIC, 1.0, [2.0], **(args | dict(n_paths=7, paths=[0])))
     np.testing.assert_array_equal(few["path_value"][0], one["path_value"][0])
     args["seed"] = 5
-    assert np.all(solve_adaptive(GEOMETRIC, 1.0, [2.0], **args)["path_value"] != one["path_value"])
+    assert np.all(adaptive(GEOMETRIC, 1.0, [2.0], **args)["path_value"] != one["path_value"])
 
 
 def test_forced_steps_are_counted():
     args = dict(step=0.5, n_paths=30, paths=[3], parameters=(0.5, 0.5))
-    r = solve_adaptive(GEOMETRIC, 1.0, [0.5, 1.5], **FORCED, max_depth=3, **args)
+    r = adaptive(GEOMETRIC, 1.0, [0.5, 1.5], **FORCED, max_depth=3, **args)
     np.testing.assert_array_equal(r["forced"], [30 * 4, 30 * 12])
     np.testing.assert_array_equal(r["steps"], [8, 24])
     np.testing.assert_array_equal(r["steps_se"], 0.0)
     np.testing.assert_array_equal(r["tried"], [18, 54])  # 3 at the root and at a right child, 2 at a left one
     np.testing.assert_array_equal(r["path_forced"], [[4, 12]])
     assert r.attrs["paths_with_forced"] == 30
-    some = solve_adaptive(GEOMETRIC, 1.0, [1.5], rtol=3e-3, max_depth=4, **args)
+    some = adaptive(GEOMETRIC, 1.0, [1.5], rtol=3e-3, max_depth=4, **args)
     assert 0 < some["forced"] < 30 * 24
 
 
 def test_faulty_paths_are_counted_and_left_out():
-    r = solve_adaptive(EXPLOSIVE, 0.0, [1.0, 2.0, 3.0], step=0.5, n_paths=200, paths=range(200))
+    r = adaptive(EXPLOSIVE, 0.0, [1.0, 2.0, 3.0], step=0.5, n_paths=200, paths=range(200))
     good = np.isfinite(r["path_value"].values)
     np.testing.assert_array_equal(r["faulty"], 200 - good.sum(axis=0))
     assert 0 < r["faulty"][-1] < 200
@@ -325,7 +332,7 @@ def test_faulty_paths_are_counted_and_left_out():
 
 
 def test_an_ensemble_without_survivors_has_no_moments():
-    r = solve_adaptive(EXPLOSIVE, 1e200, [0.0, 1.0], step=0.5, n_paths=10, max_depth=3)
+    r = adaptive(EXPLOSIVE, 1e200, [0.0, 1.0], step=0.5, n_paths=10, max_depth=3)
     np.testing.assert_array_equal(r["faulty"], [0, 10])
     assert r["mean"][0] == 1e200
     assert np.isnan(r["mean"][1])
@@ -337,7 +344,7 @@ def test_the_rule_of_the_domain_holds_at_every_step(outside):
     sde = sm.SDE(linear, constant, domain=(0.5, 2.0), outside=outside)
     n = 300
     args = dict(step=0.25, n_paths=n, paths=range(n), parameters=(0.0, 0.5), max_depth=6)
-    r = solve_adaptive(sde, 1.0, [1.0], **args)
+    r = adaptive(sde, 1.0, [1.0], **args)
     value = r["path_value"].values[:, 0]
     inside = np.isfinite(value)
     assert np.all((value[inside] >= 0.5) & (value[inside] <= 2.0))
@@ -353,7 +360,7 @@ def test_the_rule_of_the_domain_holds_at_every_step(outside):
 
 def test_the_result_is_labelled_and_survives_a_file(tmp_path):
     pair = sm.SDE(pair_drift, pair_diffusion, 2)
-    r = solve_adaptive(pair, (1.0, 2.0), [0.0, 0.5], step=0.5, n_paths=10, parameters=P, paths=[1])
+    r = adaptive(pair, (1.0, 2.0), [0.0, 0.5], step=0.5, n_paths=10, parameters=P, paths=[1])
     assert r["variance_se"].dims == ("time", "component")
     assert r["path_value"].dims == ("path", "time", "component")
     np.testing.assert_array_equal(r["mean"][0], [1.0, 2.0])
@@ -362,7 +369,7 @@ def test_the_result_is_labelled_and_survives_a_file(tmp_path):
     assert xr.load_dataset(tmp_path / "result.nc", engine="h5netcdf").equals(r)
 
 
-GOOD = dict(sde=GEOMETRIC, x0=1.0, times=[1.0], step=0.5, n_paths=10, parameters=(-1.0, 1.0))
+GOOD = dict(equation=GEOMETRIC, x0=1.0, times=[1.0], step=0.5, n_paths=10, parameters=(-1.0, 1.0))
 GENERAL = sm.SDE(pair_drift, by_time, 2, noise="general", n_noise=3)
 CROSSED = sm.SDE(pair_drift, lambda x, t, p: (x[1], 1.0), 2)
 
@@ -379,20 +386,31 @@ CROSSED = sm.SDE(pair_drift, lambda x, t, p: (x[1], 1.0), 2)
         (dict(seed=-1), r"seed: given -1; allowed: a whole number >= 0"),
         (dict(max_depth=0), r"max_depth: given 0; allowed: a whole number >= 1"),
         (dict(max_depth=49), r"max_depth: given 49; allowed: a whole number from 1 to 48"),
-        (dict(paths=[10]), r"paths: given \[10\]; allowed: different whole numbers from 0 to 9"),
+        (dict(paths=[10]), r"numbers: given \[10\]; allowed: different whole numbers from 0 to 9"),
         (dict(workers=0), r"workers: given 0; allowed: -1"),
-        (dict(sde=3.0), r"sde: given 3.0; allowed: an Ito SDE with diagonal, scalar or additive noise"),
-        (dict(sde=Langevin(linear), x0=(1.0, 0.0)), r"sde: given Langevin; allowed: an Ito SDE with diagonal"),
-        (dict(sde=GENERAL, x0=(1.0, 0.0)), r"sde: given ito with general noise; allowed: an Ito SDE with diagonal"),
-        (dict(sde=sm.SDE(linear, constant, interpretation="stratonovich")), r"sde: given stratonovich with diagonal noise; allo"),
+        (dict(equation=3.0), r"equation: given 3.0; allowed: an SDE, OrnsteinUhlenbeck or Langevin"),
+        (dict(equation=Langevin(linear), x0=(1.0, 0.0)), r"equation: given Langevin; allowed: an Ito SDE with diagonal"),
+        (dict(equation=GENERAL, x0=(1.0, 0.0)), r"equation: given ito with general noise; allowed: an Ito SDE with diagonal"),
         (
-            dict(sde=CROSSED, x0=(1.0, 0.0)),
+            dict(equation=sm.SDE(linear, constant, interpretation="stratonovich")),
+            r"equation: given stratonovich with diagonal noise; allo",
+        ),
+        (
+            dict(equation=CROSSED, x0=(1.0, 0.0)),
             r"diffusion: given b_0 that depends on x_1: 0.0 and 0.125; allowed: b_i of x_i and t alone: steps that look at dW",
         ),
-        (dict(sde=sm.SDE(linear, lambda x, t, p: float(str(x)[:3]))), r"diffusion: given .*; allowed: scalar code that numba"),
+        (
+            dict(equation=sm.SDE(linear, lambda x, t, p: float(str(x)[:3]))),
+            r"diffusion: given .*; allowed: scalar code that numba",
+        ),
         (dict(parameters=(1.0,)), r"diffusion: given a function that raises IndexError.*; allowed: f\(x, t, p\) with 1 param"),
     ],
 )
 def test_bad_input_names_argument_given_and_allowed(change, message):
     with pytest.raises(sm.InputError, match=message):
-        solve_adaptive(**(GOOD | change))
+        adaptive(**(GOOD | change))
+
+
+def test_first_passages_are_refused():
+    with pytest.raises(sm.InputError, match=r"statistics: given PassageTimes\(.*; allowed: none of passages with adaptive m"):
+        solve(GEOMETRIC, 1.0, [1.0], step=Adaptive(0.5), n_paths=1, parameters=P, statistics=[PassageTimes(linear)])

@@ -183,12 +183,12 @@ def test_a_failed_run_is_marked_with_its_time_and_leaves_its_neighbours_alone():
         ({"kappa": [[1.0]]}, r"kappa: given shape \(1, 1\); allowed"),
         ({"start": START + 1}, r"w: given \|f\(w\) - y\|"),
         ({"seeds": [0.5]}, "seeds: given .*; allowed: a 1-D array of whole numbers >= 0"),
-        ({"times": [-1.0]}, "times: given -1.0; allowed: finite numbers >= 0"),
+        ({"times": [-1.0]}, "times: given -1.0; allowed: a 1-D array of increasing numbers >= 0"),
         ({"metrics": ("speed",)}, "metrics: given speed; allowed: train_loss"),
     ],
 )
 def test_bad_input_is_refused(change, message):
-    good = {"dynamics": LIMIT, "start": START, "kappa": 1.0, "seeds": [0], "times": [1.0]}
+    good = {"system": LIMIT, "start": START, "kappa": 1.0, "seeds": [0], "times": [1.0]}
     with pytest.raises(sm.InputError, match=message):
         sm.solve(**good | change)
 

@@ -2,15 +2,31 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from given_noise import follow
 
 import sde_momentum as sm
-from sde_momentum.sde import collect, ensemble
+from sde_momentum.sde import (
+    Adaptive,
+    Covariance,
+    Functional,
+    Histogram,
+    KeepPaths,
+    OnIncrements,
+    PassageTimes,
+    Quantiles,
+    UntilError,
+    collect,
+    standard_increments,
+)
 from sde_momentum.sde.fingerprint import fingerprint
+from sde_momentum.sde.stepping import fixed
 
 
 def linear(x, t, p):
@@ -31,21 +47,22 @@ def pair_diffusion(x, t, p):
 
 OU = sm.SDE(linear, constant)
 PAIR = sm.SDE(pair_drift, pair_diffusion, dim=2, noise="general", n_noise=3)
-STATISTICS = (sm.Covariance(), sm.Quantiles((0.1, 0.5)), sm.Histogram((-1.0, 0.0, 1.0)))
-ASKED = dict(step=0.125, parameters=(1.0, 0.5), seed=3, statistics=STATISTICS, observe={"square": lambda x, t, p: x * x})
+STATISTICS = (Covariance(), Quantiles((0.1, 0.5)), Histogram((-1.0, 0.0, 1.0)))
+SQUARE = Functional("square", lambda x, t, p: x * x)
+KEPT = KeepPaths([0, 1500, 2100])
+ASKED = dict(step=0.125, parameters=(1.0, 0.5), seed=3)
 
 
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of 1024 paths, and slabs of a few times: what large runs have."""
-    monkeypatch.setattr(ensemble, "_WORK", {"normal": 1, "rademacher": 1})
-    monkeypatch.setattr(ensemble, "_SLAB", 20_000)
+    monkeypatch.setattr(fixed, "_WORK", {"normal": 1, "rademacher": 1})
+    monkeypatch.setattr(fixed, "_SLAB", 20_000)
 
 
 def everything(n_paths, **changes):
-    return sm.solve(
-        OU, 1.0, np.arange(0.5, 5.5, 0.5), n_paths=n_paths, event=lambda x, t, p: -x, paths=[0, 1500, 2100], **(ASKED | changes)
-    )
+    statistics = [*STATISTICS, SQUARE, PassageTimes(lambda x, t, p: -x), KEPT]
+    return sm.solve(OU, 1.0, np.arange(0.5, 5.5, 0.5), n_paths=n_paths, **(ASKED | {"statistics": statistics} | changes))
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -58,7 +75,7 @@ def test_results_are_the_same_on_one_two_and_four_threads():
 @pytest.mark.usefixtures("small_chunks")
 def test_results_do_not_depend_on_the_slabs_of_time(monkeypatch):
     cut = everything(3000)
-    monkeypatch.setattr(ensemble, "_SLAB", 1 << 30)
+    monkeypatch.setattr(fixed, "_SLAB", 1 << 30)
     assert cut.identical(everything(3000))
 
 
@@ -114,16 +131,16 @@ def test_a_checkpoint_is_continued_to_more_paths_and_refuses_another_ensemble(tm
 def test_chosen_paths_are_those_of_the_plain_loop():
     result = everything(3000)
     n = 2101
-    dw = math.sqrt(0.125) * sm.standard_increments(3, n, 40)
-    paths = sm.follow(OU, 1.0, dw, step=0.125, parameters=(1.0, 0.5))[4::4, 0]
+    dw = math.sqrt(0.125) * standard_increments(3, n, 40)
+    paths = follow(OU, 1.0, dw, step=0.125, parameters=(1.0, 0.5))[4::4, 0]
     np.testing.assert_allclose(result["path_value"], paths[:, [0, 1500, 2100]].T, rtol=1e-14)
     np.testing.assert_allclose(result["path_square"], paths[:, [0, 1500, 2100]].T ** 2, rtol=1e-14)
 
 
 def test_functionals_have_moments_of_their_own():
     result = everything(3000)
-    dw = math.sqrt(0.125) * sm.standard_increments(3, 3000, 40)
-    paths = sm.follow(OU, 1.0, dw, step=0.125, parameters=(1.0, 0.5))[4::4, 0]
+    dw = math.sqrt(0.125) * standard_increments(3, 3000, 40)
+    paths = follow(OU, 1.0, dw, step=0.125, parameters=(1.0, 0.5))[4::4, 0]
     np.testing.assert_allclose(result["square_mean"], (paths**2).mean(axis=1), rtol=1e-12)
     np.testing.assert_allclose(result["square_variance"], (paths**2).var(axis=1, ddof=1), rtol=1e-12)
     np.testing.assert_allclose(result["mean"], paths.mean(axis=1), rtol=1e-12)
@@ -132,8 +149,8 @@ def test_functionals_have_moments_of_their_own():
 
 def test_first_passages_are_those_of_the_plain_loop():
     result = everything(3000)
-    dw = math.sqrt(0.125) * sm.standard_increments(3, 3000, 40)
-    event = -sm.follow(OU, 1.0, dw, step=0.125, parameters=(1.0, 0.5))[:, 0]
+    dw = math.sqrt(0.125) * standard_increments(3, 3000, 40)
+    event = -follow(OU, 1.0, dw, step=0.125, parameters=(1.0, 0.5))[:, 0]
     passed = np.maximum.accumulate(event >= 0, axis=0)
     np.testing.assert_allclose(result["survival"], 1 - passed[4::4].mean(axis=1), rtol=1e-14)
     first = event.shape[0] - passed.sum(axis=0)  # the step at whose end it has passed; all steps: not at all
@@ -145,12 +162,12 @@ def test_first_passages_are_those_of_the_plain_loop():
 
 def test_general_noise_equals_a_plain_loop():
     n, h = 300, 0.1
-    dw = math.sqrt(h) * sm.standard_increments(0, n, 20, n_noise=3)
+    dw = math.sqrt(h) * standard_increments(0, n, 20, n_noise=3)
     x, b = np.repeat([[1.0], [0.5]], n, axis=1), np.array(pair_diffusion(None, 0, ()))
     for step in dw:
         x = x + h * np.array(pair_drift(x, 0, ())) + b @ step
-    np.testing.assert_allclose(sm.follow(PAIR, (1.0, 0.5), dw, step=h)[-1], x, rtol=1e-12)
-    result = sm.solve(PAIR, (1.0, 0.5), [2.0], step=h, n_paths=n, statistics=[sm.Covariance()])
+    np.testing.assert_allclose(follow(PAIR, (1.0, 0.5), dw, step=h)[-1], x, rtol=1e-12)
+    result = sm.solve(PAIR, (1.0, 0.5), [2.0], step=h, n_paths=n, statistics=[Covariance()])
     np.testing.assert_allclose(result["covariance"][0], np.cov(x), rtol=1e-10)
 
 
@@ -159,7 +176,7 @@ def test_faults_are_reported_path_by_path():
     sde = sm.SDE(lambda x, t, p: x * x, lambda x, t, p: 1.0)
     result = sm.solve(sde, 0.0, [1.0, 2.0, 3.0], step=0.1, n_paths=1500, seed=1)
     with np.errstate(all="ignore"):
-        paths = sm.follow(sde, 0.0, math.sqrt(0.1) * sm.standard_increments(1, 1500, 30), step=0.1)[[10, 20, 30], 0]
+        paths = follow(sde, 0.0, math.sqrt(0.1) * standard_increments(1, 1500, 30), step=0.1)[[10, 20, 30], 0]
     bad = ~np.isfinite(paths)
     where = np.flatnonzero(bad[-1])
     assert 0 < len(where) < 1500
@@ -170,9 +187,11 @@ def test_faults_are_reported_path_by_path():
 @pytest.mark.parametrize("outside", ["fault", "clip", "reflect"])
 def test_leaving_the_domain_is_handled_by_the_stated_rule_and_counted(outside):
     sde = sm.SDE(linear, constant, domain=((0.0, math.inf),), outside=outside)
-    result = sm.solve(sde, 0.5, [1.0, 2.0], step=0.1, n_paths=1000, seed=2, parameters=(1.0, 0.5), paths=range(1000))
+    result = sm.solve(
+        sde, 0.5, [1.0, 2.0], step=0.1, n_paths=1000, seed=2, parameters=(1.0, 0.5), statistics=[KeepPaths(range(1000))]
+    )
     x, exits = np.full(1000, 0.5), np.zeros(1000)
-    for dw in math.sqrt(0.1) * sm.standard_increments(2, 1000, 20)[:, 0]:
+    for dw in math.sqrt(0.1) * standard_increments(2, 1000, 20)[:, 0]:
         x = x - x * 0.1 + 0.5 * dw
         exits += x < 0
         x = np.where(x < 0, {"fault": np.nan, "clip": 0.0, "reflect": -x}[outside], x)
@@ -184,44 +203,128 @@ def test_leaving_the_domain_is_handled_by_the_stated_rule_and_counted(outside):
 
 def test_an_ensemble_grows_until_its_error_is_small_enough():
     ask = dict(step=0.1, parameters=(1.0, 0.5), workers=1)
-    result = sm.solve_until(OU, 1.0, [0.5, 1.0], relative_error=0.002, **ask)
+    result = sm.solve(OU, 1.0, [0.5, 1.0], n_paths=UntilError(relative=0.002), **ask)
     assert result.attrs["reached"]
     assert bool((result["mean_se"] <= 0.002 * result["mean"]).all())
     alone = sm.solve(OU, 1.0, [0.5, 1.0], n_paths=result.attrs["n_paths"], **ask)
     np.testing.assert_array_equal(result["mean"], alone["mean"])
     assert (alone["mean_se"] / alone["mean"]).max() > 0.001  # at most twice the paths that are needed
-    few = sm.solve_until(OU, 1.0, [1.0], relative_error=1e-6, max_paths=20_000, **ask)
+    few = sm.solve(OU, 1.0, [1.0], n_paths=UntilError(relative=1e-6, max_paths=20_000), **ask)
     assert not few.attrs["reached"]
     assert few.attrs["n_paths"] == 20_000
-    by_square = sm.solve_until(
-        OU, 1.0, [1.0], relative_error=0.01, quantity="square_mean", observe={"square": lambda x, t, p: x * x}, **ask
-    )
+    square = UntilError(relative=0.01, quantity="square_mean")
+    by_square = sm.solve(OU, 1.0, [1.0], n_paths=square, statistics=[SQUARE], **ask)
     assert by_square["square_mean_se"][0] <= 0.01 * by_square["square_mean"][0]
     with pytest.raises(sm.InputError, match="quantity: given median; allowed: mean, variance"):
-        sm.solve_until(OU, 1.0, [1.0], relative_error=0.1, quantity="median", **ask)
+        sm.solve(OU, 1.0, [1.0], n_paths=UntilError(relative=0.1, quantity="median"), **ask)
+    absolute = sm.solve(OU, 1.0, [0.5, 1.0], n_paths=UntilError(absolute=0.002), **ask)
+    assert bool((absolute["mean_se"] <= 0.002).all())
+    assert absolute.attrs["absolute_error"] == 0.002
+    either = sm.solve(OU, 1.0, [0.5, 1.0], n_paths=UntilError(absolute=0.002, relative=1e-9), **ask)
+    assert either.attrs["n_paths"] == absolute.attrs["n_paths"]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(statistics=["mean"]), "statistics: given mean; allowed: Covariance, Quantiles, Histogram or PassageTimes"),
-        (dict(statistics=[sm.PassageTimes()]), "statistics: given PassageTimes.*; allowed: a statistic of passages only with an"),
         (
-            dict(statistics=[sm.Quantiles((0.5,)), sm.Quantiles((0.1,))]),
+            dict(statistics=["mean"]),
+            "statistics: given mean; allowed: Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quant",
+        ),
+        (dict(statistics=2 * [PassageTimes(linear)]), "statistics: given 2 PassageTimes; allowed: one PassageTimes at most"),
+        (dict(statistics=2 * [SQUARE]), "statistics: given two functionals 'square'; allowed: functionals of different names"),
+        (
+            dict(statistics=[Quantiles((0.5,)), Quantiles((0.1,))]),
             "statistics: given .*; allowed: one of them: both give 'quant",
         ),
-        (dict(statistics=[sm.Histogram((0.0, 1.0), row="y")]), "row: given y; allowed: one of x"),
-        (dict(paths=[0, 0]), r"paths: given \[0, 0\]; allowed: different whole numbers from 0 to 9"),
-        (dict(paths=[10]), r"paths: given \[10\]; allowed: different whole numbers from 0 to 9"),
-        (dict(observe={"two words": linear}), "observe: given .*; allowed: a dictionary of names and functions"),
-        (dict(observe={"f": lambda x, t, p: (x, x)}), r"f: given a function that returns \(.*; allowed: a function f\(x, t, p\)"),
-        (dict(event=lambda x, t, p: "late"), "event: given a function that returns 'late'; allowed"),
+        (dict(statistics=[Histogram((0.0, 1.0), row="y")]), "row: given y; allowed: one of x"),
+        (dict(statistics=[KeepPaths([10])]), r"numbers: given \[10\]; allowed: different whole numbers from 0 to 9"),
+        (
+            dict(statistics=[Functional("f", lambda x, t, p: (x, x))]),
+            r"f: given a function that returns \(.*; allowed: a function f\(x, t, p\)",
+        ),
+        (dict(statistics=[PassageTimes(lambda x, t, p: "late")]), "event: given a function that returns 'late'; allowed"),
+        (dict(n_paths="many"), "n_paths: given many; allowed: a whole number >= 1"),
+        (dict(step=OnIncrements(np.zeros((1, 1, 9)), 0.1)), "n_paths: given 10; allowed: a whole number from 1 to 9, the number"),
+        (
+            dict(step=OnIncrements(np.zeros((1, 1, 10)), 0.1), times=[0.2]),
+            r"times: given 0.2; allowed: at most 1 steps after t0 = 0, as there are increments",
+        ),
+        (dict(step=OnIncrements(np.zeros((1, 1, 10)), 0.1), seed=1), "seed: given 1; allowed: none with given increments"),
+        (
+            dict(step=OnIncrements(np.zeros((1, 1, 10)), 0.1, integrals=np.zeros((1, 1, 10)))),
+            r"integrals: given shape \(1, 1, 10\); allowed: none for euler-maruyama",
+        ),
         (dict(progress=1), "progress: given 1; allowed: True, False, or None"),
     ],
 )
 def test_bad_input_names_argument_given_and_allowed(change, message):
     with pytest.raises(sm.InputError, match=message):
-        sm.solve(**(dict(dynamics=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(1.0, 1.0)) | change))
+        sm.solve(**(dict(system=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(1.0, 1.0)) | change))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: KeepPaths([0, 0]), r"numbers: given \[0, 0\]; allowed: different whole numbers >= 0, one at least"),
+        (lambda: KeepPaths([]), r"numbers: given \[\]; allowed: different whole numbers >= 0, one at least"),
+        (lambda: Functional("two words", linear), "name: given two words; allowed: a Python identifier"),
+        (lambda: Functional("f", 1.0), r"f: given 1.0; allowed: a function f\(x, t, p\) that returns a float"),
+        (lambda: PassageTimes(1.0), r"event: given 1.0; allowed: a function f\(x, t, p\) that returns a float"),
+        (lambda: UntilError(), "n_paths: given UntilError.*; allowed: UntilError with a relative or an absolute error"),
+        (lambda: UntilError(relative=-1.0), "relative: given -1.0; allowed: finite numbers > 0"),
+    ],
+)
+def test_what_is_asked_is_checked_when_it_is_made(make, message):
+    with pytest.raises(sm.InputError, match=message):
+        make()
+
+
+def test_an_interrupted_run_to_an_error_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
+    file, merge = tmp_path / "run.npz", collect.Collection.merge
+    ask = dict(n_paths=UntilError(relative=0.002), step=0.1, parameters=(1.0, 0.5), workers=1)
+    whole = sm.solve(OU, 1.0, [1.0], **ask)
+    merged = []
+
+    def stopping(self, total, part):
+        if len(merged) == 4:  # the first time that the error is asked for comes after it
+            raise Stop
+        merged.append(part.n_paths)
+        return merge(self, total, part)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(collect.Collection, "merge", stopping)
+        with pytest.raises(Stop):
+            sm.solve(OU, 1.0, [1.0], checkpoint=file, **ask)
+    for _ in range(2):
+        assert sm.solve(OU, 1.0, [1.0], checkpoint=file, **ask).identical(whole)
+
+
+def test_paths_on_given_increments_are_collected_as_all_others():
+    dw = math.sqrt(0.125) * standard_increments(3, 2500, 40)
+    given = everything(2500, step=OnIncrements(dw, 0.125), seed=0)
+    own = everything(2500)
+    assert set(given) == set(own)
+    for name in own:
+        np.testing.assert_allclose(given[name], own[name], rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+def test_adaptive_paths_are_collected_as_all_others(tmp_path):
+    linear_noise = sm.SDE(linear, lambda x, t, p: p[1] * x)
+    ask = dict(step=Adaptive(0.5, rtol=1e-2), n_paths=2500, parameters=(1.0, 0.5))
+    statistics = [*STATISTICS, SQUARE, KeepPaths(range(2500))]
+    file = tmp_path / "run.npz"
+    result = sm.solve(linear_noise, 1.0, [1.0, 2.0], statistics=statistics, checkpoint=file, **ask)
+    values = result["path_value"].values
+    np.testing.assert_array_equal(result["path_square"], values**2)
+    np.testing.assert_allclose(result["square_mean"], (values**2).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(result["covariance"][:, 0, 1], [np.cov(x, x**2)[0, 1] for x in values.T], rtol=1e-10)
+    counts = np.stack([np.histogram(x, (-1.0, 0.0, 1.0))[0] for x in values.T])
+    np.testing.assert_allclose(result["density"][:, 0], counts / 2500, rtol=1e-12)
+    assert np.all(np.abs(result["quantile"][:, 1, 0] - np.median(values, axis=0)) <= result["quantile_resolution"][:, 1, 0])
+    assert sm.solve(linear_noise, 1.0, [1.0, 2.0], statistics=statistics, checkpoint=file, **ask).identical(result)
+    until = sm.solve(linear_noise, 1.0, [1.0], **(ask | {"n_paths": UntilError(relative=0.01)}))
+    assert until["mean_se"] <= 0.01 * until["mean"]
 
 
 def twice(x):
@@ -286,3 +389,12 @@ print(len([s for s in seconds if s.startswith("sde_momentum_kernel")]))
     )
     assert first > 0
     assert second == 0
+
+
+def test_the_page_on_ensembles_works_when_pasted():
+    page = (Path(__file__).parent.parent / "docs" / "ensembles.md").read_text(encoding="utf-8")
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(code, names)
+    np.testing.assert_allclose(names["call"]["mean"], 0.109864, atol=5e-3)
+    assert "survival" in names["result"]

@@ -8,16 +8,15 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
+from given_noise import follow
 from scipy import stats
 
 import sde_momentum as sm
-from sde_momentum.core.random import fill_normal, streams
-from sde_momentum.sde.ensemble import check_common
-from sde_momentum.sde.follow import follow
+from sde_momentum.core.random import MULTILEVEL, fill_normal, streams
+from sde_momentum.sde import METHODS, Covariance, Functional, KeepPaths, Langevin, Multilevel, UntilError, solve
 from sde_momentum.sde.kernel import compiled
-from sde_momentum.sde.langevin import Langevin
-from sde_momentum.sde.methods import METHODS
-from sde_momentum.sde.multilevel import MULTILEVEL, _Problem, multilevel
+from sde_momentum.sde.stepping.multilevel import Pairs
+from sde_momentum.sde.task import Task
 
 
 def linear(x, t, p):
@@ -74,6 +73,13 @@ def black_scholes(mu, sigma):
     return math.exp(mu) * stats.norm.cdf(d) - stats.norm.cdf(d - sigma)
 
 
+def multilevel(equation, x0, time, functional, *, error, step, method="milstein", max_level=12, **options):
+    """`solve` with multilevel steps: `Multilevel`'s options and `solve`'s together."""
+    asked = [Functional("f", functional)]
+    stepping = Multilevel(step, method, max_level)
+    return solve(equation, x0, time, step=stepping, n_paths=UntilError(absolute=error), statistics=asked, **options)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_mean_of_geometric_brownian_motion(seed):
     r = multilevel(GEOMETRIC, 1.0, 1.0, identity, error=4e-3, step=0.25, seed=seed, parameters=(0.5, 0.5))
@@ -123,8 +129,9 @@ def test_the_error_over_independent_seeds_is_at_most_the_one_asked_for(sde, func
 
 
 def problem(sde, functional, method, n_steps, parameters=(), x0=1.0, seed=0, step=0.25):
-    h, t0, start, p = check_common(sde, x0, step, 0.0, parameters)
-    return _Problem(compiled(sde, METHODS[method], len(p), {"functional": functional}), start, seed, h, t0, n_steps, p)
+    asked = [Functional("f", functional)]
+    task = Task.of(sde, x0, [n_steps * step], step=step, seed=seed, parameters=parameters, statistics=asked)
+    return Pairs(task, compiled(sde, METHODS[method], len(parameters), task.asked.functionals))
 
 
 @pytest.mark.parametrize(
@@ -246,32 +253,37 @@ def test_the_result_survives_a_file(tmp_path):
     assert r.attrs["clock"] == r["step"].attrs["units"] == "the equation's own t"
 
 
-GOOD = dict(sde=GEOMETRIC, x0=1.0, time=1.0, functional=identity, error=0.1, step=0.5, method="milstein", parameters=(-1.0, 1.0))
+GOOD = dict(
+    equation=GEOMETRIC, x0=1.0, time=1.0, functional=identity, error=0.1, step=0.5, method="milstein", parameters=(-1.0, 1.0)
+)
 GENERAL = sm.SDE(no_drift, mixing, 2, noise="general", n_noise=3)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(time=0.7), r"time: given 0.7; allowed: one time > t0 = 0, a whole number of steps of 0.5 after it"),
-        (dict(time=0.0), r"time: given 0.0; allowed: one time > t0"),
-        (dict(time=[1.0, 2.0]), r"time: given \[1.0, 2.0\]; allowed: one time > t0"),
-        (dict(error=0.0), r"error: given 0.0; allowed: finite numbers > 0"),
-        (dict(error=[0.1, 0.2]), r"error: given shape \(2,\); allowed: one number"),
+        (dict(time=0.7), r"times: given 0.7; allowed: increasing times >= t0 = 0, each a whole number of steps of 0.5 after it"),
+        (dict(time=0.0), r"times: given \[0.\]; allowed: one time > t0 = 0 with Multilevel"),
+        (dict(time=[1.0, 2.0]), r"times: given \[1. 2.\]; allowed: one time > t0 = 0 with Multilevel"),
+        (dict(error=0.0), r"absolute: given 0.0; allowed: finite numbers > 0"),
+        (dict(error=[0.1, 0.2]), r"absolute: given shape \(2,\); allowed: one number"),
         (dict(step=-1.0), r"step: given -1.0; allowed: finite numbers > 0"),
         (dict(max_level=1), r"max_level: given 1; allowed: a whole number >= 2"),
         (dict(seed=-1), r"seed: given -1; allowed: a whole number >= 0"),
         (dict(workers=0), r"workers: given 0; allowed: -1"),
-        (dict(functional=3.0), r"functional: given 3.0; allowed: a function f\(x, t, p\) that returns a float"),
-        (dict(functional=lambda x, t, p: (x,)), r"functional: given a function that returns \(.*\); allowed: a function f"),
-        (dict(functional=lambda x, t, p: p[2]), r"functional: given a function that raises IndexError.*with 2 parameters"),
-        (dict(functional=lambda x, t, p: float(str(x)[:3])), r"functional: given .*; allowed: scalar code that numba"),
+        (dict(functional=3.0), r"f: given 3.0; allowed: a function f\(x, t, p\) that returns a float"),
+        (dict(functional=lambda x, t, p: (x,)), r"f: given a function that returns \(.*\); allowed: a function f"),
+        (dict(functional=lambda x, t, p: p[2]), r"f: given a function that raises IndexError.*with 2 parameters"),
+        (dict(functional=lambda x, t, p: float(str(x)[:3])), r"f: given .*; allowed: scalar code that numba"),
         (
             dict(method="weak-euler"),
             r"method: given weak-euler; allowed: euler-maruyama, milstein \(following paths with one draw a step, for ito",
         ),
         (dict(method="sra1"), r"method: given sra1; allowed: euler-maruyama, milstein"),
-        (dict(sde=GENERAL, x0=(0.0, 0.0)), r"method: given milstein; allowed: euler-maruyama \(.* ito with general noise"),
+        (
+            dict(equation=GENERAL, x0=(0.0, 0.0), functional=lambda x, t, p: x[0]),
+            r"method: given milstein; allowed: euler-maruyama \(.* ito with general noise",
+        ),
         (dict(x0=(1.0, 2.0)), r"x0: given \(1.0, 2.0\); allowed: a finite number"),
     ],
 )
@@ -282,5 +294,35 @@ def test_bad_input_names_argument_given_and_allowed(change, message):
 
 def test_an_equation_that_no_such_method_steps_is_refused():
     langevin = Langevin(lambda x, t, p: -x)
-    with pytest.raises(sm.InputError, match=r"sde: given Langevin; allowed: an SDE that one of euler-maruyama, milstein, heun"):
+    with pytest.raises(
+        sm.InputError, match=r"equation: given Langevin; allowed: an SDE that one of euler-maruyama, milstein, heun"
+    ):
         multilevel(langevin, (0.0, 0.0), 1.0, lambda x, t, p: x[0], error=0.1, step=0.5)
+
+
+def test_the_mean_of_the_state_itself_needs_no_functional():
+    args = dict(step=Multilevel(0.25), n_paths=UntilError(absolute=4e-3), parameters=(0.5, 0.5))
+    with_one = multilevel(GEOMETRIC, 1.0, 1.0, identity, error=4e-3, step=0.25, parameters=(0.5, 0.5))
+    assert float(solve(GEOMETRIC, 1.0, [1.0], **args)["mean"]) == float(with_one["mean"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(n_paths=100), r"n_paths: given 100; allowed: UntilError\(absolute=...\) alone"),
+        (dict(n_paths=UntilError(relative=0.1)), r"n_paths: given UntilError.*; allowed: UntilError\(absolute=...\) alone"),
+        (dict(n_paths=UntilError(absolute=0.1, max_paths=9)), r"n_paths: given UntilError.*; allowed: UntilError\(absolute"),
+        (dict(statistics=[Covariance()]), "statistics: given 0 functionals and 1 others; allowed: one Functional alone"),
+        (dict(statistics=[KeepPaths([1])]), "statistics: given 0 functionals and 1 others; allowed: one Functional alone"),
+        (
+            dict(statistics=[Functional("f", identity), Functional("g", identity)]),
+            "statistics: given 2 functionals and 0 others; allowed: one Functional alone",
+        ),
+        (dict(equation=GENERAL, x0=(0.0, 0.0), step=Multilevel(0.5, "euler-maruyama")), "statistics: given 0 functionals"),
+        (dict(checkpoint="run.npz"), "checkpoint: given run.npz; allowed: none with Multilevel steps"),
+    ],
+)
+def test_what_a_multilevel_estimate_cannot_give_is_refused(change, message):
+    ask = dict(equation=GEOMETRIC, x0=1.0, times=[1.0], step=Multilevel(0.5), n_paths=UntilError(absolute=0.1))
+    with pytest.raises(sm.InputError, match=message):
+        solve(**(ask | {"parameters": (-1.0, 1.0)} | change))

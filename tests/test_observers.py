@@ -15,11 +15,17 @@ from scipy import stats
 from sde_momentum.core.errors import InputError
 from sde_momentum.sde.observers import Covariance, Histogram, PassageTimes, Quantiles
 
+
+def event(x, t, p):
+    """Of the passage times, whose numbers these tests give."""
+    return x
+
+
 LANES = 128
 TIMES = np.array([0.5, 1.0, 1.5, 2.0, 2.5])
 NAMES = ("x", "y", "f")
 EDGES = (-2.0, -1.0, -0.5, 0.1, 0.2, 3.0)
-ALL = [Covariance(), Quantiles(), Histogram(EDGES), Histogram(EDGES, row="y"), PassageTimes()]
+ALL = [Covariance(), Quantiles(), Histogram(EDGES), Histogram(EDGES, row="y"), PassageTimes(event)]
 
 
 def paths(n, law="normal", seed=0, rows=3):
@@ -70,8 +76,7 @@ def states(observer, x, hit, sizes, slabs=((0, 5),)):
         state = observer.start(TIMES, names, chunk)
         for first, last in slabs:
             observer.add(state, first, np.ascontiguousarray(values[:, first:last]), size)
-        if observer.needs_passages:
-            observer.add_passages(state, hits, size)
+        observer.add_extras(state, {"passages": hits}, size)
         found.append(state)
     return found
 
@@ -289,7 +294,7 @@ def test_standard_errors_of_histograms_are_the_scatter_of_replicas():
 @pytest.mark.parametrize("sizes", [[1900], [500, 500, 500, 400]])
 def test_passage_times_equal_numpy(sizes):
     hit = passages(1900)
-    result = observed(PassageTimes([0.1, 0.5, 0.99]), paths(1900), hit, sizes)
+    result = observed(PassageTimes(event, [0.1, 0.5, 0.99]), paths(1900), hit, sizes)
     known = hit[~np.isnan(hit)]
     n, stopped = len(known), np.minimum(known, TIMES[-1])
     survival = (known > TIMES[:, None]).mean(axis=1)
@@ -315,10 +320,10 @@ def test_standard_errors_of_passage_times_are_the_scatter_of_replicas():
     for _ in range(replicas):
         hit = rng.exponential(2.0, n)
         hit[hit > TIMES[-1]] = np.inf
-        state = PassageTimes([0.5]).start(TIMES, ("x",), 0)
+        state = PassageTimes(event, [0.5]).start(TIMES, ("x",), 0)
         ((size, hits),) = chunked(hit, [n])
-        PassageTimes([0.5]).add_passages(state, hits, size)
-        table = PassageTimes([0.5]).variables(state, TIMES, ("x",))
+        PassageTimes(event, [0.5]).add_extras(state, {"passages": hits}, size)
+        table = PassageTimes(event, [0.5]).variables(state, TIMES, ("x",))
         value.append([float(np.ravel(table[key][1])[0]) for key in keys])
         square.append([float(np.ravel(table[f"{key}_se"][1])[0]) ** 2 for key in keys])
     ratio = np.var(value, axis=0, ddof=1) / np.mean(square, axis=0)
@@ -361,7 +366,7 @@ def test_tiny_ensembles_give_what_there_is_and_nan_for_the_rest(observer, n):
 
 
 def test_no_passage_at_all_is_survival_one():
-    result = observed(PassageTimes(), paths(200), np.full(200, np.inf))
+    result = observed(PassageTimes(event), paths(200), np.full(200, np.inf))
     np.testing.assert_array_equal(result.survival, 1.0)
     assert result.mean_passage_time == TIMES[-1]
     assert result.mean_passage_time_se == 0
@@ -383,7 +388,7 @@ def test_observers_can_be_pickled_and_states_are_plain_arrays(observer):
         (lambda: Quantiles([0.5, 0.5]), r"probabilities: given \[0.5, 0.5\]; allowed: increasing"),
         (lambda: Quantiles("half"), r"probabilities: given half; allowed: increasing"),
         (lambda: Quantiles([0.5], resolution=2), r"resolution: given 2; allowed: a whole number >= 4"),
-        (lambda: PassageTimes([0.0]), r"probabilities: given 0.0; allowed: increasing"),
+        (lambda: PassageTimes(event, [0.0]), r"probabilities: given 0.0; allowed: increasing"),
         (lambda: Histogram([1.0]), r"edges: given \[1.0\]; allowed: two or more increasing finite numbers"),
         (lambda: Histogram([0, 2, 1]), r"edges: given \[0, 2, 1\]; allowed: two or more increasing"),
         (lambda: Histogram([0, np.inf]), r"edges: given inf; allowed: two or more increasing"),

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
+from given_noise import follow
 from scipy import stats
 
 import sde_momentum as sm
-from sde_momentum.sde.methods import METHODS
-from sde_momentum.sde.noise import standard_increments
-from sde_momentum.sde.observers import moments
+from sde_momentum.core import moments
+from sde_momentum.sde import METHODS, Fixed, standard_increments
 
 DIAGONAL = ("euler-maruyama", "weak-euler", "milstein", "heun")  # the others have tests of their own
 INTERPRETATION = {m: METHODS[m].interpretations[0] for m in METHODS}
@@ -76,9 +76,9 @@ def test_the_ensemble_equals_a_plain_loop_on_the_same_noise(method, dim):
         ]
     start = np.repeat(np.atleast_1d(x0)[:, None], n_paths, axis=1)
     x = naive(method, *functions, start, dw, h)
-    ours = sm.solve(sde, x0, [0.15, n_steps * h], step=h, method=method, n_paths=n_paths, seed=5, parameters=p)
+    ours = sm.solve(sde, x0, [0.15, n_steps * h], step=Fixed(h, method), n_paths=n_paths, seed=5, parameters=p)
     rtol = 1e-8 if method == "milstein" else 1e-11  # Milstein differentiates numerically
-    np.testing.assert_allclose(sm.follow(sde, x0, dw, step=h, method=method, parameters=p)[-1], x, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(follow(sde, x0, dw, step=h, method=method, parameters=p)[-1], x, rtol=rtol, atol=rtol)
     last = ours.isel(time=-1)
     fourth = stats.moment(x, 4, axis=1)
     variance = x.var(axis=1, ddof=1)
@@ -119,15 +119,15 @@ def test_components_without_noise_need_no_numbers(method):
 
     every = sm.SDE(drift, lambda x, t, p: (0.0, 0.3 + 0.1 * x[1], 0.2 * x[2]), dim=3)
     some = sm.SDE(drift, lambda x, t, p: (0.3 + 0.1 * x[1], 0.2 * x[2]), dim=3, driven=(1, 2))
-    dw = 0.1 * sm.standard_increments(0, 50, 20, n_noise=3)
-    ends = [sm.follow(s, (1, 0, 1), w, step=0.01, method=method)[-1] for s, w in ((every, dw), (some, dw[:, 1:]))]
+    dw = 0.1 * standard_increments(0, 50, 20, n_noise=3)
+    ends = [follow(s, (1, 0, 1), w, step=0.01, method=method)[-1] for s, w in ((every, dw), (some, dw[:, 1:]))]
     np.testing.assert_array_equal(*ends)
 
 
 def test_a_given_derivative_equals_the_numerical_one():
     dw = 0.1 * standard_increments(1, 64, 50)
     given = sm.SDE(linear, volatility, diffusion_derivative=lambda x, t, p: p[1])
-    paths = [sm.follow(s, 1.0, dw, step=0.01, method="milstein", parameters=GEOMETRIC) for s in (given, geometric("milstein"))]
+    paths = [follow(s, 1.0, dw, step=0.01, method="milstein", parameters=GEOMETRIC) for s in (given, geometric("milstein"))]
     np.testing.assert_allclose(*paths, rtol=1e-8)
 
 
@@ -135,7 +135,7 @@ def test_mean_and_variance_of_ornstein_uhlenbeck_at_all_times():
     theta, sigma, h, n = 1.0, 0.5, 0.01, np.array([1, 10, 100, 500])
     sde = sm.SDE(linear, constant)
     for method in ("euler-maruyama", "weak-euler"):
-        r = sm.solve(sde, 2.0, n * h, step=h, method=method, n_paths=20_000, seed=1, parameters=(-theta, sigma))
+        r = sm.solve(sde, 2.0, n * h, step=Fixed(h, method), n_paths=20_000, seed=1, parameters=(-theta, sigma))
         decay = 1 - theta * h  # the method's own moments are exact: no allowance for its bias
         variance = sigma**2 * h * (1 - decay ** (2 * n)) / (1 - decay**2)
         for name, value in (("mean", 2.0 * decay**n), ("variance", variance)):
@@ -145,7 +145,7 @@ def test_mean_and_variance_of_ornstein_uhlenbeck_at_all_times():
 
 @pytest.mark.parametrize("method", DIAGONAL)
 def test_results_do_not_depend_on_threads_or_on_the_times_of_record(method):
-    args = dict(step=0.1, method=method, n_paths=5000, seed=4, parameters=GEOMETRIC)
+    args = dict(step=Fixed(0.1, method), n_paths=5000, seed=4, parameters=GEOMETRIC)
     one = sm.solve(geometric(method), 1.0, [5.0], workers=1, **args)
     two = sm.solve(geometric(method), 1.0, [0.3, 1.7, 5.0], workers=2, **args)
     assert one.identical(two.isel(time=[-1]))
@@ -176,7 +176,7 @@ def test_faulty_paths_are_counted_and_left_out():
     n, h, times = 1000, 0.1, [1.0, 2.0, 3.0]
     r = sm.solve(sde, 0.0, times, step=h, n_paths=n, seed=1)
     with np.errstate(all="ignore"):
-        paths = sm.follow(sde, 0.0, math.sqrt(h) * standard_increments(1, n, 30), step=h)[[10, 20, 30], 0]
+        paths = follow(sde, 0.0, math.sqrt(h) * standard_increments(1, n, 30), step=h)[[10, 20, 30], 0]
         good = np.isfinite(paths)
     np.testing.assert_array_equal(r["faulty"], n - good.sum(axis=1))
     assert 0 < r["faulty"][-1] < n
@@ -211,7 +211,7 @@ def test_the_clock_of_the_coefficients_starts_at_t0():
 
 
 OU = sm.SDE(linear, constant)
-GOOD = dict(dynamics=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0, 1.0))
+GOOD = dict(system=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=(-1.0, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -224,16 +224,16 @@ GOOD = dict(dynamics=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameter
         (dict(n_paths=0), r"n_paths: given 0; allowed: a whole number >= 1"),
         (dict(seed=-1), r"seed: given -1; allowed: a whole number >= 0"),
         (dict(workers=0), r"workers: given 0; allowed: -1"),
-        (dict(method="euler"), r"method: given euler; allowed: euler-maruyama, weak-euler, milstein, heun"),
-        (dict(method="heun"), r"method: given heun; allowed: euler-maruyama, weak-euler, milstein \(for ito with diag"),
+        (dict(step=Fixed(0.1, "euler")), r"method: given euler; allowed: euler-maruyama, weak-euler, milstein, heun"),
+        (dict(step=Fixed(0.1, "heun")), r"method: given heun; allowed: euler-maruyama, weak-euler, milstein \(for ito with diag"),
         (dict(parameters=(1.0,)), r"diffusion: given a function that raises IndexError.*; allowed: f\(x, t, p\) with 1 param"),
         (dict(parameters=(np.nan, 1.0)), r"parameters: given nan; allowed"),
         (
-            dict(dynamics=sm.SDE(linear, lambda x, t, p: (x,))),
+            dict(system=sm.SDE(linear, lambda x, t, p: (x,))),
             r"diffusion: given a function that returns \(.*\); allowed: .* a float",
         ),
         (
-            dict(dynamics=sm.SDE(linear, lambda x, t, p: float(str(x)[:3]))),
+            dict(system=sm.SDE(linear, lambda x, t, p: float(str(x)[:3]))),
             r"diffusion: given .*; allowed: scalar code that numba",
         ),
     ],
@@ -257,4 +257,4 @@ def test_an_equation_that_cannot_be_is_refused():
     with pytest.raises(sm.InputError, match=r"diffusion: given 1.0; allowed: a function f\(x, t, p\)"):
         sm.SDE(linear, 1.0)
     with pytest.raises(sm.InputError, match=r"increments: given shape \(3, 2, 5\); allowed: shape \(n_steps, 1, n_paths\)"):
-        sm.follow(OU, 1.0, np.zeros((3, 2, 5)), step=0.1, parameters=(-1.0, 1.0))
+        follow(OU, 1.0, np.zeros((3, 2, 5)), step=0.1, parameters=(-1.0, 1.0))

@@ -10,29 +10,35 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from given_noise import follow
 from scipy import stats
 from scipy.integrate import quad
 
 import sde_momentum as sm
-from sde_momentum.sde.ensemble import Run
-from sde_momentum.sde.follow import coarsen, follow
-from sde_momentum.sde.langevin import Langevin
-from sde_momentum.sde.methods import METHODS
-from sde_momentum.sde.noise import standard_increments
-from sde_momentum.sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from sde_momentum.sde import (
+    METHODS,
+    Fixed,
+    Functional,
+    Langevin,
+    OrnsteinUhlenbeck,
+    PassageTimes,
+    coarsen,
+    standard_increments,
+)
+from sde_momentum.sde.task import Task
 
 ALPHA = 1e-3
 
 
-def run_of(equation, x0, times, step, method, seed=0, parameters=(), t0=0.0, observe=None, event=None):
-    return Run.of(equation, x0, times, step, method, seed, parameters, t0, observe, event)
+def run_of(equation, x0, times, step, method, seed=0, t0=0.0, statistics=()):
+    return Fixed(step, method).paths(Task.of(equation, x0, times, step=step, seed=seed, t0=t0, statistics=statistics))
 
 
 def record(run, n_paths):
-    """Rows at the times of record (n_times, rows, n_paths), and the extras (rows, n_paths), as the ensemble steps them."""
-    out = np.empty((len(run.steps), run.kernel.rows, n_paths))
-    extras = np.empty((max(1, run.kernel.extras.rows), n_paths))
-    _ = run.kernel.run  # compiled before the threads need it
+    """Rows at the times of record (n_times, rows, n_paths), exits and passages by name (n_paths,), as the ensemble steps them."""
+    out = np.empty((len(run.task.steps), len(run.names), n_paths))
+    extras = {name: np.empty(n_paths) for name in ("exits", "passages")}
+    run.prepare()
 
     def chunk(first):
         n = min(run.chunk_size, n_paths - first)
@@ -41,8 +47,8 @@ def record(run, n_paths):
             _, times, rows, _ = values.shape
             out[t : t + times, :, first : first + n] = values.transpose(1, 2, 0, 3).reshape(times, rows, -1)[:, :, :n]
 
-        extra = run.chunk(first, n, see)
-        extras[:, first : first + n] = extra.transpose(1, 0, 2).reshape(len(extras), -1)[:, :n]
+        for name, extra in run.chunk(first, n, see).items():
+            extras[name][first : first + n] = extra.reshape(-1)[:n]
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(chunk, range(0, n_paths, run.chunk_size)))
@@ -119,7 +125,7 @@ def test_stationary_law_of_the_square_root_process(method, outside):
     assert rough / coarser < resolution(n) / 10
     run = run_of(cir(outside), 1.0, [time], h, method, 5)
     x, extras = record(run, n)
-    exits = extras[run.kernel.extras.exits]
+    exits = extras["exits"]
     print(f"exits a step: {exits.mean() * h / time:.1e}")
     # a Milstein step is (sqrt X + s dW / 2)^2 + (k (m - X) - s^2 / 4) h: positive near 0 as k m > s^2 / 4
     assert (exits.sum() == 0) == (method == "milstein")
@@ -269,7 +275,7 @@ def test_paths_and_exits_at_bounds_equal_a_plain_loop(method, outside, bounds):
     x, extras = record(run, n_paths)
     paths, exits = plain_steps(equation, method, x0, n_paths, n_steps, h, 9)
     np.testing.assert_allclose(x, paths[1:], rtol=1e-12, atol=1e-13)
-    np.testing.assert_array_equal(extras[run.kernel.extras.exits], exits)
+    np.testing.assert_array_equal(extras["exits"], exits)
     assert exits.sum() > 10
     if outside == "fault":
         assert exits.max() == 1
@@ -291,7 +297,7 @@ def test_paths_on_given_increments_obey_the_bounds_too():
 
 def test_solve_leaves_out_the_paths_that_left():
     equation, x0 = bounded(1, "fault", ((-0.5, 0.7),))
-    result = sm.solve(equation, x0, [1.0, 2.0], step=0.1, method="euler-maruyama", n_paths=200, seed=9)
+    result = sm.solve(equation, x0, [1.0, 2.0], step=0.1, n_paths=200, seed=9)
     paths, _ = plain_steps(equation, "euler-maruyama", x0, 200, 20, 0.1, 9)
     np.testing.assert_array_equal(result["faulty"], np.isnan(paths[[10, 20], 0]).sum(axis=1))
 
@@ -337,13 +343,13 @@ def passages(event, paths, h, t0):
 def test_first_passages_equal_a_plain_loop(method, bounds, event, plain):
     n_paths, n_steps, h, t0 = 150, 40, 0.1, 2.0
     equation, x0 = bounded(2, "reflect", bounds)
-    run = run_of(equation, x0, [t0 + 1.3, t0 + n_steps * h], h, method, 10, t0=t0, event=event)
+    run = run_of(equation, x0, [t0 + 1.3, t0 + n_steps * h], h, method, 10, t0=t0, statistics=[PassageTimes(event)])
     _, extras = record(run, n_paths)
     paths, exits = plain_steps(equation, method, x0, n_paths, n_steps, h, 10, t0)
     first = passages(plain, paths, h, t0)
-    np.testing.assert_allclose(extras[run.kernel.extras.passage], first, rtol=1e-11)
+    np.testing.assert_allclose(extras["passages"], first, rtol=1e-11)
     if bounds is not None:
-        np.testing.assert_array_equal(extras[run.kernel.extras.exits], exits)
+        np.testing.assert_array_equal(extras["exits"], exits)
     assert np.isfinite(first).any()
 
 
@@ -352,9 +358,15 @@ def test_the_law_of_first_passages_of_a_random_walk():
     # 0.5826 sqrt(h) further (Broadie, Glasserman, Kou 1997)
     h, n = 1 / 64, 100_000
     run = run_of(
-        sm.SDE(lambda x, t, p: 0.0, lambda x, t, p: 1.0), 0.0, [4.0], h, "euler-maruyama", 11, event=lambda x, t, p: x - 1
+        sm.SDE(lambda x, t, p: 0.0, lambda x, t, p: 1.0),
+        0.0,
+        [4.0],
+        h,
+        "euler-maruyama",
+        11,
+        statistics=[PassageTimes(lambda x, t, p: x - 1)],
     )
-    hit = np.isfinite(record(run, n)[1][run.kernel.extras.passage]).mean()
+    hit = np.isfinite(record(run, n)[1]["passages"]).mean()
     expected = 2 * stats.norm.sf((1 + 0.5826 * math.sqrt(h)) / 2)
     assert abs(hit - expected) < 4 * math.sqrt(expected * (1 - expected) / n) + 2e-3 * h**0.5  # false alarms: 6e-5
 
@@ -393,12 +405,13 @@ def test_functions_that_branch_step_as_those_on_lanes(method):
     results = []
     for equation in both(method):
         x0 = np.array([0.5, -0.4, 0.1, 0.2])[: equation.dim]
-        observe = {"energy": lambda x, t, p: x[0] * x[0] + math.cos(x[1])}
-        event = lambda x, t, p: x[0] - 1.0  # noqa: E731
-        run = run_of(equation, x0, [1.0, 4.0], 0.1, method, 12, observe=observe, event=event)
+        energy = Functional("energy", lambda x, t, p: x[0] * x[0] + math.cos(x[1]))
+        event = PassageTimes(lambda x, t, p: x[0] - 1.0)
+        run = run_of(equation, x0, [1.0, 4.0], 0.1, method, 12, statistics=[energy, event])
         results.append(record(run, 300))
     (x, extras), (y, others) = results
     assert np.isfinite(x).all()
     np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-11)
-    np.testing.assert_allclose(extras, others, rtol=1e-9, atol=1e-11)
+    for name in ("exits", "passages"):
+        np.testing.assert_allclose(extras[name], others[name], rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(x[:, -1], x[:, 0] ** 2 + np.cos(x[:, 1]), rtol=1e-12, atol=1e-13)

@@ -16,17 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from given_noise import follow
 from scipy import stats
 from scipy.linalg import expm
 
 import sde_momentum as sm
-from sde_momentum.sde.ensemble import Run
-from sde_momentum.sde.follow import coarsen, follow
-from sde_momentum.sde.langevin import Langevin
-from sde_momentum.sde.methods import METHODS
+from sde_momentum.sde import METHODS, Fixed, Langevin, OrnsteinUhlenbeck, coarsen, standard_increments
 from sde_momentum.sde.methods.ornstein_uhlenbeck import ExactOrnsteinUhlenbeck
-from sde_momentum.sde.noise import standard_increments
-from sde_momentum.sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from sde_momentum.sde.task import Task
 
 BATCHES, WIDTH = 20, 128
 PATHS = BATCHES * WIDTH
@@ -341,9 +338,9 @@ def assert_weak_order(name, h, bias, covariance, order, next_order=1):
 
 def ends(equation, x0, time, step, method, n_paths, seed, parameters=()):
     """End points (dim, n_paths) as `solve` steps them."""
-    run = Run.of(equation, x0, [time], step, method, seed, parameters, 0.0)
-    out = np.empty((run.kernel.rows, n_paths))
-    _ = run.kernel.run  # compiled before the threads need it
+    run = Fixed(step, method).paths(Task.of(equation, x0, [time], step=step, seed=seed, parameters=parameters))
+    out = np.empty((len(run.names), n_paths))
+    run.prepare()
 
     def chunk(first):
         part = out[:, first : first + run.chunk_size]

@@ -10,11 +10,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from given_noise import follow
 
 import sde_momentum as sm
-from sde_momentum.sde.follow import follow
-from sde_momentum.sde.noise import standard_increments
-from sde_momentum.sde.symbolic import from_sympy, to_ito, to_stratonovich
+from sde_momentum.sde import Fixed, from_sympy, standard_increments, to_ito, to_stratonovich
 
 sp = pytest.importorskip("sympy")
 x, y, t, k, s, m = sp.symbols("x y t k s m")
@@ -84,7 +83,7 @@ def test_every_form_of_the_expressions_is_taken():
         assert from_sympy(-x, b, x, noise="general").diffusion(3.0, 0.0, ()) == (1, 3.0)
     bounded = from_sympy(1 - x, sp.sqrt(x), x, domain=((0, math.inf),), outside="clip")
     assert (bounded.domain, bounded.outside) == (((0.0, math.inf),), "clip")
-    assert sm.solve(general, (1.0, 0.0), [0.2], step=0.1, method="euler-maruyama", n_paths=8)["faulty"].item() == 0
+    assert sm.solve(general, (1.0, 0.0), [0.2], step=0.1, n_paths=8)["faulty"].item() == 0
     integers = from_sympy(-2, 10**30 * x, x)  # more than 64 bits
     assert follow(integers, 1e-30, np.ones((1, 1, 1)), step=1.0)[-1].item() == -1.0
 
@@ -196,12 +195,12 @@ def test_conversions_by_hand_and_back():
 def test_heun_and_euler_agree_in_the_mean_after_conversion():
     # noncommuting noise; bias of either of first order in h, so 1/400: far below the standard error of 1.5e-3
     drift, b, state = [-x, sp.sin(x) - y], [[sp.Rational(1, 2) * y, sp.Rational(2, 5)], [sp.Rational(3, 5) * x, y / 5]], [x, y]
-    options = dict(step=1 / 400, n_paths=2**16)
+    h, options = 1 / 400, dict(n_paths=2**16)
     stratonovich = from_sympy(drift, b, state, interpretation="stratonovich", noise="general")
     ito = from_sympy(to_ito(drift, b, state, noise="general"), b, state, noise="general")
-    one = sm.solve(stratonovich, (1.0, 0.5), [1.0], method="heun", seed=1, **options).isel(time=0)
-    two = sm.solve(ito, (1.0, 0.5), [1.0], method="euler-maruyama", seed=2, **options).isel(time=0)
-    wrong = sm.solve(from_sympy(drift, b, state, noise="general"), (1.0, 0.5), [1.0], method="euler-maruyama", seed=3, **options)
+    one = sm.solve(stratonovich, (1.0, 0.5), [1.0], step=Fixed(h, "heun"), seed=1, **options).isel(time=0)
+    two = sm.solve(ito, (1.0, 0.5), [1.0], step=h, seed=2, **options).isel(time=0)
+    wrong = sm.solve(from_sympy(drift, b, state, noise="general"), (1.0, 0.5), [1.0], step=h, seed=3, **options)
     for name in ("mean", "variance"):
         se = np.hypot(one[f"{name}_se"], two[f"{name}_se"])
         assert np.all(np.abs(one[name] - two[name]) < 5 * se)  # false alarms: 6e-7 each

@@ -1,23 +1,21 @@
-"""The contract of a dynamics: how something moves, solved from a start for an ensemble of runs, with a labelled answer."""
+"""The contract of the library's own dynamics: training, or a limit of it, solved from a start for an ensemble of runs."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from .. import __version__
+from .dataset import common_attributes, time_coordinate
 
 
 class Dynamics(ABC):
-    """What moves and how it is stepped; `solve` says for how long, how many, and with which seeds.
+    """An evolution of a training problem's parameters, with a `solve` that gives what is measured along it.
 
-    A member holds its problem (or its equation) and the numbers of its method that are not asked of a single run. Its
-    `solve` names its own options, so that `help` shows them and a misspelt one is a TypeError. What all have in common:
+    A member holds its problem and the settings of its method that are the same for every run. Its `solve` names its own
+    options, so that `help` shows them and a misspelt one is a TypeError. What all have in common:
 
     - `start`: one point, from which every run leaves
     - `times`: increasing, on the member's own clock, when to take what is measured
@@ -26,7 +24,7 @@ class Dynamics(ABC):
     - `progress`: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
     - the answer: a Dataset over `time`, whose attrs hold the coordinate's `units` and `clock`, and what rebuilds the run in
       its own attrs: `dynamics`, `clock`, `version`, the step, the seeds, the settings of problem and method
-    - a run that leaves the finite world is no error: it is marked with its time, and its numbers are NaN, or left out
+    - a run that diverges is no error: it is marked with its time, and its numbers are NaN, or left out
     - InputError for a value out of range, before anything is run
     """
 
@@ -41,14 +39,8 @@ class Dynamics(ABC):
 
     def time_coordinate(self, times: Any) -> tuple[str, Any, dict[str, str]]:
         """The answer's coordinate `time`."""
-        return "time", times, {"units": self.time_units, "clock": self.clock}
+        return time_coordinate(times, self.clock, self.time_units)
 
     def common_attributes(self) -> dict[str, Any]:
         """What is in the attrs of every answer."""
-        return {"dynamics": type(self).__name__, "clock": self.clock, "version": __version__}
-
-
-def as_attributes(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in the forms that a netCDF file can hold: None is left out, a truth value is 0 or 1, a list an array."""
-    kept = {name: value for name, value in settings.items() if value is not None}
-    return {k: int(v) if isinstance(v, bool) else np.asarray(v) if isinstance(v, list) else v for k, v in kept.items()}
+        return common_attributes(type(self).__name__, self.clock)

@@ -28,17 +28,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.dynamics import Dynamics, as_attributes
+from ..core.dataset import as_attributes
+from ..core.dynamics import Dynamics
 from ..core.errors import check_positive
 from ..core.progress import track
 from ..core.random import CRITICAL_LIMIT, fill_normal, streams
 from ..core.threads import crew_size, in_order, one_blas_thread
+from ..core.times import check_seeds, fit_steps
 from ..geometry.along_manifold import Frame, move
 from ..geometry.manifold_point import ManifoldPoint
 from ..geometry.normal_modes import carry, relax, squares
 from ..problems.problem import Array, Problem
 from . import slow_modes
-from .ensemble import check_kappa, check_problem, check_seeds, check_times
+from .checks import check_kappa, check_problem
 from .label_noise_sgd import check_metric
 
 _TOGETHER = 2**18  # entries of the Jacobians of the runs stepped together; no run's numbers depend on it
@@ -254,7 +256,7 @@ class CriticalLimit(Dynamics):
         strengths = check_kappa(kappa)
         given = None if frequency is None else np.broadcast_to(check_positive(frequency, "frequency"), strengths.shape)
         labels = check_seeds(seeds)
-        clock, n_steps, size = check_times(times, step)
+        clock, n_steps, size = fit_steps(times, step)
         for name in metrics:
             check_metric(name, "metrics")
         problem = self.problem

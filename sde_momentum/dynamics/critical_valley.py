@@ -11,14 +11,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from ..core import moments
 from ..core.dynamics import Dynamics
 from ..core.errors import InputError, check, check_integer
 from ..core.progress import track
 from ..core.random import VALLEY_PATHS, streams
 from ..core.threads import in_order
+from ..core.times import fit_steps
 from ..problems.problem import Array
 from ..problems.valley import Valley
-from .ensemble import check_kappa, check_times
+from .checks import check_kappa
 from .valley_kernel import TILE, run_normal, run_simplified
 
 INCREMENTS = ("simplified", "normal")
@@ -26,27 +28,24 @@ _PATHS = 512  # paths of a task: always so many, so that sums do not depend on t
 
 
 def _moments(sums: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
-    """Means and standard errors from the summed powers, (n_kappa, n_time, 5 + 2 P)."""
+    """Means and standard errors from the summed powers, (n_kappa, n_time, 5 + 2 P): of 1, theta^1..4, each e_j and e_j^2."""
+    shape, flat = sums.shape[:2], sums.reshape(-1, sums.shape[2])
+    count, modes = np.ascontiguousarray(flat[:, 0]), (flat.shape[1] - 5) // 2
+    powers = np.zeros((len(flat), 1 + modes, 4))  # of the energies the third and fourth are not known: no error of a variance
+    powers[:, 0], powers[:, 1:, 0], powers[:, 1:, 1] = flat[:, 1:5], flat[:, 5::2], flat[:, 6::2]
     with np.errstate(divide="ignore", invalid="ignore"):  # no path left: NaN
-        n = sums[..., 0]
-        m1, m2, m3, m4 = (sums[..., i] / n for i in range(1, 5))
-        scale = np.maximum(n / (n - 1), 0)  # unbiased
-        variance = np.maximum(m2 - m1**2, 0)
-        fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
-        rms = np.sqrt(m2)
-        rms_error = np.where(rms > 0, np.sqrt(np.maximum(m4 - m2**2, 0) * scale / n) / (2 * rms), 0)
-        energy, square = (sums[..., i::2] / n[..., None] for i in (5, 6))
-        energy_error = np.sqrt(np.maximum(square - energy**2, 0) * (scale / n)[..., None])
-    here, mode = ("kappa", "time"), ("kappa", "mode", "time")
-    return {
-        "position": (here, m1),
-        "position_se": (here, np.sqrt(variance * scale / n)),
-        "position_rms": (here, rms),
-        "position_rms_se": (here, rms_error),
-        "position_variance": (here, variance * scale),
-        "position_variance_se": (here, np.sqrt(np.maximum(fourth - variance**2, 0) * scale / n)),
-        "energy": (mode, np.swapaxes(energy, 1, 2)),
-        "energy_se": (mode, np.swapaxes(energy_error, 1, 2)),
+        mean_square, mean_fourth = flat[:, 2] / count, flat[:, 4] / count
+        rms, spread = np.sqrt(mean_square), np.maximum(mean_fourth - mean_square**2, 0)
+        rms_se = np.where(rms > 0, np.sqrt(spread * (count / (count - 1)) / count) / (2 * rms), 0)
+    moments.centre(count, np.zeros(powers.shape[:2]), powers)
+    found = moments.statistics(count, powers)
+    columns = {"position": found["mean"], "position_se": found["mean_se"], "position_rms": rms, "position_rms_se": rms_se}
+    columns |= {"position_variance": found["variance"], "position_variance_se": found["variance_se"]}
+    here = {name: (("kappa", "time"), values.reshape(*shape, -1)[..., 0]) for name, values in columns.items()}
+    energies = {"energy": found["mean"], "energy_se": found["mean_se"]}
+    return here | {
+        name: (("kappa", "mode", "time"), np.swapaxes(values[:, 1:].reshape(*shape, modes), 1, 2))
+        for name, values in energies.items()
     }
 
 
@@ -113,7 +112,7 @@ class CriticalValley(Dynamics):
         """
         strengths, valley = check_kappa(kappa), self.valley
         start = float(check("theta", theta, np.isfinite, "a finite number"))
-        clock, n_steps, size = check_times(times, step)
+        clock, n_steps, size = fit_steps(times, step)
         paths = check_integer(n_paths, "n_paths", 2)
         words = path_seeds(seed, paths)
         if increments not in INCREMENTS:

@@ -11,16 +11,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.dynamics import Dynamics, as_attributes
+from ..core.dataset import as_attributes
+from ..core.dynamics import Dynamics
 from ..core.errors import InputError, check_positive
 from ..core.progress import track
 from ..core.random import GRADIENT_NOISE, fill_normal, streams
 from ..core.threads import in_order, one_blas_thread
+from ..core.times import check_seeds, fit_steps
 from ..geometry.along_manifold import move
 from ..geometry.manifold_point import ManifoldPoint
 from ..problems.problem import Array, Problem
 from ..theory import formulas
-from .ensemble import check_problem, check_seeds, check_times
+from .checks import check_problem
 from .label_noise_sgd import check_metric
 
 _RUNS = 8  # runs stepped together; no run's numbers depend on it
@@ -125,7 +127,7 @@ class DriftDiffusion(Dynamics):
             InputError: for a value out of range, a start off Gamma or a factor of the wrong shape.
         """
         labels = check_seeds(seeds)
-        clock, n_steps, size = check_times(times, step)
+        clock, n_steps, size = fit_steps(times, step)
         for name in metrics:
             check_metric(name, "metrics")
         problem, factor = self.problem, self.factor

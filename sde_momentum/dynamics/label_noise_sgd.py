@@ -13,7 +13,8 @@ import xarray as xr
 from numba import float64, int64, njit, types
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.dynamics import Dynamics, as_attributes
+from ..core.dataset import as_attributes
+from ..core.dynamics import Dynamics
 from ..core.errors import InputError, check, check_integer, check_lr, check_momentum, check_non_negative
 from ..core.progress import track
 from ..core.random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
@@ -21,8 +22,8 @@ from ..core.simd.address import by_address
 from ..core.simd.lanes import load_and_spread, store
 from ..core.simd.matrix import WIDTH, aligned, product
 from ..core.threads import in_order, one_blas_thread
+from ..core.times import check_seeds
 from ..problems.problem import KERNEL, METRICS, PULLBACK, Array, Problem
-from .ensemble import check_seeds
 
 LANES = 32
 """Runs stepped together. Always this many (short blocks are padded): a run's rounding must not depend on its company."""

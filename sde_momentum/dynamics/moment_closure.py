@@ -27,7 +27,8 @@ from numpy.typing import ArrayLike
 from scipy.linalg import solve_discrete_lyapunov
 from scipy.sparse import csr_array
 
-from ..core.dynamics import Dynamics, as_attributes
+from ..core.dataset import as_attributes
+from ..core.dynamics import Dynamics
 from ..core.errors import InputError, check_lr, check_momentum, check_one
 from ..core.progress import track
 from ..core.threads import in_order, one_blas_thread

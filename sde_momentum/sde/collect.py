@@ -1,4 +1,4 @@
-"""An ensemble's chunks, run by threads and merged in their order: with progress, and a checkpoint to go on from."""
+"""The collection of an ensemble: chunks of paths run by threads, observed and merged in their order; with a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,29 +10,39 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from .. import __version__
 from ..core.errors import InputError
+from ..core.files import write_whole
 from ..core.progress import track
 from ..core.threads import in_order
-from .ensemble import Array, Run
 from .fingerprint import fingerprint
-from .observers import Observer, State
+from .observers import KeptPaths, Moments, Observer, State
+from .paths import Paths
+from .result import CLOCK, attributes, coordinates
+from .task import Array
 
 _SAVE_EVERY = 30.0  # seconds
 
 
+class How(NamedTuple):
+    """Options that change no result: threads, progress bar, checkpoint."""
+
+    workers: int
+    progress: bool | None
+    checkpoint: str | os.PathLike[str] | None
+
+
 @dataclass
 class Collected:
-    """What there is of the first `n_paths` paths: one state for each observer, the chosen paths, the faults and the exits."""
+    """Results for the first `n_paths` paths: one state for each observer, the faulty paths, the exits."""
 
     states: list[State]
-    chosen: Array
-    """(chosen paths, times, rows)."""
     fault_path: NDArray[np.int64]
     fault_time: Array
     exits: Array
@@ -40,111 +50,122 @@ class Collected:
     n_paths: int
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it, by name."""
+        """All of it as arrays by name, for a file."""
         states = {f"{i}.{name}": value for i, state in enumerate(self.states) for name, value in state.items()}
         return states | {name: np.asarray(getattr(self, name)) for name in _OWN}
 
     @classmethod
     def of(cls, arrays: dict[str, NDArray[Any]]) -> Collected:
-        """From `arrays`."""
+        """The inverse of `arrays`."""
         states: dict[int, State] = {}
         for key in arrays:
             if "." in key:
                 i, name = key.split(".", 1)
                 states.setdefault(int(i), {})[name] = arrays[key]
-        chosen, fault_path, fault_time, exits, n_paths = (arrays[name] for name in _OWN)
-        return cls([states[i] for i in sorted(states)], chosen, fault_path, fault_time, exits, int(n_paths))
+        fault_path, fault_time, exits, n_paths = (arrays[name] for name in _OWN)
+        return cls([states[i] for i in sorted(states)], fault_path, fault_time, exits, int(n_paths))
 
 
-_OWN = ("chosen", "fault_path", "fault_time", "exits", "n_paths")
+_OWN = ("fault_path", "fault_time", "exits", "n_paths")
 
 
 @dataclass(frozen=True)
 class Collection:
-    """What is asked of an ensemble: the observers and the numbers of the paths that are kept whole, increasing."""
+    """An ensemble to be run: the source of its paths, and all that is observed on them."""
 
-    run: Run
+    paths: Paths
     observers: Sequence[Observer]
-    chosen: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, paths: Paths) -> Collection:
+        """Moments, what is asked, and the statistics of the steps; InputError for what cannot be given, or is given twice."""
+        task, asked, observers = paths.task, paths.task.asked, list[Observer]()
+        if asked.kept:
+            counted = "step counts" in paths.offers
+            observers.append(KeptPaths(asked.kept, task.equation.dim, paths.chunk_size, counted))
+        observers += asked.observers
+        for one in observers:
+            if one.needs is not None and one.needs not in paths.offers:
+                method = paths.attributes()["method"]
+                raise InputError("statistics", one, f"none of {one.needs} with {method} steps: Fixed steps give them")
+        collection = cls(paths, (Moments(task.equation.dim), *observers, *paths.observers()))
+        seen: dict[str, Observer] = {}
+        for observer in collection.observers:
+            empty = observer.start(task.times, paths.names, 0)
+            for name, (dims, _, _) in observer.variables(empty, task.times, paths.names).items():
+                if name in seen and dims != (name,):
+                    raise InputError("statistics", f"{seen[name]} and {observer}", f"one of them: both give {name!r}")
+                seen[name] = observer
+        return collection
 
     def chunk(self, first: int, n_active: int) -> Collected:
-        """One chunk alone."""
-        run, kernel = self.run, self.run.kernel
-        here = self.chosen[(self.chosen >= first) & (self.chosen < first + n_active)] - first
-        chosen = np.empty((len(here), len(run.steps), kernel.rows))
-        states = [o.start(run.instants, kernel.row_names, first // run.chunk_size) for o in self.observers]
+        """Run and observe one chunk."""
+        paths, times = self.paths, self.paths.task.times
+        states = [o.start(times, paths.names, first // paths.chunk_size) for o in self.observers]
         fault = np.full(n_active, np.inf)
 
         def see(t: int, values: Array) -> None:
             for observer, state in zip(self.observers, states, strict=True):
                 observer.add(state, t, values, n_active)
-            if len(here):
-                chosen[:, t : t + values.shape[1]] = values[here // kernel.lanes, :, :, here % kernel.lanes]
             # a path that is not finite stays so: the last time tells whether there is any
             if not np.isfinite(values[:, -1].sum()):
                 bad = ~np.all(np.isfinite(values), axis=2).transpose(0, 2, 1).reshape(-1, values.shape[1])[:n_active]
-                np.minimum(fault, np.where(bad.any(axis=1), run.instants[t + bad.argmax(axis=1)], np.inf), out=fault)
+                np.minimum(fault, np.where(bad.any(axis=1), times[t + bad.argmax(axis=1)], np.inf), out=fault)
 
-        extra = run.chunk(first, n_active, see)
-        if kernel.extras.passage is not None:
-            passage = extra[:, kernel.extras.passage].reshape(-1).copy()
-            late = np.isfinite(fault) & ~(passage[:n_active] <= fault)
-            passage[:n_active][late] = np.nan
-            for observer, state in zip(self.observers, states, strict=True):
-                if observer.needs_passages:
-                    observer.add_passages(state, passage.reshape(-1, kernel.lanes), n_active)
-        exits = extra[:, kernel.extras.exits].reshape(-1)[:n_active] if kernel.extras.exits is not None else np.zeros(1)
-        faulty = np.flatnonzero(np.isfinite(fault))
-        return Collected(
-            states, chosen, first + faulty, fault[faulty], np.array([exits.sum(), np.count_nonzero(exits)]), n_active
-        )
+        extras = paths.chunk(first, n_active, see)
+        if "passages" in extras:
+            passages = extras["passages"].reshape(-1)
+            late = np.isfinite(fault) & ~(passages[:n_active] <= fault)
+            passages[:n_active][late] = np.nan
+        for observer, state in zip(self.observers, states, strict=True):
+            observer.add_extras(state, extras, n_active)
+        exits, faulty = extras["exits"], np.flatnonzero(np.isfinite(fault))
+        left = np.array([exits.sum(), np.count_nonzero(exits)])
+        return Collected(states, first + faulty, fault[faulty], left, n_active)
 
     def merge(self, total: Collected | None, part: Collected) -> Collected:
-        """The paths so far and the next chunk's."""
+        """Add the next chunk to the paths so far."""
         if total is None:
             return part
         for observer, state, other in zip(self.observers, total.states, part.states, strict=True):
             observer.merge(state, other)
-        for name in ("chosen", "fault_path", "fault_time"):
-            if len(getattr(part, name)):
-                setattr(total, name, np.concatenate([getattr(total, name), getattr(part, name)]))
+        if len(part.fault_path):
+            total.fault_path = np.concatenate([total.fault_path, part.fault_path])
+            total.fault_time = np.concatenate([total.fault_time, part.fault_time])
         total.exits = total.exits + part.exits
         total.n_paths += part.n_paths
         return total
 
-    def gather(
-        self,
-        n_paths: int,
-        *,
-        workers: int,
-        progress: bool | None,
-        checkpoint: str | os.PathLike[str] | None,
-        enough: Callable[[Collected], bool] | None = None,
-    ) -> Collected:
-        """The first n_paths paths; `enough` is asked after 4, 8, 16, ... chunks whether they will do already."""
-        size = self.run.chunk_size
-        file = None if checkpoint is None else _Checkpoint(Path(checkpoint), self)
+    def gather(self, n_paths: int, how: How, enough: Callable[[Collected], bool] | None = None) -> Collected:
+        """The first n_paths paths, or the first 4, 8, 16, ... chunks that are `enough`."""
+        size = self.paths.chunk_size
+        file = None if how.checkpoint is None else _Checkpoint(Path(how.checkpoint), self)
         total = None if file is None else file.read()
         begin = 0 if total is None else total.n_paths
         if begin > n_paths or (begin % size and begin < n_paths):
-            raise InputError(
-                "checkpoint", f"{checkpoint} of {begin} paths", f"one of an ensemble of at most {n_paths}, in whole chunks"
-            )
+            allowed = f"one of an ensemble of at most {n_paths}, in whole chunks"
+            raise InputError("checkpoint", f"{how.checkpoint} of {begin} paths", allowed)
+
+        def done(total: Collected) -> bool:
+            chunks = -(-total.n_paths // size)
+            return enough is not None and chunks >= 4 and chunks & (chunks - 1) == 0 and enough(total)
+
+        if total is not None and done(total):
+            return total
 
         def jobs() -> Iterator[Callable[[], Collected]]:
             for first in range(begin, n_paths, size):
                 yield partial(self.chunk, first, min(size, n_paths - first))
 
-        self.run.kernel.run  # noqa: B018  compiled before the threads ask for it
+        self.paths.prepare()
         saved = time.monotonic()
         try:
-            with track("paths", n_paths, progress) as advance:
+            with track("paths", n_paths, how.progress) as advance:
                 advance(begin)
-                for part in in_order(jobs(), workers):
+                for part in in_order(jobs(), how.workers):
                     total = self.merge(total, part)
                     advance(part.n_paths)
-                    chunks = -(-total.n_paths // size)
-                    if enough is not None and chunks >= 4 and chunks & (chunks - 1) == 0 and enough(total):
+                    if done(total):
                         break
                     if file is not None and time.monotonic() - saved > _SAVE_EVERY:
                         file.write(total)
@@ -155,9 +176,24 @@ class Collection:
         assert total is not None
         return total
 
+    def result(self, total: Collected) -> xr.Dataset:
+        """The labelled Dataset, with units and errors."""
+        paths, task = self.paths, self.paths.task
+        variables: dict[str, Any] = {
+            "fault_path": (("fault",), total.fault_path, {}),
+            "fault_time": (("fault",), total.fault_time, {"units": CLOCK}),
+        }
+        attrs = attributes(task) | paths.attributes()
+        attrs |= {"n_paths": total.n_paths, "faults": "a path that is not finite at a time is left out from that time on"}
+        attrs |= {"exits": int(total.exits[0]), "paths_with_exits": int(total.exits[1])}
+        for observer, state in zip(self.observers, total.states, strict=True):
+            variables |= observer.variables(state, task.times, paths.names)
+            attrs |= observer.attributes(state)
+        return xr.Dataset(variables, coords=coordinates(task), attrs=attrs)
+
 
 class _Checkpoint:
-    """The sums so far, in an .npz file without pickles; it fits one ensemble alone."""
+    """A file of an ensemble's paths so far: .npz without pickles, with a hash of what the ensemble depends on."""
 
     def __init__(self, path: Path, collection: Collection) -> None:
         self.path, self.identity = path, _identity(collection)
@@ -167,7 +203,7 @@ class _Checkpoint:
             raise InputError("checkpoint", str(path), "a file in a folder that exists")
 
     def read(self) -> Collected | None:
-        """What the file holds, if there is one."""
+        """The paths in the file, None if there is none. InputError if it is another ensemble's."""
         if not self.path.exists():
             return None
         try:
@@ -180,20 +216,19 @@ class _Checkpoint:
         return Collected.of(arrays)
 
     def write(self, total: Collected) -> None:
-        """All or nothing."""
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, identity=np.array(self.identity), **total.arrays())
-        os.replace(temporary, self.path)
+        """Replace the file, which is whole at any time."""
+        named = {"identity": np.array(self.identity)} | total.arrays()
+        write_whole(self.path, lambda file: np.savez(file, allow_pickle=False, **named))
 
 
 def _identity(collection: Collection) -> str | None:
-    """What must be the same for a run to go on: everything but the number of paths."""
-    run = collection.run
-    functions = fingerprint(run.kernel.functions())
+    """Hash of all that an ensemble depends on but the number of paths; None if that cannot be told."""
+    paths, task = collection.paths, collection.paths.task
+    functions = fingerprint(paths.functions())
     if functions is None:
         return None
-    values = (run.start, run.instants, run.steps, run.kernel.constants(run.h), collection.chosen)
-    parts = [functions, run.kernel.text, __version__, repr((run.seed, run.h, run.t0, run.parameters, collection.observers))]
-    parts += [hashlib.sha256(value.tobytes()).hexdigest() for value in values]
+    numbers = (task.start, task.times, task.steps, task.seed, task.step, task.t0, task.parameters)
+    parts = [functions, __version__, repr(collection.observers)]
+    for value in (*numbers, *paths.identity()):
+        parts.append(hashlib.sha256(value.tobytes()).hexdigest() if isinstance(value, np.ndarray) else repr(value))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

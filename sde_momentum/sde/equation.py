@@ -1,41 +1,33 @@
-"""The equation: dX = a(X, t) dt + b(X, t) dW, with diagonal, scalar or general noise, Ito or Stratonovich."""
+"""Stochastic differential equations as data: coefficients, noise, domain, and the check of a start."""
 
 from __future__ import annotations
 
-import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.dynamics import Dynamics
 from ..core.errors import InputError, check_integer
 
-if TYPE_CHECKING:
-    from .observers import Observer
-
 Coefficient = Callable[[Any, float, Any], Any]
-"""f(x, t, p): dim 1, a float of a float; dim d, a tuple of d floats of a tuple of d floats; p a tuple of floats."""
+"""f(x, t, p). In dim 1 x and the value are floats, in dim d tuples of d floats; p is the tuple of parameters."""
 
 INTERPRETATIONS = ("ito", "stratonovich")
 NOISES = ("diagonal", "scalar", "general")
 OUTSIDE = ("fault", "clip", "reflect")
 
 
-class Equation(Dynamics):
-    """What moves: `dim` components, driven by `n_noise` independent Wiener processes.
+class Equation(ABC):
+    """An equation for `dim` components, driven by `n_noise` independent Wiener processes.
 
-    `parts`: the names under which a method knows the components, each with its first row; all parts are of the same
-    length, `n_indices`. `driven`: the components with noise, if it is diagonal and they are not all. `domain`: for each
-    component the interval that it must not leave, `outside` what happens then.
+    `parts`: names of the groups of components that a method treats alike, such as ("q", "v"), all of the same length
+    `n_indices`. `driven`: the components with noise, if it is diagonal and not all have noise. `domain`: for each component
+    the interval that it must not leave, `outside` what happens then.
     """
 
-    clock: ClassVar[str] = "the equation's own t"
-    time_units: ClassVar[str] = "the equation's own t"
     parts: ClassVar[tuple[str, ...]] = ("x",)
     interpretation: str = "ito"
     driven: tuple[int, ...] | None = None
@@ -46,15 +38,21 @@ class Equation(Dynamics):
 
     @abstractmethod
     def coefficients(self) -> dict[str, Coefficient]:
-        """The functions that were given, by name."""
+        """The user's functions, by name."""
 
     @property
     def n_indices(self) -> int:
         """Components of each part."""
         return self.dim // len(self.parts)
 
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        """Names of the components: x in dim 1, else x0, x1, ...; of a Langevin equation q, v, or q0, q1, ..., v0, v1, ..."""
+        n = self.n_indices
+        return tuple(part if n == 1 else f"{part}{i}" for part in self.parts for i in range(n))
+
     def noise_shape(self, name: str) -> str:
-        """How the value of coefficient `name` meets the noise: "vector" (not at all), or one of NOISES."""
+        """Form of coefficient `name`: "vector" for one that no noise multiplies, else one of NOISES."""
         return "vector"
 
     def check_start(self, x0: ArrayLike) -> NDArray[np.float64]:
@@ -72,73 +70,8 @@ class Equation(Dynamics):
                 raise InputError("x0", x0, f"a point of the domain {self.domain}")
         return start
 
-    def solve(
-        self,
-        x0: ArrayLike,
-        times: ArrayLike,
-        *,
-        step: float,
-        method: str | None = None,
-        n_paths: int,
-        seed: int = 0,
-        parameters: Sequence[float] = (),
-        t0: float = 0.0,
-        observe: dict[str, Coefficient] | None = None,
-        event: Coefficient | None = None,
-        statistics: Sequence[Observer] = (),
-        paths: ArrayLike = (),
-        workers: int = -1,
-        progress: bool | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-    ) -> xr.Dataset:
-        """Mean and variance over n_paths paths from X(t0) = x0, at `times`, each with its standard error, and more.
-
-        Args:
-            x0: a number in dim 1, else (dim,)
-            times: increasing, in the equation's own t, each a whole number of `step`s (same unit) after `t0`, (n_time,)
-            method: one of `METHODS` that fits the equation; None: "euler-maruyama" (Ito), "heun" (Stratonovich), "exact"
-                (Ornstein-Uhlenbeck), "obabo" (Langevin)
-            n_paths, seed: path i draws from the stream (seed, i)
-            parameters: p of the equation's functions
-            observe: functionals of the state by name, f(x, t, p) -> float, of which the moments are given too
-            event: f(x, t, p) -> float; a path passes when it is first >= 0 at the end of a step, at the time interpolated
-                linearly within it. A path that passes and returns within a step is not seen: passages are late by O(sqrt(step))
-            statistics: more of an ensemble: `Covariance`, `Quantiles`, `Histogram`, `PassageTimes` (given with an event anyway)
-            paths: numbers of paths that are kept whole, (n_path,)
-            workers: threads, -1 for all cores
-            progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
-            checkpoint: a file for what is done so far, written every half minute and at the end or an interruption. A run
-                that finds one goes on from it, to the numbers of an uninterrupted run, also to more paths (whole chunks)
-
-        Returns:
-            Dataset over `time` (and `component`, in dim d > 1): `mean`, `variance` (unbiased), `mean_se`, `variance_se`, the
-            same for each functional with its name before (`energy_mean`, ...), and `faulty`, the number of paths that are not
-            finite at that time, or have left a domain whose rule is "fault"; `fault_path`, `fault_time` name them and the
-            record time at which they were found. Such a path is left out from that time on (it cannot return: a step adds to
-            X), so the moments are those of the paths that are left; with `faulty` > 0 they are conditional on survival.
-            attrs: `exits`, steps that left the domain, and `paths_with_exits`. `path` (path, time, component) for `paths`.
-
-        A path's noise depends on (seed, path, step) alone, so a longer ensemble contains a shorter one; results do
-        not depend on `workers`. Memory does not grow with the number of steps or paths. The first call for an equation and a
-        method compiles, a few seconds; later ones, with other parameters or in other processes, do not.
-        Raises InputError.
-
-        >>> ou = SDE(lambda x, t, p: -p[0] * x, lambda x, t, p: p[1])
-        >>> result = ou.solve(1.0, [0.5, 1.0], step=0.01, n_paths=4096, parameters=(1.0, 0.2))
-        >>> bool(abs(result["mean"][-1] - 0.99**100) < 5 * result["mean_se"][-1])
-        True
-        """
-        from .solve import answer, collection  # it needs the equation: imported by then
-
-        n = check_integer(n_paths, "n_paths", 1)
-        asked = collection(
-            self, x0, times, n, step=step, method=method, seed=seed, parameters=parameters, t0=t0,
-            observe=observe, event=event, statistics=statistics, paths=paths,
-        )  # fmt: skip
-        return answer(asked, asked.gather(n, workers=workers, progress=progress, checkpoint=checkpoint))
-
     def probe(self, start: NDArray[np.float64], t: float, p: tuple[float, ...]) -> None:
-        """Call each function once, as Python, at the start: a wrong form is named here, not by the compiler."""
+        """Call each function once, as Python, at the start: one that returns the wrong form is an InputError with its name."""
         n = self.n_indices
         x = float(start[0]) if n == 1 else tuple(map(float, start[:n]))
         for name, function in self.coefficients().items():
@@ -150,7 +83,7 @@ class Equation(Dynamics):
 
 
 def call(name: str, function: Coefficient, x: Any, t: float, p: tuple[float, ...]) -> Any:
-    """The function's value as Python has it; None where (x, t) lies outside its domain: a fault of the paths, counted as one."""
+    """The function's value in plain Python; None where it has none at (x, t), such as sqrt(-1): paths there count as faulty."""
     try:
         return getattr(function, "py_func", function)(x, t, p)
     except (ArithmeticError, ValueError):
@@ -185,7 +118,7 @@ def _form(n: int, columns: int | None) -> str:
 
 @dataclass(frozen=True)
 class SDE(Equation):
-    """dX_i = a_i(X, t; p) dt + sum_k b_ik(X, t; p) dW_k, i = 1..dim (Kloeden, Platen 1992, sec. 4.8).
+    """An equation of the user's own: dX_i = a_i(X, t; p) dt + sum_k b_ik(X, t; p) dW_k, i = 1..dim.
 
     `drift` a and `diffusion` b are plain scalar Python, f(x, t, p), which numba compiles: for dim 1, x and the value
     are floats; for dim d > 1, tuples of d floats. t is the equation's own time, p the tuple of float parameters given
@@ -204,7 +137,7 @@ class SDE(Equation):
     may not leave. `outside`, what becomes of one that a step takes out of it: "fault", it is left out from then on;
     "clip", the component is set to the bound; "reflect", it is mirrored at the bound. The steps that did are counted.
 
-    Methods of strong order 1 reach it where b_i depends on x_i and t alone.
+    Source: Kloeden, Platen 1992, sec. 4.8. Methods of strong order 1 reach it where b_i depends on x_i and t alone.
     Raises InputError for a dim, a noise, an interpretation, a domain or a function that cannot be used.
 
     >>> SDE(lambda x, t, p: -p[0] * x, lambda x, t, p: p[1]).dim
@@ -253,6 +186,12 @@ class SDE(Equation):
         given = {"drift": self.drift, "diffusion": self.diffusion}
         return given if self.diffusion_derivative is None else given | {"diffusion_derivative": self.diffusion_derivative}
 
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        """Names of the components: x in dim 1, else x0, x1, ...; of a Langevin equation q, v, or q0, q1, ..., v0, v1, ..."""
+        n = self.n_indices
+        return tuple(part if n == 1 else f"{part}{i}" for part in self.parts for i in range(n))
+
     def noise_shape(self, name: str) -> str:
         return self.noise if name.startswith("diffusion") else "vector"
 
@@ -289,17 +228,6 @@ def _check_domain(domain: Any, dim: int) -> tuple[tuple[float, float], ...]:
     if pairs.shape != (dim, 2) or not np.all(pairs[:, 0] < pairs[:, 1]):
         raise InputError("domain", domain, allowed)
     return tuple((float(low), float(high)) for low, high in pairs)
-
-
-def check_functionals(observe: Any) -> dict[str, Coefficient]:
-    """name -> f(x, t, p), a float."""
-    if observe is None:
-        return {}
-    if not isinstance(observe, dict) or not all(
-        isinstance(k, str) and k.isidentifier() and callable(f) for k, f in observe.items()
-    ):
-        raise InputError("observe", observe, "a dictionary of names and functions f(x, t, p)")
-    return dict(observe)
 
 
 def check_parameters(parameters: Sequence[float]) -> tuple[float, ...]:

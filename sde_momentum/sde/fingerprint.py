@@ -1,4 +1,4 @@
-"""What a function computes, as text: its byte code, its constants and everything it refers to; None if that cannot be told."""
+"""Fingerprints of functions: a hash of the byte code, the constants and everything that they refer to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fingerprint(functions: dict[str, Any]) -> str | None:
     """A hash of all the functions, by name: equal for functions that compute the same in the same way, in any process.
 
     Line numbers and names of files do not count; functions, numbers, strings, tuples, arrays and modules that the
-    functions refer to do. None if one refers to anything else, which may change without notice.
+    functions refer to do. None if one refers to anything else, whose value may change unseen.
     """
     try:
         parts = [part for name, function in functions.items() for part in (name, *_of(function, set()))]

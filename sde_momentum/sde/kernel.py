@@ -1,4 +1,4 @@
-"""The compiled loop of one equation and one method, as a module that is kept on disk.
+"""The compiled kernel of one equation and one method, a module that is kept on disk.
 
 A buffer of increments is filled first and the paths are updated after: done together, the generator's integer state
 pushes the update out of the registers. Paths are stepped as lanes of vector registers, a tile of them through all steps
@@ -22,7 +22,7 @@ from ..core.errors import InputError
 from ..core.simd import cache
 from .equation import Coefficient, Equation
 from .fingerprint import fingerprint
-from .methods import Method
+from .methods.base import Method
 from .noise import Layout
 from .source import KernelText
 
@@ -51,14 +51,12 @@ class Kernel:
 
     @property
     def row_names(self) -> tuple[str, ...]:
-        """Names of the rows of record: the components (x; x0, x1, ...; q, v), then the functionals."""
-        n = self.equation.n_indices
-        parts = self.equation.parts
-        return (*((p if n == 1 else f"{p}{i}") for p in parts for i in range(n)), *self.observe)
+        """Names of the rows of record: the components, then the functionals."""
+        return (*self.equation.component_names, *self.observe)
 
     @property
     def rows(self) -> int:
-        """Their number."""
+        """Number of rows of record."""
         return len(self.row_names)
 
     @property
@@ -68,21 +66,21 @@ class Kernel:
 
     @cached_property
     def run(self) -> Any:
-        """`run` of the text above."""
+        """`run` of the module."""
         return self.module.run
 
     @cached_property
-    def advance(self) -> Any:
-        """`advance` on given increments: rows of normals, whatever the method's law."""
-        return self._module(self._given).advance
+    def given(self) -> Any:
+        """The module whose `advance` takes given increments, as rows of normals whatever the method's law."""
+        return self._module(self._given)
 
     def constants(self, h: float) -> NDArray[np.float64]:
-        """The method's numbers for the step h, one after another."""
+        """The method's constants for the step h, as one vector."""
         values = self.method.constants(self.equation, h).values()
         return np.concatenate([np.ravel(v) for v in values]) if values else np.zeros(1)
 
     def functions(self) -> dict[str, Coefficient]:
-        """Everything that is compiled into the kernel, by the name that it has there."""
+        """The user's functions that are compiled into the kernel, by the name that they have there."""
         named = {f"functional_{name}": f for name, f in self.observe.items()}
         return self.equation.coefficients() | named | ({"event": self.event} if self.event else {})
 
@@ -108,7 +106,7 @@ class Kernel:
         raise InputError("drift", self.equation, "functions that numba compiles")
 
     def whose_fault(self, names: dict[str, Any], error: NumbaError) -> InputError:
-        """The message for functions that do not compile even for single numbers."""
+        """The error for functions that do not compile: which of them it is, and why."""
         n, dim = self.equation.n_indices, self.equation.dim
         for name, function in names.items():
             size = dim if name == "event" or name.startswith("functional_") else n
@@ -125,7 +123,7 @@ _LOCK = threading.Lock()
 
 
 def injected(functions: dict[str, Coefficient]) -> tuple[dict[str, Any], str | None]:
-    """The functions as a generated module needs them, to be compiled into it, and what identifies them (None: nothing does).
+    """The functions as numba's, to be compiled into a generated module; and their fingerprint, None if they have none.
 
     They become functions of this module: machine code on disk names the module, and another process may not have the user's.
     """
@@ -133,7 +131,7 @@ def injected(functions: dict[str, Coefficient]) -> tuple[dict[str, Any], str | N
 
 
 def _compiled_into(function: Any, known: dict[Any, Any]) -> Any:
-    """The function, and the plain functions that it calls, as numba's."""
+    """The function as numba's, with the plain functions that it calls."""
     f = getattr(function, "py_func", function)
     if not isinstance(f, FunctionType):
         return njit(forceinline=True, **_COMPILE)(f)
@@ -173,7 +171,7 @@ def compiled(
     observe: dict[str, Coefficient] | None = None,
     event: Coefficient | None = None,
 ) -> Kernel:
-    """The kernel, compiled once for each equation and method, here or in an earlier process; InputError if numba refuses."""
+    """The kernel of an equation and a method: always the same object, compiled when first used. InputError if numba refuses."""
     key = (equation, method, n_parameters, tuple((observe or {}).items()), event)
     if key not in _KERNELS:
         if len(_KERNELS) >= 64:

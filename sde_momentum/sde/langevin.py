@@ -1,4 +1,4 @@
-"""The underdamped Langevin equation: dq = v dt, dv = F(q, t) dt - gamma v dt + sqrt(2 gamma T) dW."""
+"""The underdamped Langevin equation."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .equation import Coefficient, Equation
 
 @dataclass(frozen=True)
 class Langevin(Equation):
-    """dq = v dt, dv = F(q, t; p) dt - gamma v dt + sqrt(2 gamma T) dW, of unit mass, T in units of energy.
+    """The underdamped Langevin equation dq = v dt, dv = F(q, t; p) dt - gamma v dt + sqrt(2 gamma T) dW, of unit mass.
 
     `force` F in the form of `SDE`'s coefficients, of q alone (n = 1: a float of a float; n > 1: tuples of n floats);
     `n_coordinates` n; the components are (q_1, ..., q_n, v_1, ..., v_n). `friction` gamma >= 0 in units of 1 / t,
-    `temperature` T >= 0. For F = -grad U the stationary density is exp(-(U + v^2 / 2) / T).
+    `temperature` T >= 0 in units of energy. For F = -grad U the stationary density is exp(-(U + v^2 / 2) / T).
     Raises InputError for a value out of range.
 
     >>> Langevin(lambda q, t, p: -q, friction=0.5, temperature=1.0).dim

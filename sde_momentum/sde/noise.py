@@ -1,4 +1,4 @@
-"""The increments of each path: a stream keyed by (seed, path), drawn in the order step, draw, Wiener process.
+"""Random increments: each path has a stream keyed by (seed, path), drawn in the order step, draw, Wiener process.
 
 Numbers are drawn a buffer at a time, and the buffer outlives the times of record: the increment of a step depends on
 seed, path, step and the layout (Wiener processes, draws) alone, not on n_paths, on `times` or on threads. Normals fill
@@ -17,7 +17,7 @@ from ..core.random import WIENER, fill_normal, fill_words, streams
 
 
 class Layout(NamedTuple):
-    """How a step's numbers lie in the buffer of a block of `lanes` paths: `numbers` a step, of law "normal" or "rademacher"."""
+    """Layout of the buffer of random numbers for a block of `lanes` paths: `numbers` a step, "normal" or "rademacher" (±1)."""
 
     numbers: int
     law: str
@@ -39,7 +39,7 @@ class Layout(NamedTuple):
 
 
 def path_words(seed: int, first: int, n_paths: int, branch: tuple[int, ...] = ()) -> NDArray[np.uint64]:
-    """A word for each of the paths first, first + 1, ...: a hash of the seed (and branch), plus the path."""
+    """64-bit seeds of the paths first, first + 1, ...: a hash of the seed (and branch), plus the path's number."""
     return _hash(seed, branch) + np.arange(first, first + n_paths, dtype=np.uint64)
 
 

@@ -12,7 +12,7 @@ from .equation import SDE
 
 
 class OrnsteinUhlenbeck(SDE):
-    """dX = -A (X - m) dt + B dW, which the method "exact" steps without error; the other methods take it too.
+    """The Ornstein-Uhlenbeck process dX = -A (X - m) dt + B dW: its default method "exact" has no error, others may be asked.
 
     `rate` A: a number, or (d, d); `noise` B: a number, (d,) for independent noises, or (d, k); `mean` m: a number or
     (d,). The dimension d is that of the largest. Raises InputError for shapes that do not match or values that are not finite.
@@ -66,7 +66,7 @@ def _function(body: str) -> Any:
 
 
 def _linear(rate: NDArray[np.float64], mean: NDArray[np.float64]) -> Any:
-    """-A (x - m) as text: numba then compiles a sum of the entries that are not zero."""
+    """The drift -A (x - m), as a function whose text has the entries of A that are not zero alone."""
     d = len(mean)
     offset = rate @ mean
     rows = []

@@ -1,162 +1,76 @@
-"""What an ensemble of an equation is asked for, and the labelled answer; `solve_until`, with as many paths as it takes."""
+"""`solve`: the statistics of an ensemble of paths of one equation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Iterable, Sequence
 
-import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ..core.errors import InputError, check_integer, check_positive
-from .collect import Collected, Collection
-from .ensemble import Run
-from .equation import Coefficient, Equation, check_functionals
-from .observers import Moments, Observer, PassageTimes
-
-
-def solve_until(
-    sde: Equation,
-    x0: ArrayLike,
-    times: ArrayLike,
-    *,
-    relative_error: float,
-    quantity: str = "mean",
-    max_paths: int = 10_000_000,
-    step: float,
-    method: str | None = None,
-    seed: int = 0,
-    parameters: Sequence[float] = (),
-    t0: float = 0.0,
-    observe: dict[str, Coefficient] | None = None,
-    event: Coefficient | None = None,
-    statistics: Sequence[Observer] = (),
-    paths: ArrayLike = (),
-    workers: int = -1,
-    progress: bool | None = None,
-) -> xr.Dataset:
-    """`solve` with as many paths as it takes: until the standard error of `quantity` is at most relative_error |quantity|.
-
-    `quantity`: a variable of the result that has an error `..._se`: "mean", "variance", "energy_mean"; at all times and
-    components. It is asked after 4, 8, 16, ... chunks of paths, so the number of paths is at most twice what is needed, and the
-    same for any number of threads; attrs: `reached`, whether the error was met within `max_paths`, and `n_paths`.
-    A quantity near 0 may never get there. Raises InputError.
-
-    >>> import sde_momentum as sm
-    >>> ou = sm.SDE(lambda x, t, p: -x, lambda x, t, p: 0.5)
-    >>> result = sm.solve_until(ou, 1.0, [1.0], relative_error=0.01, step=0.01)
-    >>> bool(result.attrs["reached"]), bool(result["mean_se"][0] <= 0.01 * result["mean"][0])
-    (True, True)
-    """
-    goal = float(check_positive(relative_error, "relative_error"))
-    n = check_integer(max_paths, "max_paths", 1)
-    asked = collection(
-        sde, x0, times, n, step=step, method=method, seed=seed, parameters=parameters, t0=t0,
-        observe=observe, event=event, statistics=statistics, paths=paths,
-    )  # fmt: skip
-    functionals = ("", *(f"{f}_" for f in asked.run.kernel.observe))
-    known = [f"{name}{moment}" for name in functionals for moment in ("mean", "variance")]
-    if quantity not in known:
-        raise InputError("quantity", quantity, ", ".join(known))
-
-    def reached(total: Collected) -> bool:
-        result = answer(asked, total)
-        return bool((result[f"{quantity}_se"] <= goal * abs(result[quantity])).all())
-
-    total = asked.gather(n, workers=workers, progress=progress, checkpoint=None, enough=reached)
-    return answer(asked, total).assign_attrs(relative_error=goal, quantity=quantity, reached=int(reached(total)))
+from .collect import How
+from .equation import Equation
+from .observers import Statistic
+from .stepping import Fixed, Stepping
+from .task import Task
+from .until import UntilError
 
 
-def check_paths(paths: ArrayLike, n_paths: int) -> NDArray[np.int64]:
-    """Numbers of paths that are kept whole, increasing."""
-    allowed = f"different whole numbers from 0 to {n_paths - 1}"
-    numbers = np.atleast_1d(np.asarray(paths))
-    if numbers.size == 0:
-        return np.zeros(0, np.int64)
-    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer) or np.any((numbers < 0) | (numbers >= n_paths)):
-        raise InputError("paths", paths, allowed)
-    if len(np.unique(numbers)) < len(numbers):
-        raise InputError("paths", paths, allowed)
-    return np.sort(numbers).astype(np.int64)
-
-
-def collection(
+def solve(
     equation: Equation,
     x0: ArrayLike,
     times: ArrayLike,
-    n_paths: int,
     *,
-    step: float,
-    method: str | None,
-    seed: int,
-    parameters: Sequence[float],
-    t0: float,
-    observe: dict[str, Coefficient] | None,
-    event: Coefficient | None,
-    statistics: Sequence[Observer],
-    paths: ArrayLike,
-) -> Collection:
-    """What is asked of an ensemble of at most n_paths paths, checked."""
-    run = Run.of(equation, x0, times, step, method, seed, parameters, t0, check_functionals(observe), event)
-    chosen = check_paths(paths, n_paths)
-    asked = tuple(statistics)
-    for one in asked:
-        if not isinstance(one, Observer):
-            raise InputError("statistics", one, "Covariance, Quantiles, Histogram or PassageTimes")
-        if one.needs_passages and event is None:
-            raise InputError("statistics", one, "a statistic of passages only with an event")
-    if event is not None and not any(one.needs_passages for one in asked):
-        asked += (PassageTimes(),)
-    observers = (Moments(run.equation.dim), *asked)
-    names = run.kernel.row_names
-    seen: dict[str, Observer] = {}
-    for observer in observers:
-        for name, (dims, _, _) in observer.variables(observer.start(run.instants, names, 0), run.instants, names).items():
-            if name in seen and dims != (name,):
-                raise InputError("statistics", f"{seen[name]} and {observer}", f"one of them: both give {name!r}")
-            seen[name] = observer
-    return Collection(run, observers, chosen)
+    step: float | Stepping,
+    n_paths: int | UntilError,
+    seed: int = 0,
+    parameters: Sequence[float] = (),
+    t0: float = 0.0,
+    statistics: Iterable[Statistic] = (),
+    workers: int = -1,
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> xr.Dataset:
+    """Mean and variance over the paths from X(t0) = x0, at `times`, each with its standard error, and more statistics.
 
+    Args:
+        equation: an `SDE`, `OrnsteinUhlenbeck` or `Langevin`
+        x0: a number in dim 1, else (dim,)
+        times: increasing, in the equation's own t, each a whole number of steps (same unit) after `t0`, (n_time,)
+        step: a number: steps of one size with the equation's default method; or `Fixed` with a method, `Adaptive`,
+            `Multilevel`, `OnIncrements`
+        n_paths: a number, or an error to reach: `UntilError(relative=0.01)`
+        seed: path i draws from the stream (seed, i)
+        parameters: p of all functions
+        statistics: what is asked beside mean and variance: `Covariance`, `Quantiles`, `Histogram`, `PassageTimes` of an
+            event, `Functional` of the state, `KeepPaths`; each says which variables it gives
+        workers: threads, -1 for all cores
+        progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+        checkpoint: a file for what is done so far, written every half minute and at the end or an interruption. A run
+            that finds one goes on from it, to the numbers of an uninterrupted run, also to more paths (whole chunks)
 
-def answer(asked: Collection, total: Collected) -> xr.Dataset:
-    """What was gathered, with names, units and errors."""
-    run, equation = asked.run, asked.run.equation
-    names = run.kernel.row_names
-    variables: dict[str, Any] = {}
-    for observer, state in zip(asked.observers, total.states, strict=True):
-        variables |= observer.variables(state, run.instants, names)
-    scalar = equation.dim == 1
-    dims = ("path", "time") if scalar else ("path", "time", "component")
-    if len(asked.chosen):
-        components = total.chosen[..., : equation.dim]
-        variables["path"] = (("path",), asked.chosen, {})
-        variables["path_value"] = (dims, components[..., 0] if scalar else components, {})
-        for i, name in enumerate(run.kernel.observe):
-            variables[f"path_{name}"] = (("path", "time"), total.chosen[..., equation.dim + i], {})
-    variables["fault_path"] = (("fault",), total.fault_path, {})
-    variables["fault_time"] = (("fault",), total.fault_time, {"units": equation.time_units})
-    coordinates: dict[str, Any] = {"time": equation.time_coordinate(run.instants)}
-    if not scalar:
-        labels = np.arange(equation.dim) if len(equation.parts) == 1 else np.array(names[: equation.dim])
-        coordinates["component"] = ("component", labels, {})
-    return xr.Dataset(
-        variables,
-        coords=coordinates,
-        attrs=equation.common_attributes()
-        | {
-            "method": run.method.name,
-            "interpretation": equation.interpretation,
-            "weak_order": run.method.weak_order,
-            "step": run.h,
-            "t0": run.t0,
-            "x0": run.start,
-            "parameters": np.array(run.parameters),
-            "n_paths": total.n_paths,
-            "seed": run.seed,
-            "faults": "a path that is not finite at a time is left out from that time on",
-            "outside": equation.outside if equation.domain is not None else "no domain",
-            "exits": int(total.exits[0]),
-            "paths_with_exits": int(total.exits[1]),
-        },
-    )
+    Returns:
+        Dataset over `time` (and `component`, in dim d > 1): `mean`, `variance` (unbiased), `mean_se`, `variance_se`, the
+        same for each functional with its name before (`energy_mean`, ...), and `faulty`, the number of paths that are not
+        finite at that time, or have left a domain whose rule is "fault"; `fault_path`, `fault_time` name them and the
+        record time at which they were found. Such a path is left out from that time on (it cannot return: a step adds to
+        X), so the moments are those of the paths that are left; with `faulty` > 0 they are conditional on survival.
+        attrs: `exits`, steps that left the domain, and `paths_with_exits`. `Multilevel` gives the mean at one time, and
+        says how.
+
+    A path's noise depends on (seed, path, step) alone, so a longer ensemble contains a shorter one; results do
+    not depend on `workers`. Memory does not grow with the number of steps or paths. The first call for an equation and a
+    method compiles, a few seconds; later ones, with other parameters or in other processes, do not.
+    Raises InputError.
+
+    >>> from sde_momentum import sde
+    >>> ou = sde.SDE(lambda x, t, p: -p[0] * x, lambda x, t, p: p[1])
+    >>> result = sde.solve(ou, 1.0, [0.5, 1.0], step=0.01, n_paths=4096, parameters=(1.0, 0.2))
+    >>> bool(abs(result["mean"][-1] - 0.99**100) < 5 * result["mean_se"][-1])
+    True
+    """
+    stepping = step if isinstance(step, Stepping) else Fixed(step)
+    task = Task.of(
+        equation, x0, times, step=stepping.step, seed=seed, parameters=parameters, t0=t0, statistics=statistics
+    )  # fmt: skip
+    return stepping.run(task, n_paths, How(workers, progress, checkpoint))

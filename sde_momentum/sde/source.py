@@ -1,4 +1,4 @@
-"""The text of a kernel: one equation's functions and one method's step, with components, noise and rules spelt out."""
+"""The source text of a compiled kernel: one equation and one method, with components, noise and domain written out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .equation import Coefficient, Equation
-from .methods import Method
+from .methods.base import Method
 from .noise import Layout
 
 _HEADER = '''"""Generated from an equation and a method; the name holds the hash of this text and of what compiles it."""
@@ -74,8 +74,8 @@ _FILL = {
 }
 
 
-class Extras(NamedTuple):
-    """What is kept of each lane beside x, row by row: exits from the domain, the event's last value, its first passage."""
+class ExtraRows(NamedTuple):
+    """Rows of what a kernel keeps of each lane beside x: exits from the domain, the event's last value, its first passage."""
 
     exits: int | None
     value: int | None
@@ -87,7 +87,7 @@ class Extras(NamedTuple):
 
 
 class KernelText:
-    """Writes the module for an equation, a method, functionals and an event, `lanes` paths to a block."""
+    """Writes a kernel's module for an equation, a method, functionals and an event; a block holds `lanes` paths."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class KernelText:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
         self.observe, self.event, self.lanes = observe, event, lanes
         counted = int(equation.domain is not None)
-        self.extras = Extras(0 if counted else None, *((counted, counted + 1) if event else (None, None)))
+        self.extras = ExtraRows(0 if counted else None, *((counted, counted + 1) if event else (None, None)))
 
     @property
     def _width(self) -> int:
@@ -164,7 +164,7 @@ class KernelText:
         return [f"{part}{i}" for part in self.equation.parts for i in range(n)]
 
     def _increment_lines(self, layout: Layout, wide: bool) -> list[str]:
-        """The step's numbers, by the component that they drive, or simply in order."""
+        """Lines that read the step's random numbers from the buffer."""
         targets = self.equation.driven or range(self.method.n_numbers(self.equation))
         m = len(targets)
         text, lines = self.method.text(self.equation), []
@@ -194,7 +194,7 @@ class KernelText:
         return f"new_{name}" if len(self.equation.parts) > 1 else name.replace("x", "new")
 
     def _after_lines(self) -> list[str]:
-        """The domain's rule, then the event, at the new state."""
+        """Lines after the step: the domain's rule, then the event, at the new state."""
         lines = []
         if self.equation.domain is not None:
             out = "0.0"  # 1 if any component left its interval in this step
@@ -250,7 +250,7 @@ _PRODUCT = re.compile(r"\((\w+)\.(\w+)\)@")
 
 
 class _StepWriter:
-    """Lines of a method for one equation: indices spelt out, products with the noise written as sums."""
+    """Expands the lines of a method for one equation: an index for each component, sums over the Wiener processes."""
 
     def __init__(self, equation: Equation, method: type[Method], law: str) -> None:
         self.equation, self.law, self.n_numbers = equation, law, method.n_numbers(equation)

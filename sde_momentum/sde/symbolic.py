@@ -27,7 +27,7 @@ def from_sympy(
     domain: Any = None,
     outside: str = "fault",
 ) -> SDE:
-    """The SDE dX = a dt + b dW of the expressions `drift` a and `diffusion` b in the symbols of `state`.
+    """An SDE from sympy expressions: dX = a dt + b dW, `drift` a and `diffusion` b in the symbols of `state`.
 
     One symbol and one expression, or sequences (or column matrices) of dim of them; for noise "general" b is a Matrix or
     nested lists (dim, n_noise). `time` is the symbol of the equation's own t, `parameters` the symbols of the tuple p, in
@@ -77,7 +77,7 @@ def from_sympy(
 
 
 def to_ito(drift: Any, diffusion: Any, state: Any, *, noise: str = "diagonal") -> Any:
-    """The drift, in the form of `drift`, of the Ito equation with the solutions of the Stratonovich one given.
+    """Drift of the Ito equation that has the solutions of the given Stratonovich equation, in the form of `drift`.
 
     a_i + (1/2) sum_k sum_j b_jk ∂b_ik/∂x_j (Kloeden, Platen 1992, eq. 4.9.11); arguments as in `from_sympy`.
 
@@ -90,7 +90,7 @@ def to_ito(drift: Any, diffusion: Any, state: Any, *, noise: str = "diagonal") -
 
 
 def to_stratonovich(drift: Any, diffusion: Any, state: Any, *, noise: str = "diagonal") -> Any:
-    """The drift of the Stratonovich equation with the solutions of the Ito one given: `to_ito` backwards.
+    """Drift of the Stratonovich equation that has the solutions of the given Ito equation: the inverse of `to_ito`.
 
     >>> import sympy as sp
     >>> x, m, s = sp.symbols("x m s")
@@ -193,7 +193,7 @@ def _placed(argument: str, expression: Any, names: dict[Any, Any]) -> Any:
 
 
 def _usable(argument: str, expression: Any) -> Any:
-    """The expression with nothing in it that is not a number everywhere."""
+    """The expression in functions that Python's math has; InputError where it is not real and finite."""
     import sympy as sp
 
     # where these jump, the text needs a value: as branches they have one
@@ -212,7 +212,7 @@ def _usable(argument: str, expression: Any) -> Any:
 
 
 def _folded(expression: Any) -> Any:
-    """Pieces outermost: the derivative at an edge is then that of one piece, not 0 times infinity."""
+    """The expression as one Piecewise: the derivative at an edge is then that of one piece, not 0 times infinity."""
     import sympy as sp
 
     edged = (sp.Max, sp.Min, sp.Abs, sp.Piecewise)

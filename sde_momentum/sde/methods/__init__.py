@@ -1,4 +1,4 @@
-"""The methods, one family a file; each states its orders and the noise that it accepts."""
+"""Methods that step an equation, one family a file; each states its orders and the noise that it accepts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from ...core.errors import InputError
 from ..equation import SDE, Equation
-from .base import Method
+from .base import Method, describe
 from .euler import EulerMaruyama, WeakEuler
 from .heun import Heun
 from .milstein import Milstein
@@ -18,20 +18,27 @@ METHODS: dict[str, type[Method]] = {
     m.name: m for m in (EulerMaruyama, WeakEuler, Milstein, Heun, SRA1, ExactOrnsteinUhlenbeck, OBABO)
 }
 
-__all__ = ["METHODS", "Method", "method_for"]
+__all__ = ["METHODS", "Method", "describe", "follows_paths", "method_for", "methods_table"]
 
 
 def method_for(equation: Equation, name: str | None) -> type[Method]:
-    """The method of that name, which must fit the equation; None: the first that states it best.
+    """The method of that name, which must fit the equation; None: the equation's default.
 
-    InputError with the names there are.
+    Raises InputError with the names of the methods that fit.
     """
     if name is None:
         return next(METHODS[n] for n in ("exact", "obabo", "euler-maruyama", "heun") if METHODS[n].fits(equation))
     if name not in METHODS:
         raise InputError("method", name, ", ".join(METHODS))
-    METHODS[name].check(equation)
+    if not METHODS[name].fits(equation):
+        fitting = ", ".join(m.name for m in METHODS.values() if m.fits(equation))
+        raise InputError("method", name, f"{fitting} (for {describe(equation)})")
     return METHODS[name]
+
+
+def follows_paths(method: type[Method]) -> bool:
+    """Whether the method approximates each path of the equation, and not expectations alone."""
+    return method.strong_order is not None
 
 
 def methods_table() -> str:

@@ -1,4 +1,4 @@
-"""The contract of a method: its orders, what it accepts, and one step from X_n to X_{n+1} as text.
+"""The contract of a method: its orders of convergence, what it accepts, and one step from X_n to X_{n+1} as text.
 
 A kernel is generated from the text. A line with `@` stands for one line an index (x@ is x0, x1, ...), `*` joins the
 indices, `a* = drift(x*, t, p)` so calls the user's function on all of them, and `(b.dw)@` is the product of b with the
@@ -14,12 +14,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import InputError
 from ..equation import INTERPRETATIONS, NOISES, SDE, Equation
 
 
 class Method:
-    """What a method states about itself: its orders, the equation it converges to, the noise it accepts.
+    """One way to step an equation: its orders of convergence, the equations and noise it accepts, and the step as text.
 
     `strong_order` and `weak_order` hold for smooth coefficients, and for diagonal noise where b_i depends on x_i and t
     alone; `strong_order` None: no path is approximated, only expectations; inf: exact. `increments`: the law of
@@ -62,18 +61,9 @@ class Method:
             and (not isinstance(equation, SDE) or (equation.noise in cls.noises and (equation.additive or not cls.additive)))
         )
 
-    @classmethod
-    def check(cls, equation: Equation) -> None:
-        """Refuse an equation that the method is not for."""
-        if not cls.fits(equation):
-            from . import METHODS
-
-            fitting = ", ".join(m.name for m in METHODS.values() if m.fits(equation))
-            raise InputError("method", cls.name, f"{fitting} (for {describe(equation)})")
-
 
 def describe(equation: Equation) -> str:
-    """The equation's kind in words."""
+    """The kind of an equation in words, such as "ito with additive scalar noise"."""
     if not isinstance(equation, SDE):
         return type(equation).__name__
     additive = "additive " if equation.additive else ""

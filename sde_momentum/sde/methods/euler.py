@@ -1,4 +1,4 @@
-"""Euler: X_{n+1} = X_n + a h + b dW."""
+"""Euler methods, with normal and with two-point increments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .base import Method
 
 
 class EulerMaruyama(Method):
-    """X_{n+1} = X_n + a h + b dW, any noise; of strong order 1 if the noise is additive."""
+    """Euler-Maruyama, X_{n+1} = X_n + a h + b dW, for any noise; of strong order 1 if the noise is additive."""
 
     name = "euler-maruyama"
     source = "Maruyama 1955; Kloeden, Platen 1992, eq. 10.2.4"
@@ -23,7 +23,7 @@ class EulerMaruyama(Method):
 
 
 class WeakEuler(EulerMaruyama):
-    """X_{n+1} = X_n + a h ± b sqrt(h), either sign with chance 1/2."""
+    """Euler with two-point increments, X_{n+1} = X_n + a h ± b sqrt(h), either sign with chance 1/2: for expectations."""
 
     name = "weak-euler"
     source = "Kloeden, Platen 1992, sec. 14.1"

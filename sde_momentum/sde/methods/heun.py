@@ -8,7 +8,7 @@ from .base import Method
 
 
 class Heun(Method):
-    """X' = X_n + a h + b dW; X_{n+1} = X_n + (a + a') h / 2 + (b + b') dW / 2.
+    """Stochastic Heun: X' = X_n + a h + b dW; X_{n+1} = X_n + (a + a') h / 2 + (b + b') dW / 2.
 
     Strong order 1 for commutative noise, as scalar noise or b_i of x_i and t alone; 1/2 in general.
     """

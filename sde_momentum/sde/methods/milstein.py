@@ -1,4 +1,4 @@
-"""Milstein: Euler and the term of the second order in dW."""
+"""The Milstein method: Euler and the term of second order in dW."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ new@ = x@ + a@ * h + (b.dw)@ + (high@ - low@) / (4.0 * e@) * (dw0 * dw0 - h)
 
 
 class Milstein(Method):
-    """X_{n+1} = X_n + a h + b dW + (b . grad) b (dW^2 - h) / 2; diagonal noise: b b', b' = ∂b_i/∂x_i, component by component."""
+    """Milstein: X_{n+1} = X_n + a h + b dW + (b . grad) b (dW^2 - h) / 2.
+
+    For diagonal noise (b . grad) b is b_i ∂b_i/∂x_i, component by component.
+    """
 
     name = "milstein"
     source = "Milstein 1974; Kloeden, Platen 1992, eq. 10.3.6 and 10.3.12"

@@ -13,7 +13,7 @@ from .base import Method
 
 
 class OBABO(Method):
-    """Half a step of friction and noise (O), half of force (B), a whole of motion (A), then B and O again.
+    """OBABO: half a step of friction and noise (O), half of force (B), a whole of motion (A), then B and O again.
 
     Of weak order 2. For a harmonic force -k q and h < 2 / sqrt(k) the stationary variances are T exactly for the
     velocity and T / (k (1 - k h^2 / 4)) for the position: what the leap-frog in the middle conserves.

@@ -15,7 +15,7 @@ from .base import Method
 
 
 class ExactOrnsteinUhlenbeck(Method):
-    """X_{n+1} = m + e^{-A h} (X_n - m) + L xi, L L^T = int_0^h e^{-A s} B B^T e^{-A^T s} ds."""
+    """Exact transition: X_{n+1} = m + e^{-A h} (X_n - m) + L xi, L L^T = int_0^h e^{-A s} B B^T e^{-A^T s} ds."""
 
     name = "exact"
     source = "Gillespie 1996, Phys. Rev. E 54; the integral by Van Loan 1978, IEEE Trans. Autom. Control 23"

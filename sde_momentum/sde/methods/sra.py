@@ -8,7 +8,9 @@ from .base import Method
 
 
 class SRA1(Method):
-    """X' = X_n + (3/4) a h + (3/2) b(t + h) J; X_{n+1} = X_n + (a + 2 a') h / 3 + b(t + h) dW + (b(t) - b(t + h)) J.
+    """Rößler's SRA1, a stochastic Runge-Kutta method for additive noise:
+
+        X' = X_n + (3/4) a h + (3/2) b(t + h) J,   X_{n+1} = X_n + (a + 2 a') h / 3 + b(t + h) dW + (b(t) - b(t + h)) J
 
     a' is taken at X' and t + 3 h / 4; J = (1/h) int (W_s - W_t) ds over the step = (dW + dU / sqrt 3) / 2, with dU
     independent of dW and of its law. Ito and Stratonovich are the same for additive noise.

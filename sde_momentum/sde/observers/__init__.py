@@ -1,10 +1,28 @@
-"""Observers: what is measured on an ensemble while it runs, in memory that grows with neither paths nor steps."""
+"""Statistics of an ensemble, computed while it runs in memory that grows with neither paths nor steps: one a file."""
 
-from .base import Observer, State, Variables
+from .base import Extras, Observer, State, Statistic, Variables
 from .covariance import Covariance
+from .functional import Functional
 from .histogram import Histogram
 from .moments import Moments
 from .passage import PassageTimes
+from .paths import KeepPaths, KeptPaths
 from .quantiles import Quantiles
+from .step_counts import StepCounts
 
-__all__ = ["Covariance", "Histogram", "Moments", "Observer", "PassageTimes", "Quantiles", "State", "Variables"]
+__all__ = [
+    "Covariance",
+    "Extras",
+    "Functional",
+    "Histogram",
+    "KeepPaths",
+    "KeptPaths",
+    "Moments",
+    "Observer",
+    "PassageTimes",
+    "Quantiles",
+    "State",
+    "Statistic",
+    "StepCounts",
+    "Variables",
+]

@@ -1,4 +1,4 @@
-"""The contract of an observer: a chunk's numbers are added to arrays, and the arrays of chunks are merged.
+"""The contract of a statistic that is computed while paths run: sums over chunks of paths, which are merged.
 
 Bit-for-bit the same whatever the threads, the slabs of time, and the grouping or order of the merges: counts are
 whole numbers, and floating-point sums of chunks are joined along a fixed binary tree (`merge_nodes`).
@@ -11,20 +11,32 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 State = dict[str, NDArray[Any]]
 """What is known so far: plain arrays, to be kept on disk as they are."""
 
+Extras = dict[str, NDArray[Any]]
+"""What a chunk's paths have beside the recorded rows, once they are at their end, by name:
+
+"passages" (blocks, lanes): first-passage times of the event; inf, not passed by the end; NaN, faulty before
+"exits" (n_active,): steps of each path that left the domain
+"step counts" (n_times, 4, n_active): steps, steps computed, forced intervals, exits of each path from t0 to each time
+"""
+
 Variables = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
 """name: (dims, values, attrs), for an xarray.Dataset; a name that is its own only dim is a coordinate."""
 
 
-class Observer(ABC):
-    """What the user asks for: immutable, picklable, checked when it is made. The numbers are in its states.
+class Statistic:
+    """Anything that can be asked of an ensemble: a member of the list `statistics` of `solve`."""
 
-    A chunk is a run of consecutive paths, its number counts from 0. `values` (blocks, n_slab, rows, lanes), float64 and
+
+class Observer(Statistic, ABC):
+    """A statistic computed while the paths run: immutable, checked when it is made. The numbers are in its states.
+
+    A row is a number recorded of every path: a component, or a functional. A chunk is a run of consecutive paths, its number
+    counts from 0; a slab of it is what its paths are at a few of the times. `values` (blocks, n_slab, rows, lanes), float64,
     C-contiguous: path block * lanes + lane of the chunk, at the times first_time, first_time + 1, ...; only the
     first `n_active` paths are real. A chunk comes whole, each time once. A path with a row that is not
     finite at a time is faulty there and left out of all rows at that time.
@@ -32,8 +44,8 @@ class Observer(ABC):
     Threads may fill different states at the same time.
     """
 
-    needs_passages: ClassVar[bool] = False
-    """Whether `add_passages` is to be called, once a chunk, after the last time."""
+    needs: ClassVar[str | None] = None
+    """The one of `Extras` that it cannot do without."""
 
     @abstractmethod
     def start(self, times: NDArray[np.float64], names: tuple[str, ...], chunk: int) -> State:
@@ -46,8 +58,8 @@ class Observer(ABC):
     def add(self, state: State, first_time: int, values: NDArray[np.float64], n_active: int) -> None:
         """Add a slab of the chunk to its state."""
 
-    def add_passages(self, state: State, hit: NDArray[np.float64], n_active: int) -> None:  # noqa: B027
-        """Add the chunk's first-passage times `hit` (blocks, lanes): inf, not passed by the end; NaN, faulty before."""
+    def add_extras(self, state: State, extras: Extras, n_active: int) -> None:
+        """Add what the chunk's paths have beside their rows: once a chunk, after the last time."""
 
     @abstractmethod
     def merge(self, state: State, other: State) -> None:
@@ -57,20 +69,9 @@ class Observer(ABC):
     def variables(self, state: State, times: NDArray[np.float64], names: tuple[str, ...]) -> Variables:
         """The statistics of all chunks merged, with their standard errors."""
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def good_lanes(x: Any, n_active: int, good: Any) -> float:
-    """good (lanes,) <- 1 for the first n_active lanes whose rows of x (rows, lanes) are all finite, else 0; their number."""
-    for k in range(good.shape[0]):
-        good[k] = 0.0
-    for i in range(x.shape[0]):
-        for k in range(good.shape[0]):
-            good[k] += x[i, k] * 0.0  # NaN if x is not finite
-    n = 0.0
-    for k in range(good.shape[0]):
-        good[k] = 1.0 if good[k] == 0.0 and k < n_active else 0.0
-        n += good[k]
-    return n
+    def attributes(self, state: State) -> dict[str, Any]:
+        """Single numbers for the result's attrs."""
+        return {}
 
 
 def leaf(chunk: int, arrays: Mapping[str, NDArray[Any]]) -> State:

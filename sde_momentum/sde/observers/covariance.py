@@ -9,12 +9,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .base import Observer, State, Variables, good_lanes, leaf, merge_nodes, total
+from ...core.moments import good_lanes
+from .base import Observer, State, Variables, leaf, merge_nodes, total
 
 
 @dataclass(frozen=True)
 class Covariance(Observer):
-    """s_xy = sum (x - mean x)(y - mean y) / (n - 1) over the n paths that are not faulty, for all pairs of rows.
+    """Covariance matrix at each time of all components and functionals, with standard errors.
+
+    s_xy = sum (x - mean x)(y - mean y) / (n - 1) over the n paths that are not faulty.
 
     se(s_xy)^2 = (m22 - (n - 2) / (n - 1) m11^2 + m20 m02 / (n - 1)) / n, with m_ij the central moment
     E[(x - E x)^i (y - E y)^j], estimated by its mean over the paths (Kendall, Stuart 1977, sec. 13.3; with x = y the

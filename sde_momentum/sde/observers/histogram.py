@@ -11,14 +11,17 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ...core.errors import InputError, check
-from .base import Observer, State, Variables, good_lanes
+from ...core.moments import good_lanes
+from .base import Observer, State, Variables
 
 _CELLS = 4  # cells of the lookup table to a bin: with even edges, a cell holds one edge at most
 
 
 @dataclass(frozen=True)
 class Histogram(Observer):
-    """Density p_i / w_i in the bins edges[i] <= x < edges[i + 1] of width w_i, p_i the fraction of the n good paths there.
+    """Histogram at each time of components and functionals, with standard errors.
+
+    The density is p_i / w_i in the bin edges[i] <= x < edges[i + 1] of width w_i, p_i the fraction of the n good paths there.
 
     `edges` (n_bins + 1,): finite, increasing, in the unit of the row. `row`: the name of one row, or None for every row.
     Standard errors are binomial, sqrt(p (1 - p) / (n - 1)) (unbiased in the square), thus 0 in an empty bin; NaN for n < 2.

@@ -1,16 +1,17 @@
-"""First-passage times T: survival, mean and quantiles, with standard errors."""
+"""First-passage times of an event: survival, mean and quantiles, with standard errors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.errors import InputError
 from . import covariance
-from .base import Observer, State, Variables, total
+from .base import Extras, Observer, State, Variables, total
 from .quantiles import Quantiles, check_probabilities, with_errors
 
 _NAMES = ("passage time",)
@@ -18,9 +19,14 @@ _NAMES = ("passage time",)
 
 @dataclass(frozen=True)
 class PassageTimes(Observer):
-    """S(t) = P(T > t) at the times of record, E min(T, end), and quantiles of T, `end` the last time of record.
+    """First-passage times T of an event: survival P(T > t), mean and quantiles, with standard errors.
 
-    Over the n paths that are not faulty before they pass (a faulty one is left out at all times, for it is not known
+    `event`: f(x, t, p) -> float, plain scalar Python as an equation's coefficients. A path passes when f is first >= 0 at
+    the end of a step, at the time interpolated linearly within it. A path that passes and returns within a step is not
+    seen: passages are late by O(sqrt(step)). `probabilities`: of the quantiles, increasing, in (0, 1).
+
+    S(t) = P(T > t) is given at the times of record, and E min(T, end), `end` the last of them. All
+    over the n paths that are not faulty before they pass (a faulty one is left out at all times, for it is not known
     what it would have done; `passage_faulty` counts them). T at a time of record has passed by that time.
 
     Variables: `survival` (time) and `survival_se` = sqrt(S (1 - S) / (n - 1)); `passed`, paths with T <= end;
@@ -30,10 +36,13 @@ class PassageTimes(Observer):
     Memory: 16 bytes a time, and that of `Quantiles` for one time and row. Raises InputError.
     """
 
+    event: Callable[[Any, float, Any], Any] = field(repr=False)
     probabilities: Sequence[float] = (0.25, 0.5, 0.75)
-    needs_passages: ClassVar[bool] = True
+    needs: ClassVar[str | None] = "passages"
 
     def __post_init__(self) -> None:
+        if not callable(self.event):
+            raise InputError("event", self.event, "a function f(x, t, p) that returns a float")
         object.__setattr__(self, "probabilities", check_probabilities(self.probabilities))
 
     def start(self, times: NDArray[np.float64], names: tuple[str, ...], chunk: int) -> State:
@@ -49,8 +58,8 @@ class PassageTimes(Observer):
     def add(self, state: State, first_time: int, values: NDArray[np.float64], n_active: int) -> None:
         """Passages come at the end of the chunk."""
 
-    def add_passages(self, state: State, hit: NDArray[np.float64], n_active: int) -> None:
-        times = state["times"]
+    def add_extras(self, state: State, extras: Extras, n_active: int) -> None:
+        times, hit = state["times"], extras["passages"]
         known = hit.ravel()[:n_active]
         good = known[~np.isnan(known)]
         state["faulty"] = state["faulty"] + (len(known) - len(good))

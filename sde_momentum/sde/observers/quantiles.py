@@ -1,4 +1,4 @@
-"""Quantiles of every row at each time, from counts in bins that are fine about the centre and widen away from it."""
+"""Quantiles at each time, from counts in bins that are fine about the centre of the law and widen away from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ...core.errors import InputError, check, check_integer
-from .base import Observer, State, Variables, good_lanes
+from ...core.moments import good_lanes
+from .base import Observer, State, Variables
 
 _SAMPLE = 32  # paths that give a chunk's centre and scale: enough for both, and their sorting costs little
 _LEVELS = 64  # a chunk's bins double up to this often: 2^63 times the scale
@@ -23,7 +24,9 @@ _DIGITS = 46  # centre / width < 2^46: indices and edges of bins are exact
 
 @dataclass(frozen=True)
 class Quantiles(Observer):
-    """x_p with P(X <= x_p) = p at each time, for `probabilities` p in (0, 1), over the n paths that are not faulty.
+    """Quantiles at each time of components and functionals, with standard errors.
+
+    x_p with P(X <= x_p) = p, for `probabilities` p in (0, 1), over the n paths that are not faulty.
 
     Values are counted in dyadic bins [j 2^l, (j + 1) 2^l). A chunk takes as its centre c and scale s the median and
     interquartile range of its first 32 good paths (if that is 0 their range, then the chunk's); near c the bins are

@@ -1,0 +1,31 @@
+"""A function of the state whose mean and variance are asked for too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.errors import InputError
+from .base import Statistic
+
+
+@dataclass(frozen=True)
+class Functional(Statistic):
+    """f(X_t, t) at each time: `<name>_mean`, `<name>_variance` with their errors, and a row `name` for the other statistics.
+
+    `name`: a Python identifier. `function`: f(x, t, p) -> float, plain scalar Python as an equation's coefficients
+    (x a float in dim 1, else a tuple of dim floats). Its unit is that of the variables. Raises InputError.
+
+    >>> Functional("energy", lambda x, t, p: 0.5 * x * x).name
+    'energy'
+    """
+
+    name: str
+    function: Callable[[Any, float, Any], Any]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise InputError("name", self.name, "a Python identifier, such as 'energy'")
+        if not callable(self.function):
+            raise InputError(self.name, self.function, "a function f(x, t, p) that returns a float")

@@ -1,0 +1,72 @@
+"""The contract of a source of paths: it makes them chunk by chunk, each chunk on its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from .equation import Coefficient
+from .kernel import Kernel, compiled
+from .methods import Method
+from .observers import Extras, Observer
+from .task import Array, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Paths(ABC):
+    """The paths of a task, stepped by one method.
+
+    Path i is a function of the task and of i alone, and the size of a chunk of the task alone. So nothing depends on how the
+    chunks are spread over threads, on how many of them there are, or on where a run was interrupted.
+    """
+
+    offers: ClassVar[frozenset[str]]
+    """Names of the `Extras` of a chunk."""
+    task: Task
+    method: type[Method]
+
+    @property
+    @abstractmethod
+    def chunk_size(self) -> int:
+        """Paths of a chunk."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Compile what the threads will ask for."""
+
+    @abstractmethod
+    def chunk(self, first: int, n_active: int, see: Callable[[int, Array], None]) -> Extras:
+        """Step paths first .. first + n_active - 1, at most a chunk.
+
+        `see(t, values)` is given values (blocks, times, rows, lanes) of the record times from number t on, as `Observer.add`.
+        """
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The compiled step of the equation and the method."""
+        task = self.task
+        return compiled(task.equation, self.method, len(task.parameters), task.asked.functionals, task.asked.event)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the rows of record: the components, then the functionals."""
+        return self.kernel.row_names
+
+    def observers(self) -> tuple[Observer, ...]:
+        """Statistics of the steps themselves, which are part of every result."""
+        return ()
+
+    def attributes(self) -> dict[str, Any]:
+        """Method, orders and settings, for the result's attrs."""
+        return {"method": self.method.name, "weak_order": self.method.weak_order}
+
+    def functions(self) -> dict[str, Coefficient]:
+        """Every function of the user's that the paths depend on, by name."""
+        return self.kernel.functions()
+
+    def identity(self) -> tuple[Any, ...]:
+        """What the paths depend on beside `functions` and the task's numbers: texts, numbers and arrays."""
+        return (self.kernel.text, self.kernel.constants(self.task.step))

@@ -1,0 +1,57 @@
+"""The contract of a stepping: how the paths of an equation are stepped, as an object given to `solve`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import xarray as xr
+
+from ...core.errors import InputError, check_integer, check_one, check_positive
+from ..collect import Collected, Collection, How
+from ..paths import Paths
+from ..task import Task
+from ..until import UntilError
+
+
+class Stepping(ABC):
+    """How paths are stepped. `step`: the (largest, coarsest) step, in the equation's own t; record times are multiples of it.
+
+    Members are frozen dataclasses, checked when they are made.
+    """
+
+    step: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "step", check_one(check_positive, self.step, "step"))
+
+    @abstractmethod
+    def run(self, task: Task, n_paths: int | UntilError, how: How) -> xr.Dataset:
+        """The result for so many paths, or for as many as an error takes. Raises InputError for what it cannot give."""
+
+
+class PathStepping(Stepping):
+    """A stepping that follows each path to its end: its ensembles are collected chunk by chunk."""
+
+    @abstractmethod
+    def paths(self, task: Task) -> Paths:
+        """The source of the task's paths. Raises InputError for an equation that it cannot step."""
+
+    def run(self, task: Task, n_paths: int | UntilError, how: How) -> xr.Dataset:
+        until = n_paths if isinstance(n_paths, UntilError) else None
+        n = until.limit if until is not None else check_integer(n_paths, "n_paths", 1)
+        if task.asked.kept and task.asked.kept[-1] >= n:
+            raise InputError("numbers", list(task.asked.kept), f"different whole numbers from 0 to {n - 1}, one at least")
+        collection = Collection.of(self.paths(task))
+        if until is None:
+            return collection.result(collection.gather(n, how))
+        known = [f"{f}{moment}" for f in ("", *(f"{f}_" for f in task.asked.functionals)) for moment in ("mean", "variance")]
+        if until.quantity not in known:
+            raise InputError("quantity", until.quantity, ", ".join(known))
+
+        def enough(total: Collected) -> bool:
+            return until.reached(collection.result(total))
+
+        result = collection.result(collection.gather(n, how, enough))
+        errors = {"relative_error": until.relative, "absolute_error": until.absolute}
+        found = {"quantity": until.quantity, "reached": int(until.reached(result))}
+        return result.assign_attrs({name: e for name, e in errors.items() if e is not None} | found)

@@ -1,0 +1,124 @@
+"""Steps of one size, taken by a compiled kernel, many paths at once in the lanes of vector registers."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.random import WIENER, seed_streams
+from ..methods import method_for
+from ..noise import path_words
+from ..observers import Extras
+from ..paths import Paths
+from ..task import Array, Task
+from .base import PathStepping
+
+_LEAST, _MOST = 1024, 16384
+"""Paths of a chunk, at least and at most."""
+_WORK = {"normal": 1 << 20, "rademacher": 1 << 22}
+"""Component-steps that make a chunk worth its overhead, for each law of the increments: about a millisecond's."""
+_SLAB = 1 << 20
+"""Numbers of record held at a time for a chunk (8 MiB): the times are cut into slabs of so many."""
+
+Advance = Callable[[int, NDArray[np.int64], Array, Array, Array], None]
+"""(k, steps, x, extra, out): x (blocks, dim, lanes) from step k to the last of `steps`, rows of record to out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fixed(PathStepping):
+    """Steps of one size.
+
+    `method`: one of `METHODS` that fits the equation; None: "euler-maruyama" (Ito), "heun" (Stratonovich), "exact"
+    (Ornstein-Uhlenbeck), "obabo" (Langevin). A path's noise depends on (seed, path, step) alone. Raises InputError.
+
+    >>> Fixed(0.01, "milstein")
+    Fixed(step=0.01, method='milstein')
+    """
+
+    step: float
+    method: str | None = None
+
+    def paths(self, task: Task) -> Paths:
+        return FixedPaths(task, method_for(task.equation, self.method))
+
+
+class KernelPaths(Paths):
+    """Paths stepped in blocks of lanes, in steps of one size; where the increments come from is left open."""
+
+    offers: ClassVar[frozenset[str]] = frozenset({"exits", "passages"})
+
+    @abstractmethod
+    def stepper(self, first: int, blocks: int) -> Advance:
+        """What steps the paths from number `first` on, in blocks of lanes."""
+
+    @cached_property
+    def constants(self) -> Array:
+        """The method's numbers for this step."""
+        return self.kernel.constants(self.task.step)
+
+    @cached_property
+    def chunk_size(self) -> int:
+        """Paths of a chunk, a power of two."""
+        worth = _WORK[self.kernel.layout.law] // (int(self.task.steps[-1]) * self.task.equation.dim + 1)
+        return min(max(_LEAST, 1 << worth.bit_length()), _MOST)
+
+    def chunk(self, first: int, n_active: int, see: Callable[[int, Array], None]) -> Extras:
+        kernel, task, lanes = self.kernel, self.task, self.kernel.lanes
+        blocks = -(-n_active // lanes)
+        x = np.empty((blocks, len(task.start), lanes))
+        x[:] = task.start[:, None]
+        extra = np.zeros((blocks, max(1, kernel.extras.rows), lanes))
+        if kernel.extras.value is not None and kernel.extras.passage is not None:
+            assert task.asked.event is not None
+            value = task.at_start("event", task.asked.event)
+            event = -np.inf if value is None else value
+            extra[:, kernel.extras.value] = event
+            extra[:, kernel.extras.passage] = task.t0 if event >= 0 else np.inf
+        advance, k = self.stepper(first, blocks), 0
+        slab = max(1, _SLAB // (kernel.rows * blocks * lanes))
+        for t in range(0, len(task.steps), slab):
+            steps = task.steps[t : t + slab]
+            out = _space(blocks * len(steps) * kernel.rows * lanes).reshape(blocks, len(steps), kernel.rows, lanes)
+            advance(k, steps, x, extra, out)
+            k = int(steps[-1])
+            see(t, out)
+        exits = np.zeros(n_active) if kernel.extras.exits is None else extra[:, kernel.extras.exits].reshape(-1)[:n_active]
+        found = {"exits": exits}
+        return found if kernel.extras.passage is None else found | {"passages": extra[:, kernel.extras.passage].copy()}
+
+
+class FixedPaths(KernelPaths):
+    """Paths on increments of their own: path i draws from the stream (seed, i)."""
+
+    def prepare(self) -> None:
+        self.kernel.run  # noqa: B018  it is compiled when first asked for
+
+    def stepper(self, first: int, blocks: int) -> Advance:
+        kernel, task, lanes = self.kernel, self.task, self.kernel.lanes
+        states, words = np.empty((blocks, 4, lanes), np.uint64), path_words(task.seed, first, blocks * lanes)
+        for block in range(blocks):
+            seed_streams(words[block * lanes : (block + 1) * lanes], WIENER, states[block])
+        z = np.empty((blocks, kernel.layout.rows, lanes))
+
+        def advance(k: int, steps: NDArray[np.int64], x: Array, extra: Array, out: Array) -> None:
+            kernel.run(x, states, z, extra, k, steps, task.t0, task.step, task.parameters, self.constants, out)
+
+        return advance
+
+
+_SPACES = threading.local()
+
+
+def _space(size: int) -> Array:
+    """A buffer of so many numbers for this thread, used again and again: fresh pages would cost as much as filling them."""
+    room: Array = getattr(_SPACES, "room", np.empty(0))
+    if len(room) < size:
+        room = _SPACES.room = np.empty(size)
+    return room[:size]

@@ -1,0 +1,50 @@
+"""An error to reach, in place of a number of paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import xarray as xr
+
+from ..core.errors import InputError, check_integer, check_one, check_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntilError:
+    """As many paths as an error takes: standard error of `quantity` <= max(absolute, relative |quantity|).
+
+    `quantity`: "mean", "variance", or that of a functional, as "energy_mean"; at all times and in all components. It is
+    looked at after 4, 8, 16, ... chunks of paths, so the number of paths is at most twice what is needed, and the same for any
+    number of threads. `max_paths`: the most that are tried, 10 million if None. attrs of the result: `reached`, whether the
+    error was met, and `n_paths`. A quantity near 0 may never meet a relative error.
+
+    With `Multilevel` `absolute` is the root-mean-square error wanted, bias and chance together; nothing else is given then.
+    Raises InputError.
+
+    >>> UntilError(relative=0.01).quantity
+    'mean'
+    """
+
+    relative: float | None = None
+    absolute: float | None = None
+    quantity: str = "mean"
+    max_paths: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.relative is None and self.absolute is None:
+            raise InputError("n_paths", self, "UntilError with a relative or an absolute error")
+        for name in ("relative", "absolute"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check_one(check_positive, getattr(self, name), name))
+        if self.max_paths is not None:
+            check_integer(self.max_paths, "max_paths", 1)
+
+    @property
+    def limit(self) -> int:
+        """Paths at most."""
+        return 10_000_000 if self.max_paths is None else self.max_paths
+
+    def reached(self, result: xr.Dataset) -> bool:
+        """Whether the result's errors are small enough, at every time and in every component."""
+        value, error = abs(result[self.quantity]), result[f"{self.quantity}_se"]
+        return bool(((error <= (self.relative or 0.0) * value) | (error <= (self.absolute or 0.0))).all())
