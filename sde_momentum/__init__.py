@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 # public name -> the module that defines it
 _HOME = {
+    "Check": "predictors.checks",
     "ClosedForm": "predictors.closed_form",
     "AutoMomentum": "training.auto",
     "coarsen": "sde.follow",
@@ -19,26 +20,22 @@ _HOME = {
     "Covariance": "sde.observers",
     "CriticalLimit": "dynamics.critical_limit",
     "CriticalValley": "dynamics.critical_valley",
+    "CurveSettings": "predictors.curve.settings",
     "DriftPath": "predictors.drift_path",
     "drift_flow": "dynamics.drift_flow",
     "DriftDiffusion": "dynamics.drift_diffusion",
     "DriftFlow": "dynamics.drift_flow",
-    "Dropout": "predictors.forces",
     "Dynamics": "core.dynamics",
     "EffectiveLossPredictor": "predictors.effective_loss",
     "fastest_within": "predictors.price",
     "first_phase": "predictors.first_phase",
     "estimate_timescales": "training.estimate",
     "follow": "sde.follow",
-    "Force": "predictors.forces",
     "from_sympy": "sde.symbolic",
-    "GradientNoise": "predictors.forces",
     "Histogram": "sde.observers",
     "InputError": "core.errors",
-    "LabelNoise": "predictors.forces",
     "LabelNoiseSGD": "dynamics.label_noise_sgd",
     "Langevin": "sde.langevin",
-    "LocalSGD": "predictors.forces",
     "ManifoldPoint": "geometry.manifold_point",
     "MatrixSensing": "problems.matrix_sensing",
     "MomentClosure": "dynamics.moment_closure",
@@ -48,35 +45,36 @@ _HOME = {
     "MomentumScaler": "training.scaler",
     "multilevel": "sde.multilevel",
     "OrnsteinUhlenbeck": "sde.ornstein_uhlenbeck",
-    "ParameterNoise": "predictors.forces",
     "PassageTimes": "sde.observers",
     "PhaseDiagram": "predictors.phase_diagram",
-    "predict": "predictors.prediction",
+    "predict": "predictors.predict",
     "Prediction": "predictors.prediction",
     "price_of_speed": "predictors.price",
     "project_to_manifold": "problems.interpolation",
     "Quantiles": "sde.observers",
     "Recommendation": "predictors.recommendation",
-    "SamplingNoise": "predictors.forces",
     "SDE": "sde.equation",
     "solve": "dynamics.solve",
     "solve_adaptive": "sde.adaptive",
     "solve_until": "sde.solve",
     "standard_increments": "sde.noise",
     "StationaryState": "predictors.stationary_state",
-    "Target": "predictors.prediction",
+    "Target": "predictors.target",
     "TimescaleEstimate": "training.result",
     "Timescales": "theory.relaxation",
     "timescales": "theory.relaxation",
     "to_ito": "sde.symbolic",
     "to_stratonovich": "sde.symbolic",
-    "universal_curve": "predictors.universal_curve",
-    "UniversalCurve": "predictors.universal_curve",
+    "universal_curve": "predictors.curve.simulate",
+    "UniversalCurve": "predictors.curve.universal_curve",
     "Valley": "problems.valley",
-    "WeightDecay": "predictors.forces",
+    "Way": "predictors.ways.base",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]
+# public name of a room, a module whose own names are public -> where it stands
+_ROOMS = {"forces": "predictors.forces"}
+
+__all__ = ["__version__", *sorted(_HOME), *sorted(_ROOMS)]
 
 if TYPE_CHECKING:
     from .core.convergence import convergence_time
@@ -90,19 +88,25 @@ if TYPE_CHECKING:
     from .dynamics.moment_closure import MomentClosure
     from .dynamics.solve import solve
     from .geometry.manifold_point import ManifoldPoint
+    from .predictors import forces
+    from .predictors.checks import Check
     from .predictors.closed_form import ClosedForm
+    from .predictors.curve.settings import CurveSettings
+    from .predictors.curve.simulate import universal_curve
+    from .predictors.curve.universal_curve import UniversalCurve
     from .predictors.drift_path import DriftPath
     from .predictors.effective_loss import EffectiveLossPredictor
     from .predictors.first_phase import first_phase
-    from .predictors.forces import Dropout, Force, GradientNoise, LabelNoise, LocalSGD, ParameterNoise, SamplingNoise, WeightDecay
     from .predictors.momentum_rule import MomentumRule
     from .predictors.phase_diagram import PhaseDiagram
-    from .predictors.prediction import Prediction, Target, predict
+    from .predictors.predict import predict
+    from .predictors.prediction import Prediction
     from .predictors.price import fastest_within, price_of_speed
     from .predictors.recommendation import Recommendation
     from .predictors.schedules import MomentumSchedule, momentum_schedule
     from .predictors.stationary_state import StationaryState
-    from .predictors.universal_curve import UniversalCurve, universal_curve
+    from .predictors.target import Target
+    from .predictors.ways.base import Way
     from .problems.interpolation import project_to_manifold
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley
@@ -128,8 +132,11 @@ def __getattr__(name: str) -> object:
         # bound here, so that the next look-up finds it at once
         value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
         return value
+    if name in _ROOMS:
+        room = globals()[name] = import_module(f".{_ROOMS[name]}", __name__)
+        return room
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_HOME))
+    return sorted(set(globals()) | set(_HOME) | set(_ROOMS))

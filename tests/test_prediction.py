@@ -10,41 +10,45 @@ from typer.testing import CliRunner
 
 import sde_momentum as sm
 from sde_momentum.commands.main import app
-from sde_momentum.predictors.prediction import METHODS
+from sde_momentum.predictors.ways.registry import WAYS
 from sde_momentum.theory import formulas
 
 VALLEY = sm.Valley.balanced(8, curvature=1.0, coupling=0.5)
 START = VALLEY.start(2.0)
 ASKED = {"noise": 1e-3, "start": START}
-ANSWER = sm.predict(VALLEY, 0.01, **ASKED, reference=(0.1, 0.98))
 
 
-def test_every_way_answers_and_the_times_agree():
-    assert tuple(ANSWER.ways) == METHODS[:-1]  # the last only when asked for
-    assert ANSWER.method == "critical limit"
-    best = ANSWER.best
+@pytest.fixture(scope="module")
+def answer():
+    return sm.predict(VALLEY, 0.01, **ASKED, reference=(0.1, 0.98))
+
+
+def test_every_way_answers_and_the_times_agree(answer):
+    assert tuple(answer.ways) == tuple(WAYS)[:-1]  # the last only when asked for
+    assert answer.method == "critical limit"
+    best = answer.best
     assert best.low <= best.one_minus_beta <= best.high
     for name in ("effective loss", "moment closure"):
-        way = ANSWER.ways[name]
+        way = answer.ways[name]
         at = np.interp(best.one_minus_beta, way.tried, way.times)
         assert at == pytest.approx(best.time, rel=0.1)
     rule = sm.MomentumRule.from_geometry(1e-3, 1.0, target=np.sqrt(0.1))
-    assert ANSWER.ways["closed form"].one_minus_beta >= rule.one_minus_beta(0.01) * (1 - 1e-3)
-    assert ANSWER.ways["transfer"].one_minus_beta == pytest.approx(0.02 * 0.1 ** (2 / 3))
+    assert answer.ways["closed form"].one_minus_beta >= rule.one_minus_beta(0.01) * (1 - 1e-3)
+    assert answer.ways["transfer"].one_minus_beta == pytest.approx(0.02 * 0.1 ** (2 / 3))
 
 
-def test_it_prints_and_turns_into_json():
-    text = str(ANSWER)
-    for word in ("momentum", "closed form", "effective loss", "critical limit", "omega > delta", ANSWER.verdict):
+def test_it_prints_and_turns_into_json(answer):
+    text = str(answer)
+    for word in ("momentum", "closed form", "effective loss", "critical limit", "omega > delta", answer.verdict):
         assert word in text
-    back = json.loads(json.dumps(ANSWER.to_dict()))
-    assert back["momentum"] == ANSWER.momentum
+    back = json.loads(json.dumps(answer.to_dict()))
+    assert back["momentum"] == answer.momentum
     assert back["ways"]["critical limit"]["times"]
     assert {check["name"] for check in back["checks"]} >= {"interpolating", "normal modes stable", "small coupling"}
 
 
-def test_it_draws():
-    axes = ANSWER.plot()
+def test_it_draws(answer):
+    axes = answer.plot()
     labels = axes.get_legend_handles_labels()[1]
     assert "critical limit" in labels
     assert "closed form recommends" in labels
@@ -103,16 +107,22 @@ def test_the_closed_form_keeps_away_from_fluctuations():
         ({"noise": 0.0}, "noise: given 0"),
         ({"target": ("test_error", 1.5)}, "target: given 1.5"),
         ({"target": ("accuracy", 0.5)}, "target: given accuracy"),
-        (
-            {"curve": sm.universal_curve(VALLEY, VALLEY.start(1.0))},
-            "curve: given valley; allowed: the curve of this problem, start",
-        ),
+        ({"methods": ["critical limit at finite lr"]}, "allowed: another for valley: its critical limit has no correction"),
+        ({"reference": (0.1, 0.9)}, "reference: given .*; allowed: only with the method 'transfer'"),
         ({"start": None}, "start: given None; allowed: a start: valley has none of its own"),
     ],
 )
 def test_bad_input_is_refused(change, message):
     with pytest.raises(sm.InputError, match=message):
         sm.predict(VALLEY, 0.01, **{**ASKED, "methods": ["closed form"], **change})
+
+
+def test_a_curve_is_refused_for_another_start_and_where_no_way_uses_it():
+    curve = sm.universal_curve(VALLEY, VALLEY.start(1.0))
+    with pytest.raises(sm.InputError, match="curve: given valley; allowed: the curve of this problem, start"):
+        sm.predict(VALLEY, 0.01, **ASKED, methods=["critical limit"], curve=curve)
+    with pytest.raises(sm.InputError, match=r"curve: given .*; allowed: only with the method 'critical limit'"):
+        sm.predict(VALLEY, 0.01, **ASKED, methods=["closed form"], curve=curve)
 
 
 def run(*words):

@@ -174,7 +174,8 @@ class MomentumRule:
         >>> import numpy as np, sde_momentum as sm
         >>> valley = sm.Valley([1.0, 2.0], 0.0, curvature=1.0)
         >>> point = sm.ManifoldPoint(valley, valley.start(0.0))
-        >>> rule = MomentumRule.from_forces(point, np.array([1.0, 0, 0]), [sm.LabelNoise(1e-3), sm.WeightDecay(1e-4)])
+        >>> forces = [sm.forces.LabelNoise(1e-3), sm.forces.WeightDecay(1e-4)]
+        >>> rule = MomentumRule.from_forces(point, np.array([1.0, 0, 0]), forces)
         >>> closed = MomentumRule.from_geometry(noise=1e-3, curvature=1.0, explicit_curvature=1e-4)
         >>> round(float(rule.one_minus_beta(0.01) / closed.one_minus_beta(0.01)), 2)
         1.0
