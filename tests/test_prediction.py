@@ -86,7 +86,7 @@ def test_the_first_phase_is_heavy_ball_on_the_loss():
 
 
 def test_the_closed_form_keeps_away_from_fluctuations():
-    """In a valley with g = 3 m the target is below the fluctuations at T5's momentum: less momentum is asked for."""
+    """In a valley with g = 3 m the target is below the fluctuations at critical damping: less momentum is asked for."""
     valley = sm.Valley.balanced(32, curvature=1.0, coupling=3.0)
     path = sm.DriftPath(valley, valley.start(2.5), "test_error", 0.1)
     closed = sm.ClosedForm(path, 1e-3)

@@ -31,7 +31,7 @@ _SPACING = 1.15
 _BLOCKS = 200
 """Evaluations of the noise's force within the convergence time; 4 times as many change it by less than 0.2 %.
 
-Between two evaluations, a block of steps, the force is extrapolated."""
+In the block of steps between two evaluations the force is held at a value extrapolated from the blocks before."""
 _BEND = 0.2
 """Relative bend of the force over three blocks beyond which they are halved: stiff directions of Gamma would become unstable."""
 _GROWTH, _CAUTIOUS = 1.5, 1.02
