@@ -418,6 +418,10 @@ def test_a_strong_force_clamps_to_no_momentum():
         (lambda: sm.MomentumRule.from_forces(POINT, ALONG[::-1], [LabelNoise(1)]), "no part along Gamma"),
         (lambda: sm.MomentumRule.from_forces(POINT, ALONG, [LabelNoise(0)]).momentum(0.1), "forces that restore it"),
         (lambda: sm.MomentumRule.from_forces(POINT, ALONG, [LabelNoise(1)]).momentum(3.0), "stability limit"),
+        (
+            lambda: sm.forces.Dropout(0.1).stiffness(POINT, ALONG, 0.1, 0.1),
+            "problem: given Valley; allowed: a problem with hidden",
+        ),
         (lambda: LabelNoise(-1.0), "noise: given -1.0"),
         (lambda: LocalSGD(1.0, 0, 1), "n_workers: given 0"),
         (lambda: SamplingNoise([1.0, 1.0], 3), "batch_size: given 3"),

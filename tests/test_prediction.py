@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -39,7 +41,7 @@ def test_every_way_answers_and_the_times_agree(answer):
 
 def test_it_prints_and_turns_into_json(answer):
     text = str(answer)
-    for word in ("momentum", "closed form", "effective loss", "critical limit", "omega > delta", answer.verdict):
+    for word in ("momentum", "closed form", "effective loss", "critical limit", "normal modes underdamped", answer.verdict):
         assert word in text
     back = json.loads(json.dumps(answer.to_dict()))
     assert back["momentum"] == answer.momentum
@@ -52,6 +54,17 @@ def test_it_draws(answer):
     labels = axes.get_legend_handles_labels()[1]
     assert "critical limit" in labels
     assert "closed form recommends" in labels
+
+
+def test_every_public_name_of_the_room_is_there_and_loads_nothing_heavy():
+    code = (
+        "import sys; from sde_momentum import predictors as p; [getattr(p, name) for name in p.__all__];"
+        "from sde_momentum.predictors.predict import predict; from sde_momentum.predictors.first_phase import first_phase;"
+        "print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "sde_momentum.predictors.ways.registry" in loaded
+    assert not {"torch", "sympy", "matplotlib"} & set(loaded)
 
 
 def test_a_broken_assumption_is_named():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sde_momentum as sm
-from sde_momentum.dynamics.critical_course import MeanCourse
+from sde_momentum.dynamics.critical_course import CriticalCourse, MeanCourse, critical_course
 from sde_momentum.predictors.curve.search import CurveSearch
 from sde_momentum.predictors.curve.simulate import read_curve
 from sde_momentum.predictors.curve.universal_curve import TOLERANCE
@@ -138,6 +138,29 @@ def test_a_guess_that_is_several_times_too_short_costs_time_and_not_truth(curve,
     assert curve.edge[0] <= other.edge[1]
     ours, theirs = (np.interp(1.0, c.scaled_one_minus_beta, c.scaled_time) for c in (other, curve))
     assert ours == pytest.approx(theirs, rel=0.03)
+
+
+def test_a_problem_with_critical_dynamics_of_its_own_registers_them():
+    class Own(sm.MatrixSensing):
+        """Its mean falls by a factor e in tau = D."""
+
+    class OwnCourse(CriticalCourse):
+        corrected_at_finite_lr = False
+
+        def mean(self, request, n_runs, first=0):
+            scaled = np.cbrt(1 / (4 * request.kappa))
+            return MeanCourse(np.exp(-request.times / scaled**2), np.zeros(len(request.times)), n_runs)
+
+        def samples(self, request, n_runs):
+            raise NotImplementedError
+
+    critical_course.register(Own, lambda problem: OwnCourse())
+    problem = Own(4, 1, 10)
+    assert not isinstance(critical_course(sm.MatrixSensing(4, 1, 10)), OwnCourse)
+    curve = sm.universal_curve(problem, problem.interpolating_start(), progress=False)
+    assert curve.scaled_time == pytest.approx(np.log(10) * curve.scaled_one_minus_beta, rel=1e-3)
+    with pytest.raises(sm.InputError, match="scaled_lr: given 1.0; allowed: None"):
+        sm.universal_curve(problem, problem.interpolating_start(), scaled_lr=1.0)
 
 
 @pytest.mark.parametrize("seed", range(6))

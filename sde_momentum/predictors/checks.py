@@ -44,10 +44,14 @@ def assumptions(question: Question, answer: Answer) -> tuple[Check, ...]:
     found = [
         Check("interpolating", True, begins),
         Check("normal modes stable", lr < 0.9 * limit, f"lr is {lr / limit:.2g} of the limit at the start"),
-        Check("omega > delta", slow < 0.1, f"{100 * slow:.2g} % of the force comes from overdamped modes"),
-        Check("eigenvalues distinct", not vanishing, f"{rank} at the flattest point"),
+        Check("normal modes underdamped", slow < 0.1, f"{100 * slow:.2g} % of the force comes from overdamped modes"),
+        Check("J of full rank", not vanishing, f"{rank} at the flattest point"),
         Check("the drift comes to rest", path.flow.at_rest, "it does" if path.flow.at_rest else "tr H still falls slowly"),
-        Check("small coupling", coupling < 1, f"g / m = {coupling:.2g} at the flattest point; matters to L_eff and closed form"),
+        Check(
+            "small coupling",
+            coupling < 1,
+            f"g / m = {coupling:.2g}; closed form and effective loss assume below 1",
+        ),
     ]
     if question.closed_form.state is not None:
         bound = question.closed_form.state.edge_kappa

@@ -80,15 +80,10 @@ def price_of_speed(
         np.array(column) for column in zip(*(s.along(n_seeds, seed, workers, progress) for s in states), strict=True)
     )
     across = np.array([normal_excess(start, rate, s.one_minus_beta, c, s.followed) for s in states])
-    unit = {"units": "curvature"}
+    columns = {"along": along, "along_se": error, "across": across, "excess": along + across}
     return xr.Dataset(
-        {
-            "along": ("one_minus_beta", along, unit),
-            "along_se": ("one_minus_beta", error, unit),
-            "across": ("one_minus_beta", across, unit),
-            "excess": ("one_minus_beta", along + across, unit),
-            "settled": ("one_minus_beta", settled),
-        },
+        {name: ("one_minus_beta", values, {"units": "curvature"}) for name, values in columns.items()}
+        | {"settled": ("one_minus_beta", settled)},
         coords={"one_minus_beta": deltas},
         attrs={"lr": rate, "noise": c, "theory": "Price of speed", "trace_hessian": point.trace_hessian},
     )
