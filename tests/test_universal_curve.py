@@ -159,7 +159,7 @@ def test_a_problem_with_critical_dynamics_of_its_own_registers_them():
     assert not isinstance(critical_course(sm.MatrixSensing(4, 1, 10)), OwnCourse)
     curve = sm.universal_curve(problem, problem.interpolating_start(), progress=False)
     assert curve.scaled_time == pytest.approx(np.log(10) * curve.scaled_one_minus_beta, rel=1e-3)
-    with pytest.raises(sm.InputError, match="scaled_lr: given 1.0; allowed: None"):
+    with pytest.raises(sm.InputError, match="no correction at finite lr"):
         sm.universal_curve(problem, problem.interpolating_start(), scaled_lr=1.0)
 
 

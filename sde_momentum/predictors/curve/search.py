@@ -18,8 +18,6 @@ from .universal_curve import LARGEST_ERROR, known_times
 
 Floats = NDArray[np.float64]
 
-_LAST_ABOVE = 24  # points after which no further D is tried above the best
-
 
 @dataclass(frozen=True, eq=False)
 class ScaledCourse:
@@ -103,7 +101,7 @@ class CurveSearch:
         for k in (0, 1, 2, -1):
             self._simulate(start * ratio**k)
         while not 2 * self._shortest() < self._times()[0] < np.inf:
-            if len(self.courses) > _LAST_ABOVE:
+            if len(self.courses) > self.settings.max_points_above:
                 break
             self._simulate(max(self.courses) * ratio)
         if not np.isfinite(self._shortest()):
@@ -131,7 +129,7 @@ class CurveSearch:
 
     def _past_the_cliff(self) -> bool:
         """Whether the two least D are clearly slower than the best."""
-        return bool(np.all(self._times()[-2:] > 1.3 * self._shortest()))
+        return bool(np.all(self._times()[-2:] > self.settings.slower * self._shortest()))
 
     def _doubtful(self) -> list[float]:
         """The D that need more runs: those near the best until their times are precise, and the next below that may be better.
@@ -152,7 +150,7 @@ class CurveSearch:
                 if late or own > allowed or course.n_runs < ask.least_at_best:
                     found.append(d)
             elif own > allowed:
-                if error > allowed and time < 1.15 * shortest:
+                if error > allowed and time < ask.near * shortest:
                     found.append(d)
                 elif d < best and course.shifted_time(fraction, -ask.spread) < shortest - allowed:
                     better.append(d)
@@ -192,7 +190,8 @@ class CurveSearch:
         ask, shortest = self.settings, self._shortest() if self.courses else np.inf
         # the geometry's guess may be several times too short or too long: it serves until a time is known
         if np.isfinite(shortest):
-            horizon = max(ask.horizon * shortest, 1.4 * float(self._rough(scaled) * shortest / self._rough(self._best())))
+            own = float(self._rough(scaled) * shortest / self._rough(self._best()))
+            horizon = max(ask.horizon * shortest, ask.guess_horizon * own)
         else:
             horizon = ask.horizon * max(self.guess, float(self._rough(scaled)))
         far = np.isfinite(shortest) and scaled < self._best()  # no need to know how far away the target is

@@ -28,13 +28,16 @@ class CurveSettings:
         spread: standard errors of the mean within which the target may be met by chance
         ratio: of neighbouring D in the first grid
         finest_ratio: of the best D to the next one below it, at which the search for the cliff ends
+        slower: a time so many times the shortest lies past the cliff
+        near: a time up to so many times the shortest may turn out to be it
         branch: up to this many times the best D the slope of the time above the cliff is measured
-        max_points: number of D at most
+        max_points: number of D at most; max_points_above: of them before those below the best are tried
         n_records: of a course
         n_steps: steps of the simulation within the time that is expected; twice as many change it by less than its error
         largest_step: in units of the modes' relaxation time
         overshoot: a course is at least so many first crossings long: by then an overshoot has peaked
-        horizon: length of a course, in shortest times
+        horizon: length of a course, in shortest times, or in guesses of its own time until one is known
+        guess_horizon: length of a course at least, in guesses of its own time, once a time is known
         prolongations: of a course whose length was guessed
     """
 
@@ -48,13 +51,17 @@ class CurveSettings:
     spread: float = 2.0
     ratio: float = 1.25
     finest_ratio: float = 1.04
+    slower: float = 1.3
+    near: float = 1.15
     branch: float = 1.5
     max_points: int = 32
+    max_points_above: int = 24
     n_records: int = 160
     n_steps: int = 60
     largest_step: float = 0.1
     overshoot: float = 2.5
     horizon: float = 2.7
+    guess_horizon: float = 1.4
     prolongations: int = 6
 
     def __post_init__(self) -> None:
