@@ -12,27 +12,24 @@ __version__ = "0.1.0"
 
 # public name -> the module that defines it
 _HOME = {
+    "Check": "predictors.checks",
     "ClosedForm": "predictors.closed_form",
     "AutoMomentum": "training.auto",
     "convergence_time": "core.convergence",
     "CriticalLimit": "dynamics.critical_limit",
     "CriticalValley": "dynamics.critical_valley",
+    "CurveSettings": "predictors.curve.settings",
     "DriftPath": "predictors.drift_path",
     "drift_flow": "dynamics.drift_flow",
     "DriftDiffusion": "dynamics.drift_diffusion",
     "DriftFlow": "dynamics.drift_flow",
-    "Dropout": "predictors.forces",
     "Dynamics": "core.dynamics",
     "EffectiveLossPredictor": "predictors.effective_loss",
     "fastest_within": "predictors.price",
     "first_phase": "predictors.first_phase",
     "estimate_timescales": "training.estimate",
-    "Force": "predictors.forces",
-    "GradientNoise": "predictors.forces",
     "InputError": "core.errors",
-    "LabelNoise": "predictors.forces",
     "LabelNoiseSGD": "dynamics.label_noise_sgd",
-    "LocalSGD": "predictors.forces",
     "ManifoldPoint": "geometry.manifold_point",
     "MatrixSensing": "problems.matrix_sensing",
     "MomentClosure": "dynamics.moment_closure",
@@ -40,31 +37,29 @@ _HOME = {
     "MomentumRule": "predictors.momentum_rule",
     "MomentumSchedule": "predictors.schedules",
     "MomentumScaler": "training.scaler",
-    "ParameterNoise": "predictors.forces",
     "PhaseDiagram": "predictors.phase_diagram",
-    "predict": "predictors.prediction",
+    "predict": "predictors.predict",
     "Prediction": "predictors.prediction",
     "price_of_speed": "predictors.price",
     "project_to_manifold": "problems.interpolation",
     "Recommendation": "predictors.recommendation",
-    "SamplingNoise": "predictors.forces",
     "SDE": "sde.equation",
     "solve": "dynamics.solve",
     "StationaryState": "predictors.stationary_state",
-    "Target": "predictors.prediction",
+    "Target": "predictors.target",
     "TimescaleEstimate": "training.result",
     "Timescales": "theory.relaxation",
     "timescales": "theory.relaxation",
-    "universal_curve": "predictors.universal_curve",
-    "UniversalCurve": "predictors.universal_curve",
+    "universal_curve": "predictors.curve.simulate",
+    "UniversalCurve": "predictors.curve.universal_curve",
     "Valley": "problems.valley",
-    "WeightDecay": "predictors.forces",
+    "Way": "predictors.ways.base",
 }
 
-# rooms with public names of their own
-_ROOMS = ("sde",)
+# public name of a room, a module whose own names are public -> where it stands
+_ROOMS = {"forces": "predictors.forces", "sde": "sde"}
 
-__all__ = ["__version__", *sorted(_HOME), *_ROOMS]
+__all__ = ["__version__", *sorted(_HOME), *sorted(_ROOMS)]
 
 if TYPE_CHECKING:
     from . import sde
@@ -79,19 +74,25 @@ if TYPE_CHECKING:
     from .dynamics.moment_closure import MomentClosure
     from .dynamics.solve import solve
     from .geometry.manifold_point import ManifoldPoint
+    from .predictors import forces
+    from .predictors.checks import Check
     from .predictors.closed_form import ClosedForm
+    from .predictors.curve.settings import CurveSettings
+    from .predictors.curve.simulate import universal_curve
+    from .predictors.curve.universal_curve import UniversalCurve
     from .predictors.drift_path import DriftPath
     from .predictors.effective_loss import EffectiveLossPredictor
     from .predictors.first_phase import first_phase
-    from .predictors.forces import Dropout, Force, GradientNoise, LabelNoise, LocalSGD, ParameterNoise, SamplingNoise, WeightDecay
     from .predictors.momentum_rule import MomentumRule
     from .predictors.phase_diagram import PhaseDiagram
-    from .predictors.prediction import Prediction, Target, predict
+    from .predictors.predict import predict
+    from .predictors.prediction import Prediction
     from .predictors.price import fastest_within, price_of_speed
     from .predictors.recommendation import Recommendation
     from .predictors.schedules import MomentumSchedule, momentum_schedule
     from .predictors.stationary_state import StationaryState
-    from .predictors.universal_curve import UniversalCurve, universal_curve
+    from .predictors.target import Target
+    from .predictors.ways.base import Way
     from .problems.interpolation import project_to_manifold
     from .problems.matrix_sensing import MatrixSensing
     from .problems.valley import Valley
@@ -109,7 +110,8 @@ def __getattr__(name: str) -> object:
         value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
         return value
     if name in _ROOMS:
-        return import_module(f".{name}", __name__)
+        room = globals()[name] = import_module(f".{_ROOMS[name]}", __name__)
+        return room
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

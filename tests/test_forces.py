@@ -219,7 +219,7 @@ def test_local_sgd_lies_between_one_large_batch_and_one_worker():
 # --- Noise of any covariance -------------------------------------------------------------------------
 def test_gradient_noise_with_the_covariance_of_label_noise_is_label_noise():
     c = 0.1
-    noise = sm.GradientNoise(lambda w: np.sqrt(c / VALLEY.n_outputs) * VALLEY.jacobian(w).T)
+    noise = sm.forces.GradientNoise(lambda w: np.sqrt(c / VALLEY.n_outputs) * VALLEY.jacobian(w).T)
     lr, delta = 1e-5, 1e-3
     assert noise.stiffness(POINT, ALONG, lr, delta) == pytest.approx(LabelNoise(c).stiffness(POINT, ALONG, lr, delta), rel=1e-4)
 
@@ -228,7 +228,7 @@ def test_isotropic_gradient_noise_pulls_by_the_logarithms_of_the_eigenvalues():
     """Drift at fixed Sigma: Sigma sum_i (ln lambda_i)' / 4 per eta^2 / delta^2; k = eta^2 Sigma sum (ln lambda)'' / (4 delta)."""
     across = np.diag([0.0, 1.0, 1.0])
     sigma2, lr, delta = 0.04, 1e-5, 1e-3
-    k = sm.GradientNoise(lambda w: 0.2 * across).stiffness(POINT, ALONG, lr, delta)
+    k = sm.forces.GradientNoise(lambda w: 0.2 * across).stiffness(POINT, ALONG, lr, delta)
     log_curvature = (VALLEY.curvature / 2 / VALLEY.eigenvalues).sum()
     assert k == pytest.approx(lr**2 * sigma2 * log_curvature / (4 * delta), rel=1e-3)
     eta, damping, a, sigma = 0.1, 0.1, 0.02, 0.5
@@ -340,7 +340,7 @@ def test_dropout_s_parts_are_those_of_the_gradient_over_all_masks(symmetric):
             g = by * (problem.jacobian(by * w).T @ problem.residual(by * w)) / problem.n_outputs
             mean += chance * g
             square += chance * np.outer(g, g)
-        dropout = sm.Dropout(rate)
+        dropout = sm.forces.Dropout(rate)
         assert mean == pytest.approx(dropout.regulariser_gradient(problem, w[None])[0], rel=1e-6, abs=1e-12)
         if tolerance:
             factor = dropout.noise_factor(problem, w)
@@ -359,7 +359,7 @@ def test_dropout_drives_the_simulated_motion_along_gamma():
     size = np.sqrt(0.5)
     flattest = np.array([size, size, np.sign(target) * size, np.sign(target) * size])
     along = np.array([1, -1, np.sign(target), -np.sign(target)])
-    k = sm.Dropout(rate).stiffness(sm.ManifoldPoint(problem, flattest), along, lr, delta)
+    k = sm.forces.Dropout(rate).stiffness(sm.ManifoldPoint(problem, flattest), along, lr, delta)
     rng = np.random.default_rng(8)
     angle = np.pi / 4 - 0.15  # |u|^2 = |v|^2 = 1 on the way
     u = np.tile([[np.cos(angle)], [np.sin(angle)]], replicas)
@@ -418,6 +418,10 @@ def test_a_strong_force_clamps_to_no_momentum():
         (lambda: sm.MomentumRule.from_forces(POINT, ALONG[::-1], [LabelNoise(1)]), "no part along Gamma"),
         (lambda: sm.MomentumRule.from_forces(POINT, ALONG, [LabelNoise(0)]).momentum(0.1), "forces that restore it"),
         (lambda: sm.MomentumRule.from_forces(POINT, ALONG, [LabelNoise(1)]).momentum(3.0), "stability limit"),
+        (
+            lambda: sm.forces.Dropout(0.1).stiffness(POINT, ALONG, 0.1, 0.1),
+            "problem: given Valley; allowed: a problem with hidden",
+        ),
         (lambda: LabelNoise(-1.0), "noise: given -1.0"),
         (lambda: LocalSGD(1.0, 0, 1), "n_workers: given 0"),
         (lambda: SamplingNoise([1.0, 1.0], 3), "batch_size: given 3"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,44 +12,59 @@ from typer.testing import CliRunner
 
 import sde_momentum as sm
 from sde_momentum.commands.main import app
-from sde_momentum.predictors.prediction import METHODS
+from sde_momentum.predictors.ways.registry import WAYS
 from sde_momentum.theory import formulas
 
 VALLEY = sm.Valley.balanced(8, curvature=1.0, coupling=0.5)
 START = VALLEY.start(2.0)
 ASKED = {"noise": 1e-3, "start": START}
-ANSWER = sm.predict(VALLEY, 0.01, **ASKED, reference=(0.1, 0.98))
 
 
-def test_every_way_answers_and_the_times_agree():
-    assert tuple(ANSWER.ways) == METHODS[:-1]  # the last only when asked for
-    assert ANSWER.method == "critical limit"
-    best = ANSWER.best
+@pytest.fixture(scope="module")
+def answer():
+    return sm.predict(VALLEY, 0.01, **ASKED, reference=(0.1, 0.98))
+
+
+def test_every_way_answers_and_the_times_agree(answer):
+    assert tuple(answer.ways) == tuple(WAYS)[:-1]  # the last only when asked for
+    assert answer.method == "critical limit"
+    best = answer.best
     assert best.low <= best.one_minus_beta <= best.high
     for name in ("effective loss", "moment closure"):
-        way = ANSWER.ways[name]
+        way = answer.ways[name]
         at = np.interp(best.one_minus_beta, way.tried, way.times)
         assert at == pytest.approx(best.time, rel=0.1)
     rule = sm.MomentumRule.from_geometry(1e-3, 1.0, target=np.sqrt(0.1))
-    assert ANSWER.ways["closed form"].one_minus_beta >= rule.one_minus_beta(0.01) * (1 - 1e-3)
-    assert ANSWER.ways["transfer"].one_minus_beta == pytest.approx(0.02 * 0.1 ** (2 / 3))
+    assert answer.ways["closed form"].one_minus_beta >= rule.one_minus_beta(0.01) * (1 - 1e-3)
+    assert answer.ways["transfer"].one_minus_beta == pytest.approx(0.02 * 0.1 ** (2 / 3))
 
 
-def test_it_prints_and_turns_into_json():
-    text = str(ANSWER)
-    for word in ("momentum", "closed form", "effective loss", "critical limit", "omega > delta", ANSWER.verdict):
+def test_it_prints_and_turns_into_json(answer):
+    text = str(answer)
+    for word in ("momentum", "closed form", "effective loss", "critical limit", "normal modes underdamped", answer.verdict):
         assert word in text
-    back = json.loads(json.dumps(ANSWER.to_dict()))
-    assert back["momentum"] == ANSWER.momentum
+    back = json.loads(json.dumps(answer.to_dict()))
+    assert back["momentum"] == answer.momentum
     assert back["ways"]["critical limit"]["times"]
     assert {check["name"] for check in back["checks"]} >= {"interpolating", "normal modes stable", "small coupling"}
 
 
-def test_it_draws():
-    axes = ANSWER.plot()
+def test_it_draws(answer):
+    axes = answer.plot()
     labels = axes.get_legend_handles_labels()[1]
     assert "critical limit" in labels
     assert "closed form recommends" in labels
+
+
+def test_every_public_name_of_the_room_is_there_and_loads_nothing_heavy():
+    code = (
+        "import sys; from sde_momentum import predictors as p; [getattr(p, name) for name in p.__all__];"
+        "from sde_momentum.predictors.predict import predict; from sde_momentum.predictors.first_phase import first_phase;"
+        "print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "sde_momentum.predictors.ways.registry" in loaded
+    assert not {"torch", "sympy", "matplotlib"} & set(loaded)
 
 
 def test_a_broken_assumption_is_named():
@@ -82,7 +99,7 @@ def test_the_first_phase_is_heavy_ball_on_the_loss():
 
 
 def test_the_closed_form_keeps_away_from_fluctuations():
-    """In a valley with g = 3 m the target is below the fluctuations at T5's momentum: less momentum is asked for."""
+    """In a valley with g = 3 m the target is below the fluctuations at critical damping: less momentum is asked for."""
     valley = sm.Valley.balanced(32, curvature=1.0, coupling=3.0)
     path = sm.DriftPath(valley, valley.start(2.5), "test_error", 0.1)
     closed = sm.ClosedForm(path, 1e-3)
@@ -103,16 +120,22 @@ def test_the_closed_form_keeps_away_from_fluctuations():
         ({"noise": 0.0}, "noise: given 0"),
         ({"target": ("test_error", 1.5)}, "target: given 1.5"),
         ({"target": ("accuracy", 0.5)}, "target: given accuracy"),
-        (
-            {"curve": sm.universal_curve(VALLEY, VALLEY.start(1.0))},
-            "curve: given valley; allowed: the curve of this problem, start",
-        ),
+        ({"methods": ["critical limit at finite lr"]}, "allowed: another for valley: its critical limit has no correction"),
+        ({"reference": (0.1, 0.9)}, "reference: given .*; allowed: only with the method 'transfer'"),
         ({"start": None}, "start: given None; allowed: a start: valley has none of its own"),
     ],
 )
 def test_bad_input_is_refused(change, message):
     with pytest.raises(sm.InputError, match=message):
         sm.predict(VALLEY, 0.01, **{**ASKED, "methods": ["closed form"], **change})
+
+
+def test_a_curve_is_refused_for_another_start_and_where_no_way_uses_it():
+    curve = sm.universal_curve(VALLEY, VALLEY.start(1.0))
+    with pytest.raises(sm.InputError, match="curve: given valley; allowed: the curve of this problem, start"):
+        sm.predict(VALLEY, 0.01, **ASKED, methods=["critical limit"], curve=curve)
+    with pytest.raises(sm.InputError, match=r"curve: given .*; allowed: only with the method 'critical limit'"):
+        sm.predict(VALLEY, 0.01, **ASKED, methods=["closed form"], curve=curve)
 
 
 def run(*words):

@@ -11,29 +11,33 @@ VALLEY = sm.Valley.balanced(64, curvature=1.0, coupling=0.5)
 POINT = sm.ManifoldPoint(VALLEY, VALLEY.start(0.0))
 LR, NOISE = 1e-3, 1e-3
 DELTAS = np.array([0.8e-3, 1.0e-3, 1.4e-3])
-PRICE = sm.price_of_speed(POINT, LR, DELTAS, NOISE)
 
 
-def test_in_a_valley_the_simulated_price_is_the_closed_one():
+@pytest.fixture(scope="module")
+def price():
+    return sm.price_of_speed(POINT, LR, DELTAS, NOISE)
+
+
+def test_in_a_valley_the_simulated_price_is_the_closed_one(price):
     """Within 8 %: at kappa = 1/2 w leaves the region where slopes are constant, 3 theta^2 / reach^2 = 3 % for slopes alone."""
     state = sm.StationaryState(POINT)
     for i, delta in enumerate(DELTAS):
         expected = state.price(LR, float(delta), NOISE)
-        assert float(PRICE.excess[i]) == pytest.approx(expected, rel=0.08, abs=5 * float(PRICE.along_se[i]))
-    assert bool(PRICE.settled.all())
+        assert float(price.excess[i]) == pytest.approx(expected, rel=0.08, abs=5 * float(price.along_se[i]))
+    assert bool(price.settled.all())
 
 
-def test_the_fastest_within_a_price_is_on_it():
+def test_the_fastest_within_a_price_is_on_it(price):
     curve = sm.universal_curve(VALLEY, VALLEY.start(3.0))
-    goal = float(PRICE.excess[1]) * 0.9
-    delta, steps = sm.fastest_within(curve, PRICE, goal)
+    goal = float(price.excess[1]) * 0.9
+    delta, steps = sm.fastest_within(curve, price, goal)
     assert DELTAS[1] < delta < DELTAS[2]
     assert steps == pytest.approx(float(curve.convergence_time(LR, delta, NOISE)[0]))
-    generous, fewer = sm.fastest_within(curve, PRICE, 10.0)
+    generous, fewer = sm.fastest_within(curve, price, 10.0)
     assert fewer <= steps
     assert generous <= delta
     with pytest.raises(sm.InputError, match=r"excess: given .*; allowed: at least .*, the price of the least momentum"):
-        sm.fastest_within(curve, PRICE, 1e-6)
+        sm.fastest_within(curve, price, 1e-6)
 
 
 def test_where_modes_are_slow_the_price_is_that_of_training():

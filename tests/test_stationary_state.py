@@ -1,4 +1,5 @@
-"""T7 linearised at the flattest point: against the page's closed forms, against simulation, and laws."""
+"""The critical limit linearised at the flattest point: against closed forms, against simulation, and laws
+[theory: Price of speed]."""
 
 from __future__ import annotations
 

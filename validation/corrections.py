@@ -106,7 +106,8 @@ def _approach(case: Case, rates: Floats, n_seeds: int, seed: int, precision: flo
     problem, start = case.make()
     method = sm.LabelNoiseSGD(problem, case.label_noise)
     goal = {"metric": case.metric, "fraction": case.fraction}
-    curve = sm.universal_curve(problem, start, **goal, precision=precision, seed=seed, store=out / "curves", workers=workers)  # type: ignore[arg-type]
+    how = sm.CurveSettings(precision=precision, seed=seed)
+    curve = sm.universal_curve(problem, start, (case.metric, case.fraction), settings=how, store=out / "curves", workers=workers)
     known = np.isfinite(curve.scaled_time_se)
     point = int(np.flatnonzero(known & (curve.scaled_one_minus_beta >= _MORE * curve.scaled_one_minus_beta[curve.best]))[0])
     scaled = float(curve.scaled_one_minus_beta[point])

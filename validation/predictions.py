@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 import sde_momentum as sm
 from sde_momentum.core.errors import InputError
-from sde_momentum.predictors.prediction import AT_FINITE_LR, CLOSED_FORM, CRITICAL_LIMIT, EFFECTIVE_LOSS
+from sde_momentum.dynamics.critical_course import critical_course
+from sde_momentum.predictors.ways.critical_limit import ByCriticalLimit
+from sde_momentum.predictors.ways.finite_lr import ByFiniteLr
+from sde_momentum.predictors.ways.registry import WAYS as ALL_WAYS
 
 from .cases import CASES, Case
 from .store import read_json, write_json
@@ -26,7 +29,9 @@ from .store import read_json, write_json
 Floats = NDArray[np.float64]
 
 NAME = "predictions"
-WAYS = (CLOSED_FORM, EFFECTIVE_LOSS, CRITICAL_LIMIT, AT_FINITE_LR)
+WAYS = tuple(name for name in ALL_WAYS if name not in ("transfer", "moment closure"))
+"""The ways that are tested: those that need no tuned pair and take problems of any size."""
+CRITICAL_LIMIT, AT_FINITE_LR = ByCriticalLimit.name, ByFiniteLr.name
 PROFILES = {"quick": (2, 0.125), "full": (3, 1.0)}
 """Learning rates for each problem, and the share of its runs."""
 
@@ -88,7 +93,9 @@ def _measure(work: Work, curves: Path, workers: int) -> dict[str, Any]:
     method = sm.LabelNoiseSGD(problem, case.label_noise)
     goal = (case.metric, case.fraction)
     answers = {}
-    for way in WAYS[:-1] if isinstance(problem, sm.Valley) else WAYS:  # in a valley there is no correction at finite lr
+    for way in WAYS:
+        if way == AT_FINITE_LR and not critical_course(problem).corrected_at_finite_lr:
+            continue
         answers[way] = sm.predict(
             problem,
             work.lr,
@@ -148,8 +155,7 @@ def _predicted(work: Work, curves: Path, deltas: Floats, way: str) -> Floats:
     curve = sm.universal_curve(
         problem,
         start,
-        metric=work.case.metric,
-        fraction=work.case.fraction,
+        (work.case.metric, work.case.fraction),
         scaled_lr=noise**2 * work.lr if way == AT_FINITE_LR else None,
         store=curves,
         progress=False,
@@ -226,8 +232,8 @@ def _infinite(x: float | None) -> float:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The summary in Markdown."""
     lines = [
-        "| problem | lr | regret: closed form | effective loss | critical limit | at finite lr | predicted / measured time |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| problem | lr | regret: {' | '.join(WAYS)} | predicted / measured time |",
+        f"| --- | --- |{' --- |' * len(WAYS)} --- |",
     ]
     for row in rows:
         cells = []

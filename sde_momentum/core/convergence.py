@@ -1,4 +1,4 @@
-"""When has a run arrived: the time after which its metric stays below a fraction of its start."""
+"""Convergence time of a run: when its metric comes to stay below a fraction of its start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""T5, T7, T9.2: the momentum from the geometry alone: critical damping, but no closer to 1 than edge and price allow."""
+"""The closed form of the best momentum: damping along Gamma, bounded by the stationary fluctuations [theory: Effective loss]."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from .momentum_rule import MomentumRule
 from .stationary_state import StationaryState
 
 _SHARE = 0.8
-"""Of what the target allows, how much the stationary fluctuations may take up."""
+"""Share of what the target allows that the stationary fluctuations may take up."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClosedForm:
-    """1 - beta = max of T5's (c mu zeta^2)^(1/3) eta^(2/3) and of what T7's fluctuations at the flattest point allow.
+    """The larger of two 1 - beta: what damps the motion along Gamma, and what keeps its fluctuations below the target.
 
-    With noise and slopes of the eigenvalues the position along Gamma keeps fluctuating; where it does so beyond the target,
-    no momentum helps. They may take up four fifths of what the target allows: of tr H's excess, or else of the mean square
-    displacement.
+        (c mu zeta^2)^(1/3) eta^(2/3)    damping, with the damping ratio zeta of the target [theory: Effective loss]
+        (eta^2 c / (4 kappa))^(1/3)      kappa: where the stationary fluctuations take up four fifths of what the target allows
+                                         [theory: Price of speed]
+
+    The fluctuations are those of the position along Gamma at the flattest point, which the eigenvalues' slopes cause. They are
+    measured by the excess of tr H if that is the target, or else by the mean square displacement.
 
     Args:
         path: the drift from the start to the target
@@ -43,13 +46,13 @@ class ClosedForm:
 
     @cached_property
     def rule(self) -> MomentumRule:
-        """T5 alone."""
+        """The damping alone, without regard to the fluctuations."""
         geometry = self.noise, self.path.curvature, self.explicit_curvature
         return MomentumRule.from_geometry(*geometry, target=self.path.amplitude)
 
     @cached_property
     def state(self) -> StationaryState | None:
-        """The flattest point's fluctuations; None where they are not known: many directions, J loses rank, no minimum."""
+        """Fluctuations at the flattest point; None where they are not known: J loses rank, no minimum, over 400 directions."""
         flattest = self.path.flattest
         if not self.path.flow.at_rest or flattest.rank < len(flattest.problem.targets):
             return None
@@ -70,18 +73,18 @@ class ClosedForm:
         return self.state.kappa_for(_SHARE, self.path.amplitude**2 * float(gone @ gone))
 
     def one_minus_beta(self, lr: float) -> float:
-        """delta, at most 1."""
+        """The recommended 1 - beta, at most 1."""
         rate = check_one(check_lr, lr, "lr")
         damping = float(self.rule.one_minus_beta(rate))
         quiet = float(formulas.one_minus_beta_at_kappa(rate, self.noise, self.largest_kappa))
         return min(1.0, max(damping, quiet))
 
     def time(self, lr: float, one_minus_beta: float) -> float:
-        """Steps to the target, roughly: the drift's own time and a quarter period of the oscillation along Gamma."""
+        """Steps to the target, roughly: the time of the drift and a quarter period of the oscillation along Gamma."""
         return float(self.path.expected_time(lr, one_minus_beta, self.noise))
 
     def uncertainty(self, lr: float) -> tuple[float, float]:
-        """(low, high) of 1 - beta: from the target's damping ratio to critical damping, the usual span of optima."""
+        """(low, high) of 1 - beta: from the damping ratio of the target to critical damping, between which optima usually lie."""
         geometry = self.noise, self.path.curvature, self.explicit_curvature
         critical = float(MomentumRule.from_geometry(*geometry).one_minus_beta(lr))
         best = self.one_minus_beta(lr)

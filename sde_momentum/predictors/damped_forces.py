@@ -1,4 +1,4 @@
-"""T6: the 1 - beta that damps the motion along Gamma under given forces, delta^2 = 4 zeta^2 k(delta)."""
+"""The 1 - beta that damps the motion along Gamma under given forces, delta^2 = 4 zeta^2 k(delta) [theory: Forces]."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ from ..theory import formulas
 from .forces import Force
 
 Floats = NDArray[np.float64]
-_SMALLEST = 1e-10  # of 1 - beta: below it there is no force to speak of
+_SMALLEST = 1e-10
+"""The least 1 - beta that is sought: what asks for less is no force."""
 
 
 @dataclass(frozen=True, eq=False)
 class DampedForces:
     """delta^2 = 4 zeta^2 sum of the forces' k(lr, delta), as a law for `MomentumRule`.
 
-    k / delta^2 falls with delta for forces that pull back [theory: Forces], so there is one root. `dampening`: the learning
-    rate is
-    lr (1 - dampening), or lr (1 - beta) for "momentum", the average of past gradients.
+    k / delta^2 falls with delta for forces that pull back [theory: Forces], so that there is one root.
+
+    Attributes:
+        point, displacement: where and along what the forces are linearised
+        forces: at least one
+        damping_ratio: zeta > 0
+        nesterov: the look-ahead update
+        dampening: the learning rate is lr (1 - dampening), or lr (1 - beta) for "momentum", the average of past gradients
     """
 
     point: ManifoldPoint

@@ -1,4 +1,4 @@
-"""T3, T5: the way along Gamma from a start to a target, and what of it a prediction needs: mu, amplitude, drift time."""
+"""The drift along Gamma from a start to a target: its curvature, amplitude and time [theory: Drift]."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from ..theory import formulas
 
 Floats = NDArray[np.float64]
 
-_LONGEST = 1_000  # steps of the flow: where it is still creeping then, the target has long been met or will not be
-_ARRIVAL = 0.01  # where the direction of arrival is taken, as a share of the whole way
-_SAMPLES = 6  # points of the path at which the modes' shares of the force are taken
+_LONGEST = 1_000
+"""Steps of the flow: where it is still creeping then, the target has long been met or will not be."""
+_ARRIVAL = 0.01
+"""Share of the distance left at which the direction of arrival is taken."""
+_SAMPLES = 6
+"""Points of the path at which the modes' shares of the force are taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +32,9 @@ class DriftPath:
     """The drift along Gamma from `start` to where `metric` stays below `fraction` of its start, and beyond to rest.
 
     Args:
-        problem: what moves
+        problem: the training problem
         start: a point of Gamma, (N,)
-        metric: one of METRICS that does not vanish on Gamma
+        metric: one that does not vanish on Gamma
         fraction: x in (0, 1)
 
     Raises:
@@ -50,7 +53,7 @@ class DriftPath:
 
     @cached_property
     def flow(self) -> DriftFlow:
-        """The drift to the flattest point, or as far as it is worth following."""
+        """The drift to the flattest point, or its first 1,000 steps."""
         with one_blas_thread():  # many small products: threads would wait for each other
             flow = drift_flow(self.problem, self.start, max_steps=_LONGEST, unfinished="accept")
         first, last = self.problem.metric(self.metric, flow.points[[0, -1]])
@@ -60,6 +63,12 @@ class DriftPath:
             reached = "the flattest point reaches" if flow.at_rest else f"the drift reaches in {_LONGEST} steps"
             raise InputError("fraction", self.fraction, f"more than {last / first:.4g}, what {reached}")
         return flow
+
+    def same_as(self, other: DriftPath) -> bool:
+        """Whether problem, start and target are the same."""
+        same = self.problem.settings() == other.problem.settings()
+        same = same and (self.metric, self.fraction) == (other.metric, other.fraction)
+        return same and np.allclose(self.start, other.start, rtol=1e-9, atol=1e-12)
 
     @cached_property
     def values(self) -> Floats:
@@ -82,7 +91,7 @@ class DriftPath:
 
     @cached_property
     def curvature(self) -> float:
-        """mu that the displacement start - flattest feels at the flattest point (T5, "which mu")."""
+        """mu: curvature of tr H at the flattest point along the displacement start - flattest [theory: Effective loss]."""
         return self.flattest.curvature(self.start - self.flattest.w)
 
     @cached_property
@@ -122,7 +131,7 @@ class DriftPath:
         return np.concatenate(values), share / share.sum()
 
     def drift_ratio(self, lr: float, one_minus_beta: float, *, nesterov: bool = False) -> float:
-        """The exact drift on the way to the target over its small-lr limit [theory: Drift]: what multiplies c at finite lr."""
+        """The exact drift on the way to the target over its limit at small lr: the factor on c at finite lr [theory: Drift]."""
         eigenvalues, share = self._force
         weight = formulas.nesterov_drift_weight if nesterov else formulas.heavy_ball_drift_weight
         exact = weight(lr, eigenvalues, one_minus_beta, 1.0) / formulas.small_lr_drift_weight(lr, one_minus_beta, 1.0)

@@ -1,4 +1,4 @@
-"""T5, T9.3: the convergence time at any learning rate and momentum from the noise-free equivalent, and its recommendation."""
+"""Convergence times by noise-free heavy ball on the effective loss, and the momentum they recommend [theory: Effective loss]."""
 
 from __future__ import annotations
 
@@ -24,11 +24,18 @@ TOLERANCE = 0.15
 """How much more than the shortest predicted time a recommendation may take: L_eff does not see the cliff
 [theory: Effective loss]."""
 
-_LANES = 8  # momenta stepped together: neighbours, whose times are alike
-_SPACING = 1.15  # ratio of neighbouring 1 - beta in a search
-_BLOCKS = 200  # force evaluations within the convergence time; 4 times as many change it by less than 0.2 %
-_BEND = 0.2  # of the force over three blocks, beyond which they are halved: stiff directions of Gamma would become unstable
-_GROWTH, _CAUTIOUS = 1.5, 1.02  # of a block over the one before, until they have been halved once, and after
+_LANES = 8
+"""Momenta stepped together: neighbours, whose times are alike."""
+_SPACING = 1.15
+"""Ratio of neighbouring 1 - beta in a search."""
+_BLOCKS = 200
+"""Evaluations of the noise's force within the convergence time; 4 times as many change it by less than 0.2 %.
+
+In the block of steps between two evaluations the force is held at a value extrapolated from the blocks before."""
+_BEND = 0.2
+"""Relative bend of the force over three blocks beyond which they are halved: stiff directions of Gamma would become unstable."""
+_GROWTH, _CAUTIOUS = 1.5, 1.02
+"""Ratio of a block to the one before, until blocks have been halved once, and after."""
 
 
 class EffectiveLossPredictor:
@@ -36,18 +43,19 @@ class EffectiveLossPredictor:
     [theory: Effective loss].
 
     Args:
-        problem: what moves
+        problem: the training problem
         start: a point of Gamma, (N,)
         noise: c = sigma^2 / B > 0
-        metric: one of METRICS
+        metric: of the target
         fraction: the target: the metric stays below this fraction of its start, in (0, 1)
         nesterov: the look-ahead update
-        path: the drift from this start to this target, if it is there already
+
+    `of_path` makes one from a `DriftPath` that is there already.
 
     Raises:
         InputError: for a value out of range, or a target that the flattest point does not meet.
 
-    Source: theory sections 3, 5 and 7; at beta = 0 V is the regulariser of Damian, Ma, Lee (arXiv 2106.06530).
+    Source: [theory: Drift; Effective loss]; at beta = 0 V is the regulariser of Damian, Ma, Lee (arXiv 2106.06530).
 
     >>> import sde_momentum as sm
     >>> problem = sm.MatrixSensing(6, 1, 20)
@@ -66,17 +74,25 @@ class EffectiveLossPredictor:
         metric: str = "test_error",
         fraction: float = 0.1,
         nesterov: bool = False,
-        path: DriftPath | None = None,
     ) -> None:
-        self.path = path or DriftPath(problem, np.asarray(start), metric, fraction)
-        self.problem, self.start = problem, self.path.start
+        self._set(DriftPath(problem, np.asarray(start), metric, fraction), noise, nesterov)
+
+    @classmethod
+    def of_path(cls, path: DriftPath, noise: float, *, nesterov: bool = False) -> EffectiveLossPredictor:
+        """For the problem, start and target of a drift along Gamma."""
+        self = cls.__new__(cls)
+        self._set(path, noise, nesterov)
+        return self
+
+    def _set(self, path: DriftPath, noise: float, nesterov: bool) -> None:
+        self.path, self.problem, self.start = path, path.problem, path.start
         self.noise = float(check_positive(noise, "noise"))
-        self.metric, self.fraction = metric, self.path.fraction
+        self.metric, self.fraction = path.metric, path.fraction
         self.nesterov = bool(nesterov)
 
     @cached_property
     def closed_form(self) -> MomentumRule:
-        """T5's closed form with this mu and the damping ratio of the target [theory: Ways to predict]."""
+        """Damping along Gamma with this mu and the damping ratio of the target [theory: Effective loss]."""
         return MomentumRule.from_geometry(self.noise, self.path.curvature, target=self.path.amplitude)
 
     def check_stable(self, lr: float, one_minus_beta: float) -> None:

@@ -1,4 +1,4 @@
-"""T2: the descent from an ordinary start to Gamma, before any drift along it: its length at any momentum."""
+"""The first phase of training: steps of the descent from an ordinary start to Gamma, at any momentum [theory: Relaxation]."""
 
 from __future__ import annotations
 
@@ -16,24 +16,30 @@ from ..problems.problem import Array, Problem
 Floats = NDArray[np.float64]
 
 REMAINDER = 0.01
-"""Of the loss at the start, what may be left at the end of the first phase."""
+"""Fraction of the loss at the start that is left at the end of the first phase."""
 
 _LANES = 8
+"""Momenta stepped together."""
 _BLOCKS = 200
-_LONGEST = 400_000  # steps
+"""Records of the loss for each factor e of time."""
+_LONGEST = 400_000
+"""Steps after which a run that has not arrived never does."""
 
 
 def first_phase(problem: Problem, start: ArrayLike, lr: float, *, nesterov: bool = False) -> Callable[[ArrayLike], Floats]:
     """Steps of noise-free heavy ball until the loss stays below a hundredth of its start, as a function of 1 - beta; inf: never.
 
-    The update itself is run, for T2's relaxation times hold only near Gamma: there a mode takes -1 / ln|multiplier| steps,
-    delta / (eta lambda) where overdamped and 2 / delta where underdamped, so that it is shortest at critical damping.
+    The update itself is run, because relaxation times hold only near Gamma. There a mode of eigenvalue lambda takes
+    delta / (eta lambda) steps where it is overdamped and 2 / delta where it is underdamped, fewest at critical damping.
 
     Args:
-        problem: what moves
+        problem: the training problem
         start: (N,)
         lr: eta > 0
         nesterov: the look-ahead update
+
+    Returns:
+        A function of 1 - beta in (0, 1], of its shape.
 
     Raises:
         InputError: for a value out of range.

@@ -1,10 +1,15 @@
-"""T6: the sources of force along Gamma. Each pulls w by -G per step squared; k = x . grad_x G; several add up."""
+"""The forces along Gamma, from label noise to dropout: one class each, and the contract `Force` [theory: Forces].
+
+A force pulls w by -G(w) per step squared. Its stiffness along a unit displacement x is k = x . grad_x G. The fields of several
+forces add up. The momentum that damps them: `MomentumRule.from_forces`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +17,6 @@ from numpy.typing import ArrayLike
 from ..core.errors import InputError, check, check_integer, check_non_negative, check_one, check_positive
 from ..dynamics.drift_diffusion import coefficients_along
 from ..geometry.manifold_point import ManifoldPoint
-from ..problems.matrix_sensing import MatrixSensing
 from ..problems.problem import Array, Problem
 from ..theory import formulas
 
@@ -23,13 +27,16 @@ Field = Callable[[Array], Array]
 class Force(ABC):
     """A source of force along Gamma.
 
-    A member gives the field G of its pull -G on w; `stiffness` is what the rule needs. Fields of several forces add up, for
-    noises that are independent of each other and of label noise.
+    A member gives the field G of its pull -G on w, from which `stiffness` follows. Fields of several forces add up where their
+    noises are independent of each other.
     """
 
     @abstractmethod
     def pull(self, problem: Problem, lr: float, one_minus_beta: float, nesterov: bool = False) -> Field:
-        """G, in units of w per step squared, of the update with this lr and 1 - beta."""
+        """G of the update with this lr and 1 - beta, in units of w per step squared.
+
+        Raises InputError for a problem that the force does not describe.
+        """
 
     def stiffness(
         self, point: ManifoldPoint, displacement: Array, lr: float, one_minus_beta: float, *, nesterov: bool = False
@@ -37,11 +44,11 @@ class Force(ABC):
         """k(delta) along a displacement from `point`, per step squared [theory: Forces].
 
         Args:
-            point: where the force vanishes or where to linearise, on Gamma
+            point: on Gamma, where the force vanishes or is linearised
             displacement: (N,), of which only the part along Gamma counts
             lr: eta > 0
             one_minus_beta: delta in (0, 1]
-            nesterov: gradient at w + beta v
+            nesterov: the gradient is taken at w + beta v
 
         Raises:
             InputError: for a value out of range, or a displacement without a part along Gamma.
@@ -52,15 +59,18 @@ class Force(ABC):
 
 
 def _spectral(problem: Problem, one_minus_beta: float, weight: Callable[[Array], Array]) -> Field:
-    """delta grad sum_j V(lambda_j) with dV/dlambda = weight(lambda), the drift's weight per step."""
+    """delta grad sum_j V(lambda_j), lambda_j the Hessian's eigenvalues, with dV/dlambda = weight(lambda) per step."""
     return lambda w: one_minus_beta * problem.spectral_gradient(w, weight)
 
 
 @dataclass(frozen=True)
 class LabelNoise(Force):
-    """Label noise of strength c (eta / eta0)^p, with the exact weights of section 3 at finite lr [theory: Drift; Effective loss].
+    """Label noise of strength c (eta / eta0)^p, exact at finite lr [theory: Drift; Forces].
 
-        k = delta (Hess V),  V = section 3's;  small eta: eta^2 c mu / (4 delta), Nesterov: c lambda_j'' / (1 + a_j / delta)
+        k = delta x . (Hess V) x,   V = sum_j V(lambda_j),   dV/dlambda the drift's weight of a mode of eigenvalue lambda
+
+    At small eta k = eta^2 c mu / (4 delta), mu the curvature of tr H along x; with Nesterov's update each mode's share of it is
+    divided by 1 + eta lambda_j / delta.
 
     Args:
         noise: c = sigma^2 / B at eta0, in units of the loss, >= 0
@@ -97,15 +107,15 @@ class LocalSGD(Force):
 
         k = (1 + (K - 1) psi) / K times one worker's,  psi = 1 - (1 - beta^H) / (H delta)
 
-    At H = 1 it is a batch of all workers. Small delta: psi(x) = (exp(-x) - 1 + x) / x at x = H delta, for energies of
-    underdamped modes relax at delta = 2 / tau_perp. Workers that keep their own velocities are not described.
+    At H = 1 it is a batch of all workers. At small delta psi = (exp(-x) - 1 + x) / x at x = H delta, because the energies of
+    underdamped modes relax at the rate delta. Workers that keep their own velocities are not described.
 
     Args:
         noise: c = sigma^2 / B of one worker, >= 0
         n_workers: K >= 1
         local_steps: H >= 1
 
-    Source: Gu, Lyu, Huang, Arora 2023 (arXiv 2303.01215) for SGD; the relaxation with momentum: T2.
+    Source: Gu, Lyu, Huang, Arora 2023 (arXiv 2303.01215) for SGD; the relaxation with momentum: [theory: Relaxation].
     """
 
     noise: float
@@ -144,9 +154,10 @@ class WeightDecay(Force):
 class ParameterNoise(Force):
     """The gradient is taken at w + s z, z standard normal and fresh each step [theory: Forces].
 
-        k = eta s^2 mu / 2 + delta (Hess V of gradient noise s^2 H^2);  small eta: ... + eta^2 s^2 (tr H^2)'' / (8 delta)
+        k = eta s^2 mu / 2 + the stiffness of gradient noise of covariance s^2 H^2
 
-    To second order in s. `variance` is s^2 in squared parameter units, >= 0.
+    To second order in s. At small eta the second part is eta^2 s^2 (tr H^2)'' / (8 delta), the derivatives along x.
+    `variance` is s^2 in squared parameter units, >= 0.
     """
 
     variance: float
@@ -166,9 +177,10 @@ class GradientNoise(Force):
         k = (eta^2 / (2 delta)) x . grad_x (dH : X)
         X_ij = Sigma_ij 2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j)),   C = delta / sqrt(eta)
 
-    So c mu = 2 x . grad_x (dH : X), which depends on delta through C where the eigenvectors of H turn. At small eta and
-    a below delta for Nesterov too. Noise along Gamma also makes w diffuse, which is no force and is left out. Where J loses
-    rank, as at matrix sensing's low-rank solution, the pull has no derivative (InputError): choose a point before it.
+    i, j are eigenvectors of H. The part in brackets depends on delta through C where they turn along Gamma. It holds at small
+    eta, with Nesterov's update for eta lambda_j below delta. Noise along Gamma also makes w diffuse, which is no force and is
+    left out. Where J loses rank, as at matrix sensing's low-rank solution, the pull has no derivative (InputError): choose a
+    point before it.
 
     Args:
         factor: w (N,) -> B(w), (N, r), in units of the gradient
@@ -193,7 +205,7 @@ class GradientNoise(Force):
 
 
 def _check_rank(problem: Problem, w: Array) -> None:
-    """Refuse points where normal directions open only by the step of the derivative."""
+    """Refuse points where J loses rank: the step of the derivative would open further normal directions."""
     eigenvalues = np.square(np.linalg.svd(problem.jacobian(w), compute_uv=False))
     share = eigenvalues / eigenvalues[:, :1]
     if np.any((share > 1e-12) & (share < 1e-8)):
@@ -206,9 +218,9 @@ class SamplingNoise(Force):
 
         Sigma = (P - B) / (B (P - 1)) (1/P) sum_i r_i^2 J_i J_i^T
 
-    Equal r_i^2: label noise of c = r^2 (P - B) / (B (P - 1)), `formulas.minibatch_noise`. It stops where residuals move with
-    the normal modes: at interpolation r_i = 0 and the force vanishes, and with label noise the modes' own residuals add
-    multiplicative noise of relative order eta lambda P / (B delta), which is left out.
+    With equal r_i^2 it is label noise of c = r^2 (P - B) / (B (P - 1)), `formulas.minibatch_noise`. It does not hold where
+    residuals move with the normal modes: at interpolation r_i = 0 and the force vanishes, and with label noise the modes' own
+    residuals add multiplicative noise of relative order eta lambda P / (B delta), which is left out.
 
     Args:
         residuals: r_i = f_i - y_i, (P,), in units of f
@@ -234,17 +246,30 @@ class SamplingNoise(Force):
         return GradientNoise(lambda w: problem.jacobian(w).T * scale).pull(problem, lr, one_minus_beta, nesterov)
 
 
+@runtime_checkable
+class HiddenUnits(Protocol):
+    """What a problem brings for `Dropout`: outputs that are sums over hidden units, f_i = sum_h t_ih."""
+
+    def unit_outputs(self, w: Array) -> Array:
+        """t_ih: (n, N) -> (n, P, width)."""
+
+    def unit_gradient(self, w: Array, weights: Array) -> Array:
+        """sum_ih weights_ih grad t_ih: (n, N), (n, P, width) -> (n, N)."""
+
+    def without_units(self) -> Array:
+        """Row h: 0 at the parameters of unit h, 1 elsewhere, (width, N)."""
+
+
 @dataclass(frozen=True)
 class Dropout(Force):
-    """Dropout of the hidden units of a two-layer linear network, f_i = sum_h t_ih: matrix sensing, t_ih = u_h^T A_i v_h
-    [theory: Forces].
+    """Dropout of hidden units, for problems whose outputs are sums over them, f_i = sum_h t_ih (`HiddenUnits`).
 
-        k = eta (Hess R) + that of gradient noise Sigma = q sum_h s_h s_h^T,   s_h = (1/P) sum_i t_ih J_i without unit h
-        R = (q / (1 - q)) (1 / (2P)) sum_ih t_ih^2
+        k = eta x . (Hess R) x + the stiffness of gradient noise of covariance q sum_h s_h s_h^T
+        R = (q / (1 - q)) (1 / (2P)) sum_ih t_ih^2,   s_h = (1/P) sum_i t_ih J_i without unit h
 
     Unit h is kept with probability 1 - q and then scaled by 1 / (1 - q), by one mask a step for all samples. R is exact; the
-    noise is that at interpolation to leading order in q. It stops where R pulls w far from f = y: residuals of order q are
-    left out.
+    noise is that at interpolation, to leading order in q. It does not hold where R pulls w far from f = y: residuals of order
+    q are left out.
 
     Args:
         rate: q in [0, 1)
@@ -263,42 +288,24 @@ class Dropout(Force):
         return self.rate / (1 - self.rate)
 
     def regulariser_gradient(self, problem: Problem, w: Array) -> Array:
-        """grad R: (n, N) -> (n, N). Raises InputError for a problem other than matrix sensing."""
-        sensing = _sensing(problem)
-        u, v = sensing.factors(w)
-        t = _by_unit(sensing, w)
-        by_u = np.einsum("nih,iab,nhb->nah", t, sensing.measurements, v)
-        by_v = np.einsum("nih,iab,nah->nhb", t, sensing.measurements, u)
-        return self.mask_variance / sensing.n_outputs * sensing.join(by_u, by_v)
+        """grad R: (n, N) -> (n, N). Raises InputError for a problem without `HiddenUnits`."""
+        units = _hidden_units(problem)
+        return self.mask_variance / problem.n_outputs * units.unit_gradient(w, units.unit_outputs(w))
 
     def noise_factor(self, problem: Problem, w: Array) -> Array:
         """sqrt(q) (s_1, ..., s_width): (N,) -> (N, width). A dropped unit has no gradient of its own."""
-        sensing = _sensing(problem)
-        jacobian = sensing.jacobian(np.tile(w, (sensing.width, 1)) * _without_each(sensing))  # (width, P, N)
-        shared = np.einsum("ih,hin->nh", _by_unit(sensing, w[None])[0], jacobian) * _without_each(sensing).T
-        return np.asarray(np.sqrt(self.rate) / sensing.n_outputs * shared)
+        units = _hidden_units(problem)
+        without = units.without_units()
+        jacobian = problem.jacobian(np.tile(w, (len(without), 1)) * without)  # (width, P, N)
+        shared = np.einsum("ih,hin->nh", units.unit_outputs(w[None])[0], jacobian) * without.T
+        return np.asarray(np.sqrt(self.rate) / problem.n_outputs * shared)
 
     def pull(self, problem: Problem, lr: float, one_minus_beta: float, nesterov: bool = False) -> Field:
         noise = GradientNoise(lambda w: self.noise_factor(problem, w)).pull(problem, lr, one_minus_beta, nesterov)
         return lambda w: lr * self.regulariser_gradient(problem, w) + noise(w)
 
 
-def _sensing(problem: Problem) -> MatrixSensing:
-    if not isinstance(problem, MatrixSensing):
-        raise InputError("problem", type(problem).__name__, "MatrixSensing, whose inner dimension are the hidden units")
+def _hidden_units(problem: Problem) -> HiddenUnits:
+    if not isinstance(problem, HiddenUnits):
+        raise InputError("problem", type(problem).__name__, "a problem with hidden units (`HiddenUnits`), such as MatrixSensing")
     return problem
-
-
-def _by_unit(problem: MatrixSensing, w: Array) -> Array:
-    """t_ih = u_h^T A_i v_h: (n, N) -> (n, P, width)."""
-    u, v = problem.factors(w)
-    return np.asarray(np.einsum("nah,iab,nhb->nih", u, problem.measurements, v))
-
-
-def _without_each(problem: MatrixSensing) -> Array:
-    """Row h: 0 at the parameters of unit h, 1 elsewhere, (width, N)."""
-    ones = np.ones((problem.d, problem.width))
-    units = np.arange(problem.width)
-    u = np.stack([(ones * (units != h)).ravel() for h in units])
-    v = np.stack([(ones * (units != h)).T.ravel() for h in units])
-    return u if problem.symmetric else np.concatenate([u, v], axis=1)

@@ -1,8 +1,9 @@
-"""T9.4: the best momentum that a sweep measured, with intervals: per learning rate, as a power law, what a prediction costs.
+"""The best momentum that a sweep measured: at every learning rate, as a power law, and the regret of a prediction.
 
-A run's speed is 1 / its convergence time, 0 if it never arrives. The time of a momentum is 1 / (mean speed over the
-seeds): defined wherever some run arrives, and smooth across the cliff, where ever fewer do. All intervals are 95 % and
-come from resampling the seeds, the same for all learning rates and momenta, for they share their noise.
+The speed of a run is 1 / its convergence time, 0 if it never arrives. The time of a momentum is 1 / (mean speed over the
+seeds). So it is defined wherever some run arrives, and smooth across the stability edge, beyond which ever fewer do. All
+intervals are 95 % and come from resampling the seeds: the same resamples for all learning rates and momenta, because these
+share their noise.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from ..core.errors import InputError
 
 Floats = NDArray[np.float64]
 N_RESAMPLES = 1000
-_NEAR = 1.35  # the optimum is sought among momenta whose time is within this factor of the shortest
+_NEAR = 1.35
+"""The optimum is sought among momenta whose time is within this factor of the shortest."""
 _DENSE = 400
+"""Points at which the fitted cubic is searched for its minimum."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, resamples: Floats) -> Estimate:
+        """From a value and its resamples, those that are not finite left out."""
         good = resamples[np.isfinite(resamples)]
         if not good.size:
             return cls(float(value), np.nan, np.nan, np.nan)
@@ -49,11 +53,15 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class PowerLaw:
-    """1 - beta* = prefactor lr^exponent exp(a_1 lr^(1/3) + a_2 lr^(2/3) + ...): theory's series at finite lr
-    [theory: Effective loss; Moment closure].
+    """A power law of the optimum with corrections at finite lr, fitted to a sweep [theory: Finite learning rate].
 
-    `corrections` are the a_i, none for the plain power law; `chi2` and `freedom` say how well it fits the optima,
-    `p_value` how often a true law would fit worse.
+        1 - beta* = prefactor lr^exponent exp(a_1 lr^(1/3) + a_2 lr^(2/3) + ...)
+
+    Attributes:
+        exponent, prefactor: with intervals
+        corrections: the a_i, none for the plain power law
+        chi2, freedom: chi-squared of the fit to the optima, and its degrees of freedom
+        terms, resamples: ln prefactor, exponent, a_1, ..., (n_terms,), and their resamples, (n_resamples, n_terms)
     """
 
     exponent: Estimate
@@ -61,12 +69,12 @@ class PowerLaw:
     corrections: tuple[Estimate, ...]
     chi2: float
     freedom: int
-    terms: Floats  # (n_terms,): ln prefactor, exponent, a_1, ...
-    resamples: Floats  # (n_resamples, n_terms)
+    terms: Floats
+    resamples: Floats
 
     @property
     def p_value(self) -> float:
-        """Of the chi-squared test; NaN where nothing is left over to test."""
+        """How often a true law would fit worse (chi-squared); NaN without a degree of freedom."""
         return float(chdtrc(self.freedom, self.chi2)) if self.freedom else np.nan
 
     def curve(self, lr: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -82,7 +90,7 @@ def _design(lr: Floats, order: int) -> Floats:
 
 
 class Optima:
-    """What the convergence times of a sweep say.
+    """The optimum momenta of a sweep, from its convergence times.
 
     Args:
         lr: (n_lr,)

@@ -1,4 +1,4 @@
-"""T5, T6, T9: the momentum that suits a learning rate: from a tuned pair, the geometry, or a sweep."""
+"""The best momentum as a function of the learning rate: from a tuned pair, the geometry, forces, or a sweep."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class MomentumRule:
 
     @classmethod
     def from_reference(cls, lr: ArrayLike, momentum: ArrayLike) -> MomentumRule:
-        """Transfer a tuned pair to other learning rates (T9.1; exponent 2/3 from arXiv 2210.16400).
+        """Transfer a tuned pair to other learning rates [theory: Ways to predict].
 
             1 - beta = (1 - beta0) (eta / eta0)^(2/3)
 
@@ -90,6 +90,8 @@ class MomentumRule:
 
         Raises:
             InputError: for a value out of range.
+
+        Source: the exponent is that of arXiv 2210.16400.
         """
         tuned_lr, tuned = check_lr(lr), check_momentum(momentum)
         law = _PowerLaw(tuned_lr, np.asarray(1 - tuned), np.asarray(2 / 3))
@@ -174,7 +176,8 @@ class MomentumRule:
         >>> import numpy as np, sde_momentum as sm
         >>> valley = sm.Valley([1.0, 2.0], 0.0, curvature=1.0)
         >>> point = sm.ManifoldPoint(valley, valley.start(0.0))
-        >>> rule = MomentumRule.from_forces(point, np.array([1.0, 0, 0]), [sm.LabelNoise(1e-3), sm.WeightDecay(1e-4)])
+        >>> forces = [sm.forces.LabelNoise(1e-3), sm.forces.WeightDecay(1e-4)]
+        >>> rule = MomentumRule.from_forces(point, np.array([1.0, 0, 0]), forces)
         >>> closed = MomentumRule.from_geometry(noise=1e-3, curvature=1.0, explicit_curvature=1e-4)
         >>> round(float(rule.one_minus_beta(0.01) / closed.one_minus_beta(0.01)), 2)
         1.0

@@ -1,4 +1,4 @@
-"""T2, T7: what the fluctuations across Gamma add to tr H at w, beside those along it."""
+"""Stationary excess of tr H from the fluctuations across Gamma [theory: Relaxation; Price of speed]."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from ..theory import formulas
 
 
 def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise: float, above: float = 0.0) -> float:
-    """Stationary mean of tr H(w) above tr H at the point of Gamma beneath, from the normal modes alone.
+    """Stationary mean of tr H(w) - tr H(w0), where w fluctuates across Gamma around its point w0.
 
         (1/2) sum_j s_j n_j . (hess tr H - sum_i nu_i hess f_i) n_j,   J^T nu = the normal part of grad tr H
 
-    s_j is the mode's stationary variance [theory: Relaxation]; the second term is the mean displacement that the modes'
-    curvature causes. It
-    vanishes as lr^(1/3) along 1 - beta = C lr^(2/3).
+    n_j is the unit vector of normal mode j and s_j its stationary variance [theory: Relaxation]. The first term is the curvature
+    of tr H along the mode. The second is its slope times the mean displacement of w from w0, which the curvature of the outputs
+    f_i causes. Along 1 - beta = C lr^(2/3) the excess vanishes as lr^(1/3).
 
     Args:
-        point: of Gamma
+        point: w0, a point of Gamma
         lr: eta > 0
         one_minus_beta: delta in (0, 1]
         noise: c = sigma^2 / B >= 0
-        above: of modes whose eigenvalue is above this
+        above: only modes whose eigenvalue is above this are counted
+
+    Returns:
+        The excess, in units of curvature.
     """
     problem, axes = point.problem, point.normal.T
     h = 1e-5 * (1 + float(np.abs(point.w).max()))

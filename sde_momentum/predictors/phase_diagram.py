@@ -1,4 +1,4 @@
-"""T2, T3, T5, T6, T7: the regimes of label-noise SGD with momentum over (lr, 1 - beta), and the line of the optimum."""
+"""The phase diagram: regimes of label-noise SGD with momentum over (lr, 1 - beta), its optimum and its stability edge."""
 
 from __future__ import annotations
 
@@ -20,50 +20,52 @@ from .momentum_rule import MomentumRule
 Floats = NDArray[np.float64]
 
 REGIMES = {
-    "overdamped": "every normal mode has real multipliers [theory: Relaxation]",
-    "mixed": "some normal modes are overdamped, some underdamped [theory: Relaxation]",
-    "underdamped": "every normal mode has complex multipliers [theory: Relaxation]; the motion along Gamma is overdamped",
-    "inertial drift": "the motion along Gamma is underdamped: delta^2 < 4 k(delta) [theory: Effective loss; Forces]",
-    "beyond the edge": "training leaves the flattest point: kappa > 2 / (g - m) [theory: Critical limit]",
-    "unstable normal": "a normal mode diverges: a >= 2 (1 + beta) at the largest eigenvalue [theory: Relaxation]",
+    "overdamped": "every normal mode is overdamped: its multipliers are real",
+    "mixed": "some normal modes are overdamped, some underdamped",
+    "underdamped": "every normal mode is underdamped: its multipliers are complex; the motion along Gamma is overdamped",
+    "inertial drift": "the motion along Gamma is underdamped: delta^2 < 4 k(delta)",
+    "beyond the edge": "training leaves the flattest point: eta^2 c / (4 delta^3) > 2 / (g - m)",
+    "unstable normal": "a normal mode diverges: eta lambda >= 2 (1 + beta) at the largest eigenvalue lambda",
 }
-"""The regimes in the order of their codes 0, 1, ...; where several hold, the last one counts."""
+"""The regimes in the order of their codes 0, 1, ...; where several hold, the last one counts. Symbols as in `PhaseDiagram`."""
 
 N_GRID = 301
-_BISECTIONS = 60  # the last one moves the edge by less than rounding
+"""Points of either axis of `PhaseDiagram.dataset` where none are given."""
+_BISECTIONS = 60
+"""Of the stability edge: the last one moves it by less than rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class PhaseDiagram:
-    """What heavy ball or Nesterov momentum does at any (lr, 1 - beta), near one flattest point.
+    """The regimes of heavy ball or Nesterov momentum at any (lr, 1 - beta), near one flattest point.
 
-        overdamped <-> underdamped mode:   discriminant of kappa^2 - (1 + beta - a) kappa + beta, a = eta lambda
-        [theory: Relaxation]
-        normal mode unstable:              a >= 2 (1 + beta)
-        [theory: Relaxation]
-        inertial drift:                    delta^2 < 4 k(delta), k = eta h + eta^2 c mu / (4 delta)
-        [theory: Effective loss; Forces]
-        beyond the edge:                   2 + eta h / delta^2 + kappa (m - g) < 0, kappa = eta^2 c / (4 delta^3)
-        [theory: Forces; Critical limit]
-        optimum:                           delta^2 = 4 zeta(x)^2 k(delta)
-        [theory: Effective loss; Forces]
+        underdamped normal mode:  the multipliers z, z^2 - (1 + beta - a) z + beta = 0, are complex
+        unstable normal mode:     a >= 2 (1 + beta)
+        inertial drift:           delta^2 < 4 k(delta)
+        beyond the edge:          2 + eta h / delta^2 + kappa (m - g) < 0
+        optimum:                  delta^2 = 4 zeta(x)^2 k(delta)
 
-    With h = 0 the edge is T7's kappa = 2 / (g - m); h adds eta h / delta^2 to kappa m in the cubic of the decay rates.
-    The edge says where training *stays*: a run can reach a target and still leave later. With Nesterov momentum k, edge and
-    optimum hold for a much below delta only: beyond, its modes are damped by delta + a and push less along Gamma.
+    eta is the learning rate, delta = 1 - beta, and a = eta lambda of a normal mode of eigenvalue lambda [theory: Relaxation].
+    k = eta h + eta^2 c mu / (4 delta) is the stiffness along Gamma per step squared [theory: Effective loss; Forces], and zeta(x)
+    the damping ratio that overshoots by x. kappa = eta^2 c / (4 delta^3) is the strength of the force along Gamma per unit of
+    s = delta k, m = mu the curvature of tr H and g the coupling to the eigenvalues' slopes [theory: Critical limit].
+
+    With h = 0 the edge is kappa = 2 / (g - m) [theory: Price of speed]. It says where training stays: a run can reach a target
+    and still leave later. With Nesterov momentum k, edge and optimum hold for a much below delta only: beyond, its modes are
+    damped by delta + a and push less along Gamma.
 
     Args:
         noise: c = sigma^2 / B, in units of the loss, >= 0
-        curvature: mu, curvature of tr H along Gamma, >= 0; m of the edge too
+        curvature: mu, curvature of tr H along Gamma, >= 0; also the m of the edge
         eigenvalues: Hessian eigenvalues of the normal modes at the flattest point, > 0, (n,)
         coupling: g, in units of the curvature, >= 0; no edge unless g > mu
-        edge_kappa: the edge itself, > 0, in units of 1 / curvature; in place of `coupling`
+        edge_kappa: kappa at the edge, > 0, in units of 1 / curvature; in place of `coupling`
         explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
         target: x in (0, 1): what counts is when the distance along Gamma stays below this fraction of its start; None: x -> 0
         band: half-width of the optimum's band as a factor: from optimum / (1 + band) to optimum * (1 + band), > 0;
             None: from zeta(x) to critical damping, zeta = 1, which is at more 1 - beta
         largest_eigenvalue: the largest met in training, where it exceeds `eigenvalues`; it alone decides stability
-        nesterov: the look-ahead update; here it changes the normal modes only
+        nesterov: the look-ahead update; in this diagram it changes the normal modes only
 
     Raises:
         InputError: for a value out of range, or when no force along Gamma is left.
@@ -146,8 +148,8 @@ class PhaseDiagram:
     ) -> PhaseDiagram:
         """Everything from a problem and its start; mu and target are those of the predictor's closed form.
 
-        The edge is a matter of the flattest point's neighbourhood: its m and g are those of the direction in which the
-        drift arrives there, while mu is that of the whole way. Stability counts the start's largest eigenvalue too.
+        The edge depends on the neighbourhood of the flattest point: its m and g are those of the direction in which the
+        drift arrives there, while mu is that of the whole way. Stability counts the largest eigenvalue at the start too.
         """
         path = predictor.path
         end = path.flattest
@@ -179,7 +181,7 @@ class PhaseDiagram:
     def transverse(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
         """tau_perp of the slowest normal mode, in steps [theory: Relaxation]; inf where a mode is unstable."""
         rate, delta = self._check(lr, one_minus_beta)
-        # max|kappa| falls with the eigenvalue, then rises: the slowest mode is the first or the last
+        # the larger |z| falls with the eigenvalue, then rises: the slowest mode is the first or the last
         ends = np.min(self.eigenvalues), np.max(self.eigenvalues)
         times = [timescales(rate, one_minus_beta=delta, eigenvalue=e, nesterov=self.nesterov).transverse for e in ends]
         return np.where(self._unstable(rate, delta), np.inf, np.maximum(*times))
@@ -222,8 +224,7 @@ class PhaseDiagram:
         return np.asarray(best / factor), np.asarray(np.minimum(best * factor, 1.0))
 
     def edge(self, lr: ArrayLike) -> Floats:
-        """1 - beta below which training leaves the flattest point
-        [theory: Forces; Critical limit]; 0 if it never does; it may exceed 1."""
+        """1 - beta below which training leaves the flattest point [theory: Price of speed]; 0 for none; it may exceed 1."""
         rate = check_lr(lr)
         high = formulas.one_minus_beta_at_kappa(rate, self.noise, self._edge_kappa)
         if self.explicit_curvature == 0 or not high.any():
@@ -274,26 +275,26 @@ class PhaseDiagram:
                 "transverse": (
                     both,
                     self.transverse(*at),
-                    about("tau_perp of the slowest normal mode [theory: Relaxation]", "steps"),
+                    about("tau_perp of the slowest normal mode", "steps"),
                 ),
                 "longitudinal": (
                     both,
                     self.longitudinal(*at),
-                    about("tau_par = delta / k(delta) [theory: Drift; Forces]", "steps"),
+                    about("tau_par = delta / k(delta)", "steps"),
                 ),
                 "convergence": (both, self.convergence(*at), about("steps per factor e of the slowest motion", "steps")),
-                "optimum": ("lr", self.optimum(rate), about("best 1 - momentum [theory: Effective loss; Forces]")),
+                "optimum": ("lr", self.optimum(rate), about("best 1 - momentum")),
                 "optimum_low": ("lr", low, about("lower end of the optimum's band")),
                 "optimum_high": ("lr", high, about("upper end of the optimum's band")),
                 "edge": (
                     "lr",
                     edge,
-                    about("1 - momentum below which training leaves the flattest point [theory: Critical limit]; 0: none"),
+                    about("1 - momentum below which training leaves the flattest point; 0: none"),
                 ),
                 "stable_lr": (
                     "one_minus_beta",
                     self.stable_lr(delta),
-                    about("lr from which a normal mode is unstable [theory: Relaxation]"),
+                    about("lr from which a normal mode is unstable"),
                 ),
             },
             coords={
@@ -350,7 +351,7 @@ class PhaseDiagram:
         return formulas.longitudinal_stiffness(lr, delta, self.noise, self.curvature, self.explicit_curvature)
 
     def _pulls(self, lr: Floats, delta: Floats) -> tuple[Floats, Floats]:
-        """kappa m with h's share, k / delta^2, and kappa g: what T7's cubic is made of."""
+        """k / delta^2, which is kappa m with h's share, and kappa g: the coefficients of the cubic of the decay rates."""
         kappa = formulas.critical_kappa(lr, delta, self.noise)
         return np.asarray(self._stiffness(lr, delta) / delta**2), np.asarray(kappa * self.effective_coupling)
 

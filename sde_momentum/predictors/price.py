@@ -1,6 +1,9 @@
-"""T7: the price of speed: how far tr H stays above its flattest value at a momentum, and the fastest that a price allows."""
+"""The price of speed: stationary excess of tr H at a momentum, and the fastest momentum that a price allows."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -8,21 +11,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import InputError, check, check_integer, check_lr, check_one, check_positive
 from ..dynamics import slow_modes
-from ..dynamics.critical_limit import CriticalLimit
-from ..dynamics.critical_valley import CriticalValley
+from ..dynamics.critical_course import CourseRequest, CriticalCourse, critical_course
 from ..geometry.manifold_point import ManifoldPoint
-from ..problems.problem import Problem
-from ..problems.valley import Valley
 from ..theory import formulas
+from .curve.universal_curve import UniversalCurve
 from .normal_excess import normal_excess
-from .universal_curve import UniversalCurve
 
 Floats = NDArray[np.float64]
 
-_SETTLED = 12.0  # 1 / delta: the modes' own relaxation takes 1
+_SETTLED = 12.0
+"""Time in 1 / delta after which the modes, whose own relaxation takes 1, have settled."""
 _WINDOWS = 12
+"""Records in each of the two halves that are compared."""
 _LEAST_STEP = 0.004
-"""Steps that resolve every mode are worth their time down to this; beyond, modes are fast enough for their amplitudes."""
+"""Steps that resolve every mode are worth their time down to this; below it, modes are fast enough for their amplitudes."""
+_MANY_PARAMETERS = 200
+"""Above so many the curvatures of tr H, whose cost grows as their square, are not computed for the choice of the step."""
 
 
 def price_of_speed(
@@ -36,8 +40,7 @@ def price_of_speed(
     workers: int = -1,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Stationary mean of tr H above the flattest point's against 1 - beta, by simulation of the critical limit at finite lr
-    [theory: Critical limit].
+    """Stationary mean of tr H above the flattest point's against 1 - beta, by simulation of the critical limit at finite lr.
 
     Takes seconds in a valley, and up to minutes a momentum elsewhere, where its steps resolve every mode.
 
@@ -52,13 +55,14 @@ def price_of_speed(
         progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
 
     Returns:
-        Dataset over one_minus_beta: `along` the part along Gamma and the slow modes', `along_se`; `across` what the other
-        normal modes add at w [theory: Relaxation]; `excess` their sum, and `settled` (bool): whether two halves of the
-        record agree within
-        3 standard errors.
+        Dataset over one_minus_beta, in units of curvature: `along` the part along Gamma and of the slow modes, `along_se`;
+        `across` what the other normal modes add at w [theory: Relaxation]; `excess` their sum; `settled` (bool): whether
+        the two halves of the record agree within 3 standard errors.
 
     Raises:
         InputError: for a value out of range.
+
+    Source: [theory: Price of speed].
 
     >>> import sde_momentum as sm
     >>> valley = sm.Valley.balanced(32, curvature=1.0, coupling=0.5)
@@ -70,22 +74,18 @@ def price_of_speed(
     deltas = np.atleast_1d(check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]"))
     check_integer(n_seeds, "n_seeds", 2)
     check_integer(seed, "seed", 0)
-    problem = point.problem
-    start = ManifoldPoint(problem, point.w)
-    rows = [_along(problem, start, rate, float(delta), c, n_seeds, seed, workers, progress) for delta in deltas]
-    along, error, settled = (np.array(column) for column in zip(*rows, strict=True))
-    across = np.array([normal_excess(start, rate, delta, c, _followed(start, rate, delta, c)) for delta in deltas.tolist()])
-    unit = {"units": "curvature"}
+    start = ManifoldPoint(point.problem, point.w)
+    states = [_Stationary(start, critical_course(point.problem), rate, delta, c) for delta in deltas.tolist()]
+    along, error, settled = (
+        np.array(column) for column in zip(*(s.along(n_seeds, seed, workers, progress) for s in states), strict=True)
+    )
+    across = np.array([normal_excess(start, rate, s.one_minus_beta, c, s.followed) for s in states])
+    columns = {"along": along, "along_se": error, "across": across, "excess": along + across}
     return xr.Dataset(
-        {
-            "along": ("one_minus_beta", along, unit),
-            "along_se": ("one_minus_beta", error, unit),
-            "across": ("one_minus_beta", across, unit),
-            "excess": ("one_minus_beta", along + across, unit),
-            "settled": ("one_minus_beta", settled),
-        },
+        {name: ("one_minus_beta", values, {"units": "curvature"}) for name, values in columns.items()}
+        | {"settled": ("one_minus_beta", settled)},
         coords={"one_minus_beta": deltas},
-        attrs={"lr": rate, "noise": c, "theory": "Critical limit", "trace_hessian": point.trace_hessian},
+        attrs={"lr": rate, "noise": c, "theory": "Price of speed", "trace_hessian": point.trace_hessian},
     )
 
 
@@ -119,55 +119,64 @@ def fastest_within(curve: UniversalCurve, price: xr.Dataset, excess: float) -> t
     return float(allowed[i]), float(times[i])
 
 
-def _strength(point: ManifoldPoint, kappa: float) -> float:
-    """kappa times the largest curvature of tr H along Gamma."""
-    return kappa * max(float(point.curvatures[-1]), np.finfo(float).tiny) if point.problem.n_parameters <= 200 else 1.0
+@dataclass(frozen=True, eq=False)
+class _Stationary:
+    """The stationary state around the flattest point at one momentum, to be simulated."""
 
+    point: ManifoldPoint
+    critical: CriticalCourse
+    lr: float
+    one_minus_beta: float
+    noise: float
 
-def _step(point: ManifoldPoint, strength: float, frequency: float) -> float:
-    """Of the simulation: where it can, one that leaves no pair of a slow and a fast mode."""
-    coarse = 0.1 if strength < 9 else 0.3 / float(np.sqrt(strength))
-    if isinstance(point.problem, Valley):
-        return coarse
-    resolving = 0.9 * slow_modes.resolving_step(frequency, float(point.eigenvalues.max()))  # eigenvalues rise as w moves
-    return resolving if _LEAST_STEP <= resolving < coarse else coarse
+    @property
+    def kappa(self) -> float:
+        """eta^2 c / (4 delta^3)."""
+        return float(formulas.critical_kappa(self.lr, self.one_minus_beta, self.noise))
 
+    @property
+    def frequency(self) -> float | None:
+        """sqrt(eta) / delta; None where the simulation has no correction at finite lr."""
+        return float(np.sqrt(self.lr)) / self.one_minus_beta if self.critical.corrected_at_finite_lr else None
 
-def _followed(point: ManifoldPoint, lr: float, delta: float, noise: float) -> float:
-    """The eigenvalue up to which the simulation has the modes' own displacement in w."""
-    if isinstance(point.problem, Valley):
-        return 0.0
-    frequency = float(np.sqrt(lr)) / delta
-    step = _step(point, _strength(point, float(formulas.critical_kappa(lr, delta, noise))), frequency)
-    return slow_modes.largest_slow_eigenvalue(frequency, step)
+    @cached_property
+    def strength(self) -> float:
+        """kappa times the largest curvature of tr H along Gamma."""
+        few = self.point.problem.n_parameters <= _MANY_PARAMETERS
+        return self.kappa * max(float(self.point.curvatures[-1]), np.finfo(float).tiny) if few else 1.0
 
+    @property
+    def step(self) -> float:
+        """Of the simulation: where it can, one that resolves every mode, for a slow and a fast mode make no pair."""
+        coarse = 0.1 if self.strength < 9 else 0.3 / float(np.sqrt(self.strength))
+        if self.frequency is None:
+            return coarse
+        # eigenvalues rise as w moves
+        resolving = 0.9 * slow_modes.resolving_step(self.frequency, float(self.point.eigenvalues.max()))
+        return resolving if _LEAST_STEP <= resolving < coarse else coarse
 
-def _along(
-    problem: Problem, point: ManifoldPoint, lr: float, delta: float, noise: float, n_seeds: int, seed: int, workers: int,
-    progress: bool | None,
-) -> tuple[float, float, bool]:  # fmt: skip
-    """(mean, standard error, settled) of tr H above the point's."""
-    kappa = float(formulas.critical_kappa(lr, delta, noise))
-    strength = _strength(point, kappa)
-    last = 2 * (_SETTLED + 6 / min(1.0, strength))
-    times, step = np.linspace(last / 2, last, 2 * _WINDOWS), _step(point, strength, float(np.sqrt(lr)) / delta)
-    if isinstance(problem, Valley):
-        groups = [
-            CriticalValley(problem).solve(
-                float(point.w[0]), times, kappa=kappa, step=step, n_paths=32 * n_seeds, seed=8 * seed + k, workers=workers,
-                progress=progress,
-            )["position_rms"].values[0]
-            for k in range(8)
-        ]  # fmt: skip
-        series = problem.mean_trace_hessian(np.square(groups)) - point.trace_hessian
-    else:
-        runs = CriticalLimit(problem).solve(
-            point.w, times, kappa=kappa, seeds=seed * 1_000_003 + np.arange(n_seeds), step=step,
-            frequency=np.sqrt(lr) / delta, metrics=["trace_hessian"], workers=workers, progress=progress,
-        )  # fmt: skip
-        series = runs["trace_hessian"].values[0] - point.trace_hessian
-    each = series.mean(axis=1)
-    halves = series[:, _WINDOWS:].mean(axis=1) - series[:, :_WINDOWS].mean(axis=1)
-    error = float(each.std(ddof=1) / np.sqrt(len(each)))
-    drift = abs(float(halves.mean())) <= 3 * float(halves.std(ddof=1)) / np.sqrt(len(each))
-    return float(each.mean()), error, bool(drift)
+    @property
+    def followed(self) -> float:
+        """The eigenvalue up to which the simulated w has the modes' own displacement."""
+        return 0.0 if self.frequency is None else slow_modes.largest_slow_eigenvalue(self.frequency, self.step)
+
+    def along(self, n_seeds: int, seed: int, workers: int, progress: bool | None) -> tuple[float, float, bool]:
+        """(mean, standard error, settled) of tr H above the point's."""
+        last = 2 * (_SETTLED + 6 / min(1.0, self.strength))
+        request = CourseRequest(
+            self.point.w,
+            np.linspace(last / 2, last, 2 * _WINDOWS),
+            "trace_hessian",
+            kappa=self.kappa,
+            step=self.step,
+            frequency=self.frequency,
+            seed=seed,
+            workers=workers,
+            progress=progress,
+        )
+        series = self.critical.samples(request, n_seeds) - self.point.trace_hessian
+        each = series.mean(axis=1)
+        halves = series[:, _WINDOWS:].mean(axis=1) - series[:, :_WINDOWS].mean(axis=1)
+        error = float(each.std(ddof=1) / np.sqrt(len(each)))
+        drift = abs(float(halves.mean())) <= 3 * float(halves.std(ddof=1)) / np.sqrt(len(each))
+        return float(each.mean()), error, bool(drift)

@@ -1,5 +1,4 @@
-"""What every way of T9 answers with: the largest 1 - beta whose predicted time is nearly the shortest
-[theory: Effective loss]."""
+"""The recommendation from a curve of convergence times: the largest 1 - beta whose time is nearly the shortest."""
 
 from __future__ import annotations
 
@@ -19,7 +18,8 @@ class Recommendation:
         lr: learning rate
         one_minus_beta: the recommended 1 - beta
         time: its predicted convergence time, in steps
-        shortest_time: the shortest predicted, in steps; its momentum may lie close to a cliff, or beyond it where L_eff predicts
+        shortest_time: the shortest predicted, in steps; its momentum may lie close to the stability edge, or beyond it where the
+            effective loss predicts, which does not see the edge
         tried: 1 - beta of every prediction made, (n,)
         times: their convergence times, in steps, (n,)
         low, high: `one_minus_beta` if the shortest time is off by two standard errors; equal to it where nothing is drawn

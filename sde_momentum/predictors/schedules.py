@@ -1,4 +1,4 @@
-"""T6: momenta that follow a schedule of learning rates, and where they change too fast to be followed."""
+"""Momenta for a schedule of learning rates, and where it changes too fast for the rule to hold [theory: Forces]."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class MomentumSchedule:
     Attributes:
         lr: eta at each step, (n,)
         one_minus_beta: 1 - beta at each step, (n,)
-        speed: |d ln eta / dk| / delta, (n,): the change of lr within the memory of the momentum. The normal modes' energy is off
-            its stationary value by the fraction (3/2 - gamma) speed, 5/6 of it at gamma = 2/3; from about 1 on the modes
-            cannot follow and the rule, which assumes that they do, fails [theory: Forces].
+        speed: |d ln eta / dk| / delta, (n,), k the step: the relative change of lr in 1 / (1 - beta) steps. With
+            1 - beta = C lr^gamma the normal modes' energy is off its stationary value by the fraction (3/2 - gamma) speed, which
+            is 5/6 of `speed` at gamma = 2/3. From about 1 on the modes cannot follow, and the rule assumes that they do.
     """
 
     lr: Floats
@@ -36,10 +36,10 @@ class MomentumSchedule:
 
 
 def momentum_schedule(rule: MomentumRule, lr: ArrayLike) -> MomentumSchedule:
-    """beta(k) = what `rule` says for lr(k), at every step k [theory: Forces].
+    """The momentum that `rule` gives for the learning rate of every step [theory: Forces].
 
-    Right while lr changes little in 1 / (1 - beta) steps: `speed` well below 1. A jump of lr is followed after some
-    1 / (1 - beta) steps: set momentum and lr together, and expect that long a transient.
+    It holds while lr changes little in 1 / (1 - beta) steps: `speed` well below 1. At a jump of lr set momentum and lr together,
+    and expect a transient of some 1 / (1 - beta) steps.
 
     Args:
         rule: momentum for a learning rate

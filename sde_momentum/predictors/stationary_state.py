@@ -1,13 +1,15 @@
-"""T7 linearised at the flattest point, in all directions of Gamma: stability edge, stationary fluctuations, price of speed.
+"""The critical limit linearised at the flattest point: stability edge, stationary fluctuations, excess of tr H.
 
-With y the position along Gamma, p = dy/ds, e_j = lambda_j (1 + epsilon_j), B = grad lambda_j (a column for each mode) and M
-the Riemannian Hessian of tr H,
+y is the position along Gamma, on the clock s = delta k, and p = dy/ds. e_j = lambda_j (1 + epsilon_j) is the energy of normal
+mode j, whose eigenvalue is lambda_j. B has the columns B_j = grad lambda_j along Gamma, M is the Riemannian Hessian of tr H, and
+kappa = eta^2 c / (4 delta^3) the strength of the force. To first order
 
     dy = p ds,   dp = -p ds - kappa (M y + B epsilon) ds,
     d epsilon_j = -epsilon_j ds - (1/2) (B_j / lambda_j) . p ds + sqrt(2) dW_j
 
-Along one direction this is the page's cubic and `formulas.valley_variance`. Products of y and epsilon are left out, which is
-right to relative order 1 / (number of modes that carry the force).
+Along one direction the decay rates are the roots of the cubic of `formulas.critical_decay_rate`, and the stationary variance is
+`formulas.valley_variance` [theory: Price of speed]. Products of y and epsilon are left out: the error is of relative order
+1 / (number of modes that carry the force).
 """
 
 from __future__ import annotations
@@ -26,13 +28,16 @@ from .normal_excess import normal_excess
 
 Floats = NDArray[np.float64]
 
-_NEUTRAL = 1e-6  # curvatures below this share of the largest: tr H does not feel the direction
-_LARGEST = 400  # dimensions of Gamma; the Lyapunov equation costs their cube
-_HIGHEST = 1e6  # kappa times the largest curvature at which an edge is still sought
+_NEUTRAL = 1e-6
+"""Directions whose curvature is below this share of the largest are left out: tr H is constant along them."""
+_LARGEST = 400
+"""Dimensions of Gamma at most; the Lyapunov equation costs their cube."""
+_HIGHEST = 1e6
+"""kappa times the largest curvature up to which the edge is sought."""
 
 
 class StationaryState:
-    """What label noise leaves of the flattest point when everything has settled [theory: Critical limit].
+    """The stationary distribution of training around the flattest point, linearised [theory: Price of speed].
 
     Args:
         point: the flattest point; J of full rank there, or with its vanishing modes counted as tangent
@@ -40,7 +45,7 @@ class StationaryState:
     Raises:
         InputError: for a point that is no minimum of tr H along Gamma, or more than 400 directions.
 
-    Source: theory section 7; we know of no publication of it.
+    Source: [theory: Price of speed]; we know of no publication of it.
 
     >>> import sde_momentum as sm
     >>> valley = sm.Valley.balanced(8, curvature=1.0, coupling=3.0)
@@ -61,7 +66,7 @@ class StationaryState:
         if values[-1] <= 0 or values[0] < -1e-3 * values[-1]:
             raise InputError("point", f"a curvature of tr H of {values[0]:.3g}", "a minimum of tr H along Gamma")
         self.curvatures: Floats = values[felt]
-        """Eigenvalues of M that tr H feels, increasing, (n,)."""
+        """Eigenvalues of M, increasing, (n,), without the directions along which tr H is constant."""
         self.directions: Floats = point.tangent @ vectors[:, felt]
         """Their unit vectors, (N, n)."""
         u, s, vt = point._svd
@@ -78,6 +83,7 @@ class StationaryState:
         return np.asarray((self.slopes / self.point.eigenvalues) @ self.slopes.T)
 
     def _system(self, kappa: float) -> Floats:
+        """The matrix of the linear equations of (y, p, epsilon)."""
         n, k = self.slopes.shape
         a = np.zeros((2 * n + k, 2 * n + k))
         a[:n, n : 2 * n] = np.eye(n)
@@ -94,7 +100,7 @@ class StationaryState:
 
     @cached_property
     def edge_kappa(self) -> float:
-        """The least kappa at which the mean leaves the flattest point; inf for none [theory: Critical limit]."""
+        """The least kappa at which the mean leaves the flattest point; inf for none [theory: Price of speed]."""
         low = 1e-3 / self.curvatures[-1]
         if self.decay_rate(low) <= 0:
             return 0.0
@@ -116,7 +122,7 @@ class StationaryState:
         return np.asarray(solve_continuous_lyapunov(self._system(strength), -np.diag(noise))[:n, :n])
 
     def displacement(self, kappa: float) -> float:
-        """Stationary mean square of the position along Gamma, directions that tr H does not feel left out."""
+        """Stationary mean square of the position along `directions`."""
         return float(np.trace(self.covariance(kappa)))
 
     def excess(self, kappa: float) -> float:

@@ -183,6 +183,26 @@ class MatrixSensing(Problem):
         """|U V - X*|_F^2 / |X*|_F^2."""
         return np.square(self.product(w) - self.solution).sum(axis=(-2, -1)) / np.square(self.solution).sum()
 
+    def unit_outputs(self, w: Array) -> Array:
+        """Share of each unit of the inner dimension in the outputs, t_ih = u_h^T A_i v_h: (n, N) -> (n, P, width)."""
+        u, v = self.factors(w)
+        return np.asarray(np.einsum("nah,iab,nhb->nih", u, self.measurements, v))
+
+    def unit_gradient(self, w: Array, weights: Array) -> Array:
+        """sum_ih weights_ih grad t_ih: (n, N), (n, P, width) -> (n, N)."""
+        u, v = self.factors(w)
+        by_u = np.einsum("nih,iab,nhb->nah", weights, self.measurements, v)
+        by_v = np.einsum("nih,iab,nah->nhb", weights, self.measurements, u)
+        return self.join(by_u, by_v)
+
+    def without_units(self) -> Array:
+        """Row h: 0 at the parameters of unit h, 1 elsewhere, (width, N)."""
+        ones = np.ones((self.d, self.width))
+        units = np.arange(self.width)
+        u = np.stack([(ones * (units != h)).ravel() for h in units])
+        v = np.stack([(ones * (units != h)).T.ravel() for h in units])
+        return u if self.symmetric else np.concatenate([u, v], axis=1)
+
     def random_start(self, scale: float = 1e-2, seed: int = 0) -> Array:
         """Ordinary start: independent normal entries of standard deviation `scale`."""
         check_positive(scale, "scale")

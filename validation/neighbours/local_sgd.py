@@ -111,7 +111,7 @@ def _cell(delta: float, lr: float, local_steps: int, n_runs: int, seed: int) -> 
     valley = sm.Valley([EIGENVALUE] * N_MODES, 0.0, curvature=CURVATURE)
     noise = NOISE[delta]
     exact = (1 + (N_WORKERS - 1) * filling(lr, EIGENVALUE, delta, local_steps)) / N_WORKERS
-    expected = exact * predicted_rate(sm.LabelNoise(noise), valley, lr, delta, START)
+    expected = exact * predicted_rate(sm.forces.LabelNoise(noise), valley, lr, delta, START)
     # whole rounds, both: the energies of the mean fill, and the motion along Gamma builds up, in the first
     rounds = [
         int(np.ceil(steps / local_steps)) for steps in (6 * max(delta / (2 * lr * EIGENVALUE), 1 / delta), DECAY / expected)
@@ -133,7 +133,7 @@ def _cell(delta: float, lr: float, local_steps: int, n_runs: int, seed: int) -> 
     rate = decay_rate(theta[0], theta[1], float(times[1] - times[0]))
     middle = float(np.sqrt(theta[0].mean() * theta[1].mean()))
     # the oscillator's correction k / delta^2 is that of the drift there is, so shares are of noise: c times the share
-    one = predicted_rate(sm.LabelNoise(noise * exact), valley, lr, delta, middle) / exact
+    one = predicted_rate(sm.forces.LabelNoise(noise * exact), valley, lr, delta, middle) / exact
     return rate.value / one, rate.standard_error / one, exact, closed_form(lr, EIGENVALUE, delta, local_steps)
 
 

@@ -116,7 +116,7 @@ def _rate(kind: str, delta: float, lr: float, n_runs: int, seed: int) -> tuple[f
     """Rate, its standard error, and the predicted."""
     valley = sm.Valley([1.0] * N_MODES, 0.0, curvature=CURVATURE)
     start, noise = valley.start(START), NOISE[delta]
-    force: sm.Force = sm.LabelNoise(noise) if kind == LABEL else sm.ParameterNoise(VARIANCE)
+    force: sm.forces.Force = sm.forces.LabelNoise(noise) if kind == LABEL else sm.forces.ParameterNoise(VARIANCE)
     # the energies fill, and the motion along Gamma builds up, within a few times these
     first = int(np.ceil(8 * max(delta / (2 * lr), 1 / delta)))
     n_steps = int(np.ceil(DECAY / predicted_rate(force, valley, lr, delta, START)))
@@ -148,7 +148,7 @@ def _rate(kind: str, delta: float, lr: float, n_runs: int, seed: int) -> tuple[f
 def _best(kind: str, lr: float, plan: Profile, seed: int, workers: int) -> tuple[Measured, float]:
     """The 1 - beta of the shortest time to TARGET, and that of the rule."""
     valley = sm.Valley([BEST_EIGENVALUE] * BEST_MODES, 0.0, curvature=CURVATURE)
-    force: sm.Force = sm.LabelNoise(BEST_NOISE) if kind == LABEL else sm.ParameterNoise(BEST_VARIANCE)
+    force: sm.forces.Force = sm.forces.LabelNoise(BEST_NOISE) if kind == LABEL else sm.forces.ParameterNoise(BEST_VARIANCE)
     point = sm.ManifoldPoint(valley, valley.start(0.0))
     rule = sm.MomentumRule.from_forces(point, valley.start(1.0), [force], target=TARGET)
     asked = float(rule.one_minus_beta(lr))

@@ -212,10 +212,8 @@ def critical_limit(
     curve = sm.universal_curve(
         problem,
         point,
-        metric="trace_hessian",
-        fraction=configuration["fraction"],
-        n_seeds=_CRITICAL_SEEDS,
-        seed=configuration["seed"],
+        ("trace_hessian", configuration["fraction"]),
+        settings=sm.CurveSettings(n_seeds=_CRITICAL_SEEDS, seed=configuration["seed"]),
         store=store,
         workers=workers,
     )

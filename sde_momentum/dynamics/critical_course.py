@@ -1,0 +1,183 @@
+"""The mean of a metric along the critical limit, for any problem: one contract, and the dynamics that computes it.
+
+`critical_course(problem)` gives the simulation that suits the problem. Every problem has one, `CriticalLimit`. A problem with
+cheaper dynamics of its own registers it, by the class of the problem:
+
+    @critical_course.register
+    def _(problem: MyProblem) -> CriticalCourse:
+        return MyCourse(problem)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import ClassVar
+
+import numpy as np
+
+from ..problems.problem import Array, Problem
+from ..problems.valley import Valley
+from .critical_limit import CriticalLimit
+from .critical_valley import CriticalValley
+
+
+@dataclass(frozen=True, eq=False)
+class CourseRequest:
+    """Which course is asked for.
+
+    Attributes:
+        start: a point of Gamma, (N,), which all runs leave at rest and with empty normal modes
+        times: when the metric is taken, on the clock s = delta k, increasing, (n_time,)
+        metric: one that does not vanish on Gamma
+        kappa: eta^2 c / (4 delta^3) > 0, strength of the force along Gamma, in units of 1 / curvature
+        step: largest step in s
+        frequency: sqrt(eta) / delta > 0, in units of curvature^(-1/2), for a run at this finite lr; None for the limit lr -> 0,
+            and always None where `CriticalCourse.corrected_at_finite_lr` is False
+        seed: of the noise
+        workers: threads, -1 for all cores; the numbers do not depend on it
+        progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+    """
+
+    start: Array
+    times: Array
+    metric: str
+    kappa: float
+    step: float
+    frequency: float | None = None
+    seed: int = 0
+    workers: int = -1
+    progress: bool | None = False
+
+
+@dataclass(frozen=True, eq=False)
+class MeanCourse:
+    """The mean of a metric over runs, against time.
+
+    Attributes:
+        mean, mean_se: the mean and its standard error, (n_time,); inf from where a run could not be followed
+        n_runs: number of runs
+        values: the metric of every run, (n_runs, n_time), so that further runs can be added; None where only moments are kept
+    """
+
+    mean: Array
+    mean_se: Array
+    n_runs: int
+    values: Array | None = None
+
+    @classmethod
+    def of_runs(cls, values: Array) -> MeanCourse:
+        """From the metric of every run, (n_runs, n_time), NaN from where it could not be followed.
+
+        Such a run has left the neighbourhood of the minima: it counts as above any target.
+        """
+        whole = np.where(np.isfinite(values), values, np.inf)
+        with np.errstate(invalid="ignore"):
+            mean, error = whole.mean(axis=0), whole.std(axis=0, ddof=1) / np.sqrt(len(whole))
+        return cls(mean, np.where(np.isfinite(error), error, 0.0), len(whole), values)
+
+
+class CriticalCourse(ABC):
+    """How the critical limit of one problem is simulated [theory: Critical limit]."""
+
+    corrected_at_finite_lr: ClassVar[bool]
+    """Whether the simulation has the corrections at finite lr (`CourseRequest.frequency`)."""
+
+    @abstractmethod
+    def mean(self, request: CourseRequest, n_runs: int, first: int = 0) -> MeanCourse:
+        """The mean over the runs number `first`, ..., `first + n_runs - 1`, or over more where runs cost little."""
+
+    @abstractmethod
+    def samples(self, request: CourseRequest, n_runs: int) -> Array:
+        """Independent samples of equal weight whose mean is the metric's, (n_samples, n_time), of at least `n_runs` runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class AmbientCourse(CriticalCourse):
+    """Any problem, in the coordinates w: run by run, with `CriticalLimit`."""
+
+    corrected_at_finite_lr: ClassVar[bool] = True
+
+    problem: Problem
+
+    def mean(self, request: CourseRequest, n_runs: int, first: int = 0) -> MeanCourse:
+        return MeanCourse.of_runs(self._runs(request, n_runs, first))
+
+    def samples(self, request: CourseRequest, n_runs: int) -> Array:
+        return self._runs(request, n_runs, 0)
+
+    def _runs(self, request: CourseRequest, n_runs: int, first: int) -> Array:
+        runs = CriticalLimit(self.problem).solve(
+            request.start,
+            request.times,
+            kappa=request.kappa,
+            seeds=request.seed * 1_000_003 + np.arange(first, first + n_runs),
+            frequency=request.frequency,
+            step=request.step,
+            metrics=[request.metric],
+            workers=request.workers,
+            progress=request.progress,
+        )
+        return np.asarray(runs[request.metric].values[0])
+
+
+@dataclass(frozen=True, eq=False)
+class ValleyCourse(CriticalCourse):
+    """A valley, in its own coordinates: moments over many paths, with `CriticalValley`.
+
+    Its eigenvectors do not turn and none of its modes is slow, so that there is no correction at finite lr.
+    """
+
+    corrected_at_finite_lr: ClassVar[bool] = False
+    n_paths: ClassVar[int] = 8192
+    """Of one mean, whatever number of runs is asked for: a path costs next to nothing."""
+    n_groups: ClassVar[int] = 8
+    """Of paths whose means are the samples."""
+    paths_per_run: ClassVar[int] = 32
+    """In each group, for every run that is asked for."""
+
+    valley: Valley
+
+    def mean(self, request: CourseRequest, n_runs: int, first: int = 0) -> MeanCourse:
+        rms, rms_se = self._position(request, self.n_paths, request.seed)
+        square, error = rms**2, 2 * rms * rms_se
+        if request.metric == "trace_hessian":
+            square, error = self.valley.mean_trace_hessian(square), self.valley.curvature / 2 * error
+        return MeanCourse(square, error, self.n_paths)
+
+    def samples(self, request: CourseRequest, n_runs: int) -> Array:
+        seeds = self.n_groups * request.seed + np.arange(self.n_groups)
+        groups = [self._position(request, self.paths_per_run * n_runs, int(seed))[0] for seed in seeds]
+        squares = np.square(groups)
+        return self.valley.mean_trace_hessian(squares) if request.metric == "trace_hessian" else squares
+
+    def _position(self, request: CourseRequest, n_paths: int, seed: int) -> tuple[Array, Array]:
+        """Root mean square of theta, and its standard error, (n_time,)."""
+        runs = CriticalValley(self.valley).solve(
+            float(request.start[0]),
+            request.times,
+            kappa=request.kappa,
+            step=request.step,
+            n_paths=n_paths,
+            seed=seed,
+            workers=request.workers,
+            progress=request.progress,
+        )
+        return runs["position_rms"].values[0], runs["position_rms_se"].values[0]
+
+
+@singledispatch
+def critical_course(problem: Problem) -> CriticalCourse:
+    """The simulation of the critical limit that suits `problem`.
+
+    >>> import sde_momentum as sm
+    >>> critical_course(sm.Valley([1.0], 0.0, 1.0)).corrected_at_finite_lr
+    False
+    """
+    return AmbientCourse(problem)
+
+
+@critical_course.register
+def _(problem: Valley) -> CriticalCourse:
+    return ValleyCourse(problem)

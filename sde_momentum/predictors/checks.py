@@ -1,0 +1,76 @@
+"""The assumptions of the theory, checked for one question, and whether the ways agree [theory: Ways to predict]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..theory import formulas
+from .ways.base import Answer, Question
+
+_AGREE = 1.5
+"""Ways agree if their 1 - beta lie within this factor: the time is flat to 10 % over a factor of 2 [theory: Effective loss]."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """An assumption of the theory.
+
+    Attributes:
+        name: the assumption
+        holds: whether it does
+        found: what was found, in words
+    """
+
+    name: str
+    holds: bool
+    found: str
+
+
+def assumptions(question: Question, answer: Answer) -> tuple[Check, ...]:
+    """The assumptions at the momentum of `answer`."""
+    path, problem, flattest = question.path, question.problem, question.path.flattest
+    lr, delta, noise = question.lr, answer.one_minus_beta, question.noise
+    top = float(np.linalg.eigvalsh(problem.jacobian(path.start) @ problem.jacobian(path.start).T)[-1]) / problem.n_outputs
+    limit = float(formulas.heavy_ball_stability_limit(delta)) / top
+    slow = path.overdamped_share(lr, delta)
+    kappa = float(formulas.critical_kappa(lr, delta, noise))
+    coupling = flattest.coupling(path.arrival) / max(flattest.curvature(path.arrival), np.finfo(float).tiny)
+    vanishing = problem.n_outputs - flattest.rank
+    rank = f"{vanishing} of {problem.n_outputs} modes vanish" if vanishing else "J has full rank"
+    begins = "the start is on Gamma" if question.first_phase is None else "started off Gamma, the descent is counted"
+    found = [
+        Check("interpolating", True, begins),
+        Check("normal modes stable", lr < 0.9 * limit, f"lr is {lr / limit:.2g} of the limit at the start"),
+        Check("normal modes underdamped", slow < 0.1, f"{100 * slow:.2g} % of the force comes from overdamped modes"),
+        Check("J of full rank", not vanishing, f"{rank} at the flattest point"),
+        Check("the drift comes to rest", path.flow.at_rest, "it does" if path.flow.at_rest else "tr H still falls slowly"),
+        Check(
+            "small coupling",
+            coupling < 1,
+            f"g / m = {coupling:.2g}; closed form and effective loss assume below 1",
+        ),
+    ]
+    if question.closed_form.state is not None:
+        bound = question.closed_form.state.edge_kappa
+        found.append(Check("inside the stability edge", kappa < bound, f"kappa = {kappa:.3g}, edge {bound:.3g}"))
+    elif answer.edge is not None:
+        inside = delta > answer.edge
+        found.append(Check("inside the stability edge", inside, f"1 - beta = {delta:.3g}, edge {answer.edge:.3g}"))
+    return tuple(found)
+
+
+def verdict(answers: Mapping[str, Answer], method: str, checks: Sequence[Check]) -> str:
+    """Whether the answers agree with that of `method`, and which assumptions are broken, in one line."""
+    values = np.array([answer.one_minus_beta for answer in answers.values()])
+    broken = ", ".join(check.name for check in checks if not check.holds)
+    if len(values) == 1:
+        return "one way only: nothing to compare with" + (f"; broken: {broken}" if broken else "")
+    spread = float(values.max() / values.min())
+    if spread <= _AGREE:
+        return f"the ways agree: 1 - beta within a factor of {spread:.2f}" + (f"; broken: {broken}" if broken else "")
+    furthest = max(answers, key=lambda name: abs(np.log(answers[name].one_minus_beta / answers[method].one_minus_beta)))
+    why = f"broken: {broken}" if broken else "no assumption that was checked is broken"
+    return f"the ways differ by a factor of {spread:.2f}, {furthest} most from {method}: {why}"

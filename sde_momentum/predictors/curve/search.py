@@ -1,0 +1,244 @@
+"""Where to simulate the critical limit: from well above the best D down to past the cliff, with more runs where it matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.convergence import convergence_time
+from ...core.errors import InputError
+from ...dynamics.critical_course import CourseRequest, MeanCourse, critical_course
+from ...theory import formulas
+from ..drift_path import DriftPath
+from .settings import CurveSettings
+from .universal_curve import LARGEST_ERROR, known_times
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledCourse:
+    """The mean of the metric at one D, from the runs made so far, on the clock tau = (c lr^2)^(1/3) times the steps."""
+
+    scaled: float
+    clock: Floats
+    course: MeanCourse
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs."""
+        return self.course.n_runs
+
+    @property
+    def extensible(self) -> bool:
+        """Whether further runs can be added."""
+        return self.course.values is not None
+
+    def time(self, fraction: float) -> tuple[float, float]:
+        """tau at which the mean stays below the target, and its standard error: half the span between mean -+ one error."""
+        middle, early, late = (self.shifted_time(fraction, k) for k in (0, -1, 1))
+        return middle, (late - early) / 2 if np.isfinite(middle) and np.isfinite(late) else np.inf
+
+    def shifted_time(self, fraction: float, k: float) -> float:
+        """tau at which the mean would stay below the target if it were `k` standard errors higher."""
+        mean, error = self.course.mean, self.course.mean_se
+        return float(convergence_time(np.append(mean[0], (mean + k * error)[1:]), self.clock, fraction))
+
+    def still_falls(self, fraction: float) -> bool:
+        """Whether the mean, at the pace of its last tenth, would come down to the target before as long again."""
+        mean = self.course.mean
+        tenth = len(mean) // 10
+        before, last = float(mean[-2 * tenth : -tenth].mean()), float(mean[-tenth:].mean())
+        with np.errstate(invalid="ignore"):
+            return 0 < last - fraction * mean[0] < 10 * (before - last)
+
+    def more(self, values: Floats) -> ScaledCourse:
+        """With further runs, (n_runs, n_time)."""
+        assert self.course.values is not None
+        return ScaledCourse(self.scaled, self.clock, MeanCourse.of_runs(np.concatenate([self.course.values, values])))
+
+
+class CurveSearch:
+    """The courses from which a universal curve is made.
+
+    Args:
+        path: the drift along Gamma to the target
+        scaled_lr: c^2 eta of a curve at finite lr; None for the limit lr -> 0
+        settings: how to search
+        workers: threads
+        advance: called with 1 after every simulation
+    """
+
+    def __init__(
+        self,
+        path: DriftPath,
+        scaled_lr: float | None,
+        settings: CurveSettings,
+        workers: int,
+        advance: Callable[[float], None],
+    ) -> None:
+        self.path, self.scaled_lr, self.settings = path, scaled_lr, settings
+        self.workers, self.advance = workers, advance
+        self.critical = critical_course(path.problem)
+        self.courses: dict[float, ScaledCourse] = {}
+        self.guess = float(self._rough(self.closed_form()))
+
+    def closed_form(self) -> float:
+        """D of the closed form, (mu zeta^2)^(1/3) [theory: Effective loss]."""
+        zeta = formulas.damping_ratio(self.path.amplitude)
+        return float(formulas.label_noise_one_minus_beta(1.0, 1.0, self.path.curvature, zeta))
+
+    def _rough(self, scaled: float) -> Floats:
+        """A rough tau, from the drift path."""
+        return self.path.expected_time(1.0, scaled, 1.0)
+
+    def run(self) -> list[ScaledCourse]:
+        """The courses, by increasing D. Raises InputError if no mean meets the target."""
+        start, ratio, most = self.closed_form(), self.settings.ratio, self.settings.max_points
+        for k in (0, 1, 2, -1):
+            self._simulate(start * ratio**k)
+        while not 2 * self._shortest() < self._times()[0] < np.inf:
+            if len(self.courses) > self.settings.max_points_above:
+                break
+            self._simulate(max(self.courses) * ratio)
+        if not np.isfinite(self._shortest()):
+            raise InputError("fraction", self.path.fraction, "a target above the fluctuations along Gamma, or a longer run")
+        while not self._past_the_cliff() and len(self.courses) < most:
+            self._simulate(min(self.courses) / ratio)
+        best = self._best()
+        for between in (best / np.sqrt(ratio), best * np.sqrt(ratio)):
+            self._simulate(between)
+        self._refine()
+        return [self.courses[d] for d in sorted(self.courses)]
+
+    # -- what the courses so far say ------------------------------------------------------------------
+
+    def _times(self) -> Floats:
+        """tau at every D, decreasing D; inf where it is not known."""
+        both = np.array([self.courses[d].time(self.path.fraction) for d in sorted(self.courses, reverse=True)])
+        return known_times(both[:, 0], both[:, 1])
+
+    def _shortest(self) -> float:
+        return float(self._times().min())
+
+    def _best(self) -> float:
+        return sorted(self.courses, reverse=True)[int(np.argmin(self._times()))]
+
+    def _past_the_cliff(self) -> bool:
+        """Whether the two least D are clearly slower than the best."""
+        return bool(np.all(self._times()[-2:] > self.settings.slower * self._shortest()))
+
+    def _doubtful(self) -> list[float]:
+        """The D that need more runs: those near the best until their times are precise, and the next below that may be better.
+
+        Close to the cliff the mean of few runs comes back above the target, or does not, by chance. So the best itself must not
+        come back within the errors either.
+        """
+        ask, best, fraction = self.settings, self._best(), self.path.fraction
+        shortest, error = self.courses[best].time(fraction)
+        allowed = ask.precision * shortest
+        found, better = [], []
+        for d, course in self.courses.items():
+            if not course.extensible or course.n_runs >= ask.most_runs(self.path.problem.n_outputs):
+                continue
+            time, own = course.time(fraction)
+            if d == best:
+                late = course.shifted_time(fraction, ask.spread) > (1 + LARGEST_ERROR) * shortest
+                if late or own > allowed or course.n_runs < ask.least_at_best:
+                    found.append(d)
+            elif own > allowed:
+                if error > allowed and time < ask.near * shortest:
+                    found.append(d)
+                elif d < best and course.shifted_time(fraction, -ask.spread) < shortest - allowed:
+                    better.append(d)
+        if better and self._promise(max(better)) > ask.precision:
+            found.append(max(better))
+        return found
+
+    def _promise(self, scaled: float) -> float:
+        """By how much the time at a D below the best would be shorter, relatively, were there no cliff between."""
+        best, times = self._best(), dict(zip(sorted(self.courses, reverse=True), self._times(), strict=True))
+        top = self.settings.branch * best
+        branch = np.array([(d, time) for d, time in times.items() if best <= d <= top and np.isfinite(time)])
+        if len(branch) < 2:
+            return np.inf
+        slope = np.polyfit(np.log(branch[:, 0]), np.log(branch[:, 1]), 1)[0]
+        return float(slope * np.log(best / scaled))
+
+    # -- further simulations ----------------------------------------------------------------------------
+
+    def _refine(self) -> None:
+        """More runs where the best may lie, and smaller steps in D below it: it may stand on the edge of the cliff."""
+        ask = self.settings
+        while True:
+            while doubtful := self._doubtful():
+                for d in doubtful:
+                    self._add_runs(d)
+            best = self._best()
+            below = max((d for d in self.courses if d < best), default=0.0)
+            if len(self.courses) >= ask.max_points or (
+                self._past_the_cliff() and (best <= ask.finest_ratio * below or self._promise(below) <= ask.precision)
+            ):
+                return
+            self._simulate(float(np.sqrt(best * below)) if self._past_the_cliff() else min(self.courses) / ask.ratio)
+
+    def _simulate(self, scaled: float) -> None:
+        """The course at a new D, long enough to tell whether it is the shortest."""
+        ask, shortest = self.settings, self._shortest() if self.courses else np.inf
+        # the geometry's guess may be several times too short or too long: it serves until a time is known
+        if np.isfinite(shortest):
+            own = float(self._rough(scaled) * shortest / self._rough(self._best()))
+            horizon = max(ask.horizon * shortest, ask.guess_horizon * own)
+        else:
+            horizon = ask.horizon * max(self.guess, float(self._rough(scaled)))
+        far = np.isfinite(shortest) and scaled < self._best()  # no need to know how far away the target is
+        for _ in range(ask.prolongations):
+            clock = np.linspace(0, horizon, ask.n_records)
+            course = ScaledCourse(scaled, clock, self._mean(scaled, clock, 0, ask.first_runs(self.path.problem.n_outputs)))
+            time, _ = course.time(self.path.fraction)
+            if np.isfinite(time):
+                needed = ask.overshoot * min(time, shortest)
+            else:
+                needed = 2 * horizon if course.still_falls(self.path.fraction) and not far else 0.0
+            if needed <= horizon:
+                break
+            horizon = needed * ask.horizon / ask.overshoot
+        self.courses[scaled] = course
+        self.advance(1)
+
+    def _add_runs(self, scaled: float) -> None:
+        """As many runs more at a D as it has; all anew if its course is much longer, and so coarser, than is needed by now."""
+        before = self.courses[scaled]
+        have, horizon = before.n_runs, self.settings.horizon * self._shortest()
+        if before.clock[-1] > 2 * horizon:
+            clock = np.linspace(0, horizon, self.settings.n_records)
+            self.courses[scaled] = ScaledCourse(scaled, clock, self._mean(scaled, clock, 0, 2 * have))
+        else:
+            values = self._mean(scaled, before.clock, have, have).values
+            assert values is not None
+            self.courses[scaled] = before.more(values)
+        self.advance(1)
+
+    def _step(self, scaled: float, clock: Floats) -> float:
+        """A step that divides the time between two records, up to a tenth longer rather than much shorter."""
+        record = scaled * (clock[1] - clock[0])
+        step = min(self.settings.largest_step, scaled * self.guess / self.settings.n_steps)
+        return float(record / max(np.ceil(record / (1.1 * step)), 1) * (1 + 1e-9))
+
+    def _mean(self, scaled: float, clock: Floats, first: int, count: int) -> MeanCourse:
+        """The mean at D = `scaled` of `count` runs from number `first` on."""
+        request = CourseRequest(
+            self.path.start,
+            clock * scaled,
+            self.path.metric,
+            kappa=float(formulas.critical_kappa(1.0, scaled, 1.0)),
+            step=self._step(scaled, clock),
+            frequency=None if self.scaled_lr is None else 1 / (scaled * self.scaled_lr ** (1 / 6)),
+            seed=self.settings.seed,
+            workers=self.workers,
+            progress=False,
+        )
+        return self.critical.mean(request, count, first)

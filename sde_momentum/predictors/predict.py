@@ -1,0 +1,107 @@
+"""`predict`: the best momentum for a learning rate by every way that applies, with uncertainty, checks and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..core.errors import InputError, check_lr, check_one, check_positive
+from ..core.threads import one_blas_thread
+from ..dynamics.drift_flow import drift_flow
+from ..problems.interpolation import descend_to_manifold
+from ..problems.problem import Array, Problem
+from .checks import assumptions, verdict
+from .curve.universal_curve import UniversalCurve
+from .drift_path import DriftPath
+from .first_phase import first_phase
+from .prediction import Prediction
+from .target import Target
+from .ways.base import Extras, Question
+from .ways.registry import chosen
+
+_ON_MANIFOLD = 1e-6
+"""|f(w) - y| / (1 + |y|) up to which a start counts as a point of Gamma."""
+
+
+@one_blas_thread()
+def predict(  # one flat list of keywords: first what is asked, then what only some ways use and how it is computed
+    problem: Problem,
+    lr: float,
+    *,
+    noise: float,
+    start: ArrayLike | None = None,
+    target: Target | tuple[str, float] | None = None,
+    methods: Sequence[str] | None = None,
+    reference: tuple[float, float] | None = None,
+    curve: UniversalCurve | None = None,
+    store: str | Path | None = None,
+    nesterov: bool = False,
+    workers: int = -1,
+    progress: bool | None = None,
+) -> Prediction:
+    """The best momentum for `lr`, by every way that applies [theory: Ways to predict].
+
+    Args:
+        problem: the training problem
+        lr: eta > 0
+        noise: c = sigma^2 / B > 0, in units of the loss
+        start: where training starts, (N,): on Gamma, or anywhere, and then the descent to Gamma is counted (None: the problem's
+            own `interpolating_start()`)
+        target: (metric, fraction) (None: the test error at a tenth of its start, or, for a problem without one, nine tenths of
+            the way that tr H falls)
+        methods: names of ways, of `ways.registry.WAYS` (None: those that apply, but the moment closure for small problems only
+            and not the critical limit at finite lr, which is worth its time where eigenvectors turn or modes soften)
+        reference: a tuned (lr, momentum), for "transfer"
+        curve: a universal curve made before, of the same problem, start and target, for "critical limit"
+        store: a folder where universal curves are kept and found again
+        nesterov: the look-ahead update, which the critical limit does not describe
+        workers: threads, -1 for all cores; the numbers do not depend on it
+        progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+
+    Raises:
+        InputError: for a value out of range, or a target that is not met.
+
+    >>> import sde_momentum as sm
+    >>> problem = sm.MatrixSensing(6, 1, 20)
+    >>> answer = sm.predict(problem, 0.01, noise=5e-4, methods=["closed form"])
+    >>> answer.method, bool(0.9 < answer.momentum < 1)
+    ('closed form', True)
+    """
+    rate, c = check_one(check_lr, lr, "lr"), check_one(check_positive, noise, "noise")
+    extras = Extras(reference, curve, store, bool(nesterov), workers, progress)
+    ways = chosen(methods, problem, extras)
+    begin = _start(problem) if start is None else problem.check_point(start)
+    landing, off = _landing(problem, begin)
+    goal = _default_target(problem, landing) if target is None else Target.of(target)
+    descent = first_phase(problem, begin, rate, nesterov=nesterov) if off else None
+    question = Question(DriftPath(problem, landing, goal.metric, goal.fraction), rate, c, descent, extras)
+    answers = {way.name: way.answer(question) for way in ways}
+    method = ways[-1].name
+    checks = assumptions(question, answers[method])
+    return Prediction(rate, c, goal, answers, method, checks, verdict(answers, method, checks))
+
+
+def _start(problem: Problem) -> Array:
+    make = getattr(problem, "interpolating_start", None)
+    if make is None:
+        raise InputError("start", None, f"a start: {problem.name} has none of its own")
+    return np.asarray(make())
+
+
+def _landing(problem: Problem, start: Array) -> tuple[Array, bool]:
+    """A point of Gamma, and whether the start was off it."""
+    gap = float(np.linalg.norm(problem.residual(start)))
+    if gap <= _ON_MANIFOLD * (1 + float(np.linalg.norm(problem.targets))):
+        return start, False
+    return descend_to_manifold(problem, start), True
+
+
+def _default_target(problem: Problem, start: Array) -> Target:
+    if np.isfinite(problem.test_error(start)) and problem.test_error(start) > 0:
+        return Target("test_error", 0.1)
+    flow = drift_flow(problem, start, max_steps=1000, unfinished="accept")
+    first, last = problem.trace_hessian(flow.points[[0, -1]])
+    return Target("trace_hessian", float((last + 0.1 * (first - last)) / first))

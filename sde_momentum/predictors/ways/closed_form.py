@@ -1,0 +1,23 @@
+"""The closed form: critical damping along Gamma, no closer to momentum 1 than the fluctuations allow [theory: Effective loss]."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from .base import Answer, Question, Way
+
+
+class ByClosedForm(Way):
+    """From c and the curvature of tr H along Gamma alone."""
+
+    name: ClassVar[str] = "closed form"
+    cost: ClassVar[str] = "the drift along Gamma, once: seconds"
+
+    def answer(self, question: Question) -> Answer:
+        form, lr = question.closed_form, question.lr
+        value = form.one_minus_beta(lr)
+        low, high = form.uncertainty(lr)
+        basis = f"c = {question.noise:.4g}, mu = {question.path.curvature:.4g}"
+        return Answer(value, low, high, form.time(lr, value), 0.0, np.empty(0), np.empty(0), basis)

@@ -1,0 +1,20 @@
+"""Noise-free heavy ball on the effective loss, which has the noise's mean force in it [theory: Effective loss]."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..effective_loss import TOLERANCE, EffectiveLossPredictor
+from .base import Answer, Question, Way, from_times
+
+
+class ByEffectiveLoss(Way):
+    """From convergence times without chance. It does not see the stability edge."""
+
+    name: ClassVar[str] = "effective loss"
+    cost: ClassVar[str] = "some 20 noise-free runs: seconds"
+
+    def answer(self, question: Question) -> Answer:
+        predictor = EffectiveLossPredictor.of_path(question.path, question.noise, nesterov=question.extras.nesterov)
+        best = predictor.recommend(question.lr)
+        return from_times(question, best.tried[::-1], best.times[::-1], TOLERANCE, "noise-free heavy ball on L_eff")

@@ -1,0 +1,29 @@
+"""The critical limit with its first correction at finite lr: modes in step, and slow modes [theory: Finite learning rate]."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ...core.errors import InputError
+from ...dynamics.critical_course import critical_course
+from ...problems.problem import Problem
+from .base import Answer, Extras, Question
+from .critical_limit import ByCriticalLimit, from_curve, simulated
+
+
+class ByFiniteLr(ByCriticalLimit):
+    """From simulation of the critical limit at this lr; worth its time where eigenvectors turn or modes soften."""
+
+    name: ClassVar[str] = "critical limit at finite lr"
+    cost: ClassVar[str] = "a universal curve for every lr: minutes"
+
+    def refusal(self, problem: Problem, extras: Extras) -> InputError | None:
+        if critical_course(problem).corrected_at_finite_lr:
+            return super().refusal(problem, extras)
+        return InputError("methods", self.name, f"another for {problem.name}: its critical limit has no correction at finite lr")
+
+    def by_default(self, problem: Problem, extras: Extras) -> bool:
+        return False
+
+    def answer(self, question: Question) -> Answer:
+        return from_curve(question, simulated(question, question.noise**2 * question.lr))

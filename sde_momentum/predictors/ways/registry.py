@@ -1,0 +1,45 @@
+"""All ways to predict, and which of them answer a question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...core.errors import InputError
+from ...problems.problem import Problem
+from .base import Extras, Way
+from .closed_form import ByClosedForm
+from .critical_limit import ByCriticalLimit
+from .effective_loss import ByEffectiveLoss
+from .finite_lr import ByFiniteLr
+from .moment_closure import ByMomentClosure
+from .transfer import Transfer
+
+WAYS: dict[str, Way] = {
+    way.name: way for way in (Transfer(), ByClosedForm(), ByEffectiveLoss(), ByMomentClosure(), ByCriticalLimit(), ByFiniteLr())
+}
+"""By name, from the cheapest to the most faithful."""
+
+
+def chosen(names: Sequence[str] | None, problem: Problem, extras: Extras) -> list[Way]:
+    """The ways of these names (None: those that are taken by default), from the cheapest to the most faithful.
+
+    Raises:
+        InputError: for an unknown name, none, a way that does not apply, or an extra that no chosen way uses.
+    """
+    if names is None:
+        ways = [way for way in WAYS.values() if way.by_default(problem, extras)]
+    else:
+        for name in names:
+            if name not in WAYS:
+                raise InputError("methods", name, ", ".join(WAYS))
+        if not names:
+            raise InputError("methods", "none", f"some of {', '.join(WAYS)}")
+        ways = [way for name, way in WAYS.items() if name in names]
+        for way in ways:
+            if (error := way.refusal(problem, extras)) is not None:
+                raise error
+    for extra, way_name in (("reference", Transfer.name), ("curve", ByCriticalLimit.name)):
+        given = getattr(extras, extra)
+        if given is not None and WAYS[way_name] not in ways:
+            raise InputError(extra, given, f"only with the method {way_name!r}")
+    return ways

@@ -1,0 +1,29 @@
+"""Transfer of a tuned momentum to another learning rate: 1 - beta = (1 - beta0) (lr / lr0)^(2/3) [theory: Ways to predict]."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from ...core.errors import InputError
+from ...problems.problem import Problem
+from ..momentum_rule import MomentumRule
+from .base import Answer, Extras, Question, Way
+
+
+class Transfer(Way):
+    """From a tuned (lr, momentum)."""
+
+    name: ClassVar[str] = "transfer"
+    cost: ClassVar[str] = "nothing"
+
+    def refusal(self, problem: Problem, extras: Extras) -> InputError | None:
+        given = extras.reference is not None
+        return None if given else InputError("reference", None, "a tuned (lr, momentum), for the method 'transfer'")
+
+    def answer(self, question: Question) -> Answer:
+        assert question.extras.reference is not None
+        rule = MomentumRule.from_reference(*question.extras.reference)
+        value = float(rule.one_minus_beta(question.lr))
+        return Answer(value, None, None, None, 0.0, np.empty(0), np.empty(0), rule.source)
