@@ -113,7 +113,7 @@ def _of_file(stored: xr.Dataset, given: dict[str, Any]) -> dict[str, Any]:
     known = json.loads(stored.attrs["configuration"])
     known = {"problem": _DEFAULT} | {name.removeprefix("n_"): value for name, value in known.items()}
     form = chosen_form(_PROBLEM_FORMS, known["problem"])
-    own = {option.name for option in _OPTIONS} - {"nesterov"}
+    own = {option.name for option in _OPTIONS if option is not NESTEROV}  # of the picture, not of the experiment
     found = {option.name: known[option.name] for option in form.options if option.name in known and option.name not in own}
     for name, value in found.items():
         if is_given(given[name]) and given[name] != value:
