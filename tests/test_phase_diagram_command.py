@@ -117,7 +117,7 @@ def test_a_valley_is_drawn_as_any_problem_and_its_edge_is_named(call):
     diagram = sm.PhaseDiagram.of_predictor(predictor)
     assert printed["settings"]["edge_kappa"] == diagram.edge_kappa
     np.testing.assert_array_equal(printed["optimum"], diagram.optimum(printed["lr"]))
-    assert "stay above the edge" in call(*words)[1]
+    assert "stay above the edge" in call("--problem", "valley", "--coupling", "3")[1]
 
 
 @pytest.mark.parametrize(
