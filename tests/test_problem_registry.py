@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -39,6 +40,22 @@ def test_the_entry_points_add_the_symbolic_models(with_entry_points):
     assert list(registry.built_in_problems().values()) == KNOWN
     with pytest.raises(InputError, match="--problem: given banana; allowed: matrix-sensing, valley, two-factor"):
         registry.built_in("banana")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("no_such_module:PROBLEM", "built-in problems of no_such_module:PROBLEM are left out: No module"),
+        ("derivations.problems:NOTHING", "built-in problems of derivations.problems:NOTHING are left out"),
+        ("sde_momentum.problems.registry:COPY", "valley of sde_momentum.problems.registry:COPY is left out: there is a problem"),
+    ],
+)
+def test_an_entry_point_that_gives_no_new_problem_is_named_and_left_out(monkeypatch, value, message):
+    monkeypatch.setattr(registry, "COPY", replace(registry._OWN[1], help="another"), raising=False)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("x", value, group)])
+    with pytest.warns(UserWarning, match=message):
+        found = registry.built_in_problems.__wrapped__()
+    assert list(found.values()) == list(registry._OWN)
 
 
 @pytest.mark.parametrize("entry", KNOWN, ids=lambda entry: entry.name)

@@ -12,6 +12,7 @@ import typer
 
 from ..core.errors import InputError
 from ..core.options import REQUIRED, Option, fill
+from ..core.progress import track
 from .build import build
 from .common import JSON
 
@@ -56,14 +57,10 @@ def run(given: dict[str, Any]) -> None:
         raise InputError("--model", f"{values['model']}, which gives {type(model).__name__}", "a factory of an nn.Module")
     if values["weights"] is not None:
         model.load_state_dict(torch.load(values["weights"], weights_only=True))
-    found = estimate_timescales(
-        model,
-        _loss(values["loss"]),
-        _data(values["data"]),
-        n_samples=values["samples"],
-        n_probes=values["probes"],
-        **{name: values[name] for name in ("lr", "label_noise", "batch_size", "weight_decay", "follow", "seed")},
-    )
+    same = {name: values[name] for name in ("lr", "label_noise", "batch_size", "weight_decay", "follow", "seed")}
+    loss, data = _loss(values["loss"]), _data(values["data"])
+    with track("estimate", 1):  # shows the time passed
+        found = estimate_timescales(model, loss, data, n_samples=values["samples"], n_probes=values["probes"], **same)
     if values["tensorboard"] is not None:
         log(found, values["tensorboard"])
     typer.echo(json.dumps(found.to_dict()) if values["json"] else str(found))

@@ -11,6 +11,7 @@ import typer
 from ..core.errors import InputError, check_lr, check_one, check_positive
 from ..core.files import write_whole
 from ..core.options import REQUIRED, Form, Option, is_given, union
+from ..core.progress import track
 from ..problems.registry import built_in, built_in_problems
 from .build import build
 from .common import JSON, NESTEROV, check_file, check_picture, check_target, chosen_form, problem_form, set_up
@@ -76,9 +77,12 @@ def run(given: dict[str, Any]) -> None:
             raise InputError("--data", data, "another file than --out")
     measured = None if stored is None else measured_optima(stored)
     low, high = _range(values, measured)
-    diagram = _of_problem(given, values) if "problem" in values else _of_numbers(values)
-    tidy = diagram.dataset(np.geomspace(low, high, N_GRID))
-    content = render(picture.phase_diagram(tidy, measured), out.suffix[1:])
+    with track("phase diagram", 3) as advance:
+        diagram = _of_problem(given, values) if "problem" in values else _of_numbers(values)
+        advance(1)
+        tidy = diagram.dataset(np.geomspace(low, high, N_GRID))
+        advance(1)
+        content = render(picture.phase_diagram(tidy, measured), out.suffix[1:])
     if data is not None:
         everything = tidy if measured is None else tidy.merge(measured.rename(lr="measured_lr"))
         packed = everything.to_netcdf(engine="h5netcdf")

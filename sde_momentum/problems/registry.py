@@ -6,6 +6,7 @@ group `sde_momentum.problems`, which names a `BuiltIn` or a sequence of them. No
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -162,13 +163,20 @@ _OWN = (
 
 @cache
 def built_in_problems() -> dict[str, BuiltIn]:
-    """Every built-in problem by its name; those that entry points add come last."""
+    """Every built-in problem by its name; those that entry points add come last.
+
+    Warns of an entry point that cannot be loaded or whose problem has the name of another, and goes on without it.
+    """
     found = {problem.name: problem for problem in _OWN}
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
-        loaded = entry.load()
+        try:
+            loaded = entry.load()
+        except (ImportError, AttributeError) as error:
+            warnings.warn(f"built-in problems of {entry.value} are left out: {error}", stacklevel=2)
+            continue
         for problem in (loaded,) if isinstance(loaded, BuiltIn) else loaded:
             if found.setdefault(problem.name, problem) is not problem:
-                raise InputError(f"entry point {entry.value}", problem.name, "a problem of another name than those known")
+                warnings.warn(f"{problem.name} of {entry.value} is left out: there is a problem of that name", stacklevel=2)
     return found
 
 
