@@ -43,13 +43,13 @@ FORMS = tuple(_FORMS.values())
 
 def run(given: dict[str, Any]) -> None:
     """Simulate with the options in `given`, None for those not given, and print mean and standard error of each metric."""
+    entry = built_in(given["problem"] or _DEFAULT)
+    values = chosen_form(_FORMS, entry.name).values(given, FORMS)
     import numpy as np
 
     from ..dynamics.label_noise_sgd import LabelNoiseSGD
     from ..dynamics.solve import solve
 
-    entry = built_in(given["problem"] or _DEFAULT)
-    values = chosen_form(_FORMS, entry.name).values(given, FORMS)
     if values["out"] is not None:
         check_file("--out", values["out"])
     last, n_records = check_integer(values["steps"], "--steps", 1), check_integer(values["records"], "--records", 1)
