@@ -249,7 +249,7 @@ def test_the_version_and_both_ways_to_the_help(monkeypatch, capsys):
 
 
 def test_every_option_says_its_default_and_the_help_shows_it(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "1500")
     for name in main.COMMANDS:
         options = union(MODULES[name].FORMS) if name in MODULES else estimate.OPTIONS
         text = call(monkeypatch, capsys, name, "--help")[1]

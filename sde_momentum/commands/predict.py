@@ -11,6 +11,7 @@ import typer
 from ..core.errors import InputError, check_positive
 from ..core.files import write_whole
 from ..core.options import REQUIRED, Form, Option, is_given, union
+from ..core.progress import track
 from ..problems.registry import built_in, built_in_problems
 from .build import build
 from .common import JSON, NESTEROV, check_picture, check_target, chosen_form, problem_form, set_up
@@ -104,17 +105,18 @@ def _predict_problem(given: dict[str, Any]) -> None:
     if values["plot"] is not None:
         check_picture("--plot", values["plot"])
     problem, start = set_up(entry, given)
-    answer = sm.predict(
-        problem,
-        values["lr"],
-        noise=sm.LabelNoiseSGD(problem, sigma).noise,
-        start=start,
-        target=(values["metric"], values["fraction"]),
-        methods=values["method"] or None,
-        reference=reference,
-        store=values["store"],
-        nesterov=values["nesterov"],
-    )
+    with track("predict", 1):  # shows the time passed; ways that take long have bars of their own
+        answer = sm.predict(
+            problem,
+            values["lr"],
+            noise=sm.LabelNoiseSGD(problem, sigma).noise,
+            start=start,
+            target=(values["metric"], values["fraction"]),
+            methods=values["method"] or None,
+            reference=reference,
+            store=values["store"],
+            nesterov=values["nesterov"],
+        )
     if values["plot"] is not None:
         _draw(answer, values["plot"])
     typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
