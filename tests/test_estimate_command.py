@@ -9,6 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 import sde_momentum as sm
+from sde_momentum.commands.estimate import OPTIONS
 from sde_momentum.commands.main import app
 
 MINE = """
@@ -25,6 +26,14 @@ def data():
 
 def loss(f, y):
     return (f - y).square().mean() / 2
+
+def other_model():
+    torch.manual_seed(3)
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+
+def other_data():
+    x, y = data()
+    return x[:8], y[:8]
 
 number = 3
 """
@@ -73,6 +82,34 @@ def test_tensorboard_gets_every_number(tmp_path):
     events.Reload()
     for name in ("momentum", "noise", "curvature"):
         assert events.Scalars(f"sde_momentum/{name}")[0].value == pytest.approx(found[name], rel=1e-6)
+
+
+CHANGES = {
+    "--lr": "0.2",
+    "--label-noise": "0.2",
+    "--batch-size": "5",
+    "--loss": "half-mse",
+    "--weight-decay": "0.1",
+    "--samples": "5",
+    "--probes": "3",
+    "--follow": "2",
+    "--weights": "weights.pt",
+    "--model": "my_training:other_model",
+    "--data": "my_training:other_data",
+}
+
+
+@pytest.mark.parametrize("option", [*CHANGES, "--seed"])
+def test_every_option_changes_the_estimate(mine, option):
+    torch.save({name: 2 * value for name, value in mine.model().state_dict().items()}, "weights.pt")
+    base = ("--json", "--probes", "4") if option == "--seed" else ("--json",)  # with a probe for each output none is random
+    change = invoke(*base, option, CHANGES.get(option, "1"))
+    assert change.exit_code == 0
+    assert json.loads(change.output) != json.loads(invoke(*base).output)
+
+
+def test_the_list_of_changes_is_complete():
+    assert {option.flag for option in OPTIONS} == {*CHANGES, "--seed", "--tensorboard", "--json"}
 
 
 @pytest.mark.parametrize(

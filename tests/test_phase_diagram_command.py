@@ -109,20 +109,32 @@ def test_a_results_file_says_which_problem_and_its_optima_are_shown(call, tmp_pa
     np.testing.assert_array_equal(stored["measured"], measured["measured"])
 
 
-def test_a_valley_has_its_own_coupling(call):
-    printed = json.loads(call("--problem", "valley", "--curvature", "2", "--coupling", "3", "--json")[1])
-    assert printed["settings"]["edge_kappa"] == pytest.approx(2.0, rel=1e-6)
-    assert "stay above the edge" in call("--problem", "valley")[1]
+def test_a_valley_is_drawn_as_any_problem_and_its_edge_is_named(call):
+    words = ("--problem", "valley", "--curvature", "2", "--coupling", "3")
+    printed = json.loads(call(*words, "--json")[1])
+    valley = sm.Valley.balanced(32, 2.0, 3.0)
+    predictor = sm.EffectiveLossPredictor(valley, valley.start(2.5), sm.LabelNoiseSGD(valley, 0.1).noise)
+    diagram = sm.PhaseDiagram.of_predictor(predictor)
+    assert printed["settings"]["edge_kappa"] == diagram.edge_kappa
+    np.testing.assert_array_equal(printed["optimum"], diagram.optimum(printed["lr"]))
+    assert "stay above the edge" in call("--problem", "valley", "--coupling", "3")[1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--noise", "1e-3"], "--curvature: given nothing; allowed: a number > 0"),
-        (["--problem", "network"], "--problem: given network; allowed: matrix-sensing or valley"),
-        (["--problem", "valley", "--rank", "2"], "--rank: given 2; allowed: nothing: valley does not use it"),
-        (["--problem", "valley", "--noise", "1"], "--noise: given 1.0; allowed: nothing: valley makes its own"),
-        ([*NUMBERS, "--d", "4"], "--d: given 4; allowed: nothing: numbers does not use it"),
+        (["--noise", "1e-3"], "--curvature: given nothing; allowed: a value: mu, second derivative of tr H"),
+        (["--curvature", "2"], "--curvature: given 2.0; allowed: nothing with --problem matrix-sensing; it belongs to --noise"),
+        (["--problem", "network"], "--problem: given network; allowed: matrix-sensing, valley"),
+        (
+            ["--problem", "valley", "--rank", "2"],
+            "--rank: given 2; allowed: nothing with --problem valley; it belongs to",
+        ),
+        (
+            ["--problem", "valley", "--noise", "1"],
+            "--noise: given 1.0; allowed: nothing with --problem valley; it",
+        ),
+        ([*NUMBERS, "--d", "4"], "--d: given 4; allowed: nothing with --noise, --curvature and --eigenvalue; it belongs to"),
         ([*NUMBERS, "--out", "picture.bmp"], "--out: given picture.bmp; allowed: a file that ends in .png, .svg, .pdf"),
         ([*NUMBERS, "--out", "no/where.png"], "--out: given no/where.png; allowed: a file in a folder that exists"),
         ([*NUMBERS, "--data", "no/where.nc"], "--data: given no/where.nc; allowed: a file in a folder that exists"),
@@ -148,8 +160,9 @@ def test_bad_input_is_one_line_and_status_2_and_nothing_is_written(call, tmp_pat
     ("arguments", "message"),
     [
         (["--d", "5"], "--d: given 5; allowed: 6, as in --results"),
-        (["--noise", "1"], "--noise: given a number beside --results; allowed: --results alone"),
-        (["--problem", "valley"], "--problem: given valley; allowed: matrix-sensing, beside --results"),
+        (["--noise", "1"], "--results: given "),
+        (["--problem", "valley"], "--problem: given valley; allowed: matrix-sensing, as in --results"),
+        (["--nesterov"], "--nesterov: given True; allowed: False, as in --results"),
     ],
 )
 def test_options_that_contradict_the_results_are_refused(call, tmp_path, results, arguments, message):

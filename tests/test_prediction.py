@@ -8,10 +8,8 @@ import sys
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import sde_momentum as sm
-from sde_momentum.commands.main import app
 from sde_momentum.predictors.ways.registry import WAYS
 from sde_momentum.theory import formulas
 
@@ -136,35 +134,3 @@ def test_a_curve_is_refused_for_another_start_and_where_no_way_uses_it():
         sm.predict(VALLEY, 0.01, **ASKED, methods=["critical limit"], curve=curve)
     with pytest.raises(sm.InputError, match=r"curve: given .*; allowed: only with the method 'critical limit'"):
         sm.predict(VALLEY, 0.01, **ASKED, methods=["closed form"], curve=curve)
-
-
-def run(*words):
-    return CliRunner().invoke(app, ["predict", *words])
-
-
-def test_the_command_predicts_for_a_problem(tmp_path):
-    picture = tmp_path / "times.png"
-    words = ("--lr", "0.01", "--problem", "valley", "--coupling", "0.5", "--method", "closed form", "--method", "effective loss")
-    result = run(*words, "--plot", str(picture), "--json")
-    assert result.exit_code == 0, result.output
-    answer = json.loads(result.stdout)
-    assert set(answer["ways"]) == {"closed form", "effective loss"}
-    assert picture.stat().st_size > 10_000
-    assert "the ways" in run(*words).stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--problem", "banana"), "--problem: given banana"),
-        (("--problem", "valley", "--noise", "1"), "--problem: given valley; allowed: either a problem or"),
-        (("--problem", "valley", "--start", "random"), "--start: given random"),
-        (("--problem", "valley", "--plot", "x.gif"), "--plot: given x.gif"),
-        (("--problem", "valley", "--plot", "nowhere/x.png"), "--plot: given nowhere/x.png"),
-        ((), "options: given another combination"),
-    ],
-)
-def test_the_command_refuses_in_one_line(words, message):
-    result = run("--lr", "0.01", *words)
-    assert isinstance(result.exception, sm.InputError)
-    assert message in str(result.exception)

@@ -95,6 +95,20 @@ def test_amounts_from_threads_are_all_counted(monkeypatch):
         assert advance.__self__.done == 400
 
 
+def test_a_bar_inside_takes_the_place_of_the_outer_one_until_it_is_closed(monkeypatch):
+    terminal_in(monkeypatch)
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    with track("all", 1, True) as outer:
+        assert outer.__self__.drawn
+        with track("part", 1, True) as inner:
+            assert inner.__self__.drawn
+            assert not outer.__self__.drawn
+            outer(0.5)
+        assert outer.__self__.drawn
+        assert not inner.__self__.drawn
+    assert not outer.__self__.drawn
+
+
 def test_standard_error_may_be_missing(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     work()

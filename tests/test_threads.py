@@ -1,4 +1,4 @@
-"""Jobs in threads: the order of the results, failures, and how many are alive at a time."""
+"""Jobs in threads: the order of the results, failures, and the number of threads alive at a time."""
 
 import threading
 import time

@@ -160,5 +160,5 @@ def valley_reference(problem: CriticalValley, two_point: bool, n_paths: int = 40
 
 
 def label_noise_reference(problem: LabelNoise) -> Reference:
-    """Moments of the test error by simulation with other seeds; `problem` says how many and how long."""
+    """Moments of the test error by simulation with other seeds; `problem` gives the number of runs and of steps."""
     return reference_of(label_noise_runs(problem, _rng(987_654_321)))

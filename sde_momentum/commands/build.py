@@ -8,24 +8,26 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.options import Option
+from ..core.options import Option, default_text
 
 
 def build(run: Callable[[dict[str, Any]], None], options: Sequence[Option], summary: str) -> Callable[..., None]:
     """A function that typer turns into a command: it calls `run` with the options by name, None for those not given.
 
-    `core.options.fill` then puts the defaults in, `core.options.refuse` refuses those that nothing uses. `summary` is the
-    first line of the command's help; each option's default stands in its help.
+    `core.options.fill` or `core.options.Form.values` then puts the defaults in and refuses those that nothing uses.
+    `summary` is the command's help: its first line, and more after an empty one. Each option's default stands in its help.
     """
 
     def command(**given: Any) -> None:
         run(given)
 
+    # parentheses: what stands in brackets is markup to typer, and not shown
     parameters, annotations = [], dict[str, Any]()
     for option in options:
-        known = option.default is not None and option.default is not False and option.default != ()
-        text = f"{option.help} [default: {option.default}]" if known else option.help
-        annotations[option.name] = Annotated[option.kind | None, typer.Option(option.flag, help=text, show_default=False)]
+        default = default_text(option)
+        text = f"{option.help} ({default})" if default else option.help
+        how = typer.Option(option.flag, help=text, show_default=False, rich_help_panel=option.group or None)
+        annotations[option.name] = Annotated[option.kind | None, how]
         keyword = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(option.name, keyword, default=None, annotation=annotations[option.name]))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

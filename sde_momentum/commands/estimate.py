@@ -6,11 +6,15 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ..core.errors import InputError
+from ..core.options import REQUIRED, Option, fill
+from ..core.progress import track
+from .build import build
+from .common import JSON
 
 if TYPE_CHECKING:
     import torch
@@ -20,52 +24,46 @@ if TYPE_CHECKING:
 _LOSSES = ("mse", "half-mse", "cross-entropy")
 
 
-def estimate(
-    model: Annotated[str, typer.Option(help="pkg.module:factory; called without arguments, gives an nn.Module")],
-    data: Annotated[
-        str, typer.Option(help="pkg.module:factory of (inputs, targets), a Dataset or a DataLoader; or a .npz or .pt")
-    ],
-    lr: Annotated[float, typer.Option(help="learning rate")],
-    label_noise: Annotated[float, typer.Option(help="sigma; for classes the probability of a flip")] = 0.0,
-    batch_size: Annotated[int | None, typer.Option(help="samples a step [default: all]")] = None,
-    loss: Annotated[str, typer.Option(help="mse, half-mse, cross-entropy, or pkg.module:function")] = "mse",
-    weight_decay: Annotated[float, typer.Option(help="as in torch.optim.SGD")] = 0.0,
-    samples: Annotated[int | None, typer.Option(help="how many, drawn at random [default: all]")] = None,
-    probes: Annotated[int, typer.Option(help="random probes for tr H and its curvature")] = 64,
-    follow: Annotated[int, typer.Option(help="steps down tr H, to feel the curvature of the way")] = 0,
-    weights: Annotated[Path | None, typer.Option(help="state_dict of the model, saved by torch.save")] = None,
-    tensorboard: Annotated[Path | None, typer.Option(help="folder for TensorBoard")] = None,
-    seed: Annotated[int, typer.Option(help="of every draw")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
-) -> None:
-    """Noise, curvature, timescales and momentum of a PyTorch model (needs torch)."""
+_DATA_HELP = "pkg.module:factory of (inputs, targets), of a Dataset or of a DataLoader; or a .npz or .pt file of two arrays"
+OPTIONS = (
+    Option("model", str, REQUIRED, "pkg.module:factory, a function without arguments that gives an nn.Module"),
+    Option("data", str, REQUIRED, _DATA_HELP),
+    Option("lr", float, REQUIRED, "learning rate to predict for"),
+    Option("label_noise", float, 0.0, "sigma, in units of the targets; for classes the probability of a flip"),
+    Option("batch_size", int, None, "number of samples a step (default: all)"),
+    Option("loss", str, "mse", f"mean over samples: {', '.join(_LOSSES)}, or pkg.module:function of (outputs, targets)"),
+    Option("weight_decay", float, 0.0, "weight decay as in torch.optim.SGD, in units of the Hessian"),
+    Option("samples", int, None, "number of samples to estimate from, drawn at random (default: all)"),
+    Option("probes", int, 64, "number of random probes for tr H and its curvature; exact once there is one for each output"),
+    Option("follow", int, 0, "number of steps down tr H along the manifold, towards whose end the curvature is then taken"),
+    Option("weights", Path, None, "state_dict of the model, saved by torch.save"),
+    Option("tensorboard", Path, None, "folder for TensorBoard's event files"),
+    Option("seed", int, 0, "seed of probes and samples"),
+    JSON,
+)
+
+
+def run(given: dict[str, Any]) -> None:
+    """Estimate with the options in `given`, None for those not given, and print the result."""
+    values = fill(OPTIONS, given)
     import torch
 
     from ..training.estimate import estimate_timescales
 
-    if tensorboard is not None:
-        _summary_writer(tensorboard)  # fails before the work, not after
-    made = _call(model, "--model")
-    if not isinstance(made, torch.nn.Module):
-        raise InputError("--model", f"{model}, which gives {type(made).__name__}", "a factory of an nn.Module")
-    if weights is not None:
-        made.load_state_dict(torch.load(weights, weights_only=True))
-    found = estimate_timescales(
-        made,
-        _loss(loss),
-        _data(data),
-        lr=lr,
-        label_noise=label_noise,
-        batch_size=batch_size,
-        weight_decay=weight_decay,
-        n_samples=samples,
-        n_probes=probes,
-        follow=follow,
-        seed=seed,
-    )
-    if tensorboard is not None:
-        log(found, tensorboard)
-    typer.echo(json.dumps(found.to_dict()) if as_json else str(found))
+    if values["tensorboard"] is not None:
+        _summary_writer(values["tensorboard"])  # fails before the work, not after
+    model = _call(values["model"], "--model")
+    if not isinstance(model, torch.nn.Module):
+        raise InputError("--model", f"{values['model']}, which gives {type(model).__name__}", "a factory of an nn.Module")
+    if values["weights"] is not None:
+        model.load_state_dict(torch.load(values["weights"], weights_only=True))
+    same = {name: values[name] for name in ("lr", "label_noise", "batch_size", "weight_decay", "follow", "seed")}
+    loss, data = _loss(values["loss"]), _data(values["data"])
+    with track("estimate", 1):  # shows the time passed
+        found = estimate_timescales(model, loss, data, n_samples=values["samples"], n_probes=values["probes"], **same)
+    if values["tensorboard"] is not None:
+        log(found, values["tensorboard"])
+    typer.echo(json.dumps(found.to_dict()) if values["json"] else str(found))
 
 
 def log(found: TimescaleEstimate, folder: Path, step: int = 0) -> None:
@@ -144,3 +142,11 @@ def _loss(name: str) -> Any:
 
 def _half_square(f: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (f - y).square().mean() / 2
+
+
+estimate = build(
+    run,
+    OPTIONS,
+    "Estimate noise, curvature, timescales and the best momentum of a PyTorch model (needs torch).\n\n"
+    "Example: sde-momentum estimate --model pkg.module:make_model --data pkg.module:make_data --lr 0.02 --label-noise 0.1",
+)

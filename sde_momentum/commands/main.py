@@ -14,26 +14,51 @@ from typing import Annotated
 
 import typer
 
+from .. import __version__
 from ..core.errors import InputError
 from .estimate import estimate
 from .phase_diagram import phase_diagram
 from .predict import predict
 from .simulate import simulate
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+COMMANDS = {
+    "predict": predict,
+    "simulate": simulate,
+    "phase-diagram": phase_diagram,
+    "estimate": estimate,
+}
+"""The commands of this folder, in the order of the help."""
+
+_HELP = (
+    "Predict, from theory, the momentum with which SGD trains fastest at a given learning rate, and test it by simulation."
+    "\n\nNear a manifold of minimizers noise makes SGD relax across the manifold and drift along it to flatter minima: training "
+    "is fastest where the two timescales meet, 1 - beta = C lr^(2/3)."
+)
+app = typer.Typer(
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sde-momentum {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
-    """The best momentum for a learning rate, and why."""
+    pass
 
 
-app.command("predict")(predict)
-app.command("simulate")(simulate)
-app.command("phase-diagram")(phase_diagram)
-app.command("estimate")(estimate)  # imports torch only when it runs
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 
 
 @cache
@@ -53,7 +78,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _add_commands()
-        app()
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:  # an unknown option, a value of the wrong type
+        if debug:
+            raise
+        # without arguments the help has been printed already, and the message is empty
+        if message := " ".join(error.format_message().split()):
+            typer.echo(f"sde-momentum: {message}", err=True)
+        sys.exit(2)
     except InputError as error:
         if debug:
             raise

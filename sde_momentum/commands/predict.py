@@ -1,73 +1,86 @@
-"""The command `sde-momentum predict`."""
+"""The command `sde-momentum predict`: the best momentum for a learning rate, from numbers or for a built-in problem."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from ..core.errors import InputError, check_positive
 from ..core.files import write_whole
-from .common import N_MODES, PROBLEMS, check_picture
+from ..core.options import REQUIRED, Form, Option, is_given, union
+from ..core.progress import track
+from ..problems.registry import built_in, built_in_problems
+from .build import build
+from .common import JSON, NESTEROV, check_picture, check_target, chosen_form, problem_form, set_up
+
+_LR = Option("lr", float, REQUIRED, "learning rate to predict for")
+_PAIR, _GEOMETRY = "From a tuned pair", "From noise and curvature"
+_REFERENCE = (
+    Option("ref_lr", float, None, "learning rate of a tuned pair", _PAIR),
+    Option("ref_momentum", float, None, "the best momentum at --ref-lr", _PAIR),
+)
+_REFERENCE_FORM = Form("--ref-lr and --ref-momentum", (_LR, *_REFERENCE, JSON))
+_GEOMETRY_FORM = Form(
+    "--noise and --curvature",
+    (
+        _LR,
+        Option("noise", float, REQUIRED, "c = sigma^2 / B, label noise of a batch, in units of the loss", _GEOMETRY),
+        Option("curvature", float, REQUIRED, "mu, second derivative of tr H along the manifold of minimizers", _GEOMETRY),
+        Option("weight_decay", float, 0.0, "h, curvature of an explicit force along the manifold", _GEOMETRY),
+        JSON,
+    ),
+)
+_PROBLEM_OPTIONS = (
+    _LR,
+    *_REFERENCE,
+    Option("method", list[str], (), "way to predict, once for each, by name as printed (default: all that apply)"),
+    NESTEROV,
+    Option("store", Path, None, "folder where universal curves of the critical limit are kept and found again"),
+    Option("plot", Path, None, "picture of the time to the target against momentum: .png, .svg or .pdf"),
+    JSON,
+)
+_PROBLEM_FORMS = {
+    problem.name: problem_form(problem, None, _PROBLEM_OPTIONS, choose_start=True, target=True)
+    for problem in built_in_problems().values()
+}
+FORMS = (_REFERENCE_FORM, _GEOMETRY_FORM, *_PROBLEM_FORMS.values())
+_USED_BY = {
+    "store": ("critical limit", "critical limit at finite lr"),
+    "nesterov": ("effective loss", "moment closure"),
+    "ref_lr": ("transfer",),
+    "ref_momentum": ("transfer",),
+}
+"""Options that only some ways to predict use."""
 
 
-def predict(
-    lr: Annotated[float, typer.Option(help="learning rate")],
-    ref_lr: Annotated[float | None, typer.Option(help="learning rate of a tuned pair")] = None,
-    ref_momentum: Annotated[float | None, typer.Option(help="its momentum")] = None,
-    noise: Annotated[float | None, typer.Option(help="c = sigma^2 / B")] = None,
-    curvature: Annotated[float | None, typer.Option(help="mu, curvature of tr H along the manifold")] = None,
-    weight_decay: Annotated[float, typer.Option(help="explicit curvature along the manifold")] = 0.0,
-    problem: Annotated[str | None, typer.Option(help="matrix-sensing or valley: every way that applies, with checks")] = None,
-    d: Annotated[int, typer.Option(help="the matrix is d x d")] = 8,
-    rank: Annotated[int, typer.Option(help="of the hidden matrix")] = 1,
-    measurements: Annotated[int, typer.Option(help="how many")] = 40,
-    coupling: Annotated[float, typer.Option(help="g of the valley, in units of its curvature")] = 0.0,
-    label_noise: Annotated[float, typer.Option(help="sigma, of a problem")] = 0.1,
-    start: Annotated[str, typer.Option(help="of a problem: interpolating (a point of the manifold) or random")] = "interpolating",
-    metric: Annotated[str, typer.Option(help="target: test_error or trace_hessian ...")] = "test_error",
-    fraction: Annotated[float, typer.Option(help="... stays below this fraction of its start")] = 0.1,
-    method: Annotated[list[str] | None, typer.Option(help="way to the momentum, once for each (default: all that apply)")] = None,
-    nesterov: Annotated[bool, typer.Option("--nesterov", help="the look-ahead update")] = False,
-    store: Annotated[Path | None, typer.Option(help="folder where universal curves are kept and found again")] = None,
-    plot: Annotated[Path | None, typer.Option(help="picture of time against momentum: .png, .svg or .pdf")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
-) -> None:
-    """Best momentum from a tuned pair (--ref-lr, --ref-momentum), from geometry (--noise, --curvature), or for a --problem."""
-    if problem is not None:
-        if noise is not None or curvature is not None:
-            raise InputError("--problem", problem, "either a problem or --noise with --curvature")
-        if plot is not None:
-            check_picture("--plot", plot)
-        sizes = {"d": d, "rank": rank, "measurements": measurements, "coupling": coupling}
-        reference = None if ref_lr is None or ref_momentum is None else (ref_lr, ref_momentum)
-        answer = _of_problem(problem, lr, sizes, label_noise, start, (metric, fraction), method, reference, store, nesterov)
-        if plot is not None:
-            _draw(answer, plot)
-        typer.echo(json.dumps(answer.to_dict()) if as_json else str(answer))
+def run(given: dict[str, Any]) -> None:
+    """Predict from the options in `given`, None for those not given, and print the answer."""
+    for one, other in (_REFERENCE, _REFERENCE[::-1]):
+        if is_given(given[other.name]) and not is_given(given[one.name]):
+            raise InputError(one.flag, "nothing", f"a number, beside {other.flag}")
+    if is_given(given["problem"]):
+        _predict_problem(given)
         return
-    result, text = _of_numbers(lr, ref_lr, ref_momentum, noise, curvature, weight_decay)
-    typer.echo(json.dumps(result) if as_json else text)
-
-
-def _of_numbers(
-    lr: float,
-    ref_lr: float | None,
-    ref_momentum: float | None,
-    noise: float | None,
-    curvature: float | None,
-    weight_decay: float,
-) -> tuple[dict[str, Any], str]:
-    from ..predictors.momentum_rule import MomentumRule
-
-    if ref_lr is not None and ref_momentum is not None and noise is None and curvature is None:
-        rule = MomentumRule.from_reference(ref_lr, ref_momentum)
-    elif noise is not None and curvature is not None and ref_lr is None and ref_momentum is None:
-        rule = MomentumRule.from_geometry(noise, curvature, explicit_curvature=weight_decay)
+    if any(is_given(given[name]) for name in ("ref_lr", "ref_momentum")):
+        form = _REFERENCE_FORM
+    elif any(is_given(given[name]) for name in ("noise", "curvature")):
+        form = _GEOMETRY_FORM
     else:
         raise InputError("options", "another combination", "--ref-lr with --ref-momentum, --noise with --curvature, or --problem")
+    _predict_numbers(form.values(given, FORMS))
+
+
+def _predict_numbers(values: dict[str, Any]) -> None:
+    from ..predictors.momentum_rule import MomentumRule
+
+    if "ref_lr" in values:
+        rule = MomentumRule.from_reference(values["ref_lr"], values["ref_momentum"])
+    else:
+        rule = MomentumRule.from_geometry(values["noise"], values["curvature"], explicit_curvature=values["weight_decay"])
+    lr = values["lr"]
     result = {
         "lr": lr,
         "momentum": float(rule.momentum(lr)),
@@ -75,41 +88,48 @@ def _of_numbers(
         "clamped": bool(rule.clamped(lr)),
         "source": rule.source,
     }
-    return result, f"momentum {result['momentum']:.6f}\n{rule.explain(lr)}"
+    typer.echo(json.dumps(result) if values["json"] else f"momentum {result['momentum']:.6f}\n{rule.explain(lr)}")
 
 
-def _of_problem(
-    problem: str,
-    lr: float,
-    sizes: dict[str, Any],
-    label_noise: float,
-    start: str,
-    target: tuple[str, float],
-    methods: list[str] | None,
-    reference: tuple[float, float] | None,
-    store: Path | None,
-    nesterov: bool,
-) -> Any:
+def _predict_problem(given: dict[str, Any]) -> None:
     import sde_momentum as sm
 
-    sigma = float(check_positive(label_noise, "--label-noise"))
-    if start not in ("interpolating", "random"):
-        raise InputError("--start", start, "interpolating or random")
-    what: sm.MatrixSensing | sm.Valley
-    if problem == "matrix-sensing":
-        what = sm.MatrixSensing(sizes["d"], sizes["rank"], sizes["measurements"])
-        point = what.interpolating_start() if start == "interpolating" else what.random_start(what.width**-0.5)
-    elif problem == "valley":
-        if start == "random":
-            raise InputError("--start", start, "interpolating, for the valley")
-        what = sm.Valley.balanced(N_MODES, 1.0, sizes["coupling"])
-        point = what.start(2.5)
-    else:
-        raise InputError("--problem", problem, " or ".join(PROBLEMS))
-    noise = sm.LabelNoiseSGD(what, sigma).noise
-    return sm.predict(
-        what, lr, noise=noise, start=point, target=target, methods=methods, reference=reference, store=store, nesterov=nesterov
-    )
+    entry = built_in(given["problem"])
+    values = chosen_form(_PROBLEM_FORMS, entry.name).values(given, FORMS)
+    sigma = float(check_positive(values["label_noise"], "--label-noise"))
+    check_target(entry, given, values["metric"])
+    _refuse_for_ways(given)
+    reference = None
+    if values["ref_lr"] is not None or values["ref_momentum"] is not None:
+        reference = values["ref_lr"], values["ref_momentum"]
+    if values["plot"] is not None:
+        check_picture("--plot", values["plot"])
+    problem, start = set_up(entry, given)
+    with track("predict", 1):  # shows the time passed; ways that take long have bars of their own
+        answer = sm.predict(
+            problem,
+            values["lr"],
+            noise=sm.LabelNoiseSGD(problem, sigma).noise,
+            start=start,
+            target=(values["metric"], values["fraction"]),
+            methods=values["method"] or None,
+            reference=reference,
+            store=values["store"],
+            nesterov=values["nesterov"],
+        )
+    if values["plot"] is not None:
+        _draw(answer, values["plot"])
+    typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
+
+
+def _refuse_for_ways(given: dict[str, Any]) -> None:
+    """An InputError for an option that none of the ways to predict uses that are asked for."""
+    for name, ways in _USED_BY.items():
+        if is_given(given[name]) and given["method"] and not set(ways) & set(given["method"]):
+            asked = " or ".join(f"'{way}'" for way in ways)
+            raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {asked}")
+    if is_given(given["store"]) and given["nesterov"]:
+        raise InputError("--store", given["store"], "nothing with --nesterov: the critical limit does not describe it")
 
 
 def _draw(answer: Any, plot: Path) -> None:
@@ -120,3 +140,11 @@ def _draw(answer: Any, plot: Path) -> None:
     with matplotlib.rc_context(STYLE):
         content = render(answer.plot().get_figure(), plot.suffix[1:])
     write_whole(plot, lambda file: file.write(content))
+
+
+predict = build(
+    run,
+    union(FORMS),
+    "Predict the best momentum for a learning rate: from a tuned pair, from noise and curvature, or for a built-in problem.\n\n"
+    "Example: sde-momentum predict --lr 0.01 --ref-lr 0.1 --ref-momentum 0.9",
+)

@@ -1,68 +1,89 @@
-"""The command `sde-momentum simulate`."""
+"""The command `sde-momentum simulate`: label-noise SGD with momentum on a built-in problem."""
 
 from __future__ import annotations
 
 import json
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..core.errors import InputError, check_integer
+from ..core.errors import check_integer
+from ..core.files import write_whole
+from ..core.options import REQUIRED, Option, union
+from ..problems.registry import built_in, built_in_problems
+from .build import build
+from .common import JSON, NESTEROV, check_file, chosen_form, problem_form, set_up
 
 if TYPE_CHECKING:
     import xarray as xr
 
+METRICS = ("train_loss", "test_error", "trace_hessian")
+_DEFAULT = next(iter(built_in_problems()))
+_OPTIONS = (
+    Option("lr", list[float], REQUIRED, "learning rate, once for each"),
+    Option("momentum", list[float], REQUIRED, "momentum beta, in [0, 1), once for each; all combinations are run"),
+    Option("steps", int, 1000, "number of updates"),
+    Option("records", int, 10, "number of times at which the metrics are taken, evenly spaced, beside the start"),
+    Option("seeds", int, 64, "number of runs for each (lr, momentum)"),
+    Option("seed", int, 0, "seed of the first run's noise; the next runs have the next seeds"),
+    Option("batch_size", int, None, "samples a step, drawn without replacement (default: all)"),
+    Option("weight_decay", float, 0.0, "weight decay as in torch.optim.SGD, in units of the Hessian"),
+    NESTEROV,
+    Option("out", Path, None, "netCDF file for the metrics of every run"),
+    JSON,
+)
+_FORMS = {
+    problem.name: problem_form(problem, _DEFAULT, _OPTIONS, choose_start=True, target=False)
+    for problem in built_in_problems().values()
+}
+FORMS = tuple(_FORMS.values())
 
-def simulate(
-    lr: Annotated[list[float], typer.Option(help="learning rate, once for each")],
-    momentum: Annotated[list[float], typer.Option(help="momentum, once for each")],
-    steps: Annotated[int, typer.Option(help="updates")] = 1000,
-    records: Annotated[int, typer.Option(help="how often to measure, evenly spaced")] = 10,
-    seeds: Annotated[int, typer.Option(help="runs for each (lr, momentum)")] = 64,
-    start: Annotated[str, typer.Option(help="interpolating (a point of the manifold) or random")] = "interpolating",
-    label_noise: Annotated[float, typer.Option(help="sigma")] = 0.1,
-    batch_size: Annotated[int | None, typer.Option(help="samples a step [default: all]")] = None,
-    weight_decay: Annotated[float, typer.Option(help="as in torch.optim.SGD")] = 0.0,
-    nesterov: Annotated[bool, typer.Option("--nesterov", help="the look-ahead update")] = False,
-    d: Annotated[int, typer.Option(help="the matrix is d x d")] = 8,
-    rank: Annotated[int, typer.Option(help="of the hidden matrix")] = 1,
-    measurements: Annotated[int, typer.Option(help="how many")] = 40,
-    out: Annotated[Path | None, typer.Option(help="netCDF file for every run's metrics")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
-) -> None:
-    """Label-noise SGD with momentum on matrix sensing: mean and standard error of what is measured along the runs."""
+
+def run(given: dict[str, Any]) -> None:
+    """Simulate with the options in `given`, None for those not given, and print mean and standard error of each metric."""
+    entry = built_in(given["problem"] or _DEFAULT)
+    values = chosen_form(_FORMS, entry.name).values(given, FORMS)
     import numpy as np
 
     from ..dynamics.label_noise_sgd import LabelNoiseSGD
     from ..dynamics.solve import solve
-    from ..problems.matrix_sensing import MatrixSensing
 
-    if start not in ("interpolating", "random"):
-        raise InputError("--start", start, "interpolating or random")
-    if out is not None and not out.parent.is_dir():
-        raise InputError("--out", out, "a file in a folder that exists")
-    last, n_records = check_integer(steps, "--steps", 1), check_integer(records, "--records", 1)
-    problem = MatrixSensing(d, rank, measurements)
-    method = LabelNoiseSGD(problem, label_noise, batch_size, nesterov=nesterov, weight_decay=weight_decay)
-    point = problem.interpolating_start() if start == "interpolating" else problem.random_start(0.1)
+    if values["out"] is not None:
+        check_file("--out", values["out"])
+    last, n_records = check_integer(values["steps"], "--steps", 1), check_integer(values["records"], "--records", 1)
+    n_seeds, first_seed = check_integer(values["seeds"], "--seeds", 2), check_integer(values["seed"], "--seed", 0)
+    problem, start = set_up(entry, given)
+    method = LabelNoiseSGD(
+        problem,
+        values["label_noise"],
+        values["batch_size"],
+        nesterov=values["nesterov"],
+        weight_decay=values["weight_decay"],
+    )
+    metrics = tuple(name for name in METRICS if np.isfinite(problem.metric(name, start)))  # some problems have no test error
     times = np.unique(np.linspace(0, last, n_records + 1).round().astype(int))
-    metrics = ("train_loss", "test_error", "trace_hessian")
-    runs = solve(method, point, times, lr=lr, momentum=momentum, seeds=range(check_integer(seeds, "--seeds", 2)), metrics=metrics)
-    if out is not None:
-        runs.to_netcdf(out, engine="h5netcdf")
+    seeds = range(first_seed, first_seed + n_seeds)
+    runs = solve(method, start, times, lr=values["lr"], momentum=values["momentum"], seeds=seeds, metrics=metrics)
+    if values["out"] is not None:
+        packed = runs.to_netcdf(engine="h5netcdf")
+        write_whole(values["out"], lambda file: file.write(packed))
     result = _means(runs, metrics)
-    if as_json:
-        typer.echo(json.dumps(result))
-        return
-    for run in result:
-        typer.echo(f"lr {run['lr']:g}, momentum {run['momentum']:g}: {run['diverged']} of {seeds} runs diverged (left out)")
-        typer.echo("   steps" + "".join(f"{name:>26}" for name in metrics))
-        for i, time in enumerate(run["steps"]):
-            pairs = ((run[name][i], run[f"{name}_se"][i]) for name in metrics)
+    typer.echo(json.dumps(result) if values["json"] else "\n".join(_table(result, metrics, n_seeds)))
+
+
+def _table(result: list[dict[str, Any]], metrics: tuple[str, ...], n_seeds: int) -> list[str]:
+    """The lines of a table for each (lr, momentum)."""
+    lines = []
+    for at in result:
+        lines.append(f"lr {at['lr']:g}, momentum {at['momentum']:g}: {at['diverged']} of {n_seeds} runs diverged (left out)")
+        lines.append("   steps" + "".join(f"{name:>26}" for name in metrics))
+        for i, time in enumerate(at["steps"]):
+            pairs = ((at[name][i], at[f"{name}_se"][i]) for name in metrics)
             cells = ("-" if mean is None else f"{mean:.4g} ± {error:.1g}" for mean, error in pairs)
-            typer.echo(f"{time:8d}" + "".join(f"{cell:>26}" for cell in cells))
+            lines.append(f"{time:8d}" + "".join(f"{cell:>26}" for cell in cells))
+    return lines
 
 
 def _numbers(series: xr.DataArray) -> list[float | None]:
@@ -82,3 +103,11 @@ def _means(runs: xr.Dataset, metrics: tuple[str, ...]) -> list[dict[str, Any]]:
         series |= {f"{name}_se": _numbers(error[name].sel(at)) for name in metrics}
         result.append(at | {"diverged": int(diverged.sel(at)), "steps": runs.time.values.tolist()} | series)
     return result
+
+
+simulate = build(
+    run,
+    union(FORMS),
+    "Simulate SGD with momentum and label noise on a built-in problem: mean and standard error of each metric along the runs.\n\n"
+    "Example: sde-momentum simulate --lr 0.05 --momentum 0.9 --momentum 0.99",
+)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from .errors import InputError
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED: Any = _Required()
+"""The default of an option that must be given."""
 
 
 @dataclass(frozen=True)
@@ -16,14 +26,16 @@ class Option:
     Attributes:
         name: as in Python, such as "label_noise"
         kind: type of its value: int, float, str, bool, Path, list[float], ...
-        default: the value where it is not given
+        default: the value where it is not given; REQUIRED if it must be
         help: one phrase, in the field's words, with the unit
+        group: heading under which a command's help lists it; "" for the general one
     """
 
     name: str
     kind: Any
     default: Any
     help: str
+    group: str = ""
 
     @property
     def flag(self) -> str:
@@ -31,9 +43,42 @@ class Option:
         return f"--{self.name.replace('_', '-')}"
 
 
+@dataclass(frozen=True)
+class Form:
+    """One way to ask a command, and the options that it uses; `name` says in messages which way, such as "--problem valley"."""
+
+    name: str
+    options: tuple[Option, ...]
+
+    def values(self, given: Mapping[str, Any], forms: Sequence[Form]) -> dict[str, Any]:
+        """The value of every option of this form; an InputError for one in `given` that only others of `forms` use."""
+        own = {option.name for option in self.options}
+        users: dict[str, list[str]] = {}
+        for form in forms:
+            for option in form.options:
+                users.setdefault(option.name, []).append(form.name)
+        for option in (option for form in forms for option in form.options if option.name not in own):
+            some = _listed(users[option.name][:3], " or ") + (" or ..." if len(users[option.name]) > 3 else "")
+            refuse([option], given, f"nothing with {self.name}; it belongs to {some}")
+        return fill(self.options, given)
+
+
+def is_given(value: Any) -> bool:
+    """Whether an option has been given: an option that may be repeated arrives as an empty list if it was not."""
+    return value is not None and value != []
+
+
 def fill(options: Iterable[Option], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The value of every option: the one in `given`, or its default where that is absent or None."""
-    return {o.name: o.default if given.get(o.name) is None else given[o.name] for o in options}
+    """The value of every option: the one in `given`, or its default where that is absent or None.
+
+    Raises an InputError for an option that must be given.
+    """
+    values = {}
+    for option in options:
+        values[option.name] = given[option.name] if is_given(given.get(option.name)) else option.default
+        if values[option.name] is REQUIRED:
+            raise InputError(option.flag, "nothing", f"a value: {option.help}")
+    return values
 
 
 def refuse(options: Iterable[Option], given: Mapping[str, Any], allowed: str) -> None:
@@ -47,6 +92,50 @@ def refuse(options: Iterable[Option], given: Mapping[str, Any], allowed: str) ->
     sde_momentum.core.errors.InputError: --rank: given 2; allowed: only with --problem matrix-sensing
     """
     for option in options:
-        value = given.get(option.name)
-        if value is not None and value != []:
-            raise InputError(option.flag, value, allowed)
+        if is_given(given.get(option.name)):
+            raise InputError(option.flag, given[option.name], allowed)
+
+
+def union(forms: Iterable[Form]) -> tuple[Option, ...]:
+    """The options of all forms, each name once; where forms differ in its help or its default, the help says so.
+
+    >>> a = Form("--problem a", (Option("samples", int, 3, "number of samples"),))
+    >>> b = Form("--problem b", (Option("samples", int, REQUIRED, "number of samples"),))
+    >>> union([a, b])[0].help
+    'number of samples (default: 3 with --problem a; required with --problem b)'
+    """
+    found: dict[str, list[tuple[str, Option]]] = {}
+    for form in forms:
+        for option in form.options:
+            found.setdefault(option.name, []).append((form.name, option))
+    return tuple(_merge(several) for several in found.values())
+
+
+def _merge(several: Sequence[tuple[str, Option]]) -> Option:
+    """One option for those of one name, (form, option) each."""
+    first = several[0][1]
+    if all(option == first for _, option in several):
+        return first
+    texts: dict[str, dict[str, list[str]]] = {}
+    for form, option in several:
+        texts.setdefault(option.help, {}).setdefault(default_text(option), []).append(form)
+    notes = {
+        text: "; ".join(f"{default} with {_listed(forms, ', ')}".strip() for default, forms in by_default.items())
+        for text, by_default in texts.items()
+    }
+    group = first.group if all(option.group == first.group for _, option in several) else "Several forms"
+    return replace(first, default=None, help="; ".join(f"{text} ({note})" for text, note in notes.items()), group=group)
+
+
+def _listed(forms: Sequence[str], separator: str) -> str:
+    """The names of forms in one line: "--problem a or b", not "--problem a or --problem b"."""
+    short = [name.split(" ", 1)[1] if name.split(" ", 1)[0] == last.split(" ", 1)[0] else name for last, name in pairwise(forms)]
+    return separator.join([forms[0], *short])
+
+
+def default_text(option: Option) -> str:
+    """What a command's help says of the default: "default: 8", "required", or nothing where there is none."""
+    if option.default is REQUIRED:
+        return "required"
+    known = option.default is not None and option.default is not False and option.default != ()
+    return f"default: {option.default}" if known else ""

@@ -13,6 +13,8 @@ from typing import Any
 from .errors import InputError
 
 _PATIENCE = 2.0  # seconds without a bar: most runs are over by then
+_THREAD = threading.local()
+"""`bar`: the innermost one that this thread has open."""
 
 
 @contextmanager
@@ -21,7 +23,8 @@ def track(title: str, total: float, progress: bool | None = None) -> Iterator[Ca
 
     `progress`: None shows the bar if standard error is a terminal and the work takes longer than 2 s; True at once and
     anywhere; False never. Until it is shown nothing is printed and nothing imported. The bar goes away with the
-    work. The time left is that of the mean speed so far. Amounts may come from any thread. Raises InputError.
+    work, and while another is open inside it. The time left is that of the mean speed so far. Amounts may come from any thread.
+    Raises InputError.
 
     >>> with track("paths", total=3, progress=False) as advance:
     ...     for path in range(3):
@@ -32,7 +35,10 @@ def track(title: str, total: float, progress: bool | None = None) -> Iterator[Ca
     if progress is False or (progress is None and not _terminal()):
         yield lambda amount: None
         return
-    bar = _Bar(title, total)
+    bar, outer = _Bar(title, total), getattr(_THREAD, "bar", None)
+    if outer is not None:
+        outer.cover()
+    _THREAD.bar = bar
     timer = threading.Timer(_PATIENCE, bar.show)  # not at the next amount: that may come late
     timer.daemon = True
     if progress:
@@ -44,6 +50,9 @@ def track(title: str, total: float, progress: bool | None = None) -> Iterator[Ca
     finally:
         timer.cancel()
         bar.close()
+        _THREAD.bar = outer
+        if outer is not None:
+            outer.uncover()
 
 
 def _terminal() -> bool:
@@ -55,7 +64,8 @@ class _Bar:
 
     def __init__(self, title: str, total: float) -> None:
         self.title, self.total, self.done, self.began = title, total, 0.0, monotonic()
-        self.lock, self.closed, self.drawn = threading.Lock(), False, None  # type: threading.Lock, bool, Any
+        self.lock, self.drawn = threading.Lock(), None  # type: threading.Lock, Any
+        self.closed, self.covered, self.due = False, False, False
 
     def advance(self, amount: float) -> None:
         with self.lock:
@@ -66,7 +76,8 @@ class _Bar:
     def show(self) -> None:
         drawn = _drawing(self.clock)
         with self.lock:
-            if not self.closed:
+            self.due = True
+            if not self.closed and not self.covered and self.drawn is None:
                 drawn.add_task(self.title, total=self.total, completed=self.done)
                 drawn.start()
                 self.drawn = drawn
@@ -74,8 +85,25 @@ class _Bar:
     def close(self) -> None:
         with self.lock:
             self.closed = True
-            if self.drawn is not None:
-                self.drawn.stop()
+            self._hide()
+
+    def cover(self) -> None:
+        """Make room for a bar inside."""
+        with self.lock:
+            self.covered = True
+            self._hide()
+
+    def uncover(self) -> None:
+        """The bar inside is closed."""
+        with self.lock:
+            self.covered = False
+        if self.due:
+            self.show()
+
+    def _hide(self) -> None:
+        if self.drawn is not None:
+            self.drawn.stop()
+            self.drawn = None
 
     def clock(self) -> str:
         """Time passed and time left.
