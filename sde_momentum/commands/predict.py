@@ -47,13 +47,8 @@ _PROBLEM_FORMS = {
     for problem in built_in_problems().values()
 }
 FORMS = (_REFERENCE_FORM, _GEOMETRY_FORM, *_PROBLEM_FORMS.values())
-_USED_BY = {
-    "store": ("critical limit", "critical limit at finite lr"),
-    "nesterov": ("effective loss", "moment closure"),
-    "ref_lr": ("transfer",),
-    "ref_momentum": ("transfer",),
-}
-"""Options that only some ways to predict use."""
+_EXTRAS = {"store": "store", "nesterov": "nesterov", "ref_lr": "reference", "ref_momentum": "reference"}
+"""Options that only some ways to predict use, and what the ways call them."""
 
 
 def run(given: dict[str, Any]) -> None:
@@ -124,10 +119,12 @@ def _predict_problem(given: dict[str, Any]) -> None:
 
 def _refuse_for_ways(given: dict[str, Any]) -> None:
     """An InputError for an option that none of the ways to predict uses that are asked for."""
-    for name, ways in _USED_BY.items():
-        if is_given(given[name]) and given["method"] and not set(ways) & set(given["method"]):
-            asked = " or ".join(f"'{way}'" for way in ways)
-            raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {asked}")
+    from ..predictors.ways.registry import WAYS, users
+
+    for name, extra in _EXTRAS.items():
+        used = not given["method"] or any(extra in WAYS[way].uses for way in given["method"] if way in WAYS)
+        if is_given(given[name]) and not used:
+            raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {users(extra)}")
     if is_given(given["store"]) and given["nesterov"]:
         raise InputError("--store", given["store"], "nothing with --nesterov: the critical limit does not describe it")
 

@@ -112,6 +112,8 @@ class Way(ABC):
     """As `predict(methods=...)`, the command line and the printed answer have it."""
     cost: ClassVar[str]
     """How long it takes, in words."""
+    uses: ClassVar[frozenset[str]] = frozenset()
+    """Fields of `Extras` that change its answer or its cost; one that no chosen way uses is refused."""
 
     def refusal(self, problem: Problem, extras: Extras) -> InputError | None:
         """The error where the way does not apply; None where it does."""

@@ -19,6 +19,7 @@ class ByCriticalLimit(Way):
 
     name: ClassVar[str] = "critical limit"
     cost: ClassVar[str] = "a universal curve: seconds to minutes, nothing where it is stored"
+    uses: ClassVar[frozenset[str]] = frozenset({"curve", "store"})
 
     def refusal(self, problem: Problem, extras: Extras) -> InputError | None:
         allowed = "another for Nesterov: its modes relax faster than the critical limit's"

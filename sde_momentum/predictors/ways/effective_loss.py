@@ -13,6 +13,7 @@ class ByEffectiveLoss(Way):
 
     name: ClassVar[str] = "effective loss"
     cost: ClassVar[str] = "some 20 noise-free runs: seconds"
+    uses: ClassVar[frozenset[str]] = frozenset({"nesterov"})
 
     def answer(self, question: Question) -> Answer:
         predictor = EffectiveLossPredictor.of_path(question.path, question.noise, nesterov=question.extras.nesterov)

@@ -16,6 +16,7 @@ class ByFiniteLr(ByCriticalLimit):
 
     name: ClassVar[str] = "critical limit at finite lr"
     cost: ClassVar[str] = "a universal curve for every lr: minutes"
+    uses: ClassVar[frozenset[str]] = frozenset({"store"})
 
     def refusal(self, problem: Problem, extras: Extras) -> InputError | None:
         if critical_course(problem).corrected_at_finite_lr:

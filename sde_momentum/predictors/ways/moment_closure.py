@@ -27,6 +27,7 @@ class ByMomentClosure(Way):
 
     name: ClassVar[str] = "moment closure"
     cost: ClassVar[str] = "seven runs of a covariance matrix: seconds for few parameters"
+    uses: ClassVar[frozenset[str]] = frozenset({"nesterov"})
 
     def by_default(self, problem: Problem, extras: Extras) -> bool:
         return problem.n_parameters <= _SMALL

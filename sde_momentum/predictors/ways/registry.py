@@ -38,8 +38,13 @@ def chosen(names: Sequence[str] | None, problem: Problem, extras: Extras) -> lis
         for way in ways:
             if (error := way.refusal(problem, extras)) is not None:
                 raise error
-    for extra, way_name in (("reference", Transfer.name), ("curve", ByCriticalLimit.name)):
+    for extra in ("reference", "curve", "store"):  # `nesterov` counts in the descent to Gamma too
         given = getattr(extras, extra)
-        if given is not None and WAYS[way_name] not in ways:
-            raise InputError(extra, given, f"only with the method {way_name!r}")
+        if given is not None and not any(extra in way.uses for way in ways):
+            raise InputError(extra, given, f"only with the method {users(extra)}")
     return ways
+
+
+def users(extra: str) -> str:
+    """The ways that use this field of `Extras`, as a message has them."""
+    return " or ".join(repr(way.name) for way in WAYS.values() if extra in way.uses)

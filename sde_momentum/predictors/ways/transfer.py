@@ -17,6 +17,7 @@ class Transfer(Way):
 
     name: ClassVar[str] = "transfer"
     cost: ClassVar[str] = "nothing"
+    uses: ClassVar[frozenset[str]] = frozenset({"reference"})
 
     def refusal(self, problem: Problem, extras: Extras) -> InputError | None:
         given = extras.reference is not None
