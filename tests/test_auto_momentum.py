@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 import sde_momentum as sm
 from sde_momentum.core.errors import InputError
+from sde_momentum.training import QUICK, MomentumUpdates
 
 
 class Sensing(torch.nn.Module):
@@ -44,8 +46,8 @@ class Run:
     def __init__(self, momentum=0.5, lr=0.05, **options):
         self.model = Sensing(PROBLEM, START)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr, momentum=momentum)
-        settings = {"label_noise": NOISE, "every": 20, "budget": None, "n_samples": 20, **options}
-        self.auto = sm.AutoMomentum(self.optimizer, self.model, half_square, DATA, **settings)
+        updates = MomentumUpdates(**{"every": 20, "budget": None, "estimator": replace(QUICK, n_samples=20), **options})
+        self.auto = sm.AutoMomentum(self.optimizer, self.model, half_square, DATA, label_noise=NOISE, updates=updates)
 
     def train(self, steps):
         deltas = []
@@ -98,8 +100,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
 def test_estimates_stay_within_the_budget(cost, monkeypatch):
     """A clock by hand: a step takes 1, an estimate 40 times `cost`, a pass `cost`."""
     now = [0.0]
-    run = Run(budget=0.05, every=10, clock=lambda: now[0])
-    run.auto._expected = 40 * cost  # as timed, had the passes taken that long
+    monkeypatch.setattr(sm.AutoMomentum, "_clock", staticmethod(lambda: now[0]))
+    run = Run(budget=0.05, every=10)
+    run.auto._expected_cost = 40 * cost  # as timed, had the passes taken that long
 
     def estimate():
         now[0] += 40 * cost
@@ -120,7 +123,7 @@ def test_estimates_stay_within_the_budget(cost, monkeypatch):
     [
         ({"every": 0}, "every: given 0; allowed: a whole number >= 1"),
         ({"budget": 1.5}, "budget: given 1.5; allowed: a number in"),
-        ({"most": 1.0}, "most: given 1.0; allowed: a factor > 1"),
+        ({"max_factor": 1.0}, "max_factor: given 1.0; allowed: a factor > 1"),
     ],
 )
 def test_bad_input_says_what_is_allowed(options, text):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import sde_momentum as sm
+from sde_momentum import training
 from sde_momentum.core.errors import InputError
 
 RULE = sm.MomentumRule.from_reference(0.1, 0.9)
@@ -68,14 +69,12 @@ def lightning_module(lightning, optimizer_of=lambda p: torch.optim.SGD(p, lr=0.1
 
 
 def lightning_fit(lightning, module, folder, epochs, start=None):
-    from sde_momentum.training.lightning_callback import MomentumCallback
-
     x, y = samples()
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=4)
     trainer = lightning.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
-        callbacks=[MomentumCallback(RULE)],
+        callbacks=[training.LightningMomentumCallback(RULE)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -124,8 +123,6 @@ class ForTrainer(torch.nn.Module):
 
 
 def trainer_run(transformers, folder, resume=None, **change):
-    from sde_momentum.training.trainer_callback import MomentumCallback
-
     x, y = samples()
     data = [{"x": a, "labels": b} for a, b in zip(x, y, strict=True)]
     model = ForTrainer()
@@ -144,7 +141,7 @@ def trainer_run(transformers, folder, resume=None, **change):
         args=transformers.TrainingArguments(**settings),
         train_dataset=data,
         optimizers=(optimizer, schedule_of(optimizer)),
-        callbacks=[MomentumCallback(RULE)],
+        callbacks=[training.TrainerMomentumCallback(RULE)],
     )
     trainer.train(resume_from_checkpoint=resume)
     return model, trainer

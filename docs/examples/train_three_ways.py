@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import sde_momentum as sm
+from sde_momentum.training import QUICK, MomentumUpdates
 
 TUNED_LR, LR = 0.15, 0.015  # the tuning is done at ten times the lr of the training that follows
 
@@ -143,18 +145,10 @@ def main() -> None:
     print(f"tuned at lr = {TUNED_LR:g}: momentum {tuned:g} ({fastest:.0f} steps); at lr = {LR:g}: {rule.momentum(LR):.5f}")
 
     def auto(optimizer, model):
-        options = {"n_probes": 6, "n_draws": 4, "n_lanczos": 4}
-        return sm.AutoMomentum(
-            optimizer,
-            model,
-            half_square,
-            data,
-            label_noise=args.sigma,
-            every=250,
-            n_samples=64,
-            budget=args.budget,
-            options=options,
+        updates = MomentumUpdates(
+            every=250, budget=args.budget, estimator=replace(QUICK, n_samples=64, n_probes=6, n_draws=4, n_lanczos=4)
         )
+        return sm.AutoMomentum(optimizer, model, half_square, data, label_noise=args.sigma, updates=updates)
 
     ways = {
         "momentum 0.9": lambda optimizer, model: None,

@@ -41,7 +41,7 @@ def estimate(
     """Noise, curvature, timescales and momentum of a PyTorch model (needs torch)."""
     import torch
 
-    from ..training.estimate import estimate_timescales
+    from ..training import EstimatorSettings, estimate_timescales
 
     if tensorboard is not None:
         _summary_writer(tensorboard)  # fails before the work, not after
@@ -58,9 +58,8 @@ def estimate(
         label_noise=label_noise,
         batch_size=batch_size,
         weight_decay=weight_decay,
-        n_samples=samples,
-        n_probes=probes,
         follow=follow,
+        settings=EstimatorSettings(n_samples=samples, n_probes=probes),
         seed=seed,
     )
     if tensorboard is not None:
