@@ -84,33 +84,19 @@ def estimate_timescales(
         geometry = _Geometry(z, settings, seed)
         if follow:
             displacement = geometry.follow_drift(follow)
-        mu, mu_se, g = geometry.curvature(displacement)
+        geometry.measure_curvature(displacement)
     c, c_se, label_share = noise.strength(geometry.trace.value, geometry.trace.value_se)
     failed += geometry.failures() + interpolation_failures(loss, samples, mean_loss, residual, label_share)
     measured = Measurement(
         lr=rate,
         weight_decay=decay,
         target=target,
-        n_parameters=z.n_parameters,
         n_samples=len(samples.inputs),
-        n_outputs=z.n_outputs,
         loss=mean_loss,
-        trace_hessian=geometry.trace.value,
-        trace_hessian_se=geometry.trace.value_se,
-        flatter_trace_hessian=geometry.flatter_trace,
-        gradient_norm=float(geometry.gradient.norm()),
-        gradient_norm_se=geometry.trace.gradient_se,
-        eigenvalues=tuple(geometry.eigenvalues.tolist()),
-        eigenvalue_bounds=tuple(geometry.eigenvalue_bounds.tolist()),
         noise=c,
         noise_se=c_se,
         label_share=label_share,
-        direction=geometry.direction,
-        curvature=mu,
-        curvature_se=mu_se,
-        coupling=g,
-        projection_error=geometry.projection_error(),
-        passes=z.passes,
+        **geometry.measured(),
     )
     return predict_momentum(measured, failed)
 
@@ -133,38 +119,37 @@ class _Geometry:
     Random streams: a generator for Lanczos; probes (seed, 0) for tr H, (seed, 1) for mu, (seed, 2) for the path.
     """
 
-    direction = "the drift"
-
     def __init__(self, z: OutputMap, settings: EstimatorSettings, seed: int) -> None:
         self._z, self._settings, self._seed = z, settings, seed
         self._generator = torch.Generator().manual_seed(seed)
-        self.eigenvalues, self.eigenvalue_bounds, self._eigenvectors = self._spectrum()
+        self._eigenvalues, self._bounds, self._eigenvectors = self._spectrum()
         tolerance = settings.tolerance
         if tolerance is None:
             tolerance = 1e-8 if z.dtype == torch.float64 else 1e-4
-        damping = settings.rank_tolerance**2 * float(self.eigenvalues[0])
+        damping = settings.rank_tolerance**2 * float(self._eigenvalues[0])
         self._accuracy = Accuracy(tolerance, settings.max_iterations, damping)
         self.trace = trace(z, self._probes(0))
         self._normals = [NormalSpace(z, self._accuracy)]
-        self.gradient = self._normals[0].tangent(self.trace.gradient)
-        self.flatter_trace = self.trace.value
+        self._gradient = self._normals[0].tangent(self.trace.gradient)
+        self._flatter_trace = self.trace.value
+        self._direction, self._curvature, self._coupling = "the drift", (0.0, 0.0), 0.0
         self._failed: list[str] = []
 
     def follow_drift(self, n_steps: int) -> Tensor:
         """Descend tr H along Gamma; z stands at the flatter point afterwards. Returns the displacement back (N,)."""
         probes = self._probes(2)
         displacement = follow_drift(self._z, probes, n_steps, self._accuracy)
-        self.direction = f"the path of {n_steps} steps down tr H, at the flatter point"
-        self.flatter_trace = trace(self._z, probes).value
+        self._direction = f"the path of {n_steps} steps down tr H, at the flatter point"
+        self._flatter_trace = trace(self._z, probes).value
         self._eigenvectors = self._spectrum()[2]
         self._normals.append(NormalSpace(self._z, self._accuracy))
         return displacement
 
-    def curvature(self, displacement: Tensor | None) -> tuple[float, float, float]:
-        """(mu, its standard error, coupling g) along a displacement (N,); None: along the drift."""
+    def measure_curvature(self, displacement: Tensor | None) -> None:
+        """mu and the coupling g along a displacement (N,); None: along the drift."""
         z, normal = self._z, self._normals[-1]
         if displacement is None:
-            x, reference = self.gradient, float(self.trace.gradient.norm())
+            x, reference = self._gradient, float(self.trace.gradient.norm())
             if self.trace.gradient_se > float(x.norm()) > 0:
                 n = self._settings.n_probes
                 self._failed.append(f"the drift's direction is lost in the noise of {n} probes: more probes, or fewer samples")
@@ -173,28 +158,49 @@ class _Geometry:
             if given.shape != (z.n_parameters,):
                 raise InputError("displacement", f"shape {tuple(given.shape)}", f"shape ({z.n_parameters},)")
             if len(self._normals) == 1:
-                self.direction = "the displacement given"
+                self._direction = "the displacement given"
             x, reference = normal.tangent(given), float(given.norm())
         length = float(x.norm())
         if not length > 1e-6 * reference:
             self._failed.append("no motion along Gamma: tr H is constant on it here, or the direction is normal to it")
-            return 0.0, 0.0, 0.0
+            return
         x = x / length
         if z.disagreement(x) > 1e-2:
             self._failed.append("a layer's derivatives disagree between forward and backward: do not trust mu")
-        return *curvature(z, x, self._probes(1), normal), coupling(z, x, self._eigenvectors)
+        self._curvature = curvature(z, x, self._probes(1), normal)
+        self._coupling = coupling(z, x, self._eigenvectors)
 
-    def projection_error(self) -> float:
-        """Largest relative residual of the projections on the tangent space so far."""
-        return max(normal.leftover for normal in self._normals)
+    def measured(self) -> dict[str, Any]:
+        """The fields of `Measurement` that are geometry."""
+        return {
+            "n_parameters": self._z.n_parameters,
+            "n_outputs": self._z.n_outputs,
+            "trace_hessian": self.trace.value,
+            "trace_hessian_se": self.trace.value_se,
+            "flatter_trace_hessian": self._flatter_trace,
+            "gradient_norm": float(self._gradient.norm()),
+            "gradient_norm_se": self.trace.gradient_se,
+            "eigenvalues": tuple(self._eigenvalues.tolist()),
+            "eigenvalue_bounds": tuple(self._bounds.tolist()),
+            "direction": self._direction,
+            "curvature": self._curvature[0],
+            "curvature_se": self._curvature[1],
+            "coupling": self._coupling,
+            "projection_error": self._projection_error(),
+            "passes": self._z.passes,
+        }
 
     def failures(self) -> list[str]:
         """What speaks against the numbers found, in sentences."""
-        error = self.projection_error()
+        error = self._projection_error()
         if error <= 0.1:
             return self._failed
         text = f"the projection on the tangent space did not converge ({error:.2g} is left): raise max_iterations"
         return [*self._failed, text]
+
+    def _projection_error(self) -> float:
+        """Largest relative residual of the projections on the tangent space so far."""
+        return max(normal.leftover for normal in self._normals)
 
     def _probes(self, stream: int) -> Probes:
         return Probes(self._z, self._settings.n_probes, (self._seed, stream))
