@@ -25,9 +25,10 @@ demo: $(VENV)/.installed ## predict the best momentum, train against it, and dra
 test: $(VENV)/.installed ## the whole test suite, a file at a time on each of two processes
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/.installed ## ruff
+lint: $(VENV)/.installed ## ruff, and the floors: imports go down only (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(VENV)/.installed ## mypy
 	$(BIN)/mypy
