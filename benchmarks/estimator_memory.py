@@ -36,7 +36,7 @@ MODELS = {"mlp": mlp, "conv": conv}
 
 
 def peak() -> float:
-    """Of this process so far, MB."""
+    """Peak memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
