@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -172,3 +175,9 @@ def test_transformers_refuses_adam(tmp_path):
     pytest.importorskip("accelerate")
     with pytest.raises(InputError, match=r"optimizer: given AdamW; allowed: torch\.optim\.SGD"):
         trainer_run(transformers, tmp_path, optimizer_of=torch.optim.AdamW)
+
+
+def test_importing_the_room_does_not_import_torch():
+    code = "import sys; from sde_momentum import training; training.EstimatorSettings(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
