@@ -1,7 +1,7 @@
 """The same work through this library and its peers, side by side: throughput, ratio, compile time, memory.
 
-P1: an ensemble of Ornstein-Uhlenbeck paths; P2: the critical-limit SDE [theory: Critical limit] in a valley with 14 normal
-modes; P3: discrete label-noise SGD on matrix sensing (`peers/problems.py` has the equations). Every engine runs in its own
+P1: an ensemble of Ornstein-Uhlenbeck paths. P2: the SDE of the critical limit in a valley with 14 normal modes. P3: discrete
+label-noise SGD on matrix sensing (equations in `peers/problems.py`). Every engine runs in its own
 process with a time limit; its mean and variance must agree with the exact result (P1) or an independent simulation
 (P2, P3) within 5 standard errors, or its time does not count. Engines take turns, round after round; a ratio is the
 median over rounds of ours / theirs within the round. Everything in float64, warm, on the same cores.
@@ -90,7 +90,7 @@ class Engine:
             self.rates.append(self.entry.work / fields["seconds"])
 
     def cores_by(self) -> str:
-        """How the work came to the cores."""
+        """How the work is divided among the cores, in words."""
         if self.entry.processes > 1:
             return f"{self.entry.processes} processes"
         threads = self.facts.get("threads")

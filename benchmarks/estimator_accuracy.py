@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import sde_momentum as sm
 from derivations.models.two_layer_tanh import two_layer_tanh
+from sde_momentum.training import EstimatorSettings
 from sde_momentum.training.curvature import Probes, follow_drift
 from sde_momentum.training.krylov import Accuracy
 from sde_momentum.training.output_map import OutputMap
@@ -67,7 +68,7 @@ def main() -> None:
             for n_probes in (64, 16):
                 found = sm.estimate_timescales(
                     build(place), half_square, data, lr=LR, label_noise=SIGMA, batch_size=BATCH, displacement=displacement,
-                    n_probes=n_probes, n_draws=200,
+                    settings=EstimatorSettings(n_probes=n_probes, n_draws=200),
                 )  # fmt: skip
                 beta = "none" if found.one_minus_beta is None else f"{found.one_minus_beta:.5f} ± {found.one_minus_beta_se:.1g}"
                 print(

@@ -8,11 +8,13 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 import sde_momentum as sm
+from sde_momentum.training import EstimatorSettings
 
 
 def mlp() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
@@ -34,7 +36,7 @@ MODELS = {"mlp": mlp, "conv": conv}
 
 
 def peak() -> float:
-    """Of this process so far, MB."""
+    """Peak memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -44,10 +46,13 @@ def one(name: str, chunk: int) -> None:
     ((model(x[:chunk]) - y[:chunk]) ** 2).mean().backward()
     model.zero_grad(set_to_none=True)
     small = nn.Linear(2, 1)
-    options = {"lr": 0.01, "label_noise": 0.1, "n_probes": 2, "n_draws": 2, "n_lanczos": 5, "max_iterations": 5}
-    sm.estimate_timescales(small, nn.MSELoss(), (torch.randn(4, 2), torch.randn(4, 1)), **options)
+    settings = EstimatorSettings(n_probes=2, n_draws=2, n_lanczos=5, max_iterations=5)
+    options = {"lr": 0.01, "label_noise": 0.1}
+    sm.estimate_timescales(small, nn.MSELoss(), (torch.randn(4, 2), torch.randn(4, 1)), settings=settings, **options)
     before, clock = peak(), time.perf_counter()
-    found = sm.estimate_timescales(model, nn.MSELoss(), (x, y), batch_size=64, chunk_size=chunk, **options)
+    found = sm.estimate_timescales(
+        model, nn.MSELoss(), (x, y), batch_size=64, settings=replace(settings, chunk_size=chunk), **options
+    )
     result = {
         "model": name,
         "parameters": found.n_parameters,

@@ -1,7 +1,7 @@
-"""What MomentumScaler adds to a training step of a small MLP whose learning rate changes at every step, as a share of the step.
+"""Overhead of MomentumScaler in a training step of a small MLP whose learning rate changes at every step, as a share of the step.
 
 The scaler's own calls (before and after `optimizer.step`) are timed alone, in blocks that alternate with blocks of whole
-training steps, so that what else the machine does falls on both.
+training steps, so that other load on the machine falls on both.
 """
 
 from __future__ import annotations

@@ -1,8 +1,15 @@
-"""The files of minutes first: whichever process takes one last would go on alone."""
+"""The longest test files are run first: the process that took one last would run on alone."""
 
 from __future__ import annotations
 
-_LONGEST = ("test_validate", "test_network_sweep", "test_stacked_networks", "test_estimate_timescales", "test_effective_loss")
+_LONGEST = (
+    "test_validate",
+    "test_network_sweep",
+    "test_stacked_networks",
+    "test_estimate_timescales",
+    "test_effective_loss",
+    "test_documentation",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 import sde_momentum as sm
 from sde_momentum.core.errors import InputError
+from sde_momentum.training import QUICK, MomentumUpdates
 
 
 class Sensing(torch.nn.Module):
@@ -44,8 +46,11 @@ class Run:
     def __init__(self, momentum=0.5, lr=0.05, **options):
         self.model = Sensing(PROBLEM, START)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr, momentum=momentum)
-        settings = {"label_noise": NOISE, "every": 20, "budget": None, "n_samples": 20, **options}
-        self.auto = sm.AutoMomentum(self.optimizer, self.model, half_square, DATA, **settings)
+        updates = MomentumUpdates(**{"every": 20, "budget": None, "estimator": replace(QUICK, n_samples=20), **options})
+        self.auto = sm.AutoMomentum(self.optimizer, self.model, half_square, DATA, label_noise=NOISE, updates=updates)
+
+    def point(self):
+        return torch.cat([p.detach().ravel() for p in self.model.parameters()]).numpy()
 
     def train(self, steps):
         deltas = []
@@ -69,9 +74,25 @@ def test_it_moves_smoothly_and_arrives_at_what_was_estimated():
     step, last = run.auto.estimates[-2]
     wanted = max(last.one_minus_beta + last.one_minus_beta_se, last.edge_one_minus_beta)
     assert deltas[step + 19] == pytest.approx(wanted, rel=1e-9)  # within a factor of 2 of the one before
-    exact = sm.drift_flow(PROBLEM, START).flattest
-    predicted = sm.MomentumRule.from_geometry(NOISE**2 / 20, exact.curvature(START - exact.w)).one_minus_beta(0.05)
-    assert deltas[-1] == pytest.approx(predicted, rel=0.5)
+
+
+def test_every_estimate_is_the_rule_at_the_exact_geometry_of_the_path():
+    """c = sigma^2 / P and mu along the displacement since the last estimate, at the point of Gamma next to training.
+
+    Two-sided at 3.5 standard errors each: 0.3 % for six independent ones. Over 8 seeds of the label noise the errors were between
+    -1.5 and 0.8 of them.
+    """
+    run = Run()
+    before = run.point()
+    for k in range(6):
+        run.train(range(20 * k, 20 * k + 20))
+        here = run.point()
+        flat = sm.ManifoldPoint(PROBLEM, sm.project_to_manifold(PROBLEM, here), rank_tolerance=1e-3)
+        exact = sm.MomentumRule.from_geometry(NOISE**2 / 20, flat.curvature(here - before)).one_minus_beta(0.05)
+        found = run.auto.estimates[-1][1]
+        assert found.one_minus_beta == pytest.approx(exact, abs=3.5 * found.one_minus_beta_se)
+        assert found.one_minus_beta_se < 0.1 * exact
+        before = here
 
 
 def test_it_follows_lr_between_estimates():
@@ -98,8 +119,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
 def test_estimates_stay_within_the_budget(cost, monkeypatch):
     """A clock by hand: a step takes 1, an estimate 40 times `cost`, a pass `cost`."""
     now = [0.0]
-    run = Run(budget=0.05, every=10, clock=lambda: now[0])
-    run.auto._expected = 40 * cost  # as timed, had the passes taken that long
+    monkeypatch.setattr(sm.AutoMomentum, "_clock", staticmethod(lambda: now[0]))
+    run = Run(budget=0.05, every=10)
+    run.auto._expected_cost = 40 * cost  # as timed, had the passes taken that long
 
     def estimate():
         now[0] += 40 * cost
@@ -120,7 +142,7 @@ def test_estimates_stay_within_the_budget(cost, monkeypatch):
     [
         ({"every": 0}, "every: given 0; allowed: a whole number >= 1"),
         ({"budget": 1.5}, "budget: given 1.5; allowed: a number in"),
-        ({"most": 1.0}, "most: given 1.0; allowed: a factor > 1"),
+        ({"max_factor": 1.0}, "max_factor: given 1.0; allowed: a factor > 1"),
     ],
 )
 def test_bad_input_says_what_is_allowed(options, text):

@@ -102,7 +102,7 @@ def test_taken_off_in_the_middle_of_a_change_it_leaves_the_velocity(nesterov):
 
 
 def test_the_two_ways_of_keeping_differ():
-    assert (heavy_ball(RATES, RULE) - heavy_ball(RATES, RULE, keep="buffer")).abs().max() > 0.1
+    assert (torch_run(RATES, RULE) - torch_run(RATES, RULE, keep="buffer")).abs().max() > 0.1
 
 
 def test_a_step_after_a_cut_of_lr_goes_on_with_the_velocity():
@@ -163,9 +163,10 @@ def test_warm_up_from_zero_starts_at_rest(keep):
     assert torch.allclose(points[2:], rest, rtol=1e-14) == (keep == "velocity")
 
 
-def test_a_vanishing_lr_is_no_error():
-    points = torch_run([0.1, 1e-30, 1e-30], RULE)
-    assert torch.isfinite(points).all()
+def test_at_a_vanishing_lr_the_velocity_is_kept():
+    """The rule's momentum rounds to 1 there, which PyTorch is not given: the largest number below 1 is."""
+    rates = [0.1, 1e-30, 1e-30]
+    assert torch.allclose(torch_run(rates, RULE), heavy_ball(rates, RULE), rtol=1e-13, atol=1e-13)
 
 
 SCHEDULES = {

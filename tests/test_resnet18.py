@@ -9,6 +9,7 @@ from torch import nn
 
 import sde_momentum as sm
 from sde_momentum.core.errors import InputError
+from sde_momentum.training import EstimatorSettings
 from sde_momentum.training.output_map import OutputMap
 from validation.networks import resnet18
 from validation.networks.augmentation import crop_and_flip
@@ -239,9 +240,9 @@ def test_module_has_derivatives_of_every_order(norm):
     def slope(function, direction, h=1e-4):
         values = []
         for sign in (1, -1):
-            z.moved(sign * h * direction)
+            z.move(sign * h * direction)
             values.append(function())
-            z.moved(-sign * h * direction)
+            z.move(-sign * h * direction)
         return (values[0] - values[1]) / (2 * h)
 
     def error(found, expected):
@@ -260,7 +261,12 @@ def test_timescales_of_a_run_can_be_estimated(norm):
     module = network.module(parameters, reference=inputs if norm == "reference" else None)
     targets = module(inputs).detach()
     found = sm.estimate_timescales(
-        module, nn.MSELoss(), (inputs, targets), lr=1e-3, label_noise=0.1, n_probes=6, n_draws=8, n_eigenvalues=2, n_lanczos=4
+        module,
+        nn.MSELoss(),
+        (inputs, targets),
+        lr=1e-3,
+        label_noise=0.1,
+        settings=EstimatorSettings(n_probes=6, n_draws=8, n_eigenvalues=2, n_lanczos=4),
     )
     jacobian = torch.func.jacrev(lambda p: network.forward(p, inputs)[0, :, 0])(parameters)
     if norm == "reference":

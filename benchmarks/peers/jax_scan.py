@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax, random
 
 from .jax_normals import box_muller
-from .problems import CriticalValley, Floats, LabelNoise, Moments, OrnsteinUhlenbeck
+from .problems import CriticalValley, Floats, LabelNoise, Moments, OrnsteinUhlenbeck, Work
 
 jax.config.update("jax_enable_x64", True)
 
@@ -42,19 +42,28 @@ def unpacked_bits(key: Any, shape: tuple[int, ...]) -> Any:
     return (2.0 * bits.astype(jnp.float64) - 1.0).reshape(-1)[:size].reshape(shape)
 
 
+def scan_records(step: Callable[[Any, Any], Any], observe: Callable[[Any], Any], start: Any, key: Any, problem: Work) -> Any:
+    """observe(state) every `stride` steps of step(state, key), stacked."""
+
+    def record(state: Any, time: Any) -> Any:
+        steps = time * problem.stride + jnp.arange(problem.stride)
+        state, _ = lax.scan(lambda s, k: (step(s, random.fold_in(key, k)), None), state, steps)
+        return state, observe(state)
+
+    return lax.scan(record, start, jnp.arange(problem.n_times))[1]
+
+
 def scan_moments(
-    step: Callable[[Any, Any], Any], observe: Callable[[Any], Any], start: Any, problem: Any, blocks: int = 1
+    step: Callable[[Any, Any], Any], observe: Callable[[Any], Any], start: Any, problem: Work, blocks: int = 1
 ) -> Callable[[int], Moments]:
-    """Mean and variance of observe(state) every `stride` steps of step(state, key), over `blocks` runs from `start`."""
+    """Mean and variance of observe(state) at the times of record, over `blocks` runs from `start`."""
+
+    def moments(state: Any) -> Any:
+        x = observe(state)
+        return x.mean(), x.var()
 
     def simulate(key: Any) -> Any:
-        def record(state: Any, time: Any) -> Any:
-            steps = time * problem.stride + jnp.arange(problem.stride)
-            state, _ = lax.scan(lambda s, k: (step(s, random.fold_in(key, k)), None), state, steps)
-            x = observe(state)
-            return state, (x.mean(), x.var())
-
-        return lax.scan(record, start, jnp.arange(problem.n_times))[1]
+        return scan_records(step, moments, start, key, problem)
 
     def one_after_another(key: Any) -> Any:
         mean, variance = lax.map(simulate, random.split(key, blocks))
@@ -68,6 +77,11 @@ def scan_moments(
     return run
 
 
+def with_increments(build: Callable[..., Any], draw: Draw, block: int | None = None) -> Callable[[Any], Callable[[int], Moments]]:
+    """An entry: the problem `build` stepped with increments from `draw`; `block`: paths run at a time, None for all."""
+    return lambda problem: build(problem, draw, 1 if block is None else max(1, problem.n_paths // block))
+
+
 def _ou(problem: OrnsteinUhlenbeck, draw: Draw, blocks: int = 1) -> Callable[[int], Moments]:
     def step(x: Any, key: Any) -> Any:
         return problem.decay * x + problem.kick * draw(key, x.shape)
@@ -75,29 +89,11 @@ def _ou(problem: OrnsteinUhlenbeck, draw: Draw, blocks: int = 1) -> Callable[[in
     return scan_moments(step, lambda x: x, jnp.full(problem.n_paths // blocks, problem.start), problem, blocks)
 
 
-def p1_normal(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
-    """random.normal."""
-    return _ou(problem, normal)
-
-
-def p1_box_muller(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
-    """Box-Muller by hand."""
-    return _ou(problem, box_muller)
-
-
-def p1_two_point(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
-    """random.rademacher."""
-    return _ou(problem, rademacher)
-
-
-def p1_two_point_bits(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
-    """+-1 from single bits."""
-    return _ou(problem, unpacked_bits)
-
-
-def p1_two_point_blocks(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
-    """+-1 from single bits, blocks of 10,000 paths."""
-    return _ou(problem, unpacked_bits, max(1, problem.n_paths // 10_000))
+p1_normal = with_increments(_ou, normal)
+p1_box_muller = with_increments(_ou, box_muller)
+p1_two_point = with_increments(_ou, rademacher)
+p1_two_point_bits = with_increments(_ou, unpacked_bits)
+p1_two_point_blocks = with_increments(_ou, unpacked_bits, block=10_000)
 
 
 def _valley(problem: CriticalValley, draw: Draw, blocks: int = 1) -> Callable[[int], Moments]:
@@ -117,48 +113,17 @@ def _valley(problem: CriticalValley, draw: Draw, blocks: int = 1) -> Callable[[i
     return scan_moments(step, lambda state: state[0], start, problem, blocks)
 
 
-def p2_normal(problem: CriticalValley) -> Callable[[int], Moments]:
-    """random.normal."""
-    return _valley(problem, normal)
-
-
-def p2_box_muller(problem: CriticalValley) -> Callable[[int], Moments]:
-    """Box-Muller by hand."""
-    return _valley(problem, box_muller)
-
-
-def p2_box_muller_blocks(problem: CriticalValley) -> Callable[[int], Moments]:
-    """Box-Muller by hand, blocks of 1,000 paths."""
-    return _valley(problem, box_muller, max(1, problem.n_paths // 1_000))
-
-
-def p2_two_point(problem: CriticalValley) -> Callable[[int], Moments]:
-    """random.rademacher."""
-    return _valley(problem, rademacher)
-
-
-def p2_two_point_bits(problem: CriticalValley) -> Callable[[int], Moments]:
-    """+-1 from single bits."""
-    return _valley(problem, unpacked_bits)
-
-
-def p2_two_point_blocks(problem: CriticalValley) -> Callable[[int], Moments]:
-    """+-1 from single bits, blocks of 1,000 paths."""
-    return _valley(problem, unpacked_bits, max(1, problem.n_paths // 1_000))
+p2_normal = with_increments(_valley, normal)
+p2_box_muller = with_increments(_valley, box_muller)
+p2_box_muller_blocks = with_increments(_valley, box_muller, block=1_000)
+p2_two_point = with_increments(_valley, rademacher)
+p2_two_point_bits = with_increments(_valley, unpacked_bits)
+p2_two_point_blocks = with_increments(_valley, unpacked_bits, block=1_000)
 
 
 def _sensing(problem: LabelNoise, scan_seeds: Callable[[Any, Any], Any]) -> Callable[[int], Floats]:
     simulate = jax.jit(lambda seed: scan_seeds(random.key(seed), tuple(map(jnp.asarray, problem.arrays()))))
     return lambda seed: np.asarray(simulate(seed))
-
-
-def _scan_records(step: Any, error: Any, state: Any, key: Any, problem: LabelNoise) -> Any:
-    def record(state: Any, time: Any) -> Any:
-        steps = time * problem.stride + jnp.arange(problem.stride)
-        state, _ = lax.scan(lambda s, k: (step(s, random.fold_in(key, k)), None), state, steps)
-        return state, error(state)
-
-    return lax.scan(record, state, jnp.arange(problem.n_times))[1]
 
 
 def p3_vmap(problem: LabelNoise) -> Callable[[int], Floats]:
@@ -183,7 +148,7 @@ def p3_vmap(problem: LabelNoise) -> Callable[[int], Floats]:
         w = jnp.stack([u0, v0])
 
         def one(key: Any) -> Any:
-            return _scan_records(step, error, (w, jnp.zeros_like(w)), key, problem)
+            return scan_records(step, error, (w, jnp.zeros_like(w)), key, problem)
 
         return jax.vmap(one)(random.split(key, problem.n_paths))
 
@@ -218,7 +183,7 @@ def _batched(problem: LabelNoise, times: Callable[[Any, Any], Any], axis: int) -
 
         u, v = (jnp.repeat(jnp.expand_dims(x, axis), n, axis=axis) for x in (u0, v0))
         zero = jnp.zeros_like(u)
-        return _scan_records(step, error, (u, v, zero, zero), key, problem).T
+        return scan_records(step, error, (u, v, zero, zero), key, problem).T
 
     return _sensing(problem, scan_seeds)
 

@@ -1,4 +1,4 @@
-"""P1, P2 and P3: what every engine must compute, and the law that its numbers must have before its time counts."""
+"""P1, P2 and P3: the problems that every engine solves, and the law that its numbers must have before its time counts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,21 @@ def reference_of(samples: Floats) -> Reference:
 
 
 @dataclass(frozen=True)
-class OrnsteinUhlenbeck:
+class Work:
+    """Number of paths, of steps, and of equidistant times of record; the last one is the end."""
+
+    n_paths: int
+    n_steps: int
+    n_times: int
+
+    @property
+    def stride(self) -> int:
+        """Steps from one record to the next; the first record is after `stride` steps."""
+        return self.n_steps // self.n_times
+
+
+@dataclass(frozen=True)
+class OrnsteinUhlenbeck(Work):
     """P1: dx = -rate x dt + noise dW by Euler-Maruyama; mean and variance of x at n_times equidistant times."""
 
     n_paths: int = 100_000
@@ -60,11 +74,6 @@ class OrnsteinUhlenbeck:
     start: float = 1.0
     dt: float = 1 / 256  # a power of two: adding it up is exact, and no engine takes a last sliver of a step
     components: int = 1
-
-    @property
-    def stride(self) -> int:
-        """Steps from one record to the next; the first record is after `stride` steps, the last at the end."""
-        return self.n_steps // self.n_times
 
     @property
     def decay(self) -> float:
@@ -87,7 +96,7 @@ class OrnsteinUhlenbeck:
 
 
 @dataclass(frozen=True)
-class CriticalValley:
+class CriticalValley(Work):
     """P2: the critical-limit SDE [theory: Critical limit] in a straight valley, in its energy form with full truncation.
 
     One flat direction theta, `n_modes` normal modes with lambda_j(theta) = b_j + s_j theta + h_j theta^2 / 2 and
@@ -113,10 +122,6 @@ class CriticalValley:
         return 2 + self.n_modes
 
     @property
-    def stride(self) -> int:
-        return self.n_steps // self.n_times
-
-    @property
     def base(self) -> Floats:
         """b (n_modes,)."""
         return np.linspace(0.5, 2.0, self.n_modes)
@@ -137,7 +142,7 @@ class CriticalValley:
 
 
 @dataclass(frozen=True)
-class LabelNoise:
+class LabelNoise(Work):
     """P3: w, v of heavy ball with Rademacher label noise on matrix sensing; the test error of every seed at n_times.
 
     The update is [theory: Setting]: v <- momentum v - lr g, w <- w + v, with g = J^T (f(w) - y - sigma xi) / P.
@@ -152,10 +157,6 @@ class LabelNoise:
     momentum: float = 0.9
     label_noise: float = 0.1
     components: int = 1
-
-    @property
-    def stride(self) -> int:
-        return self.n_steps // self.n_times
 
     def arrays(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
         """Measurements (P, d * d), targets (P,), start U and V (d, d), solution (d, d)."""

@@ -1,7 +1,7 @@
-"""One classifier trained three ways: momentum 0.9, a tuned momentum carried to the lr in use, and momentum estimated on the way.
+"""One classifier trained three ways: momentum 0.9, a tuned momentum carried to the lr in use, and momentum estimated in training.
 
-Two groups of FashionMNIST classes are told apart by a small tanh network under label noise, from one interpolating point. What
-is compared: the steps until tr H (flatness) and the test accuracy (mean of 500 steps) reach a stated level for good. Run as
+A small tanh network learns to distinguish two groups of FashionMNIST classes under label noise, from one interpolating point.
+Compared are the steps after which tr H (flatness) and the test accuracy (mean of 500 steps) stay beyond a stated level. Run as
 
     python docs/examples/train_three_ways.py --data FOLDER --out three_ways.png
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import sde_momentum as sm
+from sde_momentum.training import QUICK, MomentumUpdates
 
 TUNED_LR, LR = 0.15, 0.015  # the tuning is done at ten times the lr of the training that follows
 
@@ -75,21 +77,37 @@ def interpolate(x: Tensor, y: Tensor) -> dict[str, Tensor]:
     raise SystemExit(f"no interpolating start: loss {float(loss.detach()):.2g}")
 
 
-def train(start, data, test, lr, sigma, n_steps, every, prepare, seed=0):
+@dataclass(frozen=True)
+class Task:
+    """Training and test images as (inputs, targets), the interpolating start, and the label noise sigma."""
+
+    data: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    start: dict[str, Tensor]
+    sigma: float
+
+    def trace(self, model: nn.Module) -> float:
+        return trace_hessian(model, self.data[0])
+
+    def accuracy(self, model: nn.Module) -> float:
+        """Share of the test images on the right side of 0."""
+        with torch.no_grad():
+            return float((model(self.test[0]) * self.test[1] > 0).float().mean())
+
+
+def train(task, lr, n_steps, every, prepare, seed=0):
     """tr H and test accuracy every `every` steps, (n_records,) each; `prepare(optimizer, model)` sets the momentum up."""
-    model = new_model(start)
+    model = new_model(task.start)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     helper = prepare(optimizer, model)
     draw = torch.Generator().manual_seed(seed)
-    (x, y), records = data, []
+    (x, y), records = task.data, []
     for k in range(n_steps):
         optimizer.zero_grad()
-        half_square(model(x), y + sigma * torch.randn(y.shape, generator=draw)).backward()
+        half_square(model(x), y + task.sigma * torch.randn(y.shape, generator=draw)).backward()
         optimizer.step()
         if (k + 1) % every == 0:
-            with torch.no_grad():
-                right = (model(test[0]) * test[1] > 0).float().mean()
-            records.append((trace_hessian(model, x), float(right)))
+            records.append((task.trace(model), task.accuracy(model)))
     return np.array(records).T, helper
 
 
@@ -108,6 +126,53 @@ def steps_to(values: np.ndarray, level: float, every: int, rising: bool) -> floa
     return float((len(values) - short[::-1].argmax() if short.any() else 0) * every + every)
 
 
+def tuned_rule(task: Task, goal: float) -> sm.MomentumRule:
+    """The rule from a tuning at TUNED_LR: of a few momenta, the least within 5 % of the shortest time to tr H = `goal`."""
+    trials = {}
+    for beta in (0.96, 0.97, 0.98, 0.985, 0.99):
+        (trace, _), _ = train(
+            task, TUNED_LR, 2000, 20, lambda optimizer, _, beta=beta: sm.MomentumScaler(optimizer, lambda lr: beta)
+        )
+        trials[beta] = steps_to(trace, goal, 20, rising=False)
+    fastest = min(trials.values())
+    if not np.isfinite(fastest):
+        raise SystemExit(f"no momentum brings tr H to {goal:.3g} at lr = {TUNED_LR:g}")
+    tuned = min(beta for beta, steps in trials.items() if steps <= 1.05 * fastest)
+    rule = sm.MomentumRule.from_reference(TUNED_LR, tuned)
+    print(f"tuned at lr = {TUNED_LR:g}: momentum {tuned:g} ({fastest:.0f} steps); at lr = {LR:g}: {rule.momentum(LR):.5f}")
+    return rule
+
+
+def report(helper: object) -> None:
+    """What AutoMomentum found on the way."""
+    if isinstance(helper, sm.AutoMomentum):
+        for step, found in helper.estimates:
+            mu = f"{found.curvature:.3g} ± {found.curvature_se:.1g}"
+            print(f"  estimate at step {step}: momentum {found.momentum}, mu {mu}")
+        print(f"  {helper.spent:.2f} s spent on estimates; momentum at the end {1 - helper.one_minus_beta(LR):.5f}")
+
+
+def compare(task: Task, ways: dict, n_steps: int, goal: float, level: float) -> plt.Figure:
+    """Train each way at LR; draw tr H over its start and the test accuracy, and print when they pass `goal` and `level`."""
+    before = task.trace(new_model(task.start))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
+    for color, (name, prepare) in zip(("#0072B2", "#E69F00", "#009E73"), ways.items(), strict=True):
+        (trace, accuracy), helper = train(task, LR, n_steps, 25, prepare)
+        accuracy = smoothed(accuracy)
+        flat, accurate = steps_to(trace, goal, 25, rising=False), steps_to(accuracy, level, 25, rising=True)
+        print(f"{name}: {flat:.0f} steps to tr H = {goal / before:g} of its start, {accurate:.0f} to accuracy {level:.3f}")
+        report(helper)
+        time = 25 * np.arange(1, len(trace) + 1)
+        axes[0].plot(time, trace / before, color=color, label=name)
+        axes[1].plot(time, accuracy, color=color, label=name)
+    axes[0].axhline(goal / before, color="gray", ls=":", lw=1)
+    axes[0].set(xlabel="steps", ylabel="tr H, in units of its start", yscale="log")
+    axes[1].axhline(level, color="gray", ls=":", lw=1)
+    axes[1].set(xlabel="steps", ylabel="test accuracy, mean of 500 steps")
+    axes[0].legend()
+    return figure
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("SDE_MOMENTUM_DATA"), help="folder that holds fashion_mnist/")
@@ -121,69 +186,24 @@ def main() -> None:
         parser.error("--data is needed")
     torch.set_num_threads(1)
     folder = Path(args.data) / "fashion_mnist"
-    data, test = read(folder, "train", 128, 0), read(folder, "t10k", 4000, 0)
-    start = interpolate(*data)
-    before = trace_hessian(new_model(start), data[0])
-    with torch.no_grad():
-        accuracy_before = float((new_model(start)(test[0]) * test[1] > 0).float().mean())
-    print(f"start: tr H {before:.3g}, test accuracy {accuracy_before:.3f}")
-
-    # the transferred rule: tune at the large lr, take the least momentum within 5 % of the fastest
-    trials = {}
-    for beta in (0.96, 0.97, 0.98, 0.985, 0.99):
-        (trace, _), _ = train(
-            start, data, test, TUNED_LR, args.sigma, 2000, 20, lambda o, m, beta=beta: sm.MomentumScaler(o, lambda lr: beta)
-        )
-        trials[beta] = steps_to(trace / before, args.flatness, 20, rising=False)
-    fastest = min(trials.values())
-    if not np.isfinite(fastest):
-        raise SystemExit(f"no momentum reaches {args.flatness:g} of tr H at lr = {TUNED_LR:g}")
-    tuned = min(beta for beta, steps in trials.items() if steps <= 1.05 * fastest)
-    rule = sm.MomentumRule.from_reference(TUNED_LR, tuned)
-    print(f"tuned at lr = {TUNED_LR:g}: momentum {tuned:g} ({fastest:.0f} steps); at lr = {LR:g}: {rule.momentum(LR):.5f}")
+    data = read(folder, "train", 128, 0)
+    task = Task(data, read(folder, "t10k", 4000, 0), interpolate(*data), args.sigma)
+    model = new_model(task.start)
+    before, accuracy = task.trace(model), task.accuracy(model)
+    print(f"start: tr H {before:.3g}, test accuracy {accuracy:.3f}")
+    rule = tuned_rule(task, args.flatness * before)
 
     def auto(optimizer, model):
-        options = {"n_probes": 6, "n_draws": 4, "n_lanczos": 4}
-        return sm.AutoMomentum(
-            optimizer,
-            model,
-            half_square,
-            data,
-            label_noise=args.sigma,
-            every=250,
-            n_samples=64,
-            budget=args.budget,
-            options=options,
-        )
+        estimator = replace(QUICK, n_samples=64, n_probes=6, n_draws=4, n_lanczos=4)
+        updates = MomentumUpdates(every=250, budget=args.budget, estimator=estimator)
+        return sm.AutoMomentum(optimizer, model, half_square, data, label_noise=args.sigma, updates=updates)
 
     ways = {
         "momentum 0.9": lambda optimizer, model: None,
         "transferred rule": lambda optimizer, model: sm.MomentumScaler(optimizer, rule),
         "AutoMomentum": auto,
     }
-    level = accuracy_before + 0.01
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
-    for color, (name, prepare) in zip(("#0072B2", "#E69F00", "#009E73"), ways.items(), strict=True):
-        (trace, accuracy), helper = train(start, data, test, LR, args.sigma, args.steps, 25, prepare)
-        accuracy = smoothed(accuracy)
-        reached = steps_to(trace / before, args.flatness, 25, rising=False), steps_to(accuracy, level, 25, rising=True)
-        print(
-            f"{name}: {reached[0]:.0f} steps to tr H = {args.flatness:g} of its start, {reached[1]:.0f} to accuracy {level:.3f}"
-        )
-        if isinstance(helper, sm.AutoMomentum):
-            for step, found in helper.estimates:
-                print(
-                    f"  estimate at step {step}: momentum {found.momentum}, mu {found.curvature:.3g} ± {found.curvature_se:.1g}"
-                )
-            print(f"  {helper.spent:.2f} s spent on estimates; momentum at the end {1 - helper.one_minus_beta(LR):.5f}")
-        time = 25 * np.arange(1, len(trace) + 1)
-        axes[0].plot(time, trace / before, color=color, label=name)
-        axes[1].plot(time, accuracy, color=color, label=name)
-    axes[0].axhline(args.flatness, color="gray", ls=":", lw=1)
-    axes[0].set(xlabel="steps", ylabel="tr H, in units of its start", yscale="log")
-    axes[1].axhline(level, color="gray", ls=":", lw=1)
-    axes[1].set(xlabel="steps", ylabel="test accuracy, mean of 500 steps")
-    axes[0].legend()
+    figure = compare(task, ways, args.steps, args.flatness * before, accuracy + 0.01)
     figure.suptitle(f"lr = {LR:g}, label noise {args.sigma:g}: one start, three ways to set the momentum")
     figure.savefig(args.out, dpi=120)
 

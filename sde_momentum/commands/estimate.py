@@ -48,7 +48,7 @@ def run(given: dict[str, Any]) -> None:
     values = fill(OPTIONS, given)
     import torch
 
-    from ..training.estimate import estimate_timescales
+    from ..training import EstimatorSettings, estimate_timescales
 
     if values["tensorboard"] is not None:
         _summary_writer(values["tensorboard"])  # fails before the work, not after
@@ -60,7 +60,9 @@ def run(given: dict[str, Any]) -> None:
     same = {name: values[name] for name in ("lr", "label_noise", "batch_size", "weight_decay", "follow", "seed")}
     loss, data = _loss(values["loss"]), _data(values["data"])
     with track("estimate", 1):  # shows the time passed
-        found = estimate_timescales(model, loss, data, n_samples=values["samples"], n_probes=values["probes"], **same)
+        found = estimate_timescales(
+            model, loss, data, settings=EstimatorSettings(n_samples=values["samples"], n_probes=values["probes"]), **same
+        )
     if values["tensorboard"] is not None:
         log(found, values["tensorboard"])
     typer.echo(json.dumps(found.to_dict()) if values["json"] else str(found))

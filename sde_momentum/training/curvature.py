@@ -1,4 +1,4 @@
-"""tr H, its gradient, its curvature along Gamma, and the way that the drift takes, by products with random probes
+"""tr H, its gradient, its second derivative along Gamma, and the path of steepest descent on Gamma, by random probes
 [theory: Drift]."""
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from .output_map import OutputMap
 
 
 class Probes:
-    """u_1 .. u_M in output space with mean u u^T = 1: random signs, or all P unit vectors (exact) once M reaches P."""
+    """Random vectors u_1 .. u_M in output space with mean u u^T = 1, for traces (Hutchinson 1989).
+
+    Each is a vector of random signs; once M reaches P they are the P unit vectors times sqrt(P), and means are exact.
+    """
 
     def __init__(self, z: OutputMap, n_probes: int, seed: tuple[int, ...]) -> None:
         self.exact = n_probes >= z.n_outputs
@@ -52,7 +55,7 @@ def trace(z: OutputMap, probes: Probes) -> Trace:
         u = probes[m]
         pulled = z.pull(u)
         values[m] = pulled @ pulled
-        bent = z.bend(u, pulled)
+        bent = z.contract_hessians(u, pulled)
         squares += 4 * float(bent @ bent)
         total += bent
     total *= 2 / probes.n
@@ -66,22 +69,25 @@ def curvature(z: OutputMap, x: Tensor, probes: Probes, normal: NormalSpace) -> t
 
         mu = x^T (hess tr H - sum_i nu_i hess f_i) x,   J^T nu = the normal part of grad tr H     [theory: Drift]
 
-    In other words the second derivative of tr H along the curve on Gamma that starts along x and bends no more than it must,
-    w(t) = w + t x - t^2 s / 2 with s = J^+ D^2 z[x, x]; for a probe u, of |J(w(t))^T u|^2. So nu is not needed, and every
-    probe gives an independent value.
+    This is the second derivative of tr H along the curve on Gamma that starts along x with the least curvature,
+    w(t) = w + t x - t^2 s / 2 with s = J^+ D^2 z[x, x]. For a probe u it is that of |J(w(t))^T u|^2. So nu is not needed, and
+    every probe gives an independent value.
     """
     s = normal.inverse(z.second(x, x))
     values = torch.zeros(probes.n, dtype=torch.float64)
     for m in range(probes.n):
         u = probes[m]
         q = z.pull(u)
-        slope = z.bend(u, x)
+        slope = z.contract_hessians(u, x)
         values[m] = 2 * (slope @ slope) + 2 * (u @ (z.third(x, x, q) - z.second(s, q)))
     return float(values.mean()), probes.error(values)
 
 
 def coupling(z: OutputMap, x: Tensor, eigenvectors: Tensor) -> float:
-    """sum_j (lambda_j')^2 / lambda_j along x (N,) over the eigenvectors (P, k): g of T7 as far as these go."""
+    """The coupling g = sum_j (lambda_j')^2 / lambda_j along x (N,), over the eigenvectors (P, k) of J J^T given.
+
+    The sum of [theory: Critical limit] is over all normal modes, so this is a lower bound.
+    """
     total = 0.0
     for u in eigenvectors.mT:
         q = z.pull(u)
@@ -93,9 +99,9 @@ def coupling(z: OutputMap, x: Tensor, eigenvectors: Tensor) -> float:
 def follow_drift(z: OutputMap, probes: Probes, n_steps: int, accuracy: Accuracy) -> Tensor:
     """Descend tr H along Gamma for at most `n_steps` steps from where z stands; returns the displacement back to the start (N,).
 
-    Steps of Barzilai and Borwein's length, at most a twentieth of |w|, each drawn back to Gamma by Gauss-Newton; shorter ones
-    where that fails or tr H rises. z stands at the flatter point afterwards. The probes are the same at every step, so that one
-    function is descended.
+    Steps have the length of Barzilai and Borwein (1988), at most a twentieth of |w|. Each is projected back to Gamma by
+    Gauss-Newton, and shortened where that fails or tr H rises. z stands at the flatter point afterwards. The probes are the
+    same at every step, so that one function is descended.
     """
     start = z.point()
     reach = float(start.norm())
@@ -108,7 +114,7 @@ def follow_drift(z: OutputMap, probes: Probes, n_steps: int, accuracy: Accuracy)
         normal = NormalSpace(z, accuracy)
         g = normal.tangent(now.gradient)
         size = float(g.norm())
-        if size * reach <= 1e-4 * now.value:
+        if size * reach <= 1e-4 * now.value:  # flat: tr H changes by less than that over |w|
             break
         w = z.point()
         if before is None:
@@ -119,19 +125,27 @@ def follow_drift(z: OutputMap, probes: Probes, n_steps: int, accuracy: Accuracy)
             length = float(dw @ dw) / along if along > 0 else 2 * length
         before = (w, g)
         length = min(length, 0.05 * reach / size)
-        found = None
-        for _ in range(10):
-            z.moved(-length * g)
-            if _back_to_gamma(z, normal, near):
-                found = trace(z, probes)
-                if found.value < now.value:
-                    break
-            z.moved(w - z.point())
-            found, length = None, length / 4
+        found, length = _descend(z, probes, normal, g, length, now.value, near)
         if found is None:
             break
         now = found
     return start - z.point()
+
+
+def _descend(
+    z: OutputMap, probes: Probes, normal: NormalSpace, g: Tensor, length: float, above: float, near: float
+) -> tuple[Trace | None, float]:
+    """One step of -length g on Gamma to a tr H below `above`, quartered until it succeeds; (None, length) if it does not."""
+    w = z.point()
+    for _ in range(10):
+        z.move(-length * g)
+        if _back_to_gamma(z, normal, near):
+            found = trace(z, probes)
+            if found.value < above:
+                return found, length
+        z.move(w - z.point())
+        length /= 4
+    return None, length
 
 
 def _back_to_gamma(z: OutputMap, normal: NormalSpace, near: float) -> bool:
@@ -144,5 +158,5 @@ def _back_to_gamma(z: OutputMap, normal: NormalSpace, near: float) -> bool:
             return True
         if not size < 0.9 * last:
             return False
-        z.moved(-normal.inverse(rho))
+        z.move(-normal.inverse(rho))
     return float(z.residual().norm()) <= near

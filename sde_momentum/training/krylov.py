@@ -1,4 +1,4 @@
-"""The normal and the tangent space at a point, and the top eigenvalues of H, from products with J J^T (P x P, not N x N)."""
+"""Projections on the tangent space of Gamma and the leading eigenvalues of H, from products with J J^T (P x P, not N x N)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ DENSE = 256
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How J J^T is solved with: damped by `damping`; beyond DENSE outputs by conjugate gradients down to `tolerance`.
+    """Accuracy of solutions of (J J^T + damping) y = b: conjugate gradients stop at a relative residual of `tolerance`.
+
+    Up to DENSE outputs the matrix is formed and solved with directly, and only the damping counts.
 
     Directions in which |J v|^2 is below the damping count as tangent: J may lose rank where tr H is least, and a normal mode
-    that soft does not relax in the time that counts.
+    that soft does not relax during training.
     """
 
     tolerance: float
@@ -27,9 +29,9 @@ class Accuracy:
 
 
 class NormalSpace:
-    """Solves (J J^T + d) y = b at the point where z stands now.
+    """The space normal to Gamma at the point where z stands now: solutions of (J J^T + damping) y = b, and projections.
 
-    `leftover` is the largest |residual| / |b| of the solutions so far.
+    `leftover` is the largest relative residual |residual| / |b| of the solutions so far.
     """
 
     def __init__(self, z: OutputMap, accuracy: Accuracy) -> None:
@@ -87,26 +89,26 @@ def top_eigenvalues(z: OutputMap, k: int, generator: torch.Generator, n_steps: i
         return torch.randn(z.n_outputs, generator=generator, dtype=torch.float64).to(device=z.device, dtype=z.dtype)
 
     v = drawn()
-    basis, diagonal, beside = [v / v.norm()], [], []
+    basis, diagonal, off_diagonal = [v / v.norm()], [], []
     for step in range(steps):
         image = z.push(z.pull(basis[-1]))
         diagonal.append(float(image @ basis[-1]))
         q = torch.stack(basis)
         for _ in range(2):  # twice is enough (Giraud, Langou, Rozloznik 2005)
             image = image - q.mT @ (q @ image)
-        beside.append(float(image.norm()))
-        if beside[-1] <= 1e-6 * max(diagonal):  # an invariant space: go on in another, which may repeat its eigenvalues
-            beside[-1] = 0.0
+        off_diagonal.append(float(image.norm()))
+        if off_diagonal[-1] <= 1e-6 * max(diagonal):  # an invariant subspace: go on in another, which may repeat its eigenvalues
+            off_diagonal[-1] = 0.0
             image = drawn()
             for _ in range(2):
                 image = image - q.mT @ (q @ image)
         if step < steps - 1:
             basis.append(image / image.norm())
     m = len(diagonal)
-    offset = torch.tensor(beside[: m - 1], dtype=torch.float64)
+    offset = torch.tensor(off_diagonal[: m - 1], dtype=torch.float64)
     t = torch.diag(torch.tensor(diagonal, dtype=torch.float64)) + torch.diag(offset, 1) + torch.diag(offset, -1)
     values, vectors = torch.linalg.eigh(t)
     order = torch.arange(m - 1, max(m - 1 - k, -1), -1)
-    bounds = beside[-1] * vectors[-1, order].abs()
+    bounds = off_diagonal[-1] * vectors[-1, order].abs()
     ritz = torch.stack(basis[:m]).mT @ vectors[:, order].to(device=z.device, dtype=z.dtype)
     return values[order], bounds, ritz

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,11 @@ LabelNoiseLaw = float | Callable[[Tensor, torch.Generator], Tensor]
 
 
 def check_label_noise(label_noise: LabelNoiseLaw, targets: Tensor) -> LabelNoiseLaw:
-    """A callable, sigma >= 0 for real targets, or a probability for classes (integers, one a sample)."""
+    """The label noise as a number or a function: sigma >= 0 for real targets, a probability for classes (one integer a sample).
+
+    Raises:
+        InputError: for a value out of range, or classes of another shape.
+    """
     if callable(label_noise):
         return label_noise
     if targets.is_floating_point():
@@ -31,71 +36,90 @@ def check_label_noise(label_noise: LabelNoiseLaw, targets: Tensor) -> LabelNoise
     return float(p)
 
 
-def noisy_targets(targets: Tensor, label_noise: LabelNoiseLaw, n_classes: int, generator: torch.Generator) -> Tensor:
-    """y + sigma xi, xi normal; for classes: with the probability given a class drawn uniformly from all."""
-    if callable(label_noise):
-        return label_noise(targets, generator)
-    if targets.is_floating_point():
-        xi = torch.randn(targets.shape, generator=generator, dtype=torch.float64)
-        return targets + label_noise * xi.to(targets)
-    flipped = torch.rand(targets.shape, generator=generator) < label_noise
-    drawn = torch.randint(n_classes, targets.shape, generator=generator)
-    return torch.where(flipped.to(targets.device), drawn.to(targets), targets)
+@dataclass(frozen=True)
+class NoisySamples:
+    """The samples of an SGD run whose targets carry label noise, drawn anew at every step.
 
-
-def expected_targets(targets: Tensor, label_noise: LabelNoiseLaw, outputs: Tensor, loss: Loss) -> Tensor:
-    """What the gradient of the loss averages to: y itself; for classes under flips, their probabilities (n, D).
-
-    `outputs`: those of the first sample or samples, (.., D).
+    Attributes:
+        inputs, targets: n samples, targets without noise
+        label_noise: sigma, the probability of a flip, or a function; as `check_label_noise` returns it
+        batch_size: samples of a step, drawn without replacement
     """
-    if callable(label_noise) or targets.is_floating_point() or label_noise == 0:
-        return targets
-    n_classes = outputs.shape[1]
-    certain = torch.nn.functional.one_hot(targets, n_classes).to(outputs)
-    soft = (1 - label_noise) * certain + label_noise / n_classes
-    try:
-        loss(outputs, soft[: len(outputs)])
-    except (RuntimeError, TypeError, ValueError, IndexError):
-        allowed = "a loss that takes class probabilities, as cross_entropy does; or real targets"
-        raise InputError("loss", "one that refuses class probabilities as targets", allowed) from None
-    return soft
+
+    inputs: Tensor
+    targets: Tensor
+    label_noise: LabelNoiseLaw
+    batch_size: int
+
+    def noisy_targets(self, chosen: Tensor, n_classes: int, generator: torch.Generator) -> Tensor:
+        """Targets of the samples `chosen` (indices) with noise: y + sigma xi with xi normal.
+
+        A class is replaced, with the probability given, by one drawn uniformly from all `n_classes`.
+        """
+        targets = self.targets[chosen]
+        if callable(self.label_noise):
+            return self.label_noise(targets, generator)
+        if targets.is_floating_point():
+            xi = torch.randn(targets.shape, generator=generator, dtype=torch.float64)
+            return targets + self.label_noise * xi.to(targets)
+        flipped = torch.rand(targets.shape, generator=generator) < self.label_noise
+        drawn = torch.randint(n_classes, targets.shape, generator=generator)
+        return torch.where(flipped.to(targets.device), drawn.to(targets), targets)
+
+    def expected_targets(self, outputs: Tensor, loss: Loss) -> Tensor:
+        """Targets at which the loss has the mean gradient: y itself; for classes under flips, their probabilities (n, D).
+
+        `outputs`: those of the first sample or samples, (.., D).
+        """
+        if callable(self.label_noise) or self.targets.is_floating_point() or self.label_noise == 0:
+            return self.targets
+        n_classes = outputs.shape[1]
+        certain = torch.nn.functional.one_hot(self.targets, n_classes).to(outputs)
+        soft = (1 - self.label_noise) * certain + self.label_noise / n_classes
+        try:
+            loss(outputs, soft[: len(outputs)])
+        except (RuntimeError, TypeError, ValueError, IndexError):
+            allowed = "a loss that takes class probabilities, as cross_entropy does; or real targets"
+            raise InputError("loss", "one that refuses class probabilities as targets", allowed) from None
+        return soft
 
 
 @dataclass(frozen=True)
-class NoiseParts:
-    """tr Cov of minibatch gradients, mean and standard error of each part: from labels, and from the choice of the batch."""
+class MeasuredNoise:
+    """Trace of the covariance of minibatch gradients, in two parts: from label noise, and from the choice of the batch.
+
+    On Gamma the first is c tr H and the second 0. Each has a standard error.
+    """
 
     labels: float
     labels_se: float
     batches: float
     batches_se: float
 
+    def strength(self, trace_hessian: float, trace_hessian_se: float) -> tuple[float, float, float]:
+        """(c, its standard error, share of label noise): c = tr Cov / tr H."""
+        total = self.labels + self.batches
+        if not (total > 0 and trace_hessian > 0):
+            return 0.0, 0.0, 1.0
+        relative = np.hypot(np.hypot(self.labels_se, self.batches_se) / total, trace_hessian_se / trace_hessian)
+        return total / trace_hessian, float(total / trace_hessian * relative), self.labels / total
 
-def gradient_noise(
-    z: OutputMap,
-    inputs: Tensor,
-    targets: Tensor,
-    expected: Tensor,
-    label_noise: LabelNoiseLaw,
-    batch_size: int,
-    n_draws: int,
-    seed: int,
-) -> NoiseParts:
-    """Measure tr Cov from `n_draws` minibatch gradients (batches without replacement).
 
-    On Gamma the first part is c tr H and the second 0. Label noise alone is the difference of two gradients of one batch, with
-    and without it, so that no mean has to be known.
+def gradient_noise(z: OutputMap, samples: NoisySamples, expected: Tensor, n_draws: int, seed: int) -> MeasuredNoise:
+    """Measure the noise from `n_draws` minibatch gradients at the point where z stands.
+
+    Label noise alone is the difference of two gradients of one batch, with and without it, so that no mean has to be known.
+    `expected` are the targets of `NoisySamples.expected_targets`.
     """
     generator = torch.Generator().manual_seed(seed)
-    n = len(inputs)
+    inputs, n = samples.inputs, len(samples.inputs)
     whole = z.gradient(inputs, expected)
-    n_classes = z.outputs().shape[-1] if not targets.is_floating_point() else 0
+    n_classes = z.outputs().shape[-1] if not samples.targets.is_floating_point() else 0
     labels, batches = torch.zeros(n_draws, dtype=torch.float64), torch.zeros(n_draws, dtype=torch.float64)
     for i in range(n_draws):
-        picked = torch.randperm(n, generator=generator)[:batch_size].to(inputs.device)
-        x, y = inputs[picked], targets[picked]
-        clean = whole if batch_size == n else z.gradient(x, expected[picked])
-        noisy = z.gradient(x, noisy_targets(y, label_noise, n_classes, generator))
+        chosen = torch.randperm(n, generator=generator)[: samples.batch_size].to(inputs.device)
+        clean = whole if samples.batch_size == n else z.gradient(inputs[chosen], expected[chosen])
+        noisy = z.gradient(inputs[chosen], samples.noisy_targets(chosen, n_classes, generator))
         labels[i], batches[i] = (noisy - clean).square().sum(), (clean - whole).square().sum()
-    rest = n_draws**0.5
-    return NoiseParts(float(labels.mean()), float(labels.std()) / rest, float(batches.mean()), float(batches.std()) / rest)
+    root = n_draws**0.5
+    return MeasuredNoise(float(labels.mean()), float(labels.std()) / root, float(batches.mean()), float(batches.std()) / root)

@@ -9,34 +9,19 @@ try:
 except ModuleNotFoundError:
     from pytorch_lightning import Callback
 
-from .scaler import MomentumScaler, Rule
+from .callback import MomentumCallback
 
 
-class MomentumCallback(Callback):
-    """Sets the momentum of the module's SGD optimizers from their lr, whatever schedules the module configures.
+class LightningMomentumCallback(MomentumCallback, Callback):
+    """Sets the momentum of a Lightning module's SGD optimizers from their lr; arguments as for `MomentumCallback`.
 
-    Checkpoints need nothing: the state lies in the optimizer's. Log the momentum with Lightning's own
-    `LearningRateMonitor(log_momentum=True)`.
-
-    Args:
-        rule: a `MomentumRule`, or any callable from lr to a momentum in [0, 1)
-        keep: as for `MomentumScaler`
-
-    Raises:
-        InputError: when training starts, for an optimizer other than SGD.
+    Log the momentum with Lightning's own `LearningRateMonitor(log_momentum=True)`.
     """
-
-    def __init__(self, rule: Rule, keep: str = "velocity") -> None:
-        super().__init__()
-        self.rule, self.keep = rule, keep
-        self.scalers: list[MomentumScaler] = []
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """A scaler for each optimizer."""
-        self.scalers = [MomentumScaler(optimizer, self.rule, self.keep) for optimizer in trainer.optimizers]
+        self.attach(trainer.optimizers)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """The hooks go with the fit."""
-        for scaler in self.scalers:
-            scaler.remove(settle=False)  # a checkpoint may follow
-        self.scalers = []
+        """The scalers go with the fit."""
+        self.detach()

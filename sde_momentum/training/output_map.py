@@ -1,4 +1,4 @@
-"""A PyTorch model on its data as a map z(w), whose Jacobian gives the Hessian on Gamma: H = J^T J [theory: Setting]."""
+"""The outputs of a PyTorch model on its data as a function z(w) of the parameters, with H = J^T J on Gamma [theory: Setting]."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode
 from ..core.errors import InputError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-#: The curvature of the loss is kept as one matrix a sample; beyond this many outputs only if it is a multiple of 1.
+#: The curvature of the loss is kept as one matrix a sample; beyond this many outputs only if it is a multiple
+#: of the identity.
 MOST_OUTPUTS = 256
 
 
@@ -38,13 +39,13 @@ class _WrittenOut(TorchFunctionMode):
 
 
 class OutputMap:
-    """z_i(w) = R_i f(x_i; w), R_i^T R_i = (curvature of the loss in the outputs of sample i) / n.
+    """The whitened outputs z_i(w) = R_i f(x_i; w) and products with their derivatives in the parameters w.
 
-    With the outputs whitened so, every loss reads like the square loss of T1: H = J^T J with J = dz/dw, and the R_i
-    are constants on Gamma, where the outputs do not change. Vectors in parameter space have length N (parameters that
-    require a gradient, in the model's order), vectors in output space length P (samples x outputs). Only products with
-    J, J^T and the second and third derivatives of z are formed, a chunk of samples at a time; the model's parameters
-    and their `.grad` are never touched.
+    R_i^T R_i is the Hessian of the loss in the outputs of sample i, over n. With outputs whitened so, every loss reads like the
+    square loss [theory: Setting]: H = J^T J with J = dz/dw. The R_i are constants on Gamma, where the outputs do not change.
+    Vectors in parameter space have length N (parameters that require a gradient, in the model's order), vectors in output space
+    length P (samples x outputs). Only products with J, J^T and the second and third derivatives of z are formed, a chunk of
+    samples at a time; the model's parameters and their `.grad` are never touched.
 
     Args:
         model: any `nn.Module` whose forward takes one tensor of inputs, in the mode (train or eval) that it has
@@ -97,7 +98,7 @@ class OutputMap:
                 self._add(out, back(part.view_as(z)))
         return out
 
-    def bend(self, u: Tensor, v: Tensor) -> Tensor:
+    def contract_hessians(self, u: Tensor, v: Tensor) -> Tensor:
         """sum_i u_i (hess z_i) v: (P,), (N,) -> (N,)."""
         out = torch.zeros(self.n_parameters, dtype=self.dtype, device=self.device)
         tangent = self._views(v)
@@ -112,8 +113,10 @@ class OutputMap:
         return out
 
     def disagreement(self, v: Tensor, seed: int = 0) -> float:
-        """Between forward and backward, relative: u . J v against v . J^T u, and u . D^2 z[v, v] by two forward passes against
-        one forward pass over a backward one, for a random u. More than rounding shows a layer whose derivatives are wrong.
+        """Relative disagreement of forward and backward derivatives along v (N,), for a random u in output space.
+
+        Compares u . J v with v . J^T u, and u . D^2 z[v, v] by two forward passes with one forward pass over a backward one.
+        More than rounding shows a layer whose derivatives are wrong.
         """
         u = torch.randn(self.n_outputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(v)
         tangent = self._views(v)
@@ -155,7 +158,7 @@ class OutputMap:
     # -- the loss ----------------------------------------------------------------------------------
 
     def residual(self) -> Tensor:
-        """rho with J^T rho = gradient of the loss, (P,): the distance to Gamma in outputs; |rho|^2 / 2 is the loss above it."""
+        """rho (P,) with J^T rho = gradient of the loss: distance to Gamma; |rho|^2 / 2 is the loss above Gamma's."""
         parts = []
         with self._evaluation():
             for (x, y), root in zip(self._chunks, self._roots, strict=True):
@@ -192,7 +195,7 @@ class OutputMap:
                 self._add(out, back(torch.ones_like(value)))
         return out
 
-    def moved(self, step: Tensor) -> None:
+    def move(self, step: Tensor) -> None:
         """w <- w + step (N,), in this map only."""
         self.parameters = tuple(p + d for p, d in zip(self.parameters, self._views(step), strict=True))
 
@@ -223,7 +226,7 @@ class OutputMap:
         return iter(enumerate(u.split(self._widths)))
 
     def _root(self, x: Tensor, y: Tensor) -> Tensor:
-        """R_i of the chunk: a number if every sample has the same multiple of 1, else (samples, D, D)."""
+        """R_i of the chunk: a number if they are one multiple of the identity, else (samples, D, D)."""
         f = self._outputs(self.parameters, x).detach().requires_grad_()
         n, width = len(x), f[0].numel()
         with torch.enable_grad():
@@ -251,7 +254,7 @@ class OutputMap:
 
     @contextmanager
     def _evaluation(self) -> Iterator[None]:
-        """Kernels that have forward-mode derivatives, and a plain word where there are none."""
+        """Switch to kernels that have forward-mode derivatives; a model without them is an InputError."""
         self.passes += 1
         with ExitStack() as stack:
             stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
@@ -300,7 +303,7 @@ def _solve_transposed(root: Tensor, slope: Tensor) -> Tensor:
 
 
 def _check_mean(loss: Loss, f: Tensor, y: Tensor) -> None:
-    """The whole must be the mean of its samples."""
+    """Refuse a loss that is not the mean of the losses of its samples."""
     with torch.no_grad():
         value = loss(f, y)
         if value.ndim:

@@ -1,38 +1,38 @@
-"""What the estimator found, readable, and as plain numbers."""
+"""The result of the estimator: measured geometry and noise, and the momentum predicted from them. No torch needed."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from ..predictors.momentum_rule import MomentumRule
+from ..theory import formulas
+from ..theory.relaxation import timescales
 
 
 @dataclass(frozen=True)
-class TimescaleEstimate:
-    """Geometry, noise and predicted momentum of a PyTorch model; `_se` are standard errors. Made by `estimate_timescales`.
+class Measurement:
+    """Geometry and noise of a PyTorch model at one point; `_se` are standard errors.
 
     Attributes:
         lr: learning rate eta that the prediction is for
-        n_parameters, n_samples, n_outputs: N, samples, P = samples x outputs
+        weight_decay: as in `torch.optim.SGD`
+        target: fraction to relax below; None for critical damping
+        n_parameters, n_samples, n_outputs: N, samples, P = samples x outputs of one sample
         loss: mean loss at the point, targets without noise
         trace_hessian: tr H at the model's parameters
-        flatter_trace_hessian: tr H where mu was measured: at the end of the way that was followed, or here
-        gradient_norm: |grad_Gamma tr H|, at most this much off
-        eigenvalues: largest eigenvalues of H, decreasing, and a bound on the error of each
-        noise: c in "gradient covariance = c H", measured: tr Cov / tr H
-        label_share: share of it that comes from label noise; the rest comes from the choice of the batch
-        direction: which displacement the curvature is felt by
-        curvature: mu, the curvature of tr H along it on Gamma
+        flatter_trace_hessian: tr H where mu was measured: at the end of the path that was followed, or here
+        gradient_norm: |grad_Gamma tr H|, the gradient along Gamma; `gradient_norm_se` bounds its error
+        eigenvalues, eigenvalue_bounds: largest eigenvalues of H, decreasing, and a bound on the error of each
+        noise: c in "gradient covariance = c H", measured as tr Cov / tr H
+        label_share: share of the gradient noise that comes from label noise; the rest comes from the choice of the batch
+        direction: the direction along which mu was measured, in words
+        curvature: mu, the second derivative of tr H along that direction on Gamma
         coupling: g of the leading eigenvalues, in units of the curvature: a lower bound [theory: Critical limit]
-        projection_error: residual of the projections on the tangent space, relative
-        momentum, one_minus_beta: predicted; None if nothing can be predicted
-        edge_one_minus_beta: below it training leaves the flat region [theory: Critical limit]; 0.0 if there is no such edge
-        tau_perp: steps of the relaxation of the leading normal modes, fastest and slowest [theory: Relaxation]
-        tau_par: steps of the relaxation along Gamma [theory: Drift]
-        drift_speed: |dw| a step along Gamma at the predicted momentum [theory: Drift]
-        failed: the assumptions that do not hold here, in words
-        passes: passes over the samples that it took
+        projection_error: largest relative residual of the projections on the tangent space
+        passes: passes over the samples that the measurement took
     """
 
     lr: float
@@ -57,6 +57,23 @@ class TimescaleEstimate:
     curvature_se: float
     coupling: float
     projection_error: float
+    passes: int
+
+
+@dataclass(frozen=True)
+class TimescaleEstimate(Measurement):
+    """Geometry, noise, timescales and the best momentum of a PyTorch model. Made by `estimate_timescales`.
+
+    Attributes (besides those of `Measurement`):
+        momentum, one_minus_beta: predicted; None if nothing can be predicted
+        edge_one_minus_beta: stability edge: with a smaller 1 - beta training leaves the flat region [theory: Critical limit];
+            0.0 if there is no edge
+        tau_perp: relaxation times of the leading normal modes in steps, (fastest, slowest) [theory: Relaxation]
+        tau_par: relaxation time along Gamma, in steps [theory: Drift]
+        drift_speed: |dw| a step along Gamma at the predicted momentum [theory: Drift]
+        failed: the assumptions that do not hold here, in words
+    """
+
     momentum: float | None
     one_minus_beta: float | None
     one_minus_beta_se: float | None
@@ -65,7 +82,6 @@ class TimescaleEstimate:
     tau_par: float | None
     drift_speed: float | None
     failed: tuple[str, ...]
-    passes: int
 
     @property
     def rule(self) -> MomentumRule | None:
@@ -99,6 +115,57 @@ class TimescaleEstimate:
                 lines.append(f"  along Gamma     {self.tau_par:.3g} steps, {self.drift_speed:.3g} a step")
         lines += [f"  ! {text}" for text in self.failed]
         return "\n".join(lines)
+
+
+def predict_momentum(found: Measurement, failed: list[str]) -> TimescaleEstimate:
+    """Momentum, timescales and drift at that momentum, from a measurement and what `failed` in it so far.
+
+    1 - beta comes from `MomentumRule.from_geometry`; its standard error from those of c and mu, at the local power of c mu.
+    """
+    measured = {field.name: getattr(found, field.name) for field in fields(Measurement)}
+    lr, c, mu, decay = found.lr, found.noise, found.curvature, found.weight_decay
+    failed = list(failed)
+    if mu < 0:
+        failed.append(
+            "tr H is not convex along this direction: no relaxation, so no momentum; follow the drift, or give a displacement"
+        )
+    if mu < 0 or not (c * mu > 0 or decay > 0):
+        return TimescaleEstimate(**measured, **_NO_PREDICTION, failed=tuple(failed))
+
+    def one_minus_beta(factor: float) -> float:
+        """With `factor` times the noise strength."""
+        return float(MomentumRule.from_geometry(c * factor, mu, decay, found.target).one_minus_beta(lr))
+
+    delta = one_minus_beta(1.0)
+    power = np.log(one_minus_beta(1.01) / one_minus_beta(0.99)) / np.log(1.01 / 0.99)
+    relative = float(np.hypot(found.noise_se / c, found.curvature_se / mu)) if c * mu > 0 else 0.0
+    eigenvalues = np.array([value for value in found.eigenvalues if value > 0])
+    times = timescales(lr, one_minus_beta=delta, eigenvalue=eigenvalues, noise=c, curvature=mu)
+    if np.any(times.regime == "unstable"):
+        failed.append(f"lr = {lr:g} is above the stability limit of the largest eigenvalue")
+    edge = 0.0
+    kappa = float(formulas.stability_edge_kappa(mu, found.coupling))
+    if np.isfinite(kappa) and c > 0:
+        edge = float(formulas.one_minus_beta_at_kappa(lr, c, kappa))
+    if edge > delta:
+        failed.append(f"beyond the stability edge of the critical limit: use 1 - beta = {edge:.3g} at least, more is safer")
+    return TimescaleEstimate(
+        **measured,
+        momentum=min(1 - delta, float(np.nextafter(1.0, 0.0))),
+        one_minus_beta=delta,
+        one_minus_beta_se=float(delta * power * relative),
+        edge_one_minus_beta=edge,
+        tau_perp=(float(times.transverse.min()), float(times.transverse.max())),
+        tau_par=float(formulas.longitudinal_time(lr, delta, c, mu)) if c * mu > 0 else None,
+        drift_speed=float(formulas.small_lr_drift_weight(lr, delta, c)) * found.gradient_norm,
+        failed=tuple(failed),
+    )
+
+
+_NO_PREDICTION: dict[str, Any] = {
+    **dict.fromkeys(("momentum", "one_minus_beta", "one_minus_beta_se", "tau_perp", "tau_par", "drift_speed")),
+    "edge_one_minus_beta": 0.0,
+}
 
 
 def _pm(value: float, error: float) -> str:

@@ -68,7 +68,7 @@ class MomentumScaler:
         if keep not in ("velocity", "buffer"):
             raise InputError("keep", keep, "velocity or buffer")
         self.optimizer, self.keep = optimizer, keep
-        # of the step under way: what it brings to the buffers, and the momentum, of each group
+        # of the step in progress, for each group: (factor that it brings to the buffers, momentum)
         self._waiting: list[tuple[float, float]] = []
         self.rule = rule
         self._handles = (
@@ -166,7 +166,7 @@ class MomentumScaler:
             group["momentum"] = momentum
 
     def _ratio(self, group: dict[str, Any], lr: float) -> float:
-        """What the buffers must be multiplied by before a step at `lr`."""
+        """Factor for the buffers before a step at `lr`."""
         before = group.get(BUFFER_LR)
         if before is None or before == lr or self.keep == "buffer":
             return 1.0
@@ -180,7 +180,7 @@ class MomentumScaler:
         return [state["momentum_buffer"] for state in states if state.get("momentum_buffer") is not None]
 
     def _drop(self, group: dict[str, Any]) -> None:
-        """Rest: PyTorch starts a missing buffer anew, but would go on with one from before momentum was 0."""
+        """Drop the buffers: PyTorch starts a missing one anew, but would go on with one from before momentum was 0."""
         for p in group["params"]:
             if self.optimizer.state.get(p, {}).get("momentum_buffer") is not None:
                 self.optimizer.state[p]["momentum_buffer"] = None

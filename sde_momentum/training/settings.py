@@ -1,0 +1,97 @@
+"""Settings of the estimator and of AutoMomentum: sizes of samples, accuracies, intervals. No torch needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..core.errors import InputError, check, check_integer, check_non_negative, check_one, check_positive
+
+
+@dataclass(frozen=True)
+class EstimatorSettings:
+    """How accurately `estimate_timescales` measures a model, and at what cost.
+
+    Attributes:
+        n_samples: use as many samples, drawn at random; None for all. The tangent space is then that of these samples
+        n_probes: random probes for tr H, and as many for mu; the result is exact once they reach the number of outputs P
+        n_draws: minibatch gradients for the noise strength c
+        n_eigenvalues: leading eigenvalues of H
+        n_lanczos: Lanczos steps for them
+        rank_tolerance: directions whose singular value of J is below this part of the largest count as tangent (smoothly):
+            modes that soft do not relax in the time that counts
+        tolerance: relative residual at which conjugate gradients, projecting on the tangent space, stop;
+            None: 1e-4 in single, 1e-8 in double precision. Up to 256 outputs J J^T is formed and solved with directly
+        max_iterations: largest number of iterations of each such projection
+        chunk_size: samples handled at a time; memory grows with it
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    n_samples: int | None = None
+    n_probes: int = 64
+    n_draws: int = 64
+    n_eigenvalues: int = 5
+    n_lanczos: int = 30
+    rank_tolerance: float = 1e-3
+    tolerance: float | None = None
+    max_iterations: int = 500
+    chunk_size: int = 128
+
+    def __post_init__(self) -> None:
+        check_one(check_positive, self.rank_tolerance, "rank_tolerance")
+        if self.tolerance is not None:
+            check_one(check_non_negative, self.tolerance, "tolerance")
+        if self.n_samples is not None:
+            check_integer(self.n_samples, "n_samples", 1)
+        for name, least in (
+            ("n_probes", 2),
+            ("n_draws", 2),
+            ("n_eigenvalues", 1),
+            ("n_lanczos", self.n_eigenvalues),
+            ("max_iterations", 1),
+            ("chunk_size", 1),
+        ):
+            check_integer(getattr(self, name), name, least)
+
+
+#: An estimate during training: few probes and a loose projection. The direction is right to some ten percent.
+QUICK = EstimatorSettings(n_samples=256, n_probes=8, n_draws=8, n_eigenvalues=2, n_lanczos=8, tolerance=1e-2, max_iterations=20)
+
+
+@dataclass(frozen=True)
+class MomentumUpdates:
+    """When and how `AutoMomentum` updates the momentum.
+
+    Attributes:
+        every: steps between estimates, >= 1
+        budget: largest share of the training time that estimates may take, in (0, 1); None for no limit
+        max_factor: largest factor by which one estimate changes 1 - beta, > 1; the first estimate is free
+        target: x in (0, 1) to relax below that fraction; None for critical damping
+        keep: what an lr change leaves as it is, "velocity" or "buffer"; see `MomentumScaler`
+        estimator: settings of each estimate; its samples are drawn anew for each
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    every: int = 500
+    budget: float | None = 0.05
+    max_factor: float = 2.0
+    target: float | None = None
+    keep: str = "velocity"
+    estimator: EstimatorSettings = QUICK
+
+    def __post_init__(self) -> None:
+        check_integer(self.every, "every", 1)
+        if self.budget is not None:
+            check_one(_check_share, self.budget, "budget")
+        if not check_one(check_positive, self.max_factor, "max_factor") > 1:
+            raise InputError("max_factor", self.max_factor, "a factor > 1")
+
+
+def _check_share(value: ArrayLike, argument: str) -> NDArray[np.float64]:
+    return check(argument, value, lambda x: (x > 0) & (x < 1), "a number in (0, 1), or None")
