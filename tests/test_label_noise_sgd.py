@@ -7,7 +7,8 @@ from numba import njit
 
 import sde_momentum as sm
 from sde_momentum.core.random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, draws, next_words, streams
-from sde_momentum.problems.problem import KERNEL, PULLBACK, Problem
+from sde_momentum.problems.compiled import KERNEL, PULLBACK, Kernels
+from sde_momentum.problems.problem import Problem
 from sde_momentum.theory import formulas
 
 PROBLEMS = [
@@ -116,7 +117,7 @@ class TwoModes(Problem):
     def __init__(self, eigenvalues):
         self.root = np.sqrt(2 * np.array(eigenvalues))
         self.n_parameters, self.targets = 2, np.zeros(2)
-        self.kernels_of_run = linear_outputs, linear_pullback, self.root[None], 0
+        self.kernels_of_run = Kernels(linear_outputs, linear_pullback, self.root[None], 0)
 
     kernels = property(lambda self: self.kernels_of_run)
 

@@ -12,7 +12,8 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from sde_momentum.core.simd import cache
-from sde_momentum.problems import problem as base
+from sde_momentum.problems import compiled
+from sde_momentum.problems.compiled import Kernels
 from sde_momentum.problems.problem import Array, Problem
 
 from .expression_graph import Graph, Node, evaluate
@@ -71,7 +72,7 @@ class CompiledProblem(Problem):
         source = KernelSource(plan, rows)
         columns = [evaluate(node, self._data)[:, None] for node in plan.derived]
         data = np.ascontiguousarray(np.hstack([self._data, *columns]))
-        return cache.load(source.text(with_outputs=with_outputs), uses=(base,)), data, max(1, source.scratch_rows)
+        return cache.load(source.text(with_outputs=with_outputs), uses=(compiled,)), data, max(1, source.scratch_rows)
 
     @cached_property
     def _first(self) -> tuple[ModuleType, Array, int]:
@@ -83,9 +84,9 @@ class CompiledProblem(Problem):
         return self._build([self._graph.tangent(node) for node in self._nodes], 2 * self.n_parameters, with_outputs=False)
 
     @property
-    def kernels(self) -> tuple[Any, Any, Array, int]:
+    def kernels(self) -> Kernels:
         module, data, rows = self._first
-        return module.outputs, module.pullback, data, rows
+        return Kernels(module.outputs, module.pullback, data, rows)
 
     def outputs(self, w: Array) -> Array:
         kernel, _, data, rows = self.kernels

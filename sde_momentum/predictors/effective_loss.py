@@ -39,7 +39,7 @@ class EffectiveLossPredictor:
         problem: what moves
         start: a point of Gamma, (N,)
         noise: c = sigma^2 / B > 0
-        metric: one of METRICS
+        metric: name of a metric of the problem
         fraction: the target: the metric stays below this fraction of its start, in (0, 1)
         nesterov: the look-ahead update
         path: the drift from this start to this target, if it is there already
@@ -71,7 +71,7 @@ class EffectiveLossPredictor:
         self.path = path or DriftPath(problem, np.asarray(start), metric, fraction)
         self.problem, self.start = problem, self.path.start
         self.noise = float(check_positive(noise, "noise"))
-        self.metric, self.fraction = metric, self.path.fraction
+        self.metric, self.fraction = self.path.metric, self.path.fraction
         self.nesterov = bool(nesterov)
 
     @cached_property

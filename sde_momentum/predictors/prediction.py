@@ -14,10 +14,11 @@ from ..core.convergence import check_fraction
 from ..core.errors import InputError, check_lr, check_one, check_positive
 from ..core.threads import one_blas_thread
 from ..dynamics.drift_flow import drift_flow
-from ..dynamics.label_noise_sgd import LabelNoiseSGD, check_metric
+from ..dynamics.label_noise_sgd import LabelNoiseSGD
 from ..dynamics.moment_closure import MomentClosure
 from ..problems.interpolation import descend_to_manifold
-from ..problems.problem import Array, Problem
+from ..problems.metrics import Metric
+from ..problems.problem import Array, Problem, as_problem
 from ..theory import formulas
 from .closed_form import ClosedForm
 from .drift_path import DriftPath
@@ -50,11 +51,10 @@ _CLOSURE_GRID = np.geomspace(0.6, 2.4, 7)
 class Target:
     """When training counts as done: `metric` stays below `fraction` of its value at the start of the drift."""
 
-    metric: str
+    metric: str | Metric
     fraction: float
 
     def __post_init__(self) -> None:
-        check_metric(self.metric, "target")
         check_fraction(self.fraction, "target")
 
 
@@ -158,7 +158,7 @@ class Prediction:
         return {
             "lr": self.lr,
             "noise": self.noise,
-            "target": asdict(self.target),
+            "target": {"metric": str(self.target.metric), "fraction": self.target.fraction},
             "momentum": self.momentum,
             "one_minus_beta": self.one_minus_beta,
             "time": plain(self.time),
@@ -231,12 +231,14 @@ def predict(
     >>> answer.method, bool(0.9 < answer.momentum < 1)
     ('closed form', True)
     """
+    problem = as_problem(problem)
     rate, c = check_one(check_lr, lr, "lr"), check_one(check_positive, noise, "noise")
     asked = _check_methods(methods, problem, reference, nesterov)
-    begin = _start(problem) if start is None else problem.check_point(start)
+    begin = problem.interpolating_start() if start is None else problem.check_point(start)
     landing, off = _landing(problem, begin)
     goal = _default_target(problem, landing) if target is None else target if isinstance(target, Target) else Target(*target)
-    path = DriftPath(problem, landing, goal.metric, goal.fraction)
+    metric = problem.metric_name(goal.metric, "target")
+    path = DriftPath(problem, landing, metric, goal.fraction)
     if curve is not None and not _same_way(curve.path, path):
         raise InputError("curve", curve.path.problem.name, "the curve of this problem, start and target")
     geometry = ClosedForm(path, c)
@@ -255,7 +257,7 @@ def predict(
         )
     if EFFECTIVE_LOSS in asked:
         predictor = EffectiveLossPredictor(
-            problem, landing, c, metric=goal.metric, fraction=goal.fraction, nesterov=nesterov, path=path
+            problem, landing, c, metric=metric, fraction=goal.fraction, nesterov=nesterov, path=path
         )
         best = predictor.recommend(rate)
         ways[EFFECTIVE_LOSS] = _way(
@@ -270,7 +272,7 @@ def predict(
             used = curve
             if used is None or name == AT_FINITE_LR:
                 used = universal_curve(
-                    problem, landing, metric=goal.metric, fraction=goal.fraction, store=store, workers=workers, progress=progress,
+                    problem, landing, metric=metric, fraction=goal.fraction, store=store, workers=workers, progress=progress,
                     scaled_lr=c**2 * rate if name == AT_FINITE_LR else None,
                 )  # fmt: skip
             ways[name], edge = _critical_limit(used, rate, c, before)
@@ -300,13 +302,6 @@ def _check_methods(
     if limits and nesterov:
         raise InputError("methods", limits.pop(), "another for Nesterov: its modes relax faster than the critical limit's")
     return tuple(methods)
-
-
-def _start(problem: Problem) -> Array:
-    make = getattr(problem, "interpolating_start", None)
-    if make is None:
-        raise InputError("start", None, f"a start: {problem.name} has none of its own")
-    return np.asarray(make())
 
 
 def _landing(problem: Problem, start: Array) -> tuple[Array, bool]:

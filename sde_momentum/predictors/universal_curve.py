@@ -444,7 +444,7 @@ def universal_curve(
     Args:
         problem: what moves; a `Valley` runs in its own coordinates, every other problem in ambient ones
         start: a point of Gamma, (N,)
-        metric: one of METRICS that does not vanish on Gamma
+        metric: name of a metric of the problem that does not vanish on Gamma
         fraction: the target: the metric's mean stays below this fraction of its start, in (0, 1)
         scaled_lr: c^2 eta, in units of curvature, for the curve with its first correction at finite lr; None: the limit lr -> 0.
             A `Valley`, which runs in its own coordinates, has no such correction.
@@ -478,7 +478,7 @@ def universal_curve(
     made_of = {
         "problem": problem.settings(),
         "start": hashlib.sha256(np.ascontiguousarray(path.start).tobytes()).hexdigest(),
-        "metric": metric,
+        "metric": path.metric,
         "fraction": path.fraction,
         "scaled_lr": scaled_lr,
         "n_seeds": n_seeds,

@@ -6,6 +6,7 @@ have the least nuclear norm, so that sliding along Gamma to flat minima recovers
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,10 @@ from numba import njit
 from ..core.errors import InputError, check_integer, check_positive
 from ..core.simd.lanes import narrow, widen
 from ..core.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed
-from .problem import KERNEL, PULLBACK, Array, Problem
+from .compiled import KERNEL, PULLBACK, Kernels
+from .interpolation import descend_to_manifold
+from .metrics import METRICS
+from .problem import Array, Problem
 
 # FMA contraction is allowed, reassociation is not: a lane's numbers must not depend on its neighbours.
 _COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
@@ -84,6 +88,7 @@ class MatrixSensing(Problem):
     """
 
     name = "matrix-sensing"
+    own_metrics = (replace(METRICS["test_error"], label="squared error of the matrix, relative"),)
 
     def __init__(
         self,
@@ -130,8 +135,8 @@ class MatrixSensing(Problem):
         }
 
     @property
-    def kernels(self) -> tuple[Any, Any, Array, int]:
-        return *_KERNELS[self.symmetric], self._flat, self.d**2
+    def kernels(self) -> Kernels:
+        return Kernels(*_KERNELS[self.symmetric], self._flat, self.d**2)
 
     def factors(self, w: Array) -> tuple[Array, Array]:
         """(U, V) of shapes (..., d, width) and (..., width, d); V = U^T in the symmetric case."""
@@ -184,15 +189,13 @@ class MatrixSensing(Problem):
         return np.square(self.product(w) - self.solution).sum(axis=(-2, -1)) / np.square(self.solution).sum()
 
     def random_start(self, scale: float = 1e-2, seed: int = 0) -> Array:
-        """Ordinary start: independent normal entries of standard deviation `scale`."""
+        """Independent normal entries of standard deviation `scale`, (N,)."""
         check_positive(scale, "scale")
         rng = np.random.default_rng([check_integer(seed, "seed", 0), 1])
         return scale * rng.standard_normal(self.n_parameters)
 
     def interpolating_start(self, scale: float | None = None, seed: int = 0) -> Array:
-        """A point of Gamma: noise-free gradient descent from a random start (scale 1/sqrt(width)), then polished."""
-        from .interpolation import descend_to_manifold
-
+        """A point of Gamma, (N,), reached from `random_start(scale, seed)`; `scale` None: 1 / sqrt(width)."""
         if scale is None:
             scale = self.width**-0.5
         return descend_to_manifold(self, self.random_start(scale, seed))

@@ -1,7 +1,8 @@
-"""The valley: one flat direction theta, normal modes x_j of eigenvalues lambda_j(theta); the model problem of T7."""
+"""The valley: a model problem with one direction theta along Gamma and normal modes x_j of eigenvalues lambda_j(theta)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from numba import njit
 from numpy.typing import ArrayLike
 
 from ..core.errors import InputError, check, check_integer, check_non_negative, check_positive
-from .problem import KERNEL, PULLBACK, Array, Problem
+from .compiled import KERNEL, PULLBACK, Kernels
+from .metrics import METRICS
+from .problem import Array, Problem
 
 # FMA contraction is allowed, reassociation is not: a lane's numbers must not depend on its neighbours.
 # A test for division by zero would keep the loops out of the SIMD units.
@@ -82,6 +85,7 @@ class Valley(Problem):
     """
 
     name = "valley"
+    own_metrics = (replace(METRICS["test_error"], label="squared distance theta^2 from the flattest point", unit="theta^2"),)
 
     def __init__(self, eigenvalues: ArrayLike, slopes: ArrayLike, curvature: float, *, reach: float = np.inf) -> None:
         self.eigenvalues = np.atleast_1d(check_positive(eigenvalues, "eigenvalues"))
@@ -156,8 +160,8 @@ class Valley(Problem):
         }
 
     @property
-    def kernels(self) -> tuple[Any, Any, Array, int]:
-        return _outputs, _pullback, self.data, 2
+    def kernels(self) -> Kernels:
+        return Kernels(_outputs, _pullback, self.data, 2)
 
     def _roots(self, theta: Array) -> tuple[Array, Array, Array]:
         """sqrt(P lambda_j) and its first two derivatives: (...) -> (..., P)."""
