@@ -53,6 +53,7 @@ _HOME = {
     "PhaseDiagram": "predictors.phase_diagram",
     "predict": "predictors.prediction",
     "Prediction": "predictors.prediction",
+    "Problem": "problems.problem",
     "price_of_speed": "predictors.price",
     "project_to_manifold": "problems.interpolation",
     "Quantiles": "sde.observers",
@@ -76,9 +77,13 @@ _HOME = {
     "WeightDecay": "predictors.forces",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]
+# rooms with public names of their own
+_ROOMS = ("dynamics", "geometry", "problems")
+
+__all__ = ["__version__", *sorted(_HOME), *_ROOMS]
 
 if TYPE_CHECKING:
+    from . import dynamics, geometry, problems
     from .core.convergence import convergence_time
     from .core.dynamics import Dynamics
     from .core.errors import InputError
@@ -105,6 +110,7 @@ if TYPE_CHECKING:
     from .predictors.universal_curve import UniversalCurve, universal_curve
     from .problems.interpolation import project_to_manifold
     from .problems.matrix_sensing import MatrixSensing
+    from .problems.problem import Problem
     from .problems.valley import Valley
     from .sde.adaptive import solve_adaptive
     from .sde.equation import SDE
@@ -128,8 +134,10 @@ def __getattr__(name: str) -> object:
         # bound here, so that the next look-up finds it at once
         value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
         return value
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_HOME))
+    return sorted(set(globals()) | set(_HOME) | set(_ROOMS))

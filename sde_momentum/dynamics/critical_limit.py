@@ -47,7 +47,7 @@ from .ensemble import check_kappa, check_seeds, check_times
 _TOGETHER = 2**18  # entries of the Jacobians of the runs stepped together; no run's numbers depend on it
 
 _HALVINGS = 5  # how often a move that does not come back onto Gamma is halved
-_SOFTER = 3  # how many further modes may become slow for such a move
+_SOFTER = 3  # largest number of further modes that become slow for such a move
 
 
 class _Asked(NamedTuple):

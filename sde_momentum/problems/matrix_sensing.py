@@ -1,7 +1,7 @@
 """Matrix sensing: f_i(U, V) = <A_i, U V>, from P Gaussian measurements of a low-rank matrix.
 
-Source: the first experiment of Cowsik, Can, Glorioso (arXiv 2210.16400). The flattest interpolating solutions
-have the least nuclear norm, so that sliding along Gamma to flat minima recovers the hidden matrix.
+Source: the first experiment of Cowsik, Can, Glorioso (arXiv 2210.16400). The flattest points of Gamma have the least nuclear
+norm, so that the drift along Gamma recovers the hidden matrix.
 """
 
 from __future__ import annotations

@@ -63,9 +63,9 @@ class Valley(Problem):
 
         lambda_j(theta) = l_j + b_j phi(theta) + (m / P) theta^2 / 2,   phi = theta / sqrt(1 + (theta / reach)^2)
 
-    The slopes b_j sum to 0, so that tr H = sum l_j + m theta^2 / 2 is flattest at theta = 0, where m = (tr H)''. The
-    mean feels g = sum b_j^2 / l_j and the fluctuations G2 = sum b_j^2
-    [theory: Critical limit]. Eigenvectors do not turn: equal l_j are allowed.
+    The slopes b_j sum to 0, so that tr H = sum l_j + m theta^2 / 2 is least at theta = 0, where m = (tr H)''. The coupling
+    g = sum b_j^2 / l_j enters the mean of theta, and G2 = sum b_j^2 its fluctuations [theory: Critical limit]. The eigenvectors
+    are constant, so that equal l_j are allowed.
 
     Args:
         eigenvalues: l_j = lambda_j(0) > 0, (P,)
@@ -108,7 +108,7 @@ class Valley(Problem):
         self.targets = np.zeros(p)
         self.n_parameters = p + 1
         self.data = np.stack([self.eigenvalues, self.slopes, np.full(p, self.curvature / p), np.full(p, self.reach**-2)])
-        """Rows l_j, b_j, m / P and 1 / reach^2: what the kernels read, (4, P)."""
+        """Rows l_j, b_j, m / P and 1 / reach^2, read by the compiled kernels, (4, P)."""
 
     @classmethod
     def balanced(cls, n_modes: int, curvature: float, coupling: float, *, lowest: float = 1.0, highest: float = 2.0) -> Valley:
