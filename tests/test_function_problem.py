@@ -127,7 +127,7 @@ class Measured(sm.MatrixSensing):
 
 
 def test_a_metric_of_ones_own_is_measured_by_every_dynamics_and_can_be_the_target():
-    problem = Measured(3, 1, 4)
+    problem = Measured(4, 1, 10)
     start, sgd = problem.interpolating_start(), sm.LabelNoiseSGD(problem, 0.1)
     runs = [
         sm.solve(sgd, start, [0], lr=0.1, momentum=0.9, seeds=[0], metrics=["size"]),

@@ -64,8 +64,8 @@ def drift_flow(
 
         dY/dt = -(1/4) grad_Gamma tr H,   t = k c eta^2 / delta^2
 
-    Heun steps with projection back to Gamma; the step size keeps the difference to Euler's below `tolerance` |w|,
-    and the change of the velocity below the velocity.
+    Heun steps with projection back to Gamma. The step size keeps the difference to Euler's step below `tolerance` |w|, and the
+    change of the velocity below the velocity.
 
     Args:
         problem: a Problem, or a SymbolicModel
@@ -91,9 +91,18 @@ def drift_flow(
     if unfinished not in ("refuse", "accept"):
         raise InputError("unfinished", unfinished, "'refuse' or 'accept'")
     problem = as_problem(problem)
-    w = ManifoldPoint(problem, problem.check_point(start)).w[None]
-    time, step = 0.0, 0.0
-    times, points = [time], [w[0]]
+    point = ManifoldPoint(problem, problem.check_point(start)).w
+    flow = _follow(problem, point, tolerance, rest, max_steps)
+    if not flow.at_rest and unfinished == "refuse":
+        given = f"tr H still falls after {max_steps} steps"
+        raise InputError("start", given, "a start from which the drift reaches a flattest point")
+    return flow
+
+
+def _follow(problem: Problem, point: Array, tolerance: float, rest: float, max_steps: int) -> DriftFlow:
+    """The flow from a point of Gamma, (N,)."""
+    w, time, step = point[None], 0.0, 0.0
+    times, points = [time], [point]
     frame = Frame.at(problem, w)
     velocity = _velocity(problem, w, frame)
     for _ in range(max_steps):
@@ -118,8 +127,4 @@ def drift_flow(
             frame = Frame.at(problem, w)
             velocity = _velocity(problem, w, frame)
         step *= float(np.clip(0.9 * error**-0.5 if error > 0 else 5.0, 0.2, 2.0))
-    if unfinished == "accept":
-        return DriftFlow(problem, np.array(times), np.array(points), at_rest=False)
-    raise InputError(
-        "start", f"tr H still falls after {max_steps} steps", "a start from which the drift reaches a flattest point"
-    )
+    return DriftFlow(problem, np.array(times), np.array(points), at_rest=False)

@@ -69,7 +69,7 @@ class EffectiveLossPredictor:
         path: DriftPath | None = None,
     ) -> None:
         self.path = path or DriftPath(problem, np.asarray(start), metric, fraction)
-        self.problem, self.start = problem, self.path.start
+        self.problem, self.start = self.path.problem, self.path.start
         self.noise = float(check_positive(noise, "noise"))
         self.metric, self.fraction = self.path.metric, self.path.fraction
         self.nesterov = bool(nesterov)

@@ -466,6 +466,7 @@ def universal_curve(
     True
     """
     path = DriftPath(problem, np.asarray(start), metric, fraction)
+    problem = path.problem
     if n_seeds is None:
         n_seeds = int(np.clip(_MODES // problem.n_outputs, 4, 64)) if problem.n_outputs < _MANY else 4
     check_integer(n_seeds, "n_seeds", 2)

@@ -109,13 +109,15 @@ class FunctionProblem(Problem):
         The other arguments and errors are those of `FunctionProblem`; `test_error` is in JAX too.
         """
         import jax
-        from jax.experimental import enable_x64
+        from jax import experimental
+
+        double = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64  # its home before JAX 0.8
 
         def on_arrays(function: Function) -> Function:
             compiled = jax.jit(function)
 
             def call(*arrays: Array) -> Array:
-                with enable_x64():
+                with double(True):
                     return np.array(compiled(*(np.asarray(x, dtype=np.float64) for x in arrays)))
 
             return call

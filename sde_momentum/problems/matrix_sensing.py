@@ -78,9 +78,19 @@ _KERNELS = {symmetric: _kernels(symmetric) for symmetric in (False, True)}
 class MatrixSensing(Problem):
     """f_i = <A_i, U V> (or <A_i, U U^T>), i = 1..P, with y_i = <A_i, X*> and X* of the given rank.
 
-    Parameters: `d`, the matrix is d x d; `rank` of X*; `n_measurements` P; `width`, the inner dimension of the
-    factors (default d: overparametrised); `symmetric`, X = U U^T; `seed` draws A (standard normal) and X*
-    (orthonormal factors, singular values 1 / sqrt(rank), so |X*|_F = 1). w = (U, V) flattened row by row.
+    w = (U, V) flattened row by row. The A_i are standard normal; X* has orthonormal factors and singular values 1 / sqrt(rank), so
+    that |X*|_F = 1.
+
+    Args:
+        d: the matrix is d x d
+        rank: of X*, at most d
+        n_measurements: P
+        width: inner dimension of the factors, at least the rank (None: d, overparametrised)
+        symmetric: X = U U^T, and symmetric A_i
+        seed: of A and X*
+
+    Raises:
+        InputError: for a value out of range.
 
     >>> problem = MatrixSensing(d=8, rank=1, n_measurements=40)
     >>> problem.n_parameters, problem.n_outputs
