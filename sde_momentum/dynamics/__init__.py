@@ -13,6 +13,7 @@ solve            `solve`: any of them, and any equation of one's own
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 _HOME = {
     "CriticalLimit": "critical_limit",
@@ -28,7 +29,7 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
         return value

@@ -120,7 +120,7 @@ def _second_difference(problem: Problem, m: Array, s: Array, jacobian: Array) ->
 
 
 def _turning(problem: Problem, m: Array, c: Array) -> Array:
-    """sum_i c_i . grad H_i, with c_i held, (N, N)."""
+    """sum_i c_i . grad H_i, with c_i constant, (N, N)."""
     h = _STEP * (1 + np.abs(m).max())
     steps = h * np.eye(len(m))
     both = np.concatenate([m + steps, m - steps])
@@ -316,7 +316,7 @@ class MomentClosure(Dynamics):
         return step, np.concatenate([near, np.zeros(n), covariance[upper]]) / unit
 
     def _stationary(self, expect: _Expectation, point: Array, eta: float, beta: float) -> Array:
-        """Covariance of (w, v), modes of zero curvature left empty, (2 N, 2 N): where to look for the fixed point."""
+        """Covariance of (w, v), (2 N, 2 N), without the directions along the manifold: near the fixed point."""
         n = len(point)
         gram = expect(point, np.zeros((n, n))).gram
         eigenvalues, axes = np.linalg.eigh(gram)

@@ -122,7 +122,7 @@ class ManifoldPoint:
         return self.stiffness(self.problem.trace_hessian_gradient, displacement)
 
     def stiffness(self, field: Callable[[Array], Array], displacement: Array) -> float:
-        """How much the part along Gamma of a field G(w) grows along a displacement (N,), per unit length [theory: Drift; Forces].
+        """The derivative, along a displacement (N,) in Gamma, of the part of a field G(w) along Gamma [theory: Drift; Forces].
 
             x . (grad_x G - sum_i nu_i (x . hess f_i)),   J^T nu = the normal part of G,   x the unit displacement along Gamma
 

@@ -13,6 +13,7 @@ registry        the built-in problems with their options and starts
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 _HOME = {
     "METRICS": "metrics",
@@ -30,7 +31,7 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
         return value

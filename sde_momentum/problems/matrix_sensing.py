@@ -78,8 +78,8 @@ _KERNELS = {symmetric: _kernels(symmetric) for symmetric in (False, True)}
 class MatrixSensing(Problem):
     """f_i = <A_i, U V> (or <A_i, U U^T>), i = 1..P, with y_i = <A_i, X*> and X* of the given rank.
 
-    w = (U, V) flattened row by row. The A_i are standard normal; X* has orthonormal factors and singular values 1 / sqrt(rank), so
-    that |X*|_F = 1.
+    w = (U, V) flattened row by row. The A_i are standard normal; X* has orthonormal factors and singular values
+    1 / sqrt(rank), so that |X*|_F = 1.
 
     Args:
         d: the matrix is d x d
