@@ -151,21 +151,21 @@ def _move(w: Any, v: Any, g: Any, lr: Any, momentum: Any) -> None:
 def _pull(f: Any, xi: Any, keep: Any, targets: Any, runs: Any, rule: Any, size: Any, step: int) -> None:
     """f <- (f - y - sigma xi) / B for the samples of the batch, 0 for the others; marks the runs that diverge."""
     p, lanes = f.shape
-    share = 1.0 / rule.batch
+    share, label_noise, diverged = 1.0 / rule.batch, runs.label_noise, runs.diverged
     for n in range(lanes):
         size[n] = 0.0
     for i in range(p):
         for n in range(lanes):
             r = f[i, n] - targets[i]
             size[n] += r * r
-            f[i, n] = (r - runs.label_noise[n] * xi[i, n]) * share
+            f[i, n] = (r - label_noise[n] * xi[i, n]) * share
     if rule.batch < p:
         for i in range(p):
             for n in range(lanes):
                 f[i, n] *= keep[i, n]
     for n in range(lanes):
-        if not size[n] < _FAR and runs.diverged[n] < 0:  # NaN fails the comparison too
-            runs.diverged[n] = step
+        if not size[n] < _FAR and diverged[n] < 0:  # NaN fails the comparison too
+            diverged[n] = step
 
 
 @njit(fastmath={"contract"})
@@ -218,7 +218,7 @@ def _advance_compiled(
     outputs: Any, pullback: Any, data: Any, scratch: Any, targets: Any, runs: Any, draws: Any, rule: Any, force: Any,
     first: int, last: int,
 ) -> None:  # fmt: skip
-    w, v = runs.w, runs.v
+    w, v, lr, momentum = runs.w, runs.v, runs.lr, runs.momentum
     n_rows, lanes = w.shape
     p = targets.shape[0]
     f, xi, g, look = aligned(p, lanes), aligned(p, lanes), aligned(n_rows, lanes), aligned(n_rows, lanes)
@@ -229,7 +229,7 @@ def _advance_compiled(
         if rule.nesterov:  # the gradient is taken where momentum alone would lead [theory: Relaxation]
             for i in range(n_rows):
                 for n in range(lanes):
-                    look[i, n] = w[i, n] + runs.momentum[n] * v[i, n]
+                    look[i, n] = w[i, n] + momentum[n] * v[i, n]
         point = look if rule.nesterov else w
         outputs(data, point, f, scratch)
         _fill(draws.labels, xi, rule.gaussian)
@@ -239,7 +239,7 @@ def _advance_compiled(
         _freeze(f, look, runs)
         pullback(data, point, f, g, scratch)
         _add(g, point, source, kick, draws.gradient, rule, force)
-        _move(w, v, g, runs.lr, runs.momentum)
+        _move(w, v, g, lr, momentum)
 
 
 def _advance_arrays(problem: Problem, runs: Runs, draws: Draws, rule: Rule, first: int, last: int, force: Array) -> None:
