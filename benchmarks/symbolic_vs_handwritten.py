@@ -22,7 +22,7 @@ from sde_momentum.core.simd.functions import tanh as lanes_tanh
 from sde_momentum.core.simd.lanes import load_and_spread, store
 from sde_momentum.core.simd.matrix import aligned
 from sde_momentum.dynamics.label_noise_sgd import LANES
-from sde_momentum.problems.problem import KERNEL, PULLBACK
+from sde_momentum.problems.compiled import KERNEL, PULLBACK
 
 ROUNDS = 101
 load, _ = load_and_spread(WIDTH)

@@ -73,8 +73,8 @@ class SymbolicModel:
         self.data = self._check_data(data)
         self.targets = _targets(targets, max(1, len(self.data)), len(self.formulas))
         self.manifold = dict(manifold or {})
-        self._problem = CompiledProblem(name, self.formulas, self.parameters, self.targets, self.inputs, self.data)
-        self._point = None if point is None else self._problem.check_point(point, "point")
+        self._problem = CompiledProblem(name, self.formulas, self.parameters, self.targets, self.inputs, self.data, point)
+        self._point = self._problem.point
 
     def _check_data(self, data: ArrayLike | None) -> Array:
         allowed = f"real numbers of shape (samples, {len(self.inputs)})"
@@ -103,7 +103,7 @@ class SymbolicModel:
         return len(self.targets)
 
     def compile(self) -> CompiledProblem:
-        """The problem that every simulator takes; kernels are compiled at first use and kept on disk."""
+        """The problem with compiled kernels, made at first use and kept on disk; called wherever a problem is asked for."""
         return self._problem
 
     # -- formulas ------------------------------------------------------------------------------------

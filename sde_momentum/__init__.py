@@ -40,6 +40,7 @@ _HOME = {
     "PhaseDiagram": "predictors.phase_diagram",
     "predict": "predictors.predict",
     "Prediction": "predictors.prediction",
+    "Problem": "problems.problem",
     "price_of_speed": "predictors.price",
     "project_to_manifold": "problems.interpolation",
     "Recommendation": "predictors.recommendation",
@@ -57,12 +58,14 @@ _HOME = {
 }
 
 # public name of a room, a module whose own names are public -> where it stands
-_ROOMS = {"forces": "predictors.forces", "sde": "sde"}
+_ROOMS = {name: name for name in ("dynamics", "geometry", "predictors", "problems", "sde", "training")} | {
+    "forces": "predictors.forces"
+}
 
 __all__ = ["__version__", *sorted(_HOME), *sorted(_ROOMS)]
 
 if TYPE_CHECKING:
-    from . import sde
+    from . import dynamics, geometry, predictors, problems, sde, training
     from .core.convergence import convergence_time
     from .core.dynamics import Dynamics
     from .core.errors import InputError
@@ -95,6 +98,7 @@ if TYPE_CHECKING:
     from .predictors.ways.base import Way
     from .problems.interpolation import project_to_manifold
     from .problems.matrix_sensing import MatrixSensing
+    from .problems.problem import Problem
     from .problems.valley import Valley
     from .sde.equation import SDE
     from .theory.relaxation import Timescales, timescales

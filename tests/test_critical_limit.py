@@ -1,4 +1,4 @@
-"""T7: the generated formulas against matrices, 50 digits, the reduced SDE, and the discrete update itself."""
+"""The critical limit: the generated formulas against matrices, 50 digits, the reduced SDE, and the discrete update itself."""
 
 from __future__ import annotations
 

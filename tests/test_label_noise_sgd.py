@@ -7,7 +7,8 @@ from numba import njit
 
 import sde_momentum as sm
 from sde_momentum.core.random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, draws, next_words, streams
-from sde_momentum.problems.problem import KERNEL, PULLBACK, Problem
+from sde_momentum.problems.compiled import KERNEL, PULLBACK, Kernels
+from sde_momentum.problems.problem import Problem
 from sde_momentum.theory import formulas
 
 PROBLEMS = [
@@ -86,6 +87,40 @@ def test_gradient_noise_and_weight_decay_equal_a_plain_loop(problem, nesterov, l
     np.testing.assert_allclose(ours.trace_hessian.item(), problem.trace_hessian(w), rtol=1e-10)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"noise_law": "normal", "nesterov": True, "weight_decay": 0.01},
+        {"batch_size": 3, "gradient_noise": 0.05},
+        {"batch_size": 2, "noise_law": "normal", "gradient_noise": [[0.1, 0.2]]},
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "sizes"), [(sm.Valley, ([1.0, 2.0, 3.0], [0.1, 0.2, -0.3], 0.5)), (sm.MatrixSensing, (2, 1, 6))]
+)
+def test_without_kernels_a_problem_runs_in_numpy_on_the_same_noise(kind, sizes, how):
+    compiled, plain = kind(*sizes), type("Plain", (kind,), {"kernels": None})(*sizes)
+    start = np.full(compiled.n_parameters, 0.3)
+    if np.ndim(how.get("gradient_noise")) == 2:
+        how = how | {"gradient_noise": np.repeat(how["gradient_noise"], compiled.n_parameters, axis=0)}
+    asked = dict(lr=[0.02, 1e3], momentum=[0.0, 0.9], seeds=range(40), times=[0, 1, 30], metrics=["train_loss", "trace_hessian"])
+    fast, slow = (sm.solve(sm.LabelNoiseSGD(problem, 0.1, **how), start, **asked) for problem in (compiled, plain))
+    np.testing.assert_array_equal(fast.diverged[0], -1)
+    assert (fast.diverged[1] > 0).all()
+    np.testing.assert_array_equal(slow.diverged, fast.diverged)
+    for name in asked["metrics"]:
+        np.testing.assert_allclose(slow[name], fast[name], rtol=1e-10)
+
+
+def test_a_run_without_kernels_does_not_depend_on_its_company():
+    problem = type("Plain", (sm.MatrixSensing,), {"kernels": None})(5, 1, 12)
+    method, start = sm.LabelNoiseSGD(problem, 0.1, batch_size=5), problem.random_start(0.3)
+    many = sm.solve(method, start, [20], lr=[0.01, 0.02], momentum=0.9, seeds=range(40), workers=2)
+    few = sm.solve(method, start, [20], lr=[0.01, 0.02], momentum=0.9, seeds=[39, 3], workers=1)
+    np.testing.assert_array_equal(many.train_loss.sel(seed=[39, 3]), few.train_loss)
+
+
 def test_no_decay_and_no_gradient_noise_are_the_plain_update_exactly():
     problem, args = PROBLEMS[1], dict(lr=0.02, momentum=0.9, seeds=range(3), times=[1, 30])
     plain = sm.solve(sm.LabelNoiseSGD(problem, 0.1), problem.random_start(0.3), **args)
@@ -116,7 +151,7 @@ class TwoModes(Problem):
     def __init__(self, eigenvalues):
         self.root = np.sqrt(2 * np.array(eigenvalues))
         self.n_parameters, self.targets = 2, np.zeros(2)
-        self.kernels_of_run = linear_outputs, linear_pullback, self.root[None], 0
+        self.kernels_of_run = Kernels(linear_outputs, linear_pullback, self.root[None], 0)
 
     kernels = property(lambda self: self.kernels_of_run)
 

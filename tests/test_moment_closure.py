@@ -162,7 +162,7 @@ def test_flatness_and_loss_in_matrix_sensing_are_those_of_the_discrete_update(d,
 
 
 def critical(kappa, lr, **how):
-    """(decay rate per unit of s, T7's rate) in a valley with m = 1, g = 1.2 at delta = lr^(2/3)."""
+    """(decay rate per unit of s, the critical limit's rate) in a valley with m = 1, g = 1.2 at delta = lr^(2/3)."""
     valley, delta = sm.Valley.balanced(2, 1.0, 1.2), lr ** (2 / 3)
     closure = sm.MomentClosure(sm.LabelNoiseSGD(valley, np.sqrt(4 * kappa * 2)))
     multiplier = closure.slowest_multiplier(lr, 1 - delta, valley.start(0.01), **how)
@@ -200,7 +200,7 @@ def test_numbers_do_not_depend_on_workers_or_company():
     both = sm.solve(closure, start, [3, 9], lr=[0.05, 0.1], momentum=[0.5, 0.9], workers=2)
     alone = sm.solve(closure, start, [3, 9], lr=0.1, momentum=0.9, workers=1)
     assert both.sel(lr=[0.1], momentum=[0.9]).drop_vars([]).equals(alone)
-    assert (alone.attrs["dynamics"], alone.attrs["theory"], alone.attrs["step"]) == ("MomentClosure", "T8", 1)
+    assert (alone.attrs["dynamics"], alone.attrs["theory"], alone.attrs["step"]) == ("MomentClosure", "Moment closure", 1)
 
 
 SENSING = sm.MatrixSensing(3, 1, 4)

@@ -9,7 +9,7 @@ import sympy as sp
 import sde_momentum as sm
 from derivations import SymbolicModel
 from sde_momentum.dynamics.critical_limit import _Bundle
-from sde_momentum.dynamics.slow_modes import count, exchange, push
+from sde_momentum.dynamics.slow_modes import Modes, count, exchange, push
 from sde_momentum.geometry.along_manifold import Frame
 
 SENSING = sm.MatrixSensing(6, 1, 20)
@@ -46,7 +46,7 @@ def test_modes_are_handed_to_w_and_taken_back():
     errors = []
     for small, fast in ((1e-3, 30.0), (5e-4, 60.0)):
         scale, frequency = np.full(n, small), np.full(n, fast)
-        there = exchange(SENSING, w, p, z, frame, _axes(frame, root), root, scale, frequency, tolerance, three)
+        there = exchange(SENSING, w, p, z, frame, Modes(_axes(frame, root), root, frequency, scale), three, tolerance)
         assert not there[4].any()
         assert (there[2][there[3].slow] == 0).all()
         np.testing.assert_array_equal(there[0][2], w[2])  # nothing changes hands
@@ -56,7 +56,8 @@ def test_modes_are_handed_to_w_and_taken_back():
         loss = SENSING.loss(there[0][:1])[0]
         np.testing.assert_allclose(loss, (root[0] ** 2 * place**2)[held].sum() / 2, rtol=0.1)
         new_root = np.sqrt(there[3].squared / SENSING.n_outputs)
-        back = exchange(SENSING, *there[:4], _axes(there[3], new_root), new_root, scale, frequency, tolerance, none)
+        modes = Modes(_axes(there[3], new_root), new_root, frequency, scale)
+        back = exchange(SENSING, *there[:4], modes, none, tolerance)
         # an eigenvector found anew may have the other sign
         sign = np.sign(np.einsum("npi,npi->ni", frame.outputs, there[3].outputs))
         assert (np.abs(np.einsum("npi,npi->ni", frame.outputs, there[3].outputs)) > 0.9).all()

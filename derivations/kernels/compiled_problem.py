@@ -1,4 +1,4 @@
-"""A formula as a problem that every simulator of the library takes: outputs and derivatives as compiled kernels."""
+"""A formula as a training problem: outputs and exact derivatives as compiled kernels."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from sde_momentum.core.errors import check_integer, check_positive
 from sde_momentum.core.simd import cache
-from sde_momentum.problems import problem as base
+from sde_momentum.problems import compiled
+from sde_momentum.problems.compiled import Kernels
+from sde_momentum.problems.interpolation import project_to_manifold
 from sde_momentum.problems.problem import Array, Problem
 
 from .expression_graph import Graph, Node, evaluate
@@ -24,10 +27,16 @@ from .values import WIDTH
 class CompiledProblem(Problem):
     """f(w) given by K expressions for each of S samples, P = S K (row s K + k is expression k at sample s).
 
-    Made by `SymbolicModel.compile`. Derivatives are exact: J^T r by reverse-mode differentiation of the
-    expressions, sum_i hess f_i c_i by reverse-mode differentiation of their derivative along c_i.
-    `outputs` K expressions; `parameters` N symbols; `targets` (P,); `inputs` symbols of one sample and `data`
-    (S, inputs), both empty if the expressions are all the outputs there are.
+    Made by `SymbolicModel.compile`. Derivatives are exact: J^T r by reverse-mode differentiation of the expressions,
+    sum_i hess f_i c_i by reverse-mode differentiation of their derivative along c_i.
+
+    Args:
+        name: stands in answers and messages
+        outputs: K expressions
+        parameters: N symbols
+        targets: y, (P,)
+        inputs, data: symbols of one sample's inputs and their values, (S, inputs); both empty if S = 1
+        point: on or near Gamma, (N,), from which `interpolating_start` begins
     """
 
     def __init__(
@@ -38,11 +47,13 @@ class CompiledProblem(Problem):
         targets: Array,
         inputs: tuple[sp.Symbol, ...] = (),
         data: Array | None = None,
+        point: ArrayLike | None = None,
     ) -> None:
-        self._arguments = (name, outputs, parameters, targets, inputs, data)
+        self._arguments = (name, outputs, parameters, targets, inputs, data, point)
         self.name = name
         self.n_parameters = len(parameters)
         self.targets = np.ascontiguousarray(targets, dtype=np.float64)
+        self.point = None if point is None else self.check_point(point, "point")
         self.formulas = outputs
         self._per_sample = bool(inputs)
         self.n_inputs = len(inputs)
@@ -53,10 +64,10 @@ class CompiledProblem(Problem):
         self._nodes = [self._graph.from_sympy(f, names, f"outputs[{k}]") for k, f in enumerate(outputs)]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CompiledProblem, self._arguments  # compiled code stays where it is
+        return CompiledProblem, self._arguments  # without compiled code, which the other process loads or makes
 
     def settings(self) -> dict[str, Any]:
-        """The formulas themselves, and hashes of the numbers in them: inputs' data and targets."""
+        """The formulas, and hashes of the inputs' data and the targets."""
         numbers = {"data": self._data, "targets": self.targets}
         return {
             "problem": self.name,
@@ -65,13 +76,22 @@ class CompiledProblem(Problem):
             **{f"{key}_sha256": hashlib.sha256(value.tobytes()).hexdigest() for key, value in numbers.items()},
         }
 
+    def random_start(self, scale: float = 1.0, seed: int = 0) -> Array:
+        """Independent normal entries of standard deviation `scale`, (N,)."""
+        rng = np.random.default_rng(check_integer(seed, "seed", 0))
+        return np.asarray(check_positive(scale, "scale") * rng.standard_normal(self.n_parameters))
+
+    def interpolating_start(self, scale: float = 1.0, seed: int = 0) -> Array:
+        """A point of Gamma, (N,), from the known `point`, or else from `random_start(scale, seed)`."""
+        return super().interpolating_start(scale, seed) if self.point is None else project_to_manifold(self, self.point)
+
     def _build(self, nodes: list[Node], rows: int, with_outputs: bool) -> tuple[ModuleType, Array, int]:
         """(module, data, scratch rows) of kernels that take `rows` parameters."""
         plan = Plan(nodes, self.n_parameters, self.n_inputs, self._per_sample)
         source = KernelSource(plan, rows)
         columns = [evaluate(node, self._data)[:, None] for node in plan.derived]
         data = np.ascontiguousarray(np.hstack([self._data, *columns]))
-        return cache.load(source.text(with_outputs=with_outputs), uses=(base,)), data, max(1, source.scratch_rows)
+        return cache.load(source.text(with_outputs=with_outputs), uses=(compiled,)), data, max(1, source.scratch_rows)
 
     @cached_property
     def _first(self) -> tuple[ModuleType, Array, int]:
@@ -83,9 +103,9 @@ class CompiledProblem(Problem):
         return self._build([self._graph.tangent(node) for node in self._nodes], 2 * self.n_parameters, with_outputs=False)
 
     @property
-    def kernels(self) -> tuple[Any, Any, Array, int]:
+    def kernels(self) -> Kernels:
         module, data, rows = self._first
-        return module.outputs, module.pullback, data, rows
+        return Kernels(module.outputs, module.pullback, data, rows)
 
     def outputs(self, w: Array) -> Array:
         kernel, _, data, rows = self.kernels

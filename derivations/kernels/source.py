@@ -16,7 +16,7 @@ _HEADER = '''"""Generated from a formula by `derivations.kernels`; the name hold
 
 import numpy as np
 from numba import njit
-from sde_momentum.problems.problem import KERNEL, PULLBACK
+from sde_momentum.problems.compiled import KERNEL, PULLBACK
 from sde_momentum.core.simd import functions as simd
 from sde_momentum.core.simd.lanes import at, load_and_spread, narrow, store, widen
 

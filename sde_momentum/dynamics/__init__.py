@@ -1,1 +1,36 @@
-"""How it moves: the discrete update, its random streams, its noise-free equivalent."""
+"""SGD with momentum and label noise, and its reduced dynamics along the manifold of minimizers Gamma.
+
+label_noise_sgd  `LabelNoiseSGD`: the training itself, step by step; `update`: the compiled and the NumPy step
+moment_closure   `MomentClosure`: mean and covariance of the training, as a deterministic recursion
+effective_loss   `EffectiveLoss`: noise-free heavy ball on the effective loss
+drift_flow       `DriftFlow`, `drift_flow`: the drift along Gamma to flatter points, without fluctuations
+drift_diffusion  `DriftDiffusion`: drift and diffusion along Gamma under gradient noise of any covariance
+critical_limit   `CriticalLimit`: along Gamma at 1 - beta = C lr^(2/3), lr -> 0; `slow_modes`: its corrections at finite lr
+critical_valley  `CriticalValley`: the critical limit in a `Valley`, as moments over many paths; `valley_kernel`: its machine code
+solve            `solve`: any of them, and any equation of one's own
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "CriticalLimit": "critical_limit",
+    "CriticalValley": "critical_valley",
+    "DriftDiffusion": "drift_diffusion",
+    "DriftFlow": "drift_flow",
+    "EffectiveLoss": "effective_loss",
+    "LabelNoiseSGD": "label_noise_sgd",
+    "MomentClosure": "moment_closure",
+}
+# `drift_flow` and `solve` bear the names of their modules: they are `sde_momentum.drift_flow` and `sde_momentum.solve`
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Checks of what the reduced dynamics have in common: the training problem and the noise strength kappa."""
+"""Check of kappa = eta^2 c / (4 delta^3), the strength of the noise in the critical limit [theory: Critical limit, eq. 7.1]."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.errors import InputError, check_positive
-from ..problems.problem import Array, Problem
+from ..problems.problem import Array
 
 
 def check_kappa(kappa: ArrayLike) -> Array:
@@ -15,9 +15,3 @@ def check_kappa(kappa: ArrayLike) -> Array:
     if strengths.ndim != 1:
         raise InputError("kappa", f"shape {strengths.shape}", "shape (n_kappa,) or one number")
     return strengths
-
-
-def check_problem(problem: object) -> None:
-    """A problem of the library's kind."""
-    if not isinstance(problem, Problem):
-        raise InputError("problem", problem, "a Problem, such as MatrixSensing or Valley")

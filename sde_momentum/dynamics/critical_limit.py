@@ -1,16 +1,19 @@
-"""T7 for any problem, in ambient coordinates: w on Gamma, its tangent velocity p, and the normal modes' amplitudes.
+"""The critical limit: label-noise SGD along Gamma as lr -> 0 at fixed kappa = lr^2 c / (4 (1 - beta)^3) [theory: Critical limit].
 
-With the action amplitudes z_j = a_j / lambda_j^(1/4), which turning eigenvalues leave alone (e_j / sqrt(lambda_j) is the
-adiabatic invariant), e_j = sqrt(lambda_j) |z_j|^2 and
+The normal modes relax as slowly as w moves along Gamma, so that they do not average out: a run consists of w on Gamma, its
+tangent velocity p, and a complex amplitude a_j for each normal mode. The action amplitudes z_j = a_j / lambda_j^(1/4) do not
+change when the eigenvalues do (e_j / sqrt(lambda_j) is the adiabatic invariant), so with e_j = sqrt(lambda_j) |z_j|^2, delta =
+1 - beta and s = delta k
 
     dw  = p ds,   dp = -p ds - kappa P_T sum_j (grad lambda_j / sqrt(lambda_j)) |z_j|^2 ds
     d z_j = -(1/2) z_j ds + (lambda_j^(1/4) / sqrt(2)) (dW1 + i dW2)
 
-At finite lr pairs of modes add to the force (`normal_modes`), with the unit vectors n_j of the modes,
+At finite lr pairs of modes of neighbouring frequencies add to the force (`geometry.normal_modes`), with n_j the modes' unit
+vectors and x_j their displacements,
 
     dp = -p ds - kappa P_T sum_ij <x_i x_j> n_i^T (grad H) n_j ds
 
-and modes that a step resolves are part of w (`slow_modes`).
+and modes whose period the step resolves are integrated directly, as part of w (`slow_modes`).
 
 A step is a palindrome: w moves for h/2 with p (RATTLE: the shift along Gamma's normals J(w)^T that brings it back onto
 Gamma, then p made tangent), p is damped and pushed for h/2, the z_j relax for h exactly, p again, w again. The second half of
@@ -22,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -38,19 +41,34 @@ from ..core.times import check_seeds, fit_steps
 from ..geometry.along_manifold import Frame, move
 from ..geometry.manifold_point import ManifoldPoint
 from ..geometry.normal_modes import carry, relax, squares
-from ..problems.problem import Array, Problem
+from ..problems.metrics import Metric
+from ..problems.problem import Array, Problem, as_problem
 from . import slow_modes
-from .checks import check_kappa, check_problem
-from .label_noise_sgd import check_metric
+from .checks import check_kappa
 
 _TOGETHER = 2**18  # entries of the Jacobians of the runs stepped together; no run's numbers depend on it
 
-_HALVINGS = 5  # of a move that does not come back onto Gamma
-_SOFTER = 3  # modes more that may become slow for it
+_HALVINGS = 5  # how often a move that does not come back onto Gamma is halved
+_SOFTER = 3  # largest number of further modes that become slow for such a move
+
+
+class _Asked(NamedTuple):
+    """An ensemble of runs (kappa, seed), checked: where from, when to look, and at what."""
+
+    point: Array
+    kappa: Array
+    frequency: Array | None
+    seeds: NDArray[Any]
+    clock: Array
+    n_steps: NDArray[np.int64]
+    """Steps before each time."""
+    size: Array
+    """Their size in s."""
+    metrics: list[Metric]
 
 
 class _Bundle:
-    """Runs at w (n, N) on Gamma with p (n, N), z (n, P) complex, of modes along `axes` (n, P, N): as the last push left them."""
+    """Runs stepped together: w (n, N) on Gamma, p (n, N) and z (n, P) of modes along `axes` (n, P, N), at their last push."""
 
     def __init__(
         self, problem: Problem, start: Array, kappa: Array, frequency: Array | None, seeds: NDArray[np.uint64], tolerance: float
@@ -64,22 +82,22 @@ class _Bundle:
         self.z = np.zeros((n, rows), dtype=complex)
         # of the modes: eigenvectors of H, or in the limit, where only their order is asked for, of J J^T
         self.axes = np.zeros((n, rows, rows if frequency is None else problem.n_parameters))
-        self.n_slow = np.zeros(n, dtype=np.intp)  # modes without an amplitude
-        self.frame = self._frame(slice(None))  # of the runs without a fault
+        self.n_slow = np.zeros(n, dtype=np.intp)  # modes that are part of w, without an amplitude
+        self.frame = self._frame(slice(None))  # of the runs that are not lost
         self.state = streams(seeds, CRITICAL_LIMIT)
         self.time = 0.0
-        self.behind = 0.0  # how long ago the last push was
-        self.fault = np.full(n, np.nan)
+        self.behind = 0.0  # time since the last push
+        self.fault = np.full(n, np.nan)  # the s at which a run was lost, NaN for none
 
     def step(self, h: float) -> None:
-        """One step of size h for every run without a fault."""
+        """One step of size h for every run that is not lost."""
         xi = np.empty((2 * self.problem.n_outputs, len(self.kappa)))
-        fill_normal(self.state, xi)  # for every run: a stream does not know of its neighbours
+        fill_normal(self.state, xi)  # for lost runs too: no stream may depend on its neighbours
         self.time += h
         some = np.flatnonzero(np.isnan(self.fault))
         if not len(some):
             return
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that leaves the finite world is marked below
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is marked below
             frame = self.frame if len(some) == len(self.frame.jacobian) else self._frame(some)
             w, p, off, frame = self._drift(self.w[some], self.p[some], self.behind + h / 2, frame)
             if frame.n_slow is not None:
@@ -90,7 +108,7 @@ class _Bundle:
         self.fault[some[lost]] = self.time
 
     def places(self) -> Array:
-        """w now, (n, N), of the runs without a fault."""
+        """w now, (n, N); lost runs where they were lost."""
         some = np.flatnonzero(np.isnan(self.fault))
         w = self.w.copy()
         if len(some) and self.behind:
@@ -113,8 +131,9 @@ class _Bundle:
     ) -> tuple[Array, Array, NDArray[np.bool_], Frame]:
         """(w, p) after moving along Gamma for h, which runs did not come back onto it, and the frame there.
 
-        A run that does not is moved in two halves: close to where J loses rank Gamma bends within a step. If that is no help, a
-        slow mode has changed places with the softest of the others, which has taken its displacement: then that is slow too.
+        A run that does not come back is moved in two halves: close to where J loses rank Gamma bends within a step. If that
+        does not help, a slow mode has crossed the softest of the fast ones, which took over its displacement: that one is
+        treated as slow too.
         """
         end, off = move(self.problem, w, h * p, self.tolerance, frame)
         there = Frame.at(self.problem, end, frame.n_slow)
@@ -136,10 +155,10 @@ class _Bundle:
     def _kick(
         self, some: NDArray[np.intp], w: Array, p: Array, xi: Array, h: float, off: NDArray[np.bool_], frame: Frame
     ) -> tuple[Array, Array, NDArray[np.bool_], Frame]:
-        """(w, p) after damping, force and noise for h, which runs are lost, and the frame there."""
+        """(w, p) after damping, force and noise for h, which runs are lost, and the frame there; xi (n, 2 P): normals."""
         problem, rows = self.problem, self.problem.n_outputs
         eigenvalues, u = frame.squared / rows, frame.outputs
-        # A closed mode (eigenvalue 0 up to rounding) keeps a finite frequency.
+        # A mode of eigenvalue 0 up to rounding keeps a finite frequency.
         root = np.sqrt(np.maximum(eigenvalues, 1e-12 * eigenvalues[:, -1:] + 1e-100))
 
         frequency, kappa = None if self.frequency is None else self.frequency[some], self.kappa[some]
@@ -165,10 +184,8 @@ class _Bundle:
         p = np.where(bad[:, None], 0.0, p)
         if frequency is not None:
             n_slow = slow_modes.count(root, frequency, h, self.n_slow[some])
-            scale = np.sqrt(2 * kappa) / frequency
-            w, p, relaxed, frame, lost = slow_modes.exchange(
-                problem, w, p, relaxed, frame, axes, root, scale, frequency, self.tolerance, n_slow
-            )
+            modes = slow_modes.Modes(axes, root, frequency, np.sqrt(2 * kappa) / frequency)
+            w, p, relaxed, frame, lost = slow_modes.exchange(problem, w, p, relaxed, frame, modes, n_slow, self.tolerance)
             bad |= lost
             self.n_slow[some] = n_slow
         self.z[some], self.axes[some], self.root[some] = relaxed, axes, root
@@ -177,28 +194,30 @@ class _Bundle:
 
 @dataclass(frozen=True, eq=False)
 class CriticalLimit(Dynamics):
-    """The critical limit of label-noise SGD along Gamma: one run serves every lr [theory: Critical limit].
+    """Label-noise SGD along Gamma as lr -> 0 at fixed kappa = lr^2 c / (4 (1 - beta)^3): one run serves every lr
+    [theory: Critical limit].
 
         d w   = p ds,   d p = -p ds - kappa P_T sum_j (grad ln lambda_j) e_j ds,   e_j = |a_j|^2
         d a_j = -(1/2) a_j ds + (1/4) (grad ln lambda_j . p) a_j ds + sqrt(lambda_j / 2) (dW1 + i dW2)
 
-    Weak order 2 in the step. (lambda_j, u_j) are the eigenpairs of J J^T / P, followed by continuity. At learning rate eta
-    the run of kappa is that of 1 - beta = C eta^(2/3), C = (c / (4 kappa))^(1/3) (`formulas.one_minus_beta_at_kappa`), and a
-    time s is s / (1 - beta) steps.
+    w on Gamma, p its velocity, a_j the amplitude of normal mode j and e_j its energy in units of eta c / (2 delta), delta =
+    1 - beta; (lambda_j, u_j) are the eigenpairs of J J^T / P, followed by continuity. Weak order 2 in the step. At learning rate
+    eta the run of kappa is that of 1 - beta = C eta^(2/3), C = (c / (4 kappa))^(1/3) (`formulas.one_minus_beta_at_kappa`), and
+    a time s is s / (1 - beta) steps.
 
     Assumes that the frequencies sqrt(eta lambda_j) / delta per unit of s, and their differences, are large against the rates at
-    which eigenvalues and eigenvectors change, and against Gamma's curvature. With `frequency` given only that of the modes
-    which a step does not resolve needs to be: the others are part of w, and pairs of neighbouring frequencies are followed.
-    Measured against the discrete update: docs/predictions.md.
+    which eigenvalues and eigenvectors change, and against Gamma's curvature. With `frequency` given only the modes whose period
+    the step does not resolve need to fulfil this: the others are integrated directly, as part of w, and pairs of neighbouring
+    frequencies are followed. Measured against the discrete update: docs/predictions.md.
 
     Args:
-        problem: what moves
+        problem: a Problem, or a SymbolicModel
         tolerance: after each move |f(w) - y| <= tolerance (1 + |y|)
 
     Raises:
         InputError: for a value out of range.
 
-    Source: theory section 7; we know of no publication of it.
+    Source: [theory: Critical limit]; we know of no publication of it.
 
     >>> import sde_momentum as sm
     >>> problem = sm.MatrixSensing(4, 1, 10)
@@ -215,7 +234,7 @@ class CriticalLimit(Dynamics):
     tolerance: float = field(default=1e-10, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_problem(self.problem)
+        object.__setattr__(self, "problem", as_problem(self.problem))
         check_positive(self.tolerance, "tolerance")
 
     def solve(
@@ -227,7 +246,7 @@ class CriticalLimit(Dynamics):
         seeds: ArrayLike,
         frequency: ArrayLike | None = None,
         step: float = 0.02,
-        metrics: Sequence[str] = ("test_error", "trace_hessian"),
+        metrics: Sequence[str | Metric] = ("test_error", "trace_hessian"),
         workers: int = -1,
         progress: bool | None = None,
     ) -> xr.Dataset:
@@ -240,9 +259,9 @@ class CriticalLimit(Dynamics):
             seeds: whole numbers >= 0, (n_seed,); runs of equal seed share their noise
             frequency: sqrt(eta) / delta > 0, in units of curvature^(-1/2): of each kappa, (n_kappa,), or one number; None for the
                 limit, in which every mode is fast. A mode whose frequency sqrt(eta lambda_j) / delta is below 1 / (2 step) is
-                followed as the oscillator that it is, and the run is that of one lr.
+                integrated directly, and the run is that of one lr.
             step: largest step in s
-            metrics: some of METRICS
+            metrics: names of the problem's metrics, or Metric objects
             workers: threads, -1 for all cores; the numbers do not depend on it
             progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
 
@@ -254,54 +273,57 @@ class CriticalLimit(Dynamics):
             InputError: for a value out of range or a start off Gamma.
         """
         strengths = check_kappa(kappa)
-        given = None if frequency is None else np.broadcast_to(check_positive(frequency, "frequency"), strengths.shape)
-        labels = check_seeds(seeds)
-        clock, n_steps, size = fit_steps(times, step)
-        for name in metrics:
-            check_metric(name, "metrics")
-        problem = self.problem
-        point = ManifoldPoint(problem, problem.check_point(start)).w
-        lanes = np.repeat(strengths, len(labels))
-        ratios = None if given is None else np.repeat(given, len(labels))
-        words = np.tile(labels.astype(np.uint64), len(strengths))
+        ratios = None if frequency is None else np.broadcast_to(check_positive(frequency, "frequency"), strengths.shape)
+        labels, moments = check_seeds(seeds), fit_steps(times, step)
+        measured = [self.problem.find_metric(metric, "metrics") for metric in metrics]
+        point = ManifoldPoint(self.problem, self.problem.check_point(start)).w
+        asked = _Asked(point, strengths, ratios, labels, *moments, measured)
+        return self._dataset(asked, step, *self._run(asked, workers, progress))
 
-        def run(cut: slice, advance: Callable[[float], None]) -> tuple[Array, Array]:
-            bundle = _Bundle(
-                problem, point, lanes[cut], None if ratios is None else ratios[cut], words[cut], float(self.tolerance)
+    def _run(self, asked: _Asked, workers: int, progress: bool | None) -> tuple[Array, Array]:
+        """The metrics, (metric, kappa, seed, time), and the times at which runs were lost, (kappa, seed)."""
+        problem, n_seeds = self.problem, len(asked.seeds)
+        kappa = np.repeat(asked.kappa, n_seeds)
+        frequency = None if asked.frequency is None else np.repeat(asked.frequency, n_seeds)
+        words = np.tile(asked.seeds.astype(np.uint64), len(asked.kappa))
+
+        def bundle(cut: slice, advance: Callable[[float], None]) -> tuple[Array, Array]:
+            runs = _Bundle(
+                problem, asked.point, kappa[cut], None if frequency is None else frequency[cut], words[cut], float(self.tolerance)
             )
-            out = np.empty((len(metrics), len(bundle.w), len(clock)))
-            for t, h in enumerate(size):
-                for _ in range(n_steps[t]):
-                    bundle.step(h)
-                    advance(len(bundle.w) * h / clock[-1])
-                for i, run_w in enumerate(bundle.places()):
-                    out[:, i, t] = [problem.metric(name, run_w) for name in metrics]
-                out[:, ~np.isnan(bundle.fault), t] = np.nan
-            return out, bundle.fault
+            out = np.empty((len(asked.metrics), len(runs.w), len(asked.clock)))
+            for t, h in enumerate(asked.size):
+                for _ in range(asked.n_steps[t]):
+                    runs.step(h)
+                    advance(len(runs.w) * h / asked.clock[-1])
+                for i, w in enumerate(runs.places()):
+                    out[:, i, t] = [problem.metric(metric, w) for metric in asked.metrics]
+                out[:, ~np.isnan(runs.fault), t] = np.nan
+            return out, runs.fault
 
-        with track("runs", len(lanes), progress) as advance, one_blas_thread():
-            share = -(-len(lanes) // crew_size(workers))  # for every core
+        with track("runs", len(kappa), progress) as advance, one_blas_thread():
+            share = -(-len(kappa) // crew_size(workers))  # for every core
             together = max(1, min(_TOGETHER // (problem.n_outputs * problem.n_parameters), share))
-            cuts = (slice(first, first + together) for first in range(0, len(lanes), together))
-            parts = list(in_order((partial(run, cut, advance) for cut in cuts), workers))
-        shape = (len(strengths), len(labels))
-        values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(metrics), *shape, len(clock))
-        fault = np.concatenate([part[1] for part in parts]).reshape(shape)
+            cuts = (slice(first, first + together) for first in range(0, len(kappa), together))
+            parts = list(in_order((partial(bundle, cut, advance) for cut in cuts), workers))
+        shape = (len(asked.kappa), n_seeds)
+        values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(asked.metrics), *shape, len(asked.clock))
+        return values, np.concatenate([part[1] for part in parts]).reshape(shape)
+
+    def _dataset(self, asked: _Asked, step: float, values: Array, fault: Array) -> xr.Dataset:
+        """The answer of `solve`."""
         dims = ("kappa", "seed", "time")
+        frequency = np.full(asked.kappa.shape, np.inf) if asked.frequency is None else asked.frequency
         return xr.Dataset(
-            {name: (dims, values[i]) for i, name in enumerate(metrics)}
+            {metric.name: (dims, values[i], metric.attributes) for i, metric in enumerate(asked.metrics)}
             | {"fault": (dims[:2], fault, {"units": self.time_units})},
             coords={
-                "kappa": ("kappa", strengths, {"units": "1 / curvature"}),
-                "frequency": (
-                    "kappa",
-                    np.full(strengths.shape, np.inf) if given is None else given,
-                    {"units": "curvature^(-1/2)"},
-                ),
-                "seed": labels,
-                "time": self.time_coordinate(clock),
+                "kappa": ("kappa", asked.kappa, {"units": "1 / curvature"}),
+                "frequency": ("kappa", frequency, {"units": "curvature^(-1/2)"}),
+                "seed": asked.seeds,
+                "time": self.time_coordinate(asked.clock),
             },
             attrs=self.common_attributes()
-            | as_attributes(problem.settings())
+            | as_attributes(self.problem.settings())
             | {"tolerance": self.tolerance, "step": step, "theory": "Critical limit"},
         )

@@ -1,11 +1,12 @@
-"""T7 in the valley's own coordinates: large ensembles of (theta, p, amplitudes), their moments streamed, no path stored."""
+"""The critical limit in a valley, in its own coordinates: moments over large ensembles of paths, none of which is stored
+[theory: Critical limit]."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -21,10 +22,10 @@ from ..core.times import fit_steps
 from ..problems.problem import Array
 from ..problems.valley import Valley
 from .checks import check_kappa
-from .valley_kernel import TILE, run_normal, run_simplified
+from .valley_kernel import TILE, Paths, run_normal, run_simplified
 
 INCREMENTS = ("simplified", "normal")
-_PATHS = 512  # paths of a task: always so many, so that sums do not depend on the number of threads
+_PATHS = 512  # paths of a task: always this many, so that the sums do not depend on the number of threads
 
 
 def _moments(sums: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
@@ -49,16 +50,37 @@ def _moments(sums: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
     }
 
 
+class _Asked(NamedTuple):
+    """An ensemble of paths, checked."""
+
+    theta: float
+    words: NDArray[np.uint64]
+    """Seeds of the paths."""
+    n_steps: NDArray[np.int64]
+    """Steps before each time."""
+    size: Array
+    """Their size in s."""
+    normal: bool
+
+
 @dataclass(frozen=True)
 class CriticalValley(Dynamics):
-    """The critical limit in a valley, as moments of theta and of the energies over many paths [theory: Critical limit].
+    """The critical limit of label-noise SGD in a valley, as moments of theta and of the normal modes' energies over many paths
+    [theory: Critical limit].
 
         d theta = p ds,   d p = -p ds - kappa sum_j (ln lambda_j)' e_j ds
         d e_j   = -(e_j - lambda_j) ds + (1/2) (ln lambda_j)' p e_j ds + sqrt(2 lambda_j e_j) dW_j
 
-    Weak order 2 in the step, with either increments. `valley`: lambda_j(theta). Raises InputError for anything else.
+    p is the velocity of theta and e_j the energy of mode j in units of eta c / (2 delta). Weak order 2 in the step, with either
+    increments.
 
-    Source: theory section 7; we know of no publication of it.
+    Args:
+        valley: a Valley: it has lambda_j(theta)
+
+    Raises:
+        InputError: for anything else.
+
+    Source: [theory: Critical limit]; we know of no publication of it.
 
     >>> import sde_momentum as sm
     >>> limit = sm.CriticalValley(sm.Valley.balanced(8, curvature=1.0, coupling=0.5))
@@ -97,7 +119,7 @@ class CriticalValley(Dynamics):
             kappa: eta^2 c / (4 delta^3) > 0, in units of 1 / curvature, (n_kappa,) or one number
             step: largest step in s
             increments: "simplified" (four random bits a mode and step) or "normal"
-            n_paths: paths for each kappa
+            n_paths: number of paths for each kappa
             seed: path i draws from the stream (seed, i), the same at every kappa (common random numbers)
             workers: threads, -1 for all cores; the numbers do not depend on it
             progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
@@ -110,56 +132,53 @@ class CriticalValley(Dynamics):
         Raises:
             InputError: for a value out of range.
         """
-        strengths, valley = check_kappa(kappa), self.valley
-        start = float(check("theta", theta, np.isfinite, "a finite number"))
+        strengths = check_kappa(kappa)
         clock, n_steps, size = fit_steps(times, step)
-        paths = check_integer(n_paths, "n_paths", 2)
-        words = path_seeds(seed, paths)
         if increments not in INCREMENTS:
             raise InputError("increments", increments, " or ".join(INCREMENTS))
-        kernel = run_normal if increments == "normal" else run_simplified
-        width = 5 + 2 * valley.n_outputs
-
-        def run(strength: float, first: int) -> tuple[Array, Array]:
-            some = words[first : first + _PATHS]
-            tiled = np.resize(some, -(-len(some) // TILE) * TILE)
-            live = np.arange(len(tiled)) < len(some)
-            sums, fault = np.zeros((len(clock), width)), np.full(len(tiled), np.nan)
-            state = streams(tiled, VALLEY_PATHS)
-            kernel(valley.data, start, strength, n_steps, size, state, live.astype(np.float64), sums, fault)
-            return sums, fault[: len(some)]
-
-        firsts = range(0, paths, _PATHS)
-        total, fault = np.zeros((len(strengths), len(clock), width)), np.empty((len(strengths), paths))
-        parts = in_order((partial(run, float(strength), first) for strength in strengths for first in firsts), workers)
-        # in order, as they come: memory does not grow with the number of paths, nor the rounding change with the threads
-        with track("paths", len(strengths) * paths, progress) as advance:
-            for (k, first), (sums, faults) in zip(product(range(len(strengths)), firsts), parts, strict=True):
-                total[k] += sums
-                fault[k, first : first + len(faults)] = faults
-                advance(len(faults))
+        words = path_seeds(seed, check_integer(n_paths, "n_paths", 2))
+        asked = _Asked(float(check("theta", theta, np.isfinite, "a finite number")), words, n_steps, size, increments == "normal")
+        total, fault = self._run(asked, strengths, workers, progress)
+        n_faults = len(words) - total[..., 0]
         return xr.Dataset(
             _moments(total)
-            | {
-                "n_faults": (("kappa", "time"), paths - total[..., 0], {"units": "paths"}),
-                "fault": (("kappa", "path"), fault, {"units": self.time_units}),
-            },
+            | {"n_faults": (("kappa", "time"), n_faults, {"units": "paths"})}
+            | {"fault": (("kappa", "path"), fault, {"units": self.time_units})},
             coords={
                 "kappa": ("kappa", strengths, {"units": "1 / curvature"}),
                 "time": self.time_coordinate(clock),
-                "mode": np.arange(valley.n_outputs),
+                "mode": np.arange(self.valley.n_outputs),
             },
             attrs=self.common_attributes()
-            | valley.settings()
-            | {
-                "theta": start,
-                "n_paths": paths,
-                "seed": seed,
-                "step": step,
-                "increments": increments,
-                "theory": "Critical limit",
-            },
+            | self.valley.settings()
+            | {"theta": asked.theta, "n_paths": len(words), "seed": seed, "step": step, "increments": increments}
+            | {"theory": "Critical limit"},
         )
+
+    def _run(self, asked: _Asked, kappa: Array, workers: int, progress: bool | None) -> tuple[Array, Array]:
+        """Summed powers, (n_kappa, n_time, 5 + 2 P), and the times at which paths diverged, (n_kappa, n_paths)."""
+        n_paths, shape = len(asked.words), (len(asked.size), 5 + 2 * self.valley.n_outputs)
+        firsts = range(0, n_paths, _PATHS)
+        total, fault = np.zeros((len(kappa), *shape)), np.empty((len(kappa), n_paths))
+        parts = in_order((partial(self._bundle, asked, float(one), first) for one in kappa for first in firsts), workers)
+        # in order, as they come: memory does not grow with the number of paths, nor the rounding change with the threads
+        with track("paths", len(kappa) * n_paths, progress) as advance:
+            for (k, first), (sums, faults) in zip(product(range(len(kappa)), firsts), parts, strict=True):
+                total[k] += sums
+                fault[k, first : first + len(faults)] = faults
+                advance(len(faults))
+        return total, fault
+
+    def _bundle(self, asked: _Asked, kappa: float, first: int) -> tuple[Array, Array]:
+        """The same of _PATHS paths from the `first` on, at one kappa."""
+        some = asked.words[first : first + _PATHS]
+        tiled = np.resize(some, -(-len(some) // TILE) * TILE)
+        live = (np.arange(len(tiled)) < len(some)).astype(np.float64)
+        paths = Paths(streams(tiled, VALLEY_PATHS), live, np.full(len(tiled), np.nan))
+        sums = np.zeros((len(asked.size), 5 + 2 * self.valley.n_outputs))
+        kernel = run_normal if asked.normal else run_simplified
+        kernel(self.valley.data, asked.theta, kappa, asked.n_steps, asked.size, paths, sums)
+        return sums, paths.fault[: len(some)]
 
 
 def path_seeds(seed: int, n_paths: int) -> NDArray[np.uint64]:

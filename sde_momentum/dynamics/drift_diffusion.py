@@ -1,11 +1,11 @@
-"""T3 under gradient noise of any covariance Sigma(w): drift and diffusion along Gamma, t = k eta^2 / delta^2."""
+"""Drift and diffusion of SGD with momentum along Gamma, under gradient noise of any covariance Sigma(w) [theory: Drift]."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -20,13 +20,26 @@ from ..core.threads import in_order, one_blas_thread
 from ..core.times import check_seeds, fit_steps
 from ..geometry.along_manifold import move
 from ..geometry.manifold_point import ManifoldPoint
-from ..problems.problem import Array, Problem
+from ..problems.metrics import Metric
+from ..problems.problem import Array, Problem, as_problem
 from ..theory import formulas
-from .checks import check_problem
-from .label_noise_sgd import check_metric
 
 _RUNS = 8  # runs stepped together; no run's numbers depend on it
 _CLOSED = 1e-12  # an eigenvalue below this share of the largest: the direction counts as tangent
+
+
+class _Asked(NamedTuple):
+    """An ensemble of runs, checked: where from, when to look, and at what."""
+
+    point: Array
+    rank: int
+    """Columns r of the noise's factor."""
+    clock: Array
+    n_steps: NDArray[np.int64]
+    """Steps before each time."""
+    size: Array
+    """Their size in t."""
+    metrics: list[Metric]
 
 
 def coefficients_along(problem: Problem, w: Array, factor: Array, scaled_damping: float) -> tuple[Array, Array]:
@@ -63,7 +76,7 @@ class DriftDiffusion(Dynamics):
     brought back onto Gamma after each step along the normals of its start, which is the Ito term of Gamma's curvature.
 
     Args:
-        problem: what moves
+        problem: a Problem, or a SymbolicModel
         factor: w (N,) -> B(w), (N, r), in units of the gradient; it must not change its argument
         scaled_damping: C > 0 or inf
         tolerance: after each step |f(w) - y| <= tolerance (1 + |y|)
@@ -71,7 +84,8 @@ class DriftDiffusion(Dynamics):
     Raises:
         InputError: for a value out of range.
 
-    Source: Li, Wang, Arora (arXiv 2110.06914), their limiting SDE; with momentum at the clock and operator of T2 and T3.
+    Source: Li, Wang, Arora (arXiv 2110.06914), their limiting SDE; clock and operator with momentum:
+    [theory: Relaxation; Drift].
 
     >>> import sde_momentum as sm
     >>> problem = sm.MatrixSensing(4, 1, 10)
@@ -90,7 +104,7 @@ class DriftDiffusion(Dynamics):
     tolerance: float = field(default=1e-10, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_problem(self.problem)
+        object.__setattr__(self, "problem", as_problem(self.problem))
         if not callable(self.factor):
             raise InputError("factor", self.factor, "a function w -> B(w)")
         if self.scaled_damping != np.inf:
@@ -104,7 +118,7 @@ class DriftDiffusion(Dynamics):
         *,
         step: float,
         seeds: ArrayLike,
-        metrics: Sequence[str] = ("test_error", "trace_hessian"),
+        metrics: Sequence[str | Metric] = ("test_error", "trace_hessian"),
         workers: int = -1,
         progress: bool | None = None,
     ) -> xr.Dataset:
@@ -115,7 +129,7 @@ class DriftDiffusion(Dynamics):
             times: when to take the metrics, on the clock t = k eta^2 / delta^2, increasing, (n_time,)
             step: largest step in t
             seeds: whole numbers >= 0, (n_seed,)
-            metrics: some of METRICS
+            metrics: names of the problem's metrics, or Metric objects
             workers: threads, -1 for all cores; the numbers do not depend on it
             progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
 
@@ -126,51 +140,49 @@ class DriftDiffusion(Dynamics):
         Raises:
             InputError: for a value out of range, a start off Gamma or a factor of the wrong shape.
         """
-        labels = check_seeds(seeds)
-        clock, n_steps, size = fit_steps(times, step)
-        for name in metrics:
-            check_metric(name, "metrics")
-        problem, factor = self.problem, self.factor
-        point = ManifoldPoint(problem, problem.check_point(start)).w
-        shape = np.shape(factor(point))
-        if len(shape) != 2 or shape[0] != problem.n_parameters or shape[1] == 0:
-            raise InputError("factor", f"values of shape {shape}", f"a function to shape ({problem.n_parameters}, r)")
-
-        def run(seeds: NDArray[np.integer[Any]], advance: Callable[[float], None]) -> tuple[Array, Array]:
-            state = streams(seeds, GRADIENT_NOISE)
-            w, fault = np.repeat(point[None], len(seeds), axis=0), np.full(len(seeds), np.nan)
-            xi = np.empty((shape[1], len(seeds)))
-            out = np.empty((len(metrics), len(seeds), len(clock)))
-            time = 0.0
-            for t, h in enumerate(size):
-                for _ in range(n_steps[t]):
-                    fill_normal(state, xi)  # for every run: a stream does not know of its neighbours
-                    time += h
-                    advance(len(seeds) * h / clock[-1])
-                    some = np.flatnonzero(np.isnan(fault))
-                    if not len(some):
-                        continue
-                    now = w[some]
-                    with np.errstate(over="ignore", invalid="ignore"):  # a run that leaves the finite world is marked
-                        factors = np.stack([factor(x) for x in now])
-                        drift, spread = coefficients_along(problem, now, factors, self.scaled_damping)
-                        kick = (spread @ xi[:, some].T[..., None])[..., 0]
-                        w[some], off = move(problem, now, h * drift + np.sqrt(h) * kick, self.tolerance)
-                    fault[some[off]] = time
-                for i, run_w in enumerate(w):
-                    out[:, i, t] = [problem.metric(name, run_w) for name in metrics]
-                out[:, ~np.isnan(fault), t] = np.nan
-            return out, fault
-
+        labels, moments = check_seeds(seeds), fit_steps(times, step)
+        measured = [self.problem.find_metric(metric, "metrics") for metric in metrics]
+        point = ManifoldPoint(self.problem, self.problem.check_point(start)).w
+        shape, n = np.shape(self.factor(point)), self.problem.n_parameters
+        if len(shape) != 2 or shape[0] != n or shape[1] == 0:
+            raise InputError("factor", f"values of shape {shape}", f"a function to shape ({n}, r)")
+        asked = _Asked(point, shape[1], *moments, measured)
         with track("runs", len(labels), progress) as advance, one_blas_thread():
             cuts = (labels[first : first + _RUNS] for first in range(0, len(labels), _RUNS))
-            parts = list(in_order((partial(run, cut, advance) for cut in cuts), workers))
+            parts = list(in_order((partial(self._bundle, asked, cut, advance) for cut in cuts), workers))
         values = np.concatenate([part[0] for part in parts], axis=1)
         return xr.Dataset(
-            {name: (("seed", "time"), values[i]) for i, name in enumerate(metrics)}
+            {metric.name: (("seed", "time"), values[i], metric.attributes) for i, metric in enumerate(measured)}
             | {"fault": (("seed",), np.concatenate([part[1] for part in parts]), {"units": self.time_units})},
-            coords={"seed": labels, "time": self.time_coordinate(clock)},
+            coords={"seed": labels, "time": self.time_coordinate(asked.clock)},
             attrs=self.common_attributes()
-            | as_attributes(problem.settings())
+            | as_attributes(self.problem.settings())
             | {"scaled_damping": self.scaled_damping, "tolerance": self.tolerance, "step": step, "theory": "Drift"},
         )
+
+    def _bundle(self, asked: _Asked, seeds: NDArray[np.integer[Any]], advance: Callable[[float], None]) -> tuple[Array, Array]:
+        """The metrics of the runs of some seeds, (metric, seed, time), and the times at which runs were lost, (seed,)."""
+        problem, state = self.problem, streams(seeds, GRADIENT_NOISE)
+        w, fault = np.repeat(asked.point[None], len(seeds), axis=0), np.full(len(seeds), np.nan)
+        xi = np.empty((asked.rank, len(seeds)))
+        out = np.empty((len(asked.metrics), len(seeds), len(asked.clock)))
+        time = 0.0
+        for t, h in enumerate(asked.size):
+            for _ in range(asked.n_steps[t]):
+                fill_normal(state, xi)  # for lost runs too: no stream may depend on its neighbours
+                time += h
+                advance(len(seeds) * h / asked.clock[-1])
+                some = np.flatnonzero(np.isnan(fault))
+                if not len(some):
+                    continue
+                now = w[some]
+                with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is marked
+                    factors = np.stack([self.factor(x) for x in now])
+                    drift, spread = coefficients_along(problem, now, factors, self.scaled_damping)
+                    kick = (spread @ xi[:, some].T[..., None])[..., 0]
+                    w[some], off = move(problem, now, h * drift + np.sqrt(h) * kick, self.tolerance)
+                fault[some[off]] = time
+            for i, run_w in enumerate(w):
+                out[:, i, t] = [problem.metric(metric, run_w) for metric in asked.metrics]
+            out[:, ~np.isnan(fault), t] = np.nan
+        return out, fault

@@ -1,4 +1,7 @@
-"""T3: the drift along Gamma without its fluctuations, dY/dt = -(1/4) grad_Gamma tr H, t = k c eta^2 / delta^2."""
+"""The drift of label-noise SGD along Gamma, without fluctuations: gradient flow of tr H [theory: Drift].
+
+dY/dt = -(1/4) grad_Gamma tr H,   t = k c eta^2 / delta^2,   delta = 1 - beta
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,20 @@ import numpy as np
 from ..core.errors import InputError, check_positive
 from ..geometry.along_manifold import Frame, move
 from ..geometry.manifold_point import ManifoldPoint
-from ..problems.problem import Array, Problem
+from ..problems.problem import Array, Problem, as_problem
 
 _TOLERANCE = 1e-10  # of a point's distance from Gamma
 
 
 @dataclass(frozen=True, eq=False)
 class DriftFlow:
-    """A trajectory of the drift flow.
+    """A trajectory of the drift flow, from its start to where it comes to rest.
 
     Attributes:
-        problem: what moves
+        problem: the training problem
         time: t = k c eta^2 / delta^2, in units of 1 / curvature of tr H, (n_time,), from 0
         points: w(t) on Gamma, (n_time, N)
-        at_rest: whether it came to rest; otherwise it was cut off
+        at_rest: whether it came to rest; otherwise the number of steps ran out
     """
 
     problem: Problem
@@ -32,9 +35,9 @@ class DriftFlow:
 
     @property
     def flattest(self) -> ManifoldPoint:
-        """Where the flow came to rest (or was cut off): a local minimum of tr H on Gamma.
+        """The last point; where the flow came to rest, a local minimum of tr H on Gamma.
 
-        Normal directions that the flow has nearly closed (J may lose rank there) count as tangent.
+        Normal directions whose eigenvalue has nearly vanished (J may lose rank there) count as tangent.
         """
         return ManifoldPoint(self.problem, self.points[-1], rank_tolerance=1e-3)
 
@@ -61,15 +64,16 @@ def drift_flow(
 
         dY/dt = -(1/4) grad_Gamma tr H,   t = k c eta^2 / delta^2
 
-    Heun steps with projection back to Gamma; the step size keeps the difference to Euler's below `tolerance` |w|,
-    and the change of the velocity below the velocity.
+    Heun steps with projection back to Gamma. The step size keeps the difference to Euler's step below `tolerance` |w|, and the
+    change of the velocity below the velocity.
 
     Args:
+        problem: a Problem, or a SymbolicModel
         start: a point of Gamma, (N,)
         tolerance: error per step, relative to |w|
         rest: the flow has come to rest when |grad_Gamma tr H| |w| <= rest * tr H
-        max_steps: give up after this many
-        unfinished: what then: "refuse" (InputError) or "accept" what there is
+        max_steps: largest number of steps
+        unfinished: "refuse" (InputError) or "accept" a flow that has not come to rest by then
 
     Raises:
         InputError: for a start off Gamma, or when the flow does not come to rest.
@@ -86,9 +90,19 @@ def drift_flow(
     check_positive(rest, "rest")
     if unfinished not in ("refuse", "accept"):
         raise InputError("unfinished", unfinished, "'refuse' or 'accept'")
-    w = ManifoldPoint(problem, problem.check_point(start)).w[None]
-    time, step = 0.0, 0.0
-    times, points = [time], [w[0]]
+    problem = as_problem(problem)
+    point = ManifoldPoint(problem, problem.check_point(start)).w
+    flow = _follow(problem, point, tolerance, rest, max_steps)
+    if not flow.at_rest and unfinished == "refuse":
+        given = f"tr H still falls after {max_steps} steps"
+        raise InputError("start", given, "a start from which the drift reaches a flattest point")
+    return flow
+
+
+def _follow(problem: Problem, point: Array, tolerance: float, rest: float, max_steps: int) -> DriftFlow:
+    """The flow from a point of Gamma, (N,)."""
+    w, time, step = point[None], 0.0, 0.0
+    times, points = [time], [point]
     frame = Frame.at(problem, w)
     velocity = _velocity(problem, w, frame)
     for _ in range(max_steps):
@@ -113,8 +127,4 @@ def drift_flow(
             frame = Frame.at(problem, w)
             velocity = _velocity(problem, w, frame)
         step *= float(np.clip(0.9 * error**-0.5 if error > 0 else 5.0, 0.2, 2.0))
-    if unfinished == "accept":
-        return DriftFlow(problem, np.array(times), np.array(points), at_rest=False)
-    raise InputError(
-        "start", f"tr H still falls after {max_steps} steps", "a start from which the drift reaches a flattest point"
-    )
+    return DriftFlow(problem, np.array(times), np.array(points), at_rest=False)

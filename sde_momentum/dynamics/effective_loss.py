@@ -1,8 +1,9 @@
-"""T5: the noise-free equivalent of label-noise SGD: heavy ball with the same lr and momentum on L_eff = L + (delta / eta) V.
+"""The effective loss: noise-free heavy ball, with the same lr and momentum, on L_eff = L + (delta / eta) V
+[theory: Effective loss].
 
-V's part from a mode of eigenvalue lambda_j is there only as far as the mode is filled with noise: each carries its share
-b_j(k) of the stationary variance. The share grows at the mode's own rate and is carried along while lambda_j changes
-(`formulas.energy_share_after`); with eigenvalues at rest it is the page's b(k) = 1 - exp(-delta k).
+V = sum_j V(lambda_j) is the potential of the drift along Gamma. After k steps mode j has only a share b_j(k) of its stationary
+variance, and V(lambda_j) counts with that share. The share grows at the mode's own relaxation rate and changes with lambda_j
+(`formulas.energy_share_after`); at constant eigenvalues and underdamped modes it is b(k) = 1 - exp(-delta k), delta = 1 - beta.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.random import LABEL_NOISE, streams
-from ..problems.problem import Array, Problem
+from ..problems.metrics import Metric
+from ..problems.problem import Array, Problem, as_problem
 from ..theory import formulas
-from .label_noise_sgd import advance
+from .update import Draws, Rule, Runs, advance
 
 
 class EffectiveLoss:
-    """Runs of the noise-free equivalent from one start, a lane for each (lr, one_minus_beta); advanced block by block.
+    """Runs on the effective loss from one start, one for each (lr, one_minus_beta), advanced block by block of steps.
 
-    Within a block the extra force -(delta / eta) grad V is held at its value in the middle, extrapolated from the blocks
-    before: it moves on the slow clock s = delta k. Everything else is the discrete update itself.
+    Within a block the force -(delta / eta) grad V is constant, at its value in the middle of the block, extrapolated from the
+    blocks before: it changes on the slow clock s = delta k. The gradient of the loss is taken at every step.
 
     Args:
-        problem: what moves
+        problem: a Problem, or a SymbolicModel
         start: a point of Gamma, (N,): all modes are empty of noise
         lr, one_minus_beta: (n_lanes,)
         noise: c = sigma^2 / B
@@ -33,14 +34,14 @@ class EffectiveLoss:
     def __init__(
         self, problem: Problem, start: Array, lr: Array, one_minus_beta: Array, noise: float, *, nesterov: bool = False
     ) -> None:
-        self.problem, self.lr, self.one_minus_beta = problem, lr, one_minus_beta
+        self.problem, self.lr, self.one_minus_beta = as_problem(problem), lr, one_minus_beta
         self.noise, self.nesterov = noise, nesterov
         self.step = 0
         """Steps done."""
         self.w = np.ascontiguousarray(np.broadcast_to(start[:, None], (len(start), len(lr)))).copy()
         """Parameters, (N, n_lanes)."""
         self._v = np.zeros_like(self.w)
-        self.share = np.zeros((len(lr), problem.n_outputs))
+        self.share = np.zeros((len(lr), self.problem.n_outputs))
         """b_j of each lane's modes in the order of increasing eigenvalues, (n_lanes, P)."""
         self._log_eigenvalues: Array | None = None
         self._force: Array | None = None
@@ -49,6 +50,9 @@ class EffectiveLoss:
         """Second difference of the force over the last three blocks, relative to its size: large where blocks are too long."""
         self._block = 1
         self._diverged = np.full(len(lr), -1, dtype=np.int64)
+        self._rule = Rule(self.problem.n_outputs, nesterov=bool(nesterov))
+        self._quiet = np.zeros(len(lr))
+        self._draws = Draws.of(np.zeros(len(lr), np.uint64), self.problem.n_outputs)  # of no effect without label noise
 
     def advance(self, n_steps: int) -> None:
         """Take `n_steps` steps as one block."""
@@ -59,25 +63,18 @@ class EffectiveLoss:
             with np.errstate(invalid="ignore"):  # a diverged lane has no force
                 self.bend = float(np.nanmax(np.linalg.norm(force - 2 * self._force + self._before, axis=-1) / size, initial=0.0))
         self._before, self._force, self._block = self._force, force, n_steps
-        outputs, pullback, data, scratch_rows = self.problem.kernels
-        p, lanes = self.problem.n_outputs, len(self.lr)
-        states = streams(np.zeros(lanes, np.uint64), LABEL_NOISE)  # drawn from, but of no effect at label_noise = 0
-        order = np.zeros((p, lanes), dtype=np.int64)
-        advance(
-            outputs, pullback, data, self.problem.targets, self.w, self._v, np.ascontiguousarray(middle.T),
-            np.empty((scratch_rows, lanes)), self.lr, 1 - self.one_minus_beta, np.zeros(lanes),
-            states, states, order, self._diverged, self.step, self.step + n_steps, p, False, self.nesterov,
-        )  # fmt: skip
+        runs = Runs(self.w, self._v, self.lr, 1 - self.one_minus_beta, self._quiet, self._diverged)
+        advance(self.problem, runs, self._draws, self._rule, self.step, self.step + n_steps, middle.T)
         self.step += n_steps
 
-    def metric(self, name: str) -> Array:
-        """One of METRICS for each lane, (n_lanes,); NaN where the run has diverged."""
+    def metric(self, metric: str | Metric) -> Array:
+        """The metric of each run, (n_lanes,); NaN where it has diverged."""
         alive = self._alive()
-        values = self.problem.metric(name, np.ascontiguousarray(np.where(alive, self.w, 0.0).T))
+        values = self.problem.metric(metric, np.ascontiguousarray(np.where(alive, self.w, 0.0).T))
         return np.where(alive, values, np.nan)
 
     def _alive(self) -> NDArray[np.bool_]:
-        """Lanes in the finite world. One on its way out is flagged at its next step; below 1e50 squares are finite."""
+        """Runs that have not diverged. The update marks a diverging run a step late; below 1e50 its squares are finite."""
         return np.asarray((self._diverged < 0) & (np.abs(self.w).max(axis=0) < 1e50))
 
     def _mean_force(self, n_steps: int) -> Array:
@@ -86,7 +83,7 @@ class EffectiveLoss:
         lr, delta = self.lr[:, None], self.one_minus_beta[:, None]
 
         def derivative(eigenvalues: Array) -> Array:
-            # A mode that has closed (eigenvalue 0 up to rounding) never fills: its relaxation time is beyond any run.
+            # A mode of eigenvalue 0 up to rounding gets no variance: its relaxation time is beyond any run.
             lam = np.maximum(eigenvalues, 1e-12 * eigenvalues[:, -1:] + 1e-100)
             mode = (lr, lam, delta)
             time = getattr(formulas, f"{kind}_relaxation_time")(*mode)
@@ -99,7 +96,7 @@ class EffectiveLoss:
                 self.share = formulas.energy_share_after(self.share, time, growth, self._block)
             middle = formulas.energy_share_after(self.share, time, growth, n_steps / 2)
             weight = getattr(formulas, f"{kind}_drift_weight")(*mode, self.noise)
-            # an unstable mode has no stationary variance: the run is on its way out by itself
+            # an unstable mode has no stationary variance: the run diverges by itself
             return np.asarray(delta / lr * np.where(np.isfinite(weight), weight, 0.0) * middle)
 
         return self.problem.spectral_gradient(np.where(self._alive()[:, None], self.w.T, 0.0), derivative)

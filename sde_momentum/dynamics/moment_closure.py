@@ -1,4 +1,5 @@
-"""T8: mean and covariance of (w, v) under the discrete update, closed by a Gaussian; no Monte Carlo.
+"""Moment closure: mean and covariance of (w, v) under label-noise SGD as a deterministic recursion, the fluctuations taken to be
+Gaussian [theory: Moment closure].
 
 With y the point at which the gradient is taken (w, or w + beta v for Nesterov), m its mean, S its covariance, H_i = hess f_i
 and J_i = grad f_i at m, all to the order that is exact for quadratic f and Gaussian y:
@@ -23,7 +24,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_discrete_lyapunov
 from scipy.sparse import csr_array
 
@@ -32,11 +33,9 @@ from ..core.dynamics import Dynamics
 from ..core.errors import InputError, check_lr, check_momentum, check_one
 from ..core.progress import track
 from ..core.threads import in_order, one_blas_thread
+from ..problems.metrics import METRICS, Metric
 from ..problems.problem import Array, Problem
 from .label_noise_sgd import LabelNoiseSGD, check_steps
-
-CLOSED = ("train_loss", "test_error", "trace_hessian")
-"""The metrics whose mean follows from mean and covariance."""
 
 _LARGEST = 12  # parameters for which the recursion is linearised in full: 2 N + N (2 N + 1) = 324 unknowns
 _FLAT = 1e-9  # eigenvalues below this share of the largest belong to the manifold
@@ -45,7 +44,7 @@ _STEP = 1e-4  # relative, of the central differences of H; the error is of relat
 
 
 class Moments(NamedTuple):
-    """What a Gaussian (m, S) makes of the problem."""
+    """Means of the problem's quantities under a Gaussian of mean m and covariance S."""
 
     residual: Array
     """rho, (P,)."""
@@ -72,10 +71,10 @@ class State(NamedTuple):
 
 
 class _Expectation:
-    """(m, S) -> Moments. Hessians that do not depend on w are computed once, and kept sparse where they are."""
+    """(m, S) -> Moments. Hessians that do not depend on w are computed once, at `point`, and kept sparse where they are."""
 
     def __init__(self, problem: Problem, point: Array) -> None:
-        self.problem = problem
+        self.problem, self.point = problem, point
         self.hessians = problem.hessians(point)
         size = 1 + np.abs(point).max()
         elsewhere = point + size * np.random.default_rng(0).standard_normal((2, len(point)))
@@ -122,7 +121,7 @@ def _second_difference(problem: Problem, m: Array, s: Array, jacobian: Array) ->
 
 
 def _turning(problem: Problem, m: Array, c: Array) -> Array:
-    """sum_i c_i . grad H_i, with c_i held, (N, N)."""
+    """sum_i c_i . grad H_i, with c_i constant, (N, N)."""
     h = _STEP * (1 + np.abs(m).max())
     steps = h * np.eye(len(m))
     both = np.concatenate([m + steps, m - steps])
@@ -140,10 +139,10 @@ class MomentClosure(Dynamics):
     with the linear step M of curvature A + weight_decay, Q = (1, 1). Exact for linear f. For quadratic f the mean's step is
     exact as long as third cumulants of w vanish; Cov(g, g) = A S A leaves out what is quadratic in the fluctuations.
 
-    What it cannot see: the energies' own fluctuations. They drive a variance kappa G2 / m along the manifold that stays at
-    lr -> 0 (`formulas.valley_variance`), through third cumulants; the closure's is eta c g / (4 delta m), which vanishes.
+    It leaves out the fluctuations of the normal modes' energies. Through third cumulants these drive a variance kappa G2 / m
+    along the manifold that stays at lr -> 0 (`formulas.valley_variance`); the closure's is eta c g / (4 delta m), which vanishes.
     Measured in a `Valley` at kappa m = 1/4 from theta = 2.5, lr 1e-3: the mean of theta is off by 1 % of the start with 4 modes
-    and g = 0, by 0.4 % with 16, and by up to 2 % with g = m / 2 however many there are. `CriticalLimit` has what is missing.
+    and g = 0, by 0.4 % with 16, and by up to 2 % with g = m / 2 for any number of modes. `CriticalLimit` includes them.
 
     Args:
         method: full-batch `LabelNoiseSGD`, with heavy ball or Nesterov momentum, weight decay and gradient noise
@@ -180,7 +179,7 @@ class MomentClosure(Dynamics):
         *,
         lr: ArrayLike,
         momentum: ArrayLike,
-        metrics: Sequence[str] = CLOSED,
+        metrics: Sequence[str | Metric] = ("train_loss", "test_error", "trace_hessian"),
         workers: int = -1,
         progress: bool | None = None,
     ) -> xr.Dataset:
@@ -191,65 +190,69 @@ class MomentClosure(Dynamics):
             times: numbers of updates, increasing whole numbers >= 0, (n_time,)
             lr: eta > 0, (n_lr,) or one number
             momentum: beta in [0, 1), (n_momentum,) or one number; all combinations with `lr` are run
-            metrics: some of "train_loss" and "trace_hessian" (exact for quadratic f and Gaussian w) and "test_error" (to first
-                order in the covariance); the mean distance has no closed form
+            metrics: names of the problem's metrics, or Metric objects: the means of "train_loss" and "trace_hessian" are exact
+                for quadratic f and Gaussian w, others to first order in the covariance; the distance has no such mean
             workers: threads, -1 for all cores; the numbers do not depend on it
             progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
 
         Returns:
             Dataset of dims (lr, momentum, time): the metrics' means; `mean` and `variance` of w, with a dim `parameter`;
-            `diverged` (lr, momentum): the step at which the recursion left the finite world, -1 for none. All is NaN from
-            then on.
+            `diverged` (lr, momentum): the step at which the recursion diverged, -1 for none. All is NaN from then on.
 
         Raises:
             InputError: for a value out of range.
         """
-        problem = self.method.problem
         rates, betas, steps = np.atleast_1d(check_lr(lr)), np.atleast_1d(check_momentum(momentum)), check_steps(times)
-        for name in metrics:
-            if name not in CLOSED:
-                raise InputError("metrics", name, ", ".join(CLOSED))
-        point = problem.check_point(start)
-        expect = _Expectation(problem, point)
-        n = problem.n_parameters
-
-        def run(eta: float, beta: float, advance: Callable[[float], None]) -> tuple[Array, Array, int]:
-            state = State(point, np.zeros(n), *np.zeros((3, n, n)))
-            out, moments = np.full((len(metrics), len(steps)), np.nan), np.full((2, len(steps), n), np.nan)
-            diverged = -1
-            for t, (now, then) in enumerate(pairwise([0, *steps.tolist()])):
-                with np.errstate(over="ignore", invalid="ignore"):  # a diverging recursion is marked
-                    for step in range(now, then):
-                        if diverged < 0:
-                            state = self._step(expect, state, eta, beta)
-                            size = state.w @ state.w + state.v @ state.v + np.trace(state.ww) + np.trace(state.vv)
-                            if not size < 1e100:  # as in the simulator: far beyond recovery, far from overflow
-                                diverged = step
-                if diverged < 0:
-                    moments[:, t] = state.w, np.diagonal(state.ww)
-                    out[:, t] = self._measure(expect, state, metrics)
-                advance((then - now) / max(1, int(steps[-1])))
-            return out, moments, diverged
-
+        measured = [self._check_metric(metric) for metric in metrics]
+        expect = _Expectation(self.method.problem, self.method.problem.check_point(start))
         jobs = [(float(eta), float(beta)) for eta in rates for beta in betas]
         with track("runs", len(jobs), progress) as advance, one_blas_thread():
+            run = partial(self._run, expect, steps, measured)
             parts = list(in_order((partial(run, *job, advance) for job in jobs), workers))
-        shape = (len(rates), len(betas))
-        dims = ("lr", "momentum", "time")
-        values = np.stack([part[0] for part in parts]).reshape(*shape, len(metrics), len(steps))
-        both = np.stack([part[1] for part in parts]).reshape(*shape, 2, len(steps), n)
+        shape, dims = (len(rates), len(betas)), ("lr", "momentum", "time")
+        values = np.stack([part[0] for part in parts]).reshape(*shape, len(measured), len(steps))
+        both = np.stack([part[1] for part in parts]).reshape(*shape, 2, len(steps), -1)
+        diverged = np.array([part[2] for part in parts]).reshape(shape)
         return xr.Dataset(
-            {name: (dims, values[:, :, i]) for i, name in enumerate(metrics)}
-            | {
-                "mean": ((*dims, "parameter"), both[:, :, 0]),
-                "variance": ((*dims, "parameter"), both[:, :, 1]),
-                "diverged": (dims[:2], np.array([part[2] for part in parts]).reshape(shape), {"units": self.time_units}),
-            },
-            coords={"lr": rates, "momentum": betas, "time": self.time_coordinate(steps), "parameter": np.arange(n)},
+            {metric.name: (dims, values[:, :, i], metric.attributes) for i, metric in enumerate(measured)}
+            | {"mean": ((*dims, "parameter"), both[:, :, 0]), "variance": ((*dims, "parameter"), both[:, :, 1])}
+            | {"diverged": (dims[:2], diverged, {"units": self.time_units})},
+            coords={"lr": rates, "momentum": betas, "time": self.time_coordinate(steps), "parameter": np.arange(both.shape[-1])},
             attrs=self.common_attributes()
-            | as_attributes(problem.settings() | self.method.settings())
+            | as_attributes(self.method.problem.settings() | self.method.settings())
             | {"step": 1, "theory": "Moment closure"},
         )
+
+    def _check_metric(self, metric: str | Metric) -> Metric:
+        """The metric, if a Gaussian of small covariance has a mean of it to first order: the distance has a cusp on Gamma."""
+        problem = self.method.problem
+        found = problem.find_metric(metric, "metrics")
+        if found.name == "distance":
+            raise InputError("metrics", found.name, ", ".join(name for name in problem.metrics if name != "distance"))
+        return found
+
+    def _run(
+        self, expect: _Expectation, steps: NDArray[np.int64], metrics: list[Metric], eta: float, beta: float,
+        advance: Callable[[float], None],
+    ) -> tuple[Array, Array, int]:  # fmt: skip
+        """Means of the metrics (metric, time), mean and variance of w (2, time, N), and the step of divergence (-1: none)."""
+        n = len(expect.point)
+        state = State(expect.point, np.zeros(n), *np.zeros((3, n, n)))
+        out, moments = np.full((len(metrics), len(steps)), np.nan), np.full((2, len(steps), n), np.nan)
+        diverged = -1
+        for t, (now, then) in enumerate(pairwise([0, *steps.tolist()])):
+            with np.errstate(over="ignore", invalid="ignore"):  # a diverging recursion is marked
+                for step in range(now, then):
+                    if diverged < 0:
+                        state = self._step(expect, state, eta, beta)
+                        size = state.w @ state.w + state.v @ state.v + np.trace(state.ww) + np.trace(state.vv)
+                        if not size < 1e100:  # far beyond recovery, far from overflow
+                            diverged = step
+            if diverged < 0:
+                moments[:, t] = state.w, np.diagonal(state.ww)
+                out[:, t] = self._measure(expect, state, metrics)
+            advance((then - now) / max(1, int(steps[-1])))
+        return out, moments, diverged
 
     def slowest_multiplier(self, lr: float, momentum: float, point: ArrayLike, *, disturbance: str = "along") -> complex:
         """The largest multiplier of a step, linearised in mean and covariance at the fixed point near `point`.
@@ -273,13 +276,29 @@ class MomentClosure(Dynamics):
         """
         eta, beta = check_one(check_lr, lr, "lr"), check_one(check_momentum, momentum, "momentum")
         problem = self.method.problem
-        n = problem.n_parameters
-        if n > _LARGEST:
-            raise InputError("method", f"a problem of {n} parameters", f"at most {_LARGEST} of them to be linearised")
+        if problem.n_parameters > _LARGEST:
+            raise InputError(
+                "method", f"a problem of {problem.n_parameters} parameters", f"at most {_LARGEST} of them to be linearised"
+            )
         if disturbance not in ("along", "any"):
             raise InputError("disturbance", disturbance, "'along' or 'any'")
         near = problem.check_point(point, "point")
         expect = _Expectation(problem, near)
+        step, x = self._unknowns(expect, eta, beta)
+        multipliers, modes = np.linalg.eig(_derivative(step, _fixed_point(step, x, near)))
+        if disturbance == "along":
+            # residues of the response of the mean, along the manifold, to being displaced there
+            n = len(near)
+            eigenvalues, axes = np.linalg.eigh(expect(near, np.zeros((n, n))).gram)
+            flat = axes[:, eigenvalues < _FLAT * eigenvalues[-1]].T
+            residues = np.abs(flat @ modes[:n]) * np.abs(np.linalg.inv(modes)[:, :n] @ flat.T).T
+            multipliers = multipliers[residues.sum(axis=0) > _SEEN]
+        return complex(multipliers[np.abs(multipliers).argmax()])
+
+    def _unknowns(self, expect: _Expectation, eta: float, beta: float) -> tuple[Callable[[Array], Array], Array]:
+        """An update of mean and covariance as a function of one vector of order 1, and a vector nearly at rest."""
+        near = expect.point
+        n = len(near)
         upper = np.triu_indices(2 * n)
         covariance = self._stationary(expect, near, eta, beta)
         spread = np.sqrt(np.maximum(np.diagonal(covariance), 1e-6 * np.diagonal(covariance).max() + 1e-30))
@@ -295,26 +314,10 @@ class MomentClosure(Dynamics):
             blocks = np.block([[after.ww, after.wv], [after.wv.T, after.vv]])
             return np.concatenate([after.w, after.v, blocks[upper]]) / unit
 
-        x = np.concatenate([near, np.zeros(n), covariance[upper]]) / unit
-        for _ in range(20):
-            linear = _derivative(step, x)
-            change = np.linalg.lstsq(np.eye(len(x)) - linear, step(x) - x, rcond=1e-14)[0]
-            x = x + change
-            if not np.abs(change).max() < 1e6:
-                break
-            if np.abs(change).max() < 1e-8 * (1 + np.abs(x).max()):
-                multipliers, modes = np.linalg.eig(_derivative(step, x))
-                if disturbance == "along":
-                    # residues of the response of the mean, along the manifold, to being displaced there
-                    eigenvalues, axes = np.linalg.eigh(expect(near, np.zeros((n, n))).gram)
-                    flat = axes[:, eigenvalues < _FLAT * eigenvalues[-1]].T
-                    residues = np.abs(flat @ modes[:n]) * np.abs(np.linalg.inv(modes)[:, :n] @ flat.T).T
-                    multipliers = multipliers[residues.sum(axis=0) > _SEEN]
-                return complex(multipliers[np.abs(multipliers).argmax()])
-        raise InputError("point", near, "a point near a fixed point of the recursion: stable normal modes, the flattest of Gamma")
+        return step, np.concatenate([near, np.zeros(n), covariance[upper]]) / unit
 
     def _stationary(self, expect: _Expectation, point: Array, eta: float, beta: float) -> Array:
-        """Covariance of (w, v), modes of zero curvature left empty, (2 N, 2 N): where to look for the fixed point."""
+        """Covariance of (w, v), (2 N, 2 N), without the directions along the manifold: near the fixed point."""
         n = len(point)
         gram = expect(point, np.zeros((n, n))).gram
         eigenvalues, axes = np.linalg.eigh(gram)
@@ -341,10 +344,9 @@ class MomentClosure(Dynamics):
         decay, n = float(self.method.weight_decay), len(w)
         curvature = at.curvature + decay * np.eye(n)
         noise = self.method.noise * at.gram
-        spread = self.method.spread()
-        if spread is not None:
-            factor = spread.factor
-            noise = noise + (np.diag(factor[:, 0] ** 2) if spread.diagonal else factor @ factor.T)
+        rule = self.method.rule()
+        if len(rule.factor):
+            noise = noise + (np.diag(rule.factor[:, 0] ** 2) if rule.diagonal else rule.factor @ rule.factor.T)
         new_v = beta * v - eta * (at.gradient + decay * y)
         # Cov(v', .) for . = w, v, y, then v' and w' = w + v'
         with_w = beta * wv.T - eta * (curvature @ yw)
@@ -354,17 +356,33 @@ class MomentClosure(Dynamics):
         new_vv = (new_vv + new_vv.T) / 2
         return State(w + new_v, new_v, ww + with_w + with_w.T + new_vv, with_w.T + new_vv, new_vv)
 
-    def _measure(self, expect: _Expectation, state: State, metrics: Sequence[str]) -> list[float]:
+    def _measure(self, expect: _Expectation, state: State, metrics: list[Metric]) -> list[float]:
         """Means of the metrics."""
-        at = expect(state.w, state.ww)
-        values = {"train_loss": at.loss, "trace_hessian": float(np.trace(at.gram))}
-        if "test_error" in metrics:
-            scale, axes = np.linalg.eigh(state.ww)
-            axes = (axes * np.sqrt(np.maximum(scale, 0))).T
-            error = self.method.problem.test_error
-            both = error(state.w + axes) + error(state.w - axes) - 2 * error(state.w)
-            values["test_error"] = float(error(state.w) + both.sum() / 2)
-        return [values[name] for name in metrics]
+        at, problem = expect(state.w, state.ww), self.method.problem
+        closed = {METRICS["train_loss"].value: at.loss, METRICS["trace_hessian"].value: float(np.trace(at.gram))}
+        if all(metric.value in closed for metric in metrics):
+            return [closed[metric.value] for metric in metrics]
+        scale, axes = np.linalg.eigh(state.ww)
+        axes = (axes * np.sqrt(np.maximum(scale, 0))).T
+
+        def mean(metric: Metric) -> float:
+            here = metric(problem, state.w)
+            both = metric(problem, state.w + axes) + metric(problem, state.w - axes) - 2 * here
+            return float(here + both.sum() / 2)
+
+        return [closed[metric.value] if metric.value in closed else mean(metric) for metric in metrics]
+
+
+def _fixed_point(step: Callable[[Array], Array], x: Array, near: Array) -> Array:
+    """The fixed point of `step` near x, by Newton's method; InputError if there is none."""
+    for _ in range(20):
+        change = np.linalg.lstsq(np.eye(len(x)) - _derivative(step, x), step(x) - x, rcond=1e-14)[0]
+        x = x + change
+        if not np.abs(change).max() < 1e6:
+            break
+        if np.abs(change).max() < 1e-8 * (1 + np.abs(x).max()):
+            return np.asarray(x)
+    raise InputError("point", near, "a point near a fixed point of the recursion: stable normal modes, the flattest of Gamma")
 
 
 def _derivative(step: Callable[[Array], Array], x: Array) -> Array:

@@ -1,19 +1,22 @@
-"""T7 at finite lr: modes too slow for an amplitude, whose displacement and velocity are those of w itself.
+"""Slow modes of the critical limit at finite lr: those whose period the step resolves, integrated directly
+[theory: Finite learning rate].
 
-A mode that a step resolves needs no average over its phase: w leaves Gamma along it, and what holds w there is not a
-constraint but the loss of the outputs u_j that belong to it,
+Such a mode needs no amplitude, which averages over the phase: w leaves Gamma along it. What holds w there is not a constraint
+but the loss of the outputs u_j that belong to the slow modes (the columns of U_s),
 
     dp = ... - omega^2 P_T J^T U_s U_s^T (f(w) - y) / P ds + 2 sqrt(kappa / P) J^T U_s dW,   omega = sqrt(eta) / delta
 
-(x_j'' + x_j' + Omega_j^2 x_j = sqrt(2) Omega_j dW / ds, with x_j in units of sqrt(2 kappa) / omega). Nothing is left out of these
-modes: what Gamma's curvature and the other modes do to them, and that w goes where they let it. As the step goes to 0 all
-modes are among them and the run is one of the update itself, to first order in delta.
+(x_j'' + x_j' + Omega_j^2 x_j = sqrt(2) Omega_j dW / ds, with x_j in units of sqrt(2 kappa) / omega, Omega_j = omega
+sqrt(lambda_j)). These modes feel Gamma's curvature and the other modes, and w feels them, without approximation. As the step goes
+to 0 all modes become slow, and the run is one of the update itself, to first order in delta.
 
-A slow and a fast mode of neighbouring frequencies make no pair: a step that puts the border among many open modes loses what
-those pairs do, which is a third of the stationary tr H in matrix sensing. `resolving_step` leaves no fast mode.
+A slow and a fast mode of neighbouring frequencies make no pair: a step that puts the border among many open modes loses the
+effect of those pairs, a third of the stationary tr H in matrix sensing. `resolving_step` leaves no fast mode.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,25 +28,25 @@ from ..problems.problem import Array, Problem
 Counts = NDArray[np.intp]
 
 _PHASE = 0.5
-"""Omega_j h up to which a mode becomes slow: leapfrog has its frequency to 1 %."""
+"""Phase Omega_j h within a step up to which a mode becomes slow: leapfrog then has its frequency to 1 %."""
 
 _MARGIN = 1.3
-"""How much faster a slow mode may become before it gets an amplitude: modes near the border do not go to and fro."""
+"""How much faster a slow mode may become before it gets an amplitude: hysteresis for modes near the border."""
 
 
 def count(root: Array, frequency: Array, h: float, before: Counts) -> Counts:
-    """How many modes are slow at a step of `h`, (n,): the lowest of sqrt(lambda_j), increasing, (n, P)."""
+    """Number of slow modes at a step of `h`, (n,): the lowest of `root` = sqrt(lambda_j), increasing, (n, P)."""
     phase = frequency[:, None] * root * h
     return np.clip(before, (phase < _PHASE).sum(axis=1), (phase < _MARGIN * _PHASE).sum(axis=1))
 
 
 def largest_slow_eigenvalue(frequency: float, h: float) -> float:
-    """lambda up to which modes become slow at a step of `h`."""
+    """The eigenvalue lambda up to which modes become slow at a step of `h`."""
     return float((_PHASE / (frequency * h)) ** 2)
 
 
 def resolving_step(frequency: float, eigenvalue: float) -> float:
-    """The largest step at which all modes up to lambda are slow."""
+    """The largest step at which all modes of eigenvalues up to `eigenvalue` are slow."""
     return float(_PHASE / (frequency * np.sqrt(eigenvalue)))
 
 
@@ -58,23 +61,34 @@ def push(problem: Problem, w: Array, frame: Frame, kappa: Array, frequency: Arra
     return np.asarray((np.swapaxes(frame.jacobian, -1, -2) @ along)[..., 0])
 
 
-def exchange(
-    problem: Problem, w: Array, p: Array, z: Complex, frame: Frame, axes: Array, root: Array, scale: Array, frequency: Array,
-    tolerance: float, n_slow: Counts,
-) -> tuple[Array, Array, Complex, Frame, NDArray[np.bool_]]:  # fmt: skip
-    """(w, p, z) with `n_slow` slow modes instead of the frame's, the frame there, and which runs were lost.
+class Modes(NamedTuple):
+    """The normal modes of n runs at one time."""
 
-    Modes along `axes` (n, P, N) that become slow hand their x_j and x_j' to w and p, those that no longer are take them:
-    `scale`, (n,), is w per x.
+    axes: Array
+    """Their unit vectors, (n, P, N)."""
+    root: Array
+    """sqrt(lambda_j), (n, P)."""
+    frequency: Array
+    """omega = sqrt(eta) / delta, (n,)."""
+    scale: Array
+    """Displacement of w for x_j = 1: sqrt(2 kappa) / omega, (n,)."""
+
+
+def exchange(
+    problem: Problem, w: Array, p: Array, z: Complex, frame: Frame, modes: Modes, n_slow: Counts, tolerance: float
+) -> tuple[Array, Array, Complex, Frame, NDArray[np.bool_]]:
+    """(w, p, z) with `n_slow` slow modes instead of the frame's, the frame there, and which runs did not come back to Gamma.
+
+    A mode that becomes slow adds its displacement x_j and velocity x_j' to w and p, one that becomes fast takes them from there.
     """
     slow = lowest(n_slow, z.shape[1])
     some = np.flatnonzero((slow != frame.slow).any(axis=1))
     lost = np.zeros(len(w), dtype=bool)
     if not len(some):
         return w, p, z, frame, lost
-    slow, before, root, unit = slow[some], frame.slow[some], root[some], scale[some, None]
-    axes, u = axes[some], frame.outputs[some]
-    omega = frequency[some, None] * root
+    slow, before, root, unit = slow[some], frame.slow[some], modes.root[some], modes.scale[some, None]
+    axes, u = modes.axes[some], frame.outputs[some]
+    omega = modes.frequency[some, None] * root
     place = (np.swapaxes(u, -1, -2) @ residual_at(problem, w[some])[..., None])[..., 0] / (np.sqrt(problem.n_outputs) * root)
     speed = (axes @ p[some][..., None])[..., 0]
     joining, leaving = slow & ~before, before & ~slow

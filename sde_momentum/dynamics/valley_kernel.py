@@ -1,4 +1,5 @@
-"""T7 stepped in a valley: many paths of (theta, p, action amplitudes), a tile of them in the lanes of vector registers.
+"""Machine code for the critical limit in a valley: many paths of (theta, p, action amplitudes), one in each lane of the vector
+registers [theory: Critical limit].
 
 With the action amplitudes z_j = a_j / lambda_j^(1/4), which turning eigenvalues leave alone, e_j = sqrt(lambda_j) |z_j|^2 and
 
@@ -12,10 +13,11 @@ h/2, p is damped and pushed for h/2, the z_j relax for h, p again, theta again. 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import int64, njit, types
+from numpy.typing import NDArray
 
 from ..core.random import next_word, normal_pair
 from ..core.simd.lanes import at, below, fabs, lane, load_and_spread, multiply_add, spread_like, sqrt, store
@@ -30,6 +32,17 @@ load_word = load_words(TILE)
 
 _SIGN, _NEXT = np.uint64(1 << 63), np.uint64(1 << 62)
 _LONG, _SHORT = 2 * math.cos(math.pi / 8), 2 * math.sin(math.pi / 8)
+
+
+class Paths(NamedTuple):
+    """Paths of one kappa, a multiple of TILE of them."""
+
+    states: NDArray[np.uint64]
+    """Their random streams, (4, paths)."""
+    live: NDArray[np.float64]
+    """1 for those that count, 0 for padding, (paths,)."""
+    fault: NDArray[np.float64]
+    """NaN before; after, the s at which a path diverged, if it did, (paths,)."""
 
 
 @njit(forceinline=True)
@@ -115,9 +128,8 @@ def _runner(draw: Any, modes_a_word: int) -> Any:
     bits = 64 // modes_a_word
 
     @njit
-    def run(
-        data: Any, start: float, kappa: float, n_steps: Any, size: Any, states: Any, live: Any, sums: Any, fault: Any
-    ) -> None:
+    def run(data: Any, start: float, kappa: float, n_steps: Any, size: Any, paths: Any, sums: Any) -> None:
+        states = paths.states
         modes, lanes = data.shape[1], states.shape[1]
         z, squares = np.empty((2 * modes, TILE)), np.empty((modes, TILE))
         zero, one, far = spread(0.0), spread(1.0), spread(1e50)
@@ -126,7 +138,7 @@ def _runner(draw: Any, modes_a_word: int) -> Any:
             s0, s1 = load_word(states, n), load_word(states, lanes + n)
             s2, s3 = load_word(states, 2 * lanes + n), load_word(states, 3 * lanes + n)
             word = s0
-            theta, p, alive, failed = spread(start), zero, load(live, n), load(fault, n)
+            theta, p, alive, failed = spread(start), zero, load(paths.live, n), load(paths.fault, n)
             z[:] = 0.0
             squares[:] = 0.0
             time, unit = 0.0, 1.0
@@ -173,35 +185,29 @@ def _runner(draw: Any, modes_a_word: int) -> Any:
                     alive = still
                     theta, p = below(zero, alive, theta, zero), below(zero, alive, p, zero)
                 _record(data, theta, alive, squares, unit * unit, sums, t)
-            store(fault, n, failed)
+            store(paths.fault, n, failed)
 
     return run
 
 
-_ARGUMENTS = types.void(
-    types.Array(types.float64, 2, "C"), types.float64, types.float64, types.Array(int64, 1, "C"),
-    types.Array(types.float64, 1, "C"), types.Array(types.uint64, 2, "C"), types.Array(types.float64, 1, "C"),
-    types.Array(types.float64, 2, "C"), types.Array(types.float64, 1, "C"),
-)  # fmt: skip
+_STATES, _MATRIX = types.Array(types.uint64, 2, "C"), types.Array(types.float64, 2, "C")
+_LANES = types.Array(types.float64, 1, "C")
+_PATHS = types.NamedTuple((_STATES, _LANES, _LANES), Paths)
+_ARGUMENTS = types.void(_MATRIX, types.float64, types.float64, types.Array(int64, 1, "C"), _LANES, _PATHS, _MATRIX)
 _COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 _simplified, _normal = _runner(simplified_pair, 16), _runner(normal_pair, 1)
 
 
 @njit(_ARGUMENTS, **_COMPILE)
-def run_simplified(
-    data: Any, start: float, kappa: float, n_steps: Any, size: Any, states: Any, live: Any, sums: Any, fault: Any
-) -> None:
-    """Adds to sums (n_time, 5 + 2 P) the count, theta^1..4, e_j and e_j^2 of the paths whose `live` (paths,) is 1.
+def run_simplified(data: Any, start: float, kappa: float, n_steps: Any, size: Any, paths: Any, sums: Any) -> None:
+    """Adds to sums (n_time, 5 + 2 P) the count, theta^1..4, e_j and e_j^2 of the paths.
 
-    Before record t: n_steps[t] steps of size[t]. `data` is the valley's, `states` (4, paths) are the streams, a multiple of
-    TILE of them. `fault` (paths,): NaN before; after, the s at which a path left the finite world, if it did.
+    Before record t: n_steps[t] steps of size[t]. `data` is the valley's.
     """
-    _simplified(data, start, kappa, n_steps, size, states, live, sums, fault)
+    _simplified(data, start, kappa, n_steps, size, paths, sums)
 
 
 @njit(_ARGUMENTS, **_COMPILE)
-def run_normal(
-    data: Any, start: float, kappa: float, n_steps: Any, size: Any, states: Any, live: Any, sums: Any, fault: Any
-) -> None:
+def run_normal(data: Any, start: float, kappa: float, n_steps: Any, size: Any, paths: Any, sums: Any) -> None:
     """The same with normal increments."""
-    _normal(data, start, kappa, n_steps, size, states, live, sums, fault)
+    _normal(data, start, kappa, n_steps, size, paths, sums)

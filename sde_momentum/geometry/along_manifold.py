@@ -1,4 +1,4 @@
-"""Moving along Gamma: a displacement, then the shift along Gamma's normals that brings the point back onto it."""
+"""Moving along Gamma: a displacement, then a shift along Gamma's normals back onto it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..problems.interpolation import project_to_manifold
 from ..problems.problem import Array, Problem
 
 _MAX_PROJECTIONS = 30
-_REACH = 0.01  # of |w|: how far Gamma may lie from the end of however short a displacement
+_REACH = 0.01  # distance of Gamma from the end of a displacement, as a share of |w|, that is accepted at any length of it
 
 
 def residual_at(problem: Problem, w: Array) -> Array:
@@ -24,7 +24,7 @@ def residual_at(problem: Problem, w: Array) -> Array:
 
 
 def lowest(n_slow: NDArray[np.intp], rows: int) -> NDArray[np.bool_]:
-    """Which of `rows` modes are the `n_slow` (n,) lowest, (n, rows)."""
+    """Flags of the `n_slow` (n,) lowest of `rows` modes, (n, rows)."""
     return np.asarray(np.arange(rows) < n_slow[:, None])
 
 
@@ -36,7 +36,7 @@ class Frame:
         jacobian: J, (n, P, N)
         squared: eigenvalues of J J^T, increasing, (n, P): the squared singular values of J
         outputs: their eigenvectors as columns, (n, P, P)
-        n_slow: how many of the lowest eigenvalues hold no constraint, so that w may leave Gamma along them, (n,); None: none
+        n_slow: number of the lowest eigenvalues whose modes are no constraint: w may leave Gamma along them, (n,); None: none
     """
 
     jacobian: Array
@@ -69,25 +69,25 @@ class Frame:
 
     @cached_property
     def slow(self) -> NDArray[np.bool_]:
-        """Which modes hold no constraint, (n, P)."""
+        """Flags of the modes that are no constraint, (n, P)."""
         n_slow = np.zeros(len(self.squared), dtype=np.intp) if self.n_slow is None else self.n_slow
         return lowest(n_slow, self.squared.shape[1])
 
     @cached_property
     def _inverse(self) -> Array:
-        """Of the eigenvalues, with 1e-9 of their sum added: they stay finite where J loses rank. 0 for slow modes."""
+        """1 / eigenvalues, with 1e-9 of their sum added so that they stay finite where J loses rank; 0 for slow modes."""
         inverse = 1 / (self.squared + 1e-9 * self.squared.sum(axis=-1, keepdims=True) + np.finfo(float).tiny)
         return inverse if self.n_slow is None else np.where(self.slow, 0.0, inverse)
 
     def held(self, residual: Array, some: Any = slice(None)) -> Array:
-        """The part of a residual that the constraints see, for `some` of the points: (n, P) -> (n, P)."""
+        """The part of a residual that the constraints remove, for `some` of the points: (n, P) -> (n, P)."""
         if self.n_slow is None:
             return residual
         inner = (np.swapaxes(self.outputs[some], -1, -2) @ residual[..., None])[..., 0]
         return np.asarray(np.where(self.slow[some], 0.0, inner))
 
     def normal(self, residual: Array, some: Any = slice(None)) -> Array:
-        """J^T (J J^T)^-1 r, the shortest way to r, for `some` of the points: (n, P) -> (n, N)."""
+        """J^T (J J^T)^-1 r, the shortest displacement that changes f by r, for `some` of the points: (n, P) -> (n, N)."""
         u = self.outputs[some]
         inner = u @ (self._inverse[some][..., None] * (np.swapaxes(u, -1, -2) @ residual[..., None]))
         return np.asarray((np.swapaxes(self.jacobian[some], -1, -2) @ inner)[..., 0])
@@ -100,11 +100,11 @@ class Frame:
 def move(
     problem: Problem, start: Array, displacement: Array, tolerance: float, frame: Frame | None = None
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """w = start + displacement + J(start)^T mu with |f(w) - y| <= tolerance (1 + |y|): (n, N), and which runs found none.
+    """w = start + displacement + J(start)^T mu with |f(w) - y| <= tolerance (1 + |y|): (n, N), and flags of runs without one.
 
-    mu by Gauss-Newton with the `frame` of the start, which may be there already. Close to where J loses rank Gamma bends
-    within a step and the normals of the start may miss it: then the nearest point, if it is no further away than the
-    displacement is long, or a hundredth of |w|. A run that finds none, or whose displacement is not finite, stays.
+    mu by Gauss-Newton with the `frame` of the start (None: computed here). Close to where J loses rank Gamma bends within a step
+    and the normals of the start may miss it: then the nearest point is taken, if its distance is at most the displacement's
+    length, or a hundredth of |w|. A run without such a point, or whose displacement is not finite, stays where it is.
     """
     frame = frame or Frame.at(problem, start)
     goal = tolerance * (1 + float(np.linalg.norm(problem.targets)))
@@ -127,7 +127,7 @@ def move(
 
 
 def _nearest(problem: Problem, start: Array, displacement: Array, tolerance: float) -> Array | None:
-    """The point of Gamma nearest to start + displacement (N,), if it is near enough to be that of a move."""
+    """The point of Gamma nearest to start + displacement (N,); None if it is further away than `move` accepts."""
     there, length = start + displacement, float(np.linalg.norm(displacement))
     if not np.isfinite(length):
         return None

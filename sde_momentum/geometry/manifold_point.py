@@ -9,15 +9,21 @@ from functools import cached_property
 import numpy as np
 
 from ..core.errors import InputError
-from ..problems.problem import Array, Problem
+from ..problems.problem import Array, Problem, as_problem
 
 
 @dataclass(frozen=True)
 class ManifoldPoint:
-    """A point w of Gamma with everything the theory asks of it [theory: Setting; Drift].
+    """A point of Gamma: its normal and tangent space, eigenvalues of H, and tr H with its derivatives along Gamma
+    [theory: Setting; Drift].
 
-    Directions whose singular value of J is at most `rank_tolerance` times the largest count as tangent.
-    `w`: shape (N,), f(w) = y within 1e-6 of |y|; otherwise InputError.
+    Args:
+        problem: a Problem, or a SymbolicModel
+        w: shape (N,), f(w) = y within 1e-6 (1 + |y|)
+        rank_tolerance: directions whose singular value of J is at most this share of the largest count as tangent
+
+    Raises:
+        InputError: for a point of another shape, or off Gamma.
     """
 
     problem: Problem
@@ -25,6 +31,7 @@ class ManifoldPoint:
     rank_tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "problem", as_problem(self.problem))
         w = self.problem.check_point(self.w, "w")
         gap = float(np.linalg.norm(self.problem.residual(w)))
         if gap > 1e-6 * (1 + float(np.linalg.norm(self.problem.targets))):
@@ -107,14 +114,15 @@ class ManifoldPoint:
         return np.asarray(np.linalg.eigvalsh(self.hessian), dtype=np.float64)
 
     def curvature(self, displacement: Array) -> float:
-        """mu felt by a displacement (N,) from this point: the Rayleigh quotient of `hessian` (T5, "which mu").
+        """mu felt by a displacement (N,) from this point: the Rayleigh quotient of `hessian`
+        [theory: Effective loss].
 
         Only products with the displacement are formed, so it is cheap where `hessian` is not.
         """
         return self.stiffness(self.problem.trace_hessian_gradient, displacement)
 
     def stiffness(self, field: Callable[[Array], Array], displacement: Array) -> float:
-        """How much the part along Gamma of a field G(w) grows along a displacement (N,), per unit length [theory: Drift; Forces].
+        """The derivative, along a displacement (N,) in Gamma, of the part of a field G(w) along Gamma [theory: Drift; Forces].
 
             x . (grad_x G - sum_i nu_i (x . hess f_i)),   J^T nu = the normal part of G,   x the unit displacement along Gamma
 
@@ -132,8 +140,8 @@ class ManifoldPoint:
             g = sum_j (lambda_j')^2 / lambda_j,  ' along the displacement's part x in Gamma
 
         A mode that vanishes here (J loses rank) grows as lambda_j = lambda_j'' theta^2 / 2 and counts with its limit
-        2 lambda_j''; T7's cubic holds for it too, with e_j / theta in place of e_j, as soon as it oscillates. Their
-        sum is 4 |U^T J' T|^2 / P, U their outputs, T the tangent space, J' the derivative of J along x.
+        2 lambda_j'': the cubic of the decay rates holds for it too, with e_j / theta in place of e_j, once it is underdamped. The
+        sum of these limits is 4 |U^T J' T|^2 / P, U their outputs, T the tangent space, J' the derivative of J along x.
         """
         x, h = self._direction(displacement)
         change = (self.problem.jacobian(self.w + h * x) - self.problem.jacobian(self.w - h * x)) / (2 * h)

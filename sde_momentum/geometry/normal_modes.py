@@ -1,13 +1,15 @@
-"""T7: the normal modes of runs on Gamma as complex amplitudes, carried along while eigenvalues and eigenvectors turn.
+"""Normal modes of runs on Gamma as complex amplitudes, while eigenvalues and eigenvectors change
+[theory: Critical limit; Finite learning rate].
 
-x_j is mode j in units of its stationary deviation, Omega_j = sqrt(eta lambda_j) / delta its frequency per unit of s, and
+x_j is the displacement of mode j in units of its stationary standard deviation, Omega_j = sqrt(eta lambda_j) / delta its
+frequency per unit of s = delta k, delta = 1 - beta, and
 
     x_j'' + x_j' + Omega_j^2 x_j = sqrt(2) Omega_j dW / ds,   z_j = lambda_j^(1/4) (x_j + i x_j' / Omega_j) / sqrt(2)
 
-A fast mode turns as exp(-i Omega_j s), keeps its action |z_j|^2 while lambda_j changes, and its x_j^2 counts by its mean over
-a period. Two modes whose frequencies differ by little stay in step: turning eigenvectors pass amplitude from one to the
-other, and x_i x_j has a mean. In the critical limit all frequencies and their differences are infinite and no pair is left;
-at finite lr the pairs are its first correction. Slow modes have no action to keep: `slow_modes`.
+A fast mode oscillates as exp(-i Omega_j s) and keeps its action |z_j|^2 while lambda_j changes; the force along Gamma contains
+the mean of x_j^2 over a period. Two modes of nearly equal frequencies stay in step: turning eigenvectors pass amplitude from one
+to the other, and x_i x_j has a mean. In the critical limit all frequencies and their differences are infinite, and there are no
+pairs; at finite lr the pairs are its first correction. Slow modes have no conserved action: `dynamics.slow_modes`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ Complex = NDArray[np.complex128]
 Flags = NDArray[np.bool_]
 
 _RESOLVED = 1.5
-"""Difference of phase within a step up to which a pair is followed; beyond, its mean vanishes within a few steps."""
+"""Difference of phase within a step up to which a pair is followed; beyond it the mean of x_i x_j vanishes within a few steps."""
 
 
 def carry(
@@ -35,10 +37,15 @@ def carry(
     h: float,
     slow: Flags | None = None,
 ) -> Complex:
-    """Amplitudes (n, P) along the unit vectors `new_axes` that follow `axes`, (n, P, N) or (in the limit) (n, P, P).
+    """The amplitudes z (n, P) of the modes after their unit vectors and eigenvalues have changed.
 
-    `root`: sqrt(lambda_j), (n, P); `frequency`: sqrt(eta) / delta, (n,), or None for the limit; `h`: the time between them;
-    `slow`: modes without an amplitude, old and new, (n, P), None for none.
+    Args:
+        z: complex amplitudes before, (n, P)
+        axes, new_axes: the modes' unit vectors before and after, (n, P, N), or in the limit (n, P, P)
+        root, new_root: sqrt(lambda_j) before and after, (n, P)
+        frequency: sqrt(eta) / delta, (n,), or None for the limit
+        h: the time between them, in s
+        slow: modes without an amplitude, old and new, (n, P); None for none
     """
     overlap = new_axes @ np.swapaxes(axes, -1, -2)
     order = _continue(np.abs(overlap))
@@ -49,11 +56,11 @@ def carry(
     if slow is not None:
         near &= ~slow[:, :, None] & ~slow[:, None]
     kept = order[:, :, None] == np.arange(z.shape[1])
-    # What turns with the phase, of x_i <- x_j and x_i' <- x_j': equal to 1 for equal frequencies.
+    # The part of x_i <- x_j and x_i' <- x_j' that keeps its phase: 1 for equal frequencies.
     ratio = np.sqrt(new_root[:, :, None] / root[:, None])
     with_phase = np.where(kept, 1.0, (ratio + 1 / ratio) / 2)
     turn = np.where(near, overlap, np.where(kept, np.sign(overlap), 0.0))
-    # What unresolved pairs would carry away stays: modes at rest, of variance sqrt(lambda_j), remain so.
+    # Unresolved pairs exchange nothing: stationary modes, of variance sqrt(lambda_j), stay stationary.
     at_rest = np.square(turn * with_phase) * root[:, None]
     want = np.take_along_axis(root, order, axis=1)[:, :, None]
     size = np.sqrt(at_rest.sum(axis=-1, keepdims=True) / want)
@@ -73,13 +80,13 @@ def squares(z: Complex, root: Array, frequency: Array | None, h: float) -> Array
 
 
 def relax(z: Complex, root: Array, frequency: Array | None, xi: Array, zeta: Array, h: float) -> Complex:
-    """The modes' own motion for `h`, exactly, with two standard normals each, (n, P)."""
+    """The amplitudes after relaxing for a time `h`, exact in law; `xi`, `zeta`: standard normals, (n, P)."""
     turned = z if frequency is None else np.exp(-1j * frequency[:, None] * root * h) * z
     return np.asarray(np.exp(-h / 2) * turned + np.sqrt(-np.expm1(-h) / 2 * root) * (xi + 1j * zeta))
 
 
 def _continue(overlap: Array) -> NDArray[np.intp]:
-    """Which old eigenvector each new one continues: the pairing of greatest overlap, (n, P new, P old) -> (n, P)."""
+    """Index of the old eigenvector that each new one continues: the pairing of largest overlap, (n, P new, P old) -> (n, P)."""
     order = overlap.argmax(axis=-1)
     for i in np.flatnonzero(np.any(np.diff(np.sort(order, axis=-1), axis=-1) == 0, axis=-1)):
         order[i] = linear_sum_assignment(-(overlap[i] ** 2))[1]

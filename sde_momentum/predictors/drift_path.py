@@ -12,9 +12,8 @@ from ..core.convergence import check_fraction, convergence_time
 from ..core.errors import InputError
 from ..core.threads import one_blas_thread
 from ..dynamics.drift_flow import DriftFlow, drift_flow
-from ..dynamics.label_noise_sgd import check_metric
 from ..geometry.manifold_point import ManifoldPoint
-from ..problems.problem import Array, Problem
+from ..problems.problem import Array, Problem, as_problem
 from ..theory import formulas
 
 Floats = NDArray[np.float64]
@@ -34,7 +33,7 @@ class DriftPath:
     Args:
         problem: the training problem
         start: a point of Gamma, (N,)
-        metric: one that does not vanish on Gamma
+        metric: name of a metric of the problem that does not vanish on Gamma
         fraction: x in (0, 1)
 
     Raises:
@@ -47,8 +46,9 @@ class DriftPath:
     fraction: float
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "problem", as_problem(self.problem))
         object.__setattr__(self, "start", ManifoldPoint(self.problem, self.problem.check_point(self.start)).w)
-        check_metric(self.metric)
+        object.__setattr__(self, "metric", self.problem.metric_name(self.metric))
         object.__setattr__(self, "fraction", float(check_fraction(self.fraction)))
 
     @cached_property
@@ -57,7 +57,7 @@ class DriftPath:
         with one_blas_thread():  # many small products: threads would wait for each other
             flow = drift_flow(self.problem, self.start, max_steps=_LONGEST, unfinished="accept")
         first, last = self.problem.metric(self.metric, flow.points[[0, -1]])
-        if self.metric in ("train_loss", "distance") or not np.isfinite(first):
+        if self.problem.find_metric(self.metric).vanishes_on_manifold or not np.isfinite(first):
             raise InputError("metric", f"{self.metric} = {first:.3g} at the start", "a metric that does not vanish on Gamma")
         if last >= self.fraction * first:
             reached = "the flattest point reaches" if flow.at_rest else f"the drift reaches in {_LONGEST} steps"

@@ -46,7 +46,7 @@ class EffectiveLossPredictor:
         problem: the training problem
         start: a point of Gamma, (N,)
         noise: c = sigma^2 / B > 0
-        metric: of the target
+        metric: name of a metric of the problem
         fraction: the target: the metric stays below this fraction of its start, in (0, 1)
         nesterov: the look-ahead update
 

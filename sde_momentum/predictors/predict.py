@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.errors import InputError, check_lr, check_one, check_positive
+from ..core.errors import check_lr, check_one, check_positive
 from ..core.threads import one_blas_thread
 from ..dynamics.drift_flow import drift_flow
 from ..problems.interpolation import descend_to_manifold
-from ..problems.problem import Array, Problem
+from ..problems.metrics import Metric
+from ..problems.problem import Array, Problem, as_problem
 from .checks import assumptions, verdict
 from .curve.universal_curve import UniversalCurve
 from .drift_path import DriftPath
@@ -33,7 +34,7 @@ def predict(  # one flat list of keywords: first what is asked, then what only s
     *,
     noise: float,
     start: ArrayLike | None = None,
-    target: Target | tuple[str, float] | None = None,
+    target: Target | tuple[str | Metric, float] | None = None,
     methods: Sequence[str] | None = None,
     reference: tuple[float, float] | None = None,
     curve: UniversalCurve | None = None,
@@ -70,25 +71,21 @@ def predict(  # one flat list of keywords: first what is asked, then what only s
     >>> answer.method, bool(0.9 < answer.momentum < 1)
     ('closed form', True)
     """
+    problem = as_problem(problem)
     rate, c = check_one(check_lr, lr, "lr"), check_one(check_positive, noise, "noise")
     extras = Extras(reference, curve, store, bool(nesterov), workers, progress)
     ways = chosen(methods, problem, extras)
-    begin = _start(problem) if start is None else problem.check_point(start)
+    begin = problem.interpolating_start() if start is None else problem.check_point(start)
     landing, off = _landing(problem, begin)
     goal = _default_target(problem, landing) if target is None else Target.of(target)
     descent = first_phase(problem, begin, rate, nesterov=nesterov) if off else None
-    question = Question(DriftPath(problem, landing, goal.metric, goal.fraction), rate, c, descent, extras)
+    question = Question(
+        DriftPath(problem, landing, problem.metric_name(goal.metric, "target"), goal.fraction), rate, c, descent, extras
+    )
     answers = {way.name: way.answer(question) for way in ways}
     method = ways[-1].name
     checks = assumptions(question, answers[method])
     return Prediction(rate, c, goal, answers, method, checks, verdict(answers, method, checks))
-
-
-def _start(problem: Problem) -> Array:
-    make = getattr(problem, "interpolating_start", None)
-    if make is None:
-        raise InputError("start", None, f"a start: {problem.name} has none of its own")
-    return np.asarray(make())
 
 
 def _landing(problem: Problem, start: Array) -> tuple[Array, bool]:

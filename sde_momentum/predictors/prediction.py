@@ -80,7 +80,7 @@ class Prediction:
         return {
             "lr": self.lr,
             "noise": self.noise,
-            "target": asdict(self.target),
+            "target": {"metric": str(self.target.metric), "fraction": self.target.fraction},
             "momentum": self.momentum,
             "one_minus_beta": self.one_minus_beta,
             "time": _plain(self.time),

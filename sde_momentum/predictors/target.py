@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.convergence import check_fraction
-from ..dynamics.label_noise_sgd import check_metric
+from ..problems.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -13,21 +13,20 @@ class Target:
     """When training counts as done: `metric` stays below `fraction` of its value at the start of the drift along Gamma.
 
     Args:
-        metric: one of the problem's metrics, such as "test_error" or "trace_hessian"
+        metric: one of the problem's metrics that does not vanish on Gamma, or its name, such as "test_error"
         fraction: in (0, 1)
 
     Raises:
-        InputError: for an unknown metric or a fraction out of range.
+        InputError: for a fraction out of range. A metric that the problem does not have is found where the problem is known.
     """
 
-    metric: str
+    metric: str | Metric
     fraction: float
 
     def __post_init__(self) -> None:
-        check_metric(self.metric, "target")
         check_fraction(self.fraction, "target")
 
     @classmethod
-    def of(cls, given: Target | tuple[str, float]) -> Target:
+    def of(cls, given: Target | tuple[str | Metric, float]) -> Target:
         """A target from itself or from its two parts."""
         return given if isinstance(given, Target) else cls(*given)

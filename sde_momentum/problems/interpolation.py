@@ -1,22 +1,42 @@
-"""From any parameter vector to an interpolating one: noise-free gradient descent, and Gauss-Newton projection onto Gamma."""
+"""From any parameter vector to a point of Gamma = {f(w) = y}: noise-free gradient descent, and Gauss-Newton projection."""
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.threads import one_blas_thread
-from .problem import Array, Problem
+
+Array = NDArray[np.float64]
+
+
+class Residuals(Protocol):
+    """What is asked of a problem here: every `Problem` has it."""
+
+    targets: Array
+
+    def residual(self, w: Array) -> Array:
+        """f(w) - y: (N,) -> (P,)."""
+
+    def jacobian(self, w: Array) -> Array:
+        """J = df/dw: (N,) -> (P, N)."""
+
+    def check_point(self, w: object, argument: str = "start") -> Array:
+        """w as an array (N,), or an InputError."""
 
 
 @one_blas_thread()
-def descend_to_manifold(problem: Problem, start: Array, max_steps: int = 100_000) -> Array:
-    """Noise-free gradient descent from `start` (N,) to Gamma, polished by Gauss-Newton to rounding error.
+def descend_to_manifold(problem: Residuals | Any, start: object, max_steps: int = 100_000) -> Array:
+    """A point of Gamma, (N,): noise-free gradient descent from `start` (N,), ended by Gauss-Newton to rounding error.
 
-    The step is 1 / tr H, below every stability limit. Raises InputError if no interpolating point is reached.
+    The step size is 1 / tr H, below every stability limit. `problem`: a Problem, or a SymbolicModel. Raises InputError if no
+    interpolating point is reached.
     """
+    problem = _compiled(problem)
     w = problem.check_point(start).copy()
-    p = problem.n_outputs
     scale = max(float(np.square(problem.targets).mean()), np.finfo(float).tiny)
     for _ in range(max_steps):
         j, r = problem.jacobian(w), problem.residual(w)
@@ -26,11 +46,16 @@ def descend_to_manifold(problem: Problem, start: Array, max_steps: int = 100_000
         if not np.all(np.isfinite(w)):
             break
     loss = float(np.square(problem.residual(w)).mean() / 2)
-    raise InputError("start", f"loss {loss:.3g} after {max_steps} steps (P = {p})", "a start that interpolates")
+    given = f"loss {loss:.3g} after {max_steps} steps (P = {len(problem.targets)})"
+    raise InputError("start", given, "a start that interpolates")
 
 
-def project_to_manifold(problem: Problem, w: Array, tolerance: float = 1e-13, max_steps: int = 100) -> Array:
-    """Nearest point of Gamma by Gauss-Newton: w <- w - J^+ (f - y), until |f - y| <= tolerance * (1 + |y|)."""
+def project_to_manifold(problem: Residuals | Any, w: Array, tolerance: float = 1e-13, max_steps: int = 100) -> Array:
+    """The point of Gamma near w (N,), by Gauss-Newton: w <- w - J^+ (f - y), until |f - y| <= tolerance (1 + |y|).
+
+    `problem`: a Problem, or a SymbolicModel. Raises InputError if the steps do not get there.
+    """
+    problem = _compiled(problem)
     goal = tolerance * (1 + float(np.linalg.norm(problem.targets)))
     for _ in range(max_steps):
         r = problem.residual(w)
@@ -39,3 +64,8 @@ def project_to_manifold(problem: Problem, w: Array, tolerance: float = 1e-13, ma
         w = w - np.linalg.lstsq(problem.jacobian(w), r, rcond=1e-10)[0]
     size = float(np.linalg.norm(problem.residual(w)))
     raise InputError("w", f"|f - y| = {size:.3g} after {max_steps} Gauss-Newton steps", f"a point near Gamma ({goal:.1g})")
+
+
+def _compiled(problem: Any) -> Residuals:
+    """The problem itself, or that of a SymbolicModel."""
+    return problem if hasattr(problem, "residual") else problem.compile()

@@ -1,11 +1,12 @@
 """Matrix sensing: f_i(U, V) = <A_i, U V>, from P Gaussian measurements of a low-rank matrix.
 
-Source: the first experiment of Cowsik, Can, Glorioso (arXiv 2210.16400). The flattest interpolating solutions
-have the least nuclear norm, so that sliding along Gamma to flat minima recovers the hidden matrix.
+Source: the first experiment of Cowsik, Can, Glorioso (arXiv 2210.16400). The flattest points of Gamma have the least nuclear
+norm, so that the drift along Gamma recovers the hidden matrix.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,10 @@ from numba import njit
 from ..core.errors import InputError, check_integer, check_positive
 from ..core.simd.lanes import narrow, widen
 from ..core.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed
-from .problem import KERNEL, PULLBACK, Array, Problem
+from .compiled import KERNEL, PULLBACK, Kernels
+from .interpolation import descend_to_manifold
+from .metrics import METRICS
+from .problem import Array, Problem
 
 # FMA contraction is allowed, reassociation is not: a lane's numbers must not depend on its neighbours.
 _COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
@@ -74,9 +78,19 @@ _KERNELS = {symmetric: _kernels(symmetric) for symmetric in (False, True)}
 class MatrixSensing(Problem):
     """f_i = <A_i, U V> (or <A_i, U U^T>), i = 1..P, with y_i = <A_i, X*> and X* of the given rank.
 
-    Parameters: `d`, the matrix is d x d; `rank` of X*; `n_measurements` P; `width`, the inner dimension of the
-    factors (default d: overparametrised); `symmetric`, X = U U^T; `seed` draws A (standard normal) and X*
-    (orthonormal factors, singular values 1 / sqrt(rank), so |X*|_F = 1). w = (U, V) flattened row by row.
+    w = (U, V) flattened row by row. The A_i are standard normal; X* has orthonormal factors and singular values
+    1 / sqrt(rank), so that |X*|_F = 1.
+
+    Args:
+        d: the matrix is d x d
+        rank: of X*, at most d
+        n_measurements: P
+        width: inner dimension of the factors, at least the rank (None: d, overparametrised)
+        symmetric: X = U U^T, and symmetric A_i
+        seed: of A and X*
+
+    Raises:
+        InputError: for a value out of range.
 
     >>> problem = MatrixSensing(d=8, rank=1, n_measurements=40)
     >>> problem.n_parameters, problem.n_outputs
@@ -84,6 +98,7 @@ class MatrixSensing(Problem):
     """
 
     name = "matrix-sensing"
+    own_metrics = (replace(METRICS["test_error"], label="squared error of the matrix, relative"),)
 
     def __init__(
         self,
@@ -130,8 +145,8 @@ class MatrixSensing(Problem):
         }
 
     @property
-    def kernels(self) -> tuple[Any, Any, Array, int]:
-        return *_KERNELS[self.symmetric], self._flat, self.d**2
+    def kernels(self) -> Kernels:
+        return Kernels(*_KERNELS[self.symmetric], self._flat, self.d**2)
 
     def factors(self, w: Array) -> tuple[Array, Array]:
         """(U, V) of shapes (..., d, width) and (..., width, d); V = U^T in the symmetric case."""
@@ -204,15 +219,13 @@ class MatrixSensing(Problem):
         return u if self.symmetric else np.concatenate([u, v], axis=1)
 
     def random_start(self, scale: float = 1e-2, seed: int = 0) -> Array:
-        """Ordinary start: independent normal entries of standard deviation `scale`."""
+        """Independent normal entries of standard deviation `scale`, (N,)."""
         check_positive(scale, "scale")
         rng = np.random.default_rng([check_integer(seed, "seed", 0), 1])
         return scale * rng.standard_normal(self.n_parameters)
 
     def interpolating_start(self, scale: float | None = None, seed: int = 0) -> Array:
-        """A point of Gamma: noise-free gradient descent from a random start (scale 1/sqrt(width)), then polished."""
-        from .interpolation import descend_to_manifold
-
+        """A point of Gamma, (N,), reached from `random_start(scale, seed)`; `scale` None: 1 / sqrt(width)."""
         if scale is None:
             scale = self.width**-0.5
         return descend_to_manifold(self, self.random_start(scale, seed))

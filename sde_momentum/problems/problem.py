@@ -1,45 +1,54 @@
-"""The contract of a problem: outputs f(w), Jacobian J, second derivatives, and compiled kernels [theory: Setting]."""
+"""The contract of a problem: outputs f(w), their Jacobian and second derivatives; the rest follows [theory: Setting]."""
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from .compiled import Kernels
+from .interpolation import descend_to_manifold
+from .metrics import METRICS, Metric
 
 Array = NDArray[np.float64]
-
-_MATRIX = types.Array(types.float64, 2, "C")
-#: Kernel `outputs(data, w, f, scratch)`: writes f(w) for every lane. `pullback(data, w, r, g, scratch)`:
-#: writes J(w)^T r. Arrays are (rows, lanes): one run a lane, so that the lanes fill the SIMD units.
-KERNEL = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX)
-PULLBACK = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX, _MATRIX)
-
-
-#: What can be measured along a run, and the method of `Problem` that does it.
-METRICS = {
-    "train_loss": "loss",
-    "test_error": "test_error",
-    "trace_hessian": "trace_hessian",
-    "distance": "distance",
-}
 
 
 class Problem(ABC):
     """Outputs f: R^N -> R^P on the training set, targets y in R^P, loss |f(w) - y|^2 / (2P) [theory: Setting].
 
-    A member supplies `outputs`, `jacobian` and `contract_hessians` (batched over leading axes), the compiled
-    pair `kernels` for the simulator, and may add a test error. Everything else follows.
+    A member sets `targets` and `n_parameters` and has `outputs`, `jacobian` and `contract_hessians`, for w of shape (..., N).
+    The rest follows. It may add `pullback`, compiled `kernels`, a `test_error`, metrics and starts of its own.
+    Functions in NumPy, PyTorch or JAX become a problem by `FunctionProblem`, formulas by `derivations.SymbolicModel`.
+
+    Attributes:
+        targets: y, (P,)
+        n_parameters: N
+        name: stands in answers and messages
+        kernels: compiled outputs and pullbacks, None for none; without them simulations step in NumPy
+        own_metrics: metrics besides, or in place of, those that every problem has (METRICS)
+
+    >>> class Product(Problem):  # f(u, v) = u v
+    ...     name, n_parameters, targets = "product", 2, np.ones(1)
+    ...     def outputs(self, w):
+    ...         return w[..., :1] * w[..., 1:]
+    ...     def jacobian(self, w):
+    ...         return w[..., None, ::-1]
+    ...     def contract_hessians(self, w, c):
+    ...         return c[..., 0, ::-1]
+    >>> float(Product().loss(np.array([2.0, 1.0]))), float(Product().trace_hessian(np.array([2.0, 1.0])))
+    (0.5, 5.0)
     """
 
-    name: str
-    n_parameters: int
     targets: Array
+    n_parameters: int
+    name: str = "problem"
+    own_metrics: ClassVar[Sequence[Metric]] = ()
 
     @property
     def n_outputs(self) -> int:
@@ -56,22 +65,49 @@ class Problem(ABC):
 
     @abstractmethod
     def contract_hessians(self, w: Array, c: Array) -> Array:
-        """Gradient of <c, J(w)> at fixed c (..., P, N): sum_i hess f_i c_i, shape (..., N)."""
+        """sum_i hess f_i c_i, the gradient of <c, J(w)> at fixed c: w (..., N), c (..., P, N) -> (..., N)."""
+
+    # -- what a problem may add ----------------------------------------------------------------------
 
     @property
-    @abstractmethod
-    def kernels(self) -> tuple[Any, Any, Array, int]:
-        """(outputs, pullback, data, scratch rows): Numba functions of signature KERNEL and PULLBACK."""
+    def kernels(self) -> Kernels | None:
+        """Compiled outputs and pullback, None for none."""
+        return None
 
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """What rebuilds this problem: plain numbers and strings."""
+    def pullback(self, w: Array, r: Array) -> Array:
+        """J(w)^T r: w (..., N), r (..., P) -> (..., N)."""
+        return np.asarray((np.swapaxes(self.jacobian(w), -1, -2) @ r[..., None])[..., 0])
 
     def test_error(self, w: Array) -> Array:
         """Generalisation error, (..., N) -> (...); NaN where the problem has none."""
         return np.full(w.shape[:-1], np.nan)
 
-    # -- what follows from the above ---------------------------------------------------------------
+    def random_start(self, scale: float = 1.0, seed: int = 0) -> Array:
+        """A random parameter vector of standard deviation `scale`, (N,). InputError where the problem has none."""
+        raise InputError("start", None, f"a start: {self.name} has none of its own")
+
+    def interpolating_start(self, scale: float = 1.0, seed: int = 0) -> Array:
+        """A point of Gamma, (N,): noise-free gradient descent from `random_start(scale, seed)`, ended by Gauss-Newton."""
+        return descend_to_manifold(self, self.random_start(scale, seed))
+
+    def settings(self) -> dict[str, Any]:
+        """Numbers and strings that tell this problem from every other; stored with answers."""
+        return {
+            "problem": self.name,
+            "n_parameters": self.n_parameters,
+            "n_outputs": self.n_outputs,
+            "fingerprint": self._fingerprint,
+        }
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Hash of the targets, and of outputs and derivatives at a fixed point, to 6 digits."""
+        w = np.random.default_rng(0).standard_normal(self.n_parameters)
+        with np.errstate(all="ignore"):  # the point may lie outside the problem's domain
+            numbers = np.concatenate([self.targets, self.outputs(w), self.pullback(w, np.ones(self.n_outputs))])
+        return hashlib.sha256(" ".join(f"{x:.6g}" for x in numbers).encode()).hexdigest()[:16]
+
+    # -- what follows --------------------------------------------------------------------------------
 
     def residual(self, w: Array) -> Array:
         """f(w) - y: (..., P)."""
@@ -89,9 +125,29 @@ class Problem(ABC):
         """Ambient gradient of tr H, (2/P) sum_i hess f_i J_i: (..., N)."""
         return self.contract_hessians(w, self.jacobian(w)) * (2 / self.n_outputs)
 
-    def metric(self, name: str, w: Array) -> Array:
-        """One of METRICS at w: (..., N) -> (...)."""
-        return np.asarray(getattr(self, METRICS[name])(w))
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """All that can be measured on this problem, by name."""
+        return METRICS | {metric.name: metric for metric in self.own_metrics}
+
+    def find_metric(self, metric: str | Metric, argument: str = "metric") -> Metric:
+        """The metric of that name, or the given one. InputError where the problem has none of that name."""
+        if isinstance(metric, Metric):
+            return metric
+        if metric not in self.metrics:
+            raise InputError(argument, metric, ", ".join(self.metrics))
+        return self.metrics[metric]
+
+    def metric_name(self, metric: str | Metric, argument: str = "metric") -> str:
+        """The name that stands for the metric in files; InputError unless it is among this problem's `metrics`."""
+        found = self.find_metric(metric, argument)
+        if self.metrics.get(found.name) is not found:
+            raise InputError(argument, f"{found.name}, not the problem's own", ", ".join(self.metrics))
+        return found.name
+
+    def metric(self, metric: str | Metric, w: Array) -> Array:
+        """The values of a metric at w: (..., N) -> (...)."""
+        return self.find_metric(metric)(self, w)
 
     def hessians(self, w: Array) -> Array:
         """hess f_i for every output: (N,) -> (P, N, N)."""
@@ -107,7 +163,7 @@ class Problem(ABC):
     def distance(self, w: Array) -> Array:
         """First-order distance to Gamma, |J^+ (f - y)|: (...).
 
-        J J^T is damped by 1e-9 of its trace: where J loses rank the distance is that of the directions it keeps.
+        1e-9 of its trace is added to J J^T: where J loses rank, the lost directions do not count.
         """
         j = self.jacobian(w)
         k = j @ np.swapaxes(j, -1, -2)
@@ -139,3 +195,11 @@ class Problem(ABC):
         if not np.all(np.isfinite(point)):
             raise InputError(argument, "NaN or infinite entries", "finite numbers")
         return point
+
+
+def as_problem(given: Any, argument: str = "problem") -> Problem:
+    """The problem itself, or the one that `given.compile()` makes, as a SymbolicModel does. InputError for anything else."""
+    made = given.compile() if not isinstance(given, Problem) and hasattr(given, "compile") else given
+    if not isinstance(made, Problem):
+        raise InputError(argument, given, "a Problem, such as MatrixSensing, Valley or a FunctionProblem, or a SymbolicModel")
+    return made

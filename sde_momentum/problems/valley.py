@@ -1,7 +1,8 @@
-"""The valley: one flat direction theta, normal modes x_j of eigenvalues lambda_j(theta); the model problem of T7."""
+"""The valley: a model problem with one direction theta along Gamma and normal modes x_j of eigenvalues lambda_j(theta)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from numba import njit
 from numpy.typing import ArrayLike
 
 from ..core.errors import InputError, check, check_integer, check_non_negative, check_positive
-from .problem import KERNEL, PULLBACK, Array, Problem
+from .compiled import KERNEL, PULLBACK, Kernels
+from .metrics import METRICS
+from .problem import Array, Problem
 
 # FMA contraction is allowed, reassociation is not: a lane's numbers must not depend on its neighbours.
 # A test for division by zero would keep the loops out of the SIMD units.
@@ -60,9 +63,9 @@ class Valley(Problem):
 
         lambda_j(theta) = l_j + b_j phi(theta) + (m / P) theta^2 / 2,   phi = theta / sqrt(1 + (theta / reach)^2)
 
-    The slopes b_j sum to 0, so that tr H = sum l_j + m theta^2 / 2 is flattest at theta = 0, where m = (tr H)''. The
-    mean feels g = sum b_j^2 / l_j and the fluctuations G2 = sum b_j^2
-    [theory: Critical limit]. Eigenvectors do not turn: equal l_j are allowed.
+    The slopes b_j sum to 0, so that tr H = sum l_j + m theta^2 / 2 is least at theta = 0, where m = (tr H)''. The coupling
+    g = sum b_j^2 / l_j enters the mean of theta, and G2 = sum b_j^2 its fluctuations [theory: Critical limit]. The eigenvectors
+    are constant, so that equal l_j are allowed.
 
     Args:
         eigenvalues: l_j = lambda_j(0) > 0, (P,)
@@ -82,6 +85,7 @@ class Valley(Problem):
     """
 
     name = "valley"
+    own_metrics = (replace(METRICS["test_error"], label="squared distance theta^2 from the flattest point", unit="theta^2"),)
 
     def __init__(self, eigenvalues: ArrayLike, slopes: ArrayLike, curvature: float, *, reach: float = np.inf) -> None:
         self.eigenvalues = np.atleast_1d(check_positive(eigenvalues, "eigenvalues"))
@@ -104,7 +108,7 @@ class Valley(Problem):
         self.targets = np.zeros(p)
         self.n_parameters = p + 1
         self.data = np.stack([self.eigenvalues, self.slopes, np.full(p, self.curvature / p), np.full(p, self.reach**-2)])
-        """Rows l_j, b_j, m / P and 1 / reach^2: what the kernels read, (4, P)."""
+        """Rows l_j, b_j, m / P and 1 / reach^2, read by the compiled kernels, (4, P)."""
 
     @classmethod
     def balanced(cls, n_modes: int, curvature: float, coupling: float, *, lowest: float = 1.0, highest: float = 2.0) -> Valley:
@@ -156,8 +160,8 @@ class Valley(Problem):
         }
 
     @property
-    def kernels(self) -> tuple[Any, Any, Array, int]:
-        return _outputs, _pullback, self.data, 2
+    def kernels(self) -> Kernels:
+        return Kernels(_outputs, _pullback, self.data, 2)
 
     def _roots(self, theta: Array) -> tuple[Array, Array, Array]:
         """sqrt(P lambda_j) and its first two derivatives: (...) -> (..., P)."""

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sde_momentum.core.errors import check_integer, check_lr, check_momentum, check_non_negative, check_one
+from sde_momentum.core.errors import InputError, check_integer, check_lr, check_momentum, check_non_negative, check_one
 from sde_momentum.dynamics.label_noise_sgd import check_steps
 from sde_momentum.problems.problem import Problem
 
@@ -66,6 +66,8 @@ def noisy_descent(
     check_integer(local_steps, "local_steps", 1)
     point = problem.check_point(start)
     rng = np.random.default_rng([check_integer(seed, "seed", 0), 40])
+    if problem.kernels is None:
+        raise InputError("problem", problem.name, "a problem with compiled kernels")
     outputs, pullback, data, scratch_rows = problem.kernels
     n, p, lanes = problem.n_parameters, problem.n_outputs, check_integer(n_runs, "n_runs", 1) * workers
     w, v, g = np.repeat(point[:, None], lanes, axis=1), np.zeros((n, lanes)), np.empty((n, lanes))

@@ -18,6 +18,7 @@ from derivations import models
 from sde_momentum.core.errors import InputError
 from sde_momentum.figures.style import BLACK, BLUE, LINES, STYLE, plain_ticks
 from sde_momentum.geometry.manifold_point import ManifoldPoint
+from sde_momentum.problems.compiled import Kernels
 from sde_momentum.problems.problem import Array, Problem
 from sde_momentum.theory import formulas
 
@@ -114,7 +115,7 @@ class Observed(Problem):
         return self.problem.contract_hessians(w, c)
 
     @property
-    def kernels(self) -> tuple[Any, Any, Array, int]:
+    def kernels(self) -> Kernels | None:
         return self.problem.kernels
 
     def settings(self) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from .mlp import MLP
 class NetworkProblem(Problem):
     """f(w) of an `MLP` on fixed inputs, w the parameters one after another; P = samples x outputs, sample by sample.
 
-    Everything is computed in double precision, batched over leading axes of w. It has no compiled kernels: a network is trained
-    by `Stack`, not by the library's simulator.
+    Everything is computed in double precision, batched over leading axes of w. It has no compiled kernels: the library's
+    own simulator is slow on it, and `Stack` trains networks fast.
 
     Args:
         network: any MLP
@@ -79,11 +79,6 @@ class NetworkProblem(Problem):
         total = self.network.along(leaves, self.inputs, directions)
         found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
         return torch.cat([g.flatten(1) for g in found], dim=1).reshape(w.shape).numpy()
-
-    @property
-    def kernels(self) -> tuple[Any, Any, Array, int]:
-        """None: an InputError says so."""
-        raise InputError("problem", self.name, "a problem with compiled kernels: networks are trained by PyTorch")
 
     def settings(self) -> dict[str, Any]:
         """Layers, activation, and a checksum of the data."""

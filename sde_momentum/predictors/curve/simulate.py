@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from ...core.errors import InputError, check_positive
 from ...core.progress import track
 from ...dynamics.critical_course import critical_course
-from ...problems.problem import Array, Problem
+from ...problems.problem import Array, Problem, as_problem
 from ..drift_path import DriftPath
 from ..target import Target
 from .search import CurveSearch, ScaledCourse
@@ -61,7 +61,8 @@ def universal_curve(
     True
     """
     goal, how = Target.of(target), settings or CurveSettings()
-    path = DriftPath(problem, np.asarray(start), goal.metric, goal.fraction)
+    problem = as_problem(problem)
+    path = DriftPath(problem, np.asarray(start), problem.metric_name(goal.metric, "target"), goal.fraction)
     if scaled_lr is not None:
         check_positive(scaled_lr, "scaled_lr")
         if not critical_course(problem).corrected_at_finite_lr:

@@ -1,0 +1,35 @@
+"""Compiled kernels: outputs and pullbacks of many runs at once in machine code, an addition that some problems have.
+
+Arrays are (rows, lanes): one run a lane, so that the lanes fill the SIMD units. A lane's numbers must not depend on its
+neighbours, so that a run does not depend on the runs beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+_MATRIX = types.Array(types.float64, 2, "C")
+#: Signature of `outputs(data, w, f, scratch)`: writes f(w), (P, lanes), for w of shape (N, lanes).
+KERNEL = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX)
+#: Signature of `pullback(data, w, r, g, scratch)`: writes J(w)^T r, (N, lanes), for r of shape (P, lanes).
+PULLBACK = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX, _MATRIX)
+
+
+class Kernels(NamedTuple):
+    """A problem's outputs and pullback as Numba functions, with what they read and write besides.
+
+    Attributes:
+        outputs: compiled for the signature KERNEL
+        pullback: compiled for the signature PULLBACK
+        data: the numbers that both read, of any two-dimensional shape
+        scratch_rows: rows of the array (scratch_rows, lanes) that both may write to
+    """
+
+    outputs: Any
+    pullback: Any
+    data: NDArray[np.float64]
+    scratch_rows: int

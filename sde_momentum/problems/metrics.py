@@ -1,0 +1,67 @@
+"""Metrics: what is measured along a run, with the name, label and unit that answers, files and pictures give it.
+
+A new one is an entry of METRICS, or one of a problem's `own_metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that every point w of a problem has, such as the test error.
+
+    Attributes:
+        name: in answers and on command lines, such as "test_error"
+        label: on axes, such as "test error"
+        unit: of the values; "1" for a pure number
+        value: (problem, w) -> values, w of shape (..., N) to (...)
+        vanishes_on_manifold: whether it is 0 on Gamma; such a metric cannot be the target of a drift along Gamma
+
+    >>> import sde_momentum as sm
+    >>> size = Metric("size", "|w|", "units of w", lambda problem, w: np.linalg.norm(w, axis=-1))
+    >>> method = sm.LabelNoiseSGD(sm.Valley([1.0, 2.0], [0.1, -0.1], curvature=0.5), 0.1)
+    >>> runs = sm.solve(method, [2.0, 0.0, 0.0], [0], lr=0.1, momentum=0.9, seeds=[0], metrics=["trace_hessian", size])
+    >>> runs["size"].item(), runs["size"].attrs["units"]
+    (2.0, 'units of w')
+    """
+
+    name: str
+    label: str
+    unit: str
+    value: Callable[[Any, Array], Array]
+    vanishes_on_manifold: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __call__(self, problem: Any, w: Array) -> Array:
+        """Its values at w, (..., N) -> (...)."""
+        return np.asarray(self.value(problem, w))
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Of a variable in a Dataset."""
+        return {"long_name": self.label, "units": self.unit}
+
+
+#: The metrics that every problem has, by name.
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("train_loss", "train loss without noise", "1", lambda problem, w: problem.loss(w), vanishes_on_manifold=True),
+        Metric("test_error", "test error", "1", lambda problem, w: problem.test_error(w)),
+        Metric("trace_hessian", "tr H", "1", lambda problem, w: problem.trace_hessian(w)),
+        Metric(
+            "distance", "first-order distance to Gamma", "1", lambda problem, w: problem.distance(w), vanishes_on_manifold=True
+        ),
+    )
+}
