@@ -1,4 +1,4 @@
-"""The engines of a sweep: its chunks spread over processes of this machine (joblib's loky) or over a Dask cluster."""
+"""Chunks of work spread over threads, over processes of this machine (joblib's loky) or over a Dask cluster."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 
 from sde_momentum.core.errors import InputError
-from sde_momentum.core.threads import crew_size
+from sde_momentum.core.threads import crew_size, one_blas_thread
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -66,6 +67,7 @@ def run_chunks(
     *,
     workers: int,
     dask: str | None,
+    threads: bool = False,
     report: Callable[[float], object],
     cost: Callable[[Chunk], float] = lambda chunk: 1.0,
 ) -> None:
@@ -79,6 +81,7 @@ def run_chunks(
             the file system
         workers: processes on this machine; 1: this process; -1: every core. A cluster has its own number.
         dask: address of a Dask scheduler, or None for this machine
+        threads: workers are threads of this process, and the function and the chunks may be anything; BLAS keeps to one thread
         report: told of the cost of each chunk after its `finish`
         cost: of a chunk, in units of the caller
 
@@ -90,7 +93,9 @@ def run_chunks(
     2 2
     """
     n = crew_size(workers)
-    if dask is not None:
+    if threads:
+        results = _in_threads(function, chunks, n)
+    elif dask is not None:
         results = _on_cluster(function, chunks, dask)
     elif n == 1:
         results = _here(function, chunks)
@@ -178,6 +183,12 @@ def _here(function: Callable[[Chunk], Result], chunks: Sequence[Chunk]) -> Resul
         with one_thread():
             result = function(chunk)
         yield chunk, result
+
+
+def _in_threads(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], n: int) -> Results[Chunk, Result]:
+    with one_blas_thread():  # around all threads: each would give BLAS its threads back while others still compute
+        jobs = (delayed(lambda chunk: (chunk, function(chunk)))(chunk) for chunk in chunks)
+        yield from Parallel(n_jobs=n, prefer="threads", return_as="generator_unordered")(jobs)
 
 
 def _in_processes(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], n: int) -> Results[Chunk, Result]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,16 +41,12 @@ def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
     write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
-def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
-    """The arrays of `write_arrays`, of just these shapes; an InputError names a file that is not whole."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in shapes}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        arrays = {}
-    if any(arrays.get(name, np.empty(0)).shape != shape for name, shape in shapes.items()):
+def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, NDArray[Any]]:
+    """The arrays of `write_arrays`, those of `shapes`, or all; an InputError names a file that is not whole or has others."""
+    arrays = read_whole(path)
+    if arrays is None or any(name not in arrays or arrays[name].shape != shape for name, shape in (shapes or {}).items()):
         raise InputError("--out", path, "an intact file of this sweep; delete it to compute it again")
-    return arrays
+    return {name: arrays[name] for name in shapes or arrays}
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -67,6 +63,16 @@ def write_dataset(data: xr.Dataset, path: Path) -> None:
     write_whole(path, lambda file: file.write(content))
 
 
+def read_dataset(path: Path) -> xr.Dataset:
+    """What `write_dataset` wrote, or an InputError that names the file."""
+    import xarray as xr
+
+    try:
+        return xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError):
+        raise InputError("--out", path, "a readable file; delete it to compute it again") from None
+
+
 def read_whole(path: Path) -> dict[str, NDArray[Any]] | None:
     """All arrays of `write_arrays`, or None where there is no whole file."""
     try:
@@ -74,6 +80,27 @@ def read_whole(path: Path) -> dict[str, NDArray[Any]] | None:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+
+
+_WRITERS: Mapping[str, Callable[[Path, Any], None]] = {
+    ".npz": lambda path, arrays: write_arrays(path, **arrays),
+    ".json": write_json,
+    ".nc": lambda path, data: write_dataset(data, path),
+}
+
+
+def write(path: Path, value: Any) -> None:
+    """A result, whole or not at all, as the name's ending says: .npz named arrays, .json plain data, .nc an xarray Dataset."""
+    _WRITERS[path.suffix](path, value)
+
+
+def read(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Any:
+    """What `write` wrote; of an .npz file the arrays of `shapes`, or all. An InputError names a file that is not whole."""
+    if path.suffix == ".json":
+        return read_json(path)
+    if path.suffix == ".nc":
+        return read_dataset(path)
+    return read_arrays(path, shapes)
 
 
 class Folder:

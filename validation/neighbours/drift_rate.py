@@ -1,4 +1,5 @@
-"""Rates along Gamma: measured from runs, and predicted from a force of T6 by the oscillator of T5."""
+"""Rates of the motion along Gamma: measured from runs, and predicted from a force by the oscillator of the effective loss
+[theory: Forces; Effective loss]."""
 
 from __future__ import annotations
 

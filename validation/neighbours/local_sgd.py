@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -17,12 +16,13 @@ from sde_momentum.core.threads import in_order
 from sde_momentum.figures.style import BLACK, LINES, STYLE, plain_ticks
 from sde_momentum.theory import formulas
 
+from ..drawing import measured as points
+from ..drawing import plt
 from .drift_rate import decay_rate, predicted_rate, worst
 from .noisy_descent import noisy_descent
 
 Floats = NDArray[np.float64]
 
-NAME = "local_sgd"
 TITLE = "Local SGD"
 SOURCE = "Gu, Lyu, Huang, Arora: Why (and when) does local SGD generalize better than SGD? (arXiv 2303.01215)"
 CLAIM = (
@@ -202,23 +202,12 @@ def figure(result: xr.Dataset) -> Figure:
             name = "no momentum" if delta == 1 else rf"$1-\beta$ = {delta:g}"
             left.plot(steps, exact, color=colour, lw=1.5, label=f"{name}: exact filling")
             left.plot(steps, formula, color=colour, lw=1.2, ls=":", label=f"{name}: closed form")
-            left.errorbar(
-                at.local_steps,
-                k * at.share,
-                1.96 * k * at.share_se,
-                fmt="o",
-                ms=5,
-                mfc="none",
-                color=colour,
-                label=f"{name}: measured, 95 %",
-            )
+            points(left, at.local_steps, k * at.share, k * at.share_se, f"{name}: measured, 95 %", colour=colour)
         left.set(xscale="log", xlabel="local steps H", ylabel="drift over SGD's, same total batch", title=f"lr = {lr:g}, K = {k}")
         for colour, law in zip(LINES[2:], result.law.values, strict=False):
             at = result.sel(law=law)
             right.plot(at.lr, k * at.share_by_law_exact, color=colour, lw=1.5)
-            right.errorbar(
-                at.lr, k * at.share_by_law, 1.96 * k * at.share_by_law_se, fmt="o", ms=5, mfc="none", color=colour, label=str(law)
-            )
+            points(right, at.lr, k * at.share_by_law, k * at.share_by_law_se, str(law), colour=colour)
         right.set(
             xscale="log",
             xlabel="learning rate, no momentum",

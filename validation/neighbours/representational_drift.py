@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -21,11 +20,12 @@ from sde_momentum.geometry.manifold_point import ManifoldPoint
 from sde_momentum.problems.problem import Array, Problem
 from sde_momentum.theory import formulas
 
+from ..drawing import measured as points
+from ..drawing import plt
 from .drift_rate import Measured, weighted_slope, worst
 
 Floats = NDArray[np.float64]
 
-NAME = "representational_drift"
 TITLE = "Representational drift"
 SOURCE = (
     "Pashakhanloo, Koulakov: Stochastic gradient descent-induced drift of representation in a two-layer neural network "
@@ -39,7 +39,8 @@ DERIVED = (
     "Rotating the hidden units changes no output, so every sample's gradient is normal to the rotation Xi w: there is no "
     "noise along it, sm.DriftDiffusion has none either, and the angular momentum w.Xi v stays 0 exactly, at any beta. The "
     "angle moves by -(Xi x).dx / |w|^2, the area that the normal fluctuations x sweep: its square grows as D k, "
-    "D = |w|^-4 sum_{i<j} Xi_ij^2 (2 lr^2 / delta^2) c lambda_i E x_j x_i, E x_j x_i of T2 for noise of covariance c lambda_j: "
+    "D = |w|^-4 sum_{i<j} Xi_ij^2 (2 lr^2 / delta^2) c lambda_i E x_j x_i, E x_j x_i the stationary pair "
+    "covariance for noise of covariance c lambda_j: "
     "2 (lr / delta)^3 c^2 lambda_i lambda_j / (lambda_i + lambda_j) while delta >> lr^(1/2)."
 )
 
@@ -287,7 +288,7 @@ def findings(result: xr.Dataset) -> list[str]:
             f"Where it stops: at 1 - beta = {float(at.one_minus_beta):g} with kappa = lr^2 c / (4 (1 - beta)^3) = "
             f"{float(at.kappa):.2g} D is {float(at.diffusion / at.diffusion_predicted):.2f} ± "
             f"{float(at.diffusion_se / at.diffusion_predicted):.2f} of the derived, "
-            "which leaves out that w fluctuates along Gamma too [theory: Critical limit]."
+            "which leaves out that w fluctuates along Gamma too (critical limit)."
         )
     return lines
 
@@ -295,11 +296,7 @@ def findings(result: xr.Dataset) -> list[str]:
 def _reduced(result: xr.Dataset) -> tuple[Floats, Floats, Floats]:
     """D (1 - beta)^3 / (lr^3 c^2): measured, its standard error, predicted."""
     scale = (result.one_minus_beta**3 / (result.lr**3 * result.noise**2)).values
-    return (
-        result.diffusion.values * scale,
-        result.diffusion_se.values * scale,
-        result.diffusion_predicted.values * scale,
-    )
+    return (result.diffusion.values * scale, result.diffusion_se.values * scale, result.diffusion_predicted.values * scale)
 
 
 def figure(result: xr.Dataset) -> Figure:
@@ -314,15 +311,8 @@ def figure(result: xr.Dataset) -> Figure:
             # every course over what is derived for its end: their sizes differ by the noise that was chosen
             last = float(at.step[-1])
             unit = float(at.diffusion_predicted) * last
-            left.errorbar(
-                at.step.values / last,
-                at.msd.values / unit,
-                1.96 * at.msd_se.values / unit,
-                fmt="o",
-                ms=4,
-                color=colour,
-                label=rf"$1-\beta$ = {float(at.one_minus_beta):g}, $k_1$ = {last:,.0f} steps",
-            )
+            label = rf"$1-\beta$ = {float(at.one_minus_beta):g}, $k_1$ = {last:,.0f} steps"
+            points(left, at.step / last, at.msd / unit, at.msd_se / unit, label, colour=colour, filled=True)
         left.plot([0, 1], [0, 1], color=BLACK, lw=1.2, label="D k, derived")
         left.set(
             xlabel=r"steps $k / k_1$",
@@ -338,7 +328,7 @@ def figure(result: xr.Dataset) -> Figure:
         curve = [network.diffusion(small, c * np.sqrt(small), 1.0) * (c * np.sqrt(small)) ** 3 / small**3 for c in dense]
         right.plot(dense, curve, color=BLUE, lw=2, label="derived, small lr")
         right.axhline(curve[-1], color=BLACK, ls=":", lw=1.2, label=r"SGD at lr$/(1-\beta)$")
-        right.errorbar(x, measured, 1.96 * error, fmt="o", ms=5, mfc="none", color=LINES[1], label="measured, 95 %")
+        points(right, x, measured, error, "measured, 95 %", colour=LINES[1])
         right.set(
             xscale="log",
             yscale="log",

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from sde_momentum.core.files import write_whole
 from sde_momentum.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, colours, plain_ticks
 
+from ..drawing import one_legend, plt, times_of_momenta
 from .plan import CRITICAL, EFFECTIVE, GEOMETRY, TRANSFER
 from .summary import BEST_TEST, EXPONENT, FASTEST, Summary
 
@@ -43,23 +34,13 @@ def against_momentum(summary: Summary) -> Figure:
                     at = summary.recommended(method)[i]
                     if np.isfinite(at):
                         axis.axvline(at, color=colour, ls=style, lw=1.8, label=method)
-                whole = optima.arrived[i] == 1
-                error = 1.96 * optima.relative_error[i] * value
-                for mask, face, label in ((whole, BLACK, "measured, 95 %"), (~whole, "white", "some runs never arrive")):
-                    keep = mask & np.isfinite(value)
-                    axis.errorbar(
-                        delta[keep], value[keep], error[keep], fmt="o", ms=4.5, mfc=face, color=BLACK, lw=1, label=label, zorder=3
-                    )
+                times_of_momenta(axis, delta, value, optima.relative_error[i], optima.arrived[i])
                 axis.set(xscale="log", yscale="log", title=f"lr {summary.lr[i]:.3g}")
                 plain_ticks(axis)
-                if row is axes[-1]:
-                    axis.set_xlabel(r"$1-\beta$")
             row[0].set_ylabel(labels[name])
-        handles: dict[str, Any] = {}
-        for axis in axes.flat:
-            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=5)
+        for axis in axes[-1]:
+            axis.set_xlabel(r"$1-\beta$")
+        one_legend(figure, axes.flat, ncols=5)
     return figure
 
 
@@ -118,17 +99,3 @@ def courses(summary: Summary) -> Figure:
         axes[-1].legend(title=r"$1-\beta$", loc="upper left", fontsize="small")
         figure.suptitle(f"lr {summary.lr[i]:.3g}; a run that has ended keeps its last value")
     return figure
-
-
-FIGURES = {"against_momentum": against_momentum, "exponent": exponent, "courses": courses}
-
-
-def draw(summary: Summary, folder: Path) -> dict[str, Path]:
-    """Write every figure as PNG into `folder`; returns their files."""
-    files = {}
-    for name, make in FIGURES.items():
-        figure = make(summary)
-        files[name] = folder / f"{name}.png"
-        write_whole(files[name], partial(figure.savefig, format="png", metadata={"Software": None}))
-        plt.close(figure)
-    return files

@@ -30,13 +30,21 @@ class MLP(Network):
         n_outputs: K
         activation: "tanh" or "relu"
         bias: whether there are b_l
+        output_scale: size of the last layer at initialisation, over Kaiming's
 
     Raises:
         InputError: for a size or activation that is none.
     """
 
     def __init__(
-        self, n_inputs: int, hidden: Sequence[int], n_outputs: int, *, activation: str = "tanh", bias: bool = True
+        self,
+        n_inputs: int,
+        hidden: Sequence[int],
+        n_outputs: int,
+        *,
+        activation: str = "tanh",
+        bias: bool = True,
+        output_scale: float = 1.0,
     ) -> None:
         if activation not in _FUNCTION:
             raise InputError("--activation", activation, " or ".join(_FUNCTION))
@@ -45,6 +53,7 @@ class MLP(Network):
         self.n_outputs = n_outputs
         self.activation = activation
         self.bias = bias
+        self.output_scale = output_scale
 
     @property
     def n_layers(self) -> int:
@@ -62,7 +71,7 @@ class MLP(Network):
         return shapes
 
     def initial(self, seed: int, dtype: torch.dtype = torch.float32) -> Parameters:
-        """Kaiming's: W_l normal with variance gain / inputs, 1 / inputs at the output; b_l = 0."""
+        """Kaiming's: W_l normal with variance gain / inputs, output_scale^2 / inputs at the output; b_l = 0."""
         generator = torch.Generator().manual_seed(check_integer(seed, "seed", 0))
         parameters = {}
         for name, shape in self.shapes.items():
@@ -71,6 +80,7 @@ class MLP(Network):
                 gain = 1.0 if name == f"weight{self.n_layers}" else _GAIN[self.activation]
                 value.normal_(0, (gain / shape[1]) ** 0.5, generator=generator)
             parameters[name] = value.to(dtype)
+        parameters[f"weight{self.n_layers}"] *= self.output_scale
         return parameters
 
     def forward(self, parameters: Parameters, inputs: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.measured_optimum import Estimate, Optima, PowerLaw
 from sde_momentum.theory import formulas
 
+from ..estimates import plain_law
+
 Floats = NDArray[np.float64]
 
 FASTEST, BEST_TEST = "fastest", "best test"
@@ -27,10 +29,10 @@ _END = 0.01  # in ln(1 - beta)
 
 
 class Summary:
-    """What a results file says.
+    """What the results of a sweep say.
 
     Args:
-        data: from `Experiment.run`
+        data: of `sweep.Sweep.dataset`
     """
 
     def __init__(self, data: xr.Dataset) -> None:
@@ -191,19 +193,7 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and strings."""
         return {
-            "fits": {
-                name: [
-                    {
-                        "exponent": asdict(law.exponent),
-                        "prefactor": asdict(law.prefactor),
-                        "corrections": [asdict(term) for term in law.corrections],
-                        "chi2": law.chi2,
-                        "degrees_of_freedom": law.freedom,
-                    }
-                    for law in laws
-                ]
-                for name, laws in self.laws.items()
-            },
+            "fits": {name: [plain_law(law) for law in laws] for name, laws in self.laws.items()},
             "at_end_of_sweep": {name: self.at_end(name) for name in self.optima},
             "left_out": {name: {text: asdict(e) for text, e in self.left_out(name)} for name in self.optima},
             "worst_regret": {
