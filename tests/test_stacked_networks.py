@@ -248,7 +248,7 @@ def test_a_network_is_a_problem_of_the_library():
     np.testing.assert_allclose(problem.trace_hessian(w), exact[0].item(), rtol=1e-12)
     two = np.stack([w, w + 0.1 * direction])
     np.testing.assert_allclose(problem.jacobian(two)[1], problem.jacobian(two[1]), rtol=1e-12)
-    with pytest.raises(sm.errors.InputError, match="compiled kernels"):
+    with pytest.raises(sm.InputError, match="compiled kernels"):
         _ = problem.kernels
 
 

@@ -15,7 +15,7 @@ POWER_LAWS = ("C lr^γ", "C lr^γ exp(a₁ lr^(1/3))", "C lr^γ exp(a₁ lr^(1/3
 
 
 def number(value: float, digits: int = 3) -> str:
-    """With so many significant digits; "–" for what is not finite."""
+    """A number with so many significant digits; "–" for one that is not finite."""
     return f"{value:.{digits}g}" if np.isfinite(value) else "–"
 
 
@@ -25,12 +25,12 @@ def interval(estimate: Estimate) -> str:
 
 
 def percent(value: float) -> str:
-    """A share."""
+    """A share in percent."""
     return f"{100 * value:.1f} %"
 
 
 def gamma(exponent: Estimate) -> list[str]:
-    """Two cells: value ± standard error, and the 95 % interval."""
+    """Two cells for an exponent: value ± standard error, and the 95 % interval."""
     return [f"{exponent.value:.3f} ± {exponent.standard_error:.3f}", f"{exponent.low:.3f} to {exponent.high:.3f}"]
 
 
@@ -47,7 +47,7 @@ def law_rows(laws: Sequence[PowerLaw], among: Sequence[tuple[str, Estimate]]) ->
 
 
 def plain_law(law: PowerLaw) -> dict[str, Any]:
-    """Plain numbers."""
+    """A power law as plain numbers."""
     return {
         "exponent": asdict(law.exponent),
         "prefactor": asdict(law.prefactor),

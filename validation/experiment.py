@@ -99,7 +99,7 @@ def shared_options(profiles: str, seed: str, workers: str = "threads; -1: every 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(ABC):
-    """One experiment.
+    """A test of predictions against training, which a command runs.
 
     Attributes:
         name: of its command, and of the folder of its results
@@ -128,11 +128,11 @@ class Experiment(ABC):
         return {"experiment": self.name, "profile": given["profile"], "seed": seed, **own, "version": sm.__version__}
 
     def check(self, configuration: Configuration) -> None:
-        """Raise InputError for what takes longer to find out than `configuration` may take; nothing is written yet."""
+        """Check what takes longer to check than `configuration` may take, before anything is written. Raises InputError."""
         return None
 
     def workers(self, configuration: Configuration, asked: int) -> int:
-        """Number of workers where `asked` are; -1: every core."""
+        """Number of workers to use where `asked` are asked for; -1: every core."""
         return asked
 
     @abstractmethod
@@ -191,7 +191,7 @@ class PlainExperiment(Experiment):
 
     @abstractmethod
     def chunks(self, configuration: Configuration, folder: Path) -> list[Chunk]:
-        """Of the stage; their jobs are called with (workers, report)."""
+        """The chunks of the stage; their jobs are called with (workers, report)."""
 
     def plan(self, configuration: Configuration, folder: Path, given: Mapping[str, Any]) -> Plan:
         """One stage, and the file of its results."""
@@ -210,7 +210,7 @@ def collecting(file: str, collect: Callable[[], Any]) -> Stage:
 
 
 def learning_rates(asked: Any) -> list[float]:
-    """Each once, increasing. Raises InputError for fewer than 3, and for rates that are none."""
+    """The learning rates asked for, each once, increasing. Raises InputError for fewer than 3, and for rates that are none."""
     rates: list[float] = sorted(set(check_lr(asked, "--lr").tolist()))
     if len(rates) < 3:
         raise InputError("--lr", f"{len(rates)} learning rates", "at least 3, for the fit")

@@ -23,7 +23,7 @@ MODULES = (
 
 @cache
 def experiments() -> dict[str, Experiment]:
-    """By name, in the order of MODULES."""
+    """All experiments by name, in the order of MODULES."""
     found: list[Experiment] = [import_module(f"{__package__}.{module}").EXPERIMENT for module in MODULES]
     return {experiment.name: experiment for experiment in found}
 

@@ -25,7 +25,7 @@ Note = str | tuple[str, str]
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text.
+    """A table of text.
 
     Attributes:
         head: of each column

@@ -60,7 +60,7 @@ def validate(experiment: Experiment, given: Mapping[str, Any]) -> None:
 def run(
     experiment: Experiment, configuration: Configuration, folder: Path, engine: Engine, given: Mapping[str, Any] | None = None
 ) -> None:
-    """Every stage of the experiment's plan. The files do not depend on the engine, nor on interruptions.
+    """Run every stage of the experiment's plan. The files do not depend on the engine, nor on interruptions.
 
     Raises:
         InputError: of a job, or for a file in the folder that is not whole; the latter before work on its stage starts.
@@ -80,7 +80,7 @@ def run(
 
 
 def run_stage(stage: Stage, folder: Path, engine: Engine) -> list[Any]:
-    """The results of the stage's chunks, in their order."""
+    """Run the chunks of a stage whose file is not there yet; the results of all, in their order."""
     results: dict[str, Any] = {}
     with engine.track(stage.title, sum(chunk.cost for chunk in stage.chunks)) as report:
         for chunk in stage.chunks:
@@ -109,7 +109,7 @@ def run_stage(stage: Stage, folder: Path, engine: Engine) -> list[Any]:
 def _run_spread(
     todo: list[Chunk], spread: Spread, finish: Callable[[Chunk, Any], None], engine: Engine, report: Callable[[float], object]
 ) -> None:
-    """The longest chunks first, so that no worker waits for the last one."""
+    """Run chunks on the workers, the longest first, so that no worker waits for the last one."""
     from .engine import run_chunks
 
     threads = spread is Spread.THREADS
@@ -155,6 +155,6 @@ def draw(experiment: Experiment, folder: Path, *, as_json: bool) -> None:
 
 
 def _stop(path: Path) -> NoReturn:
-    """Leave at once: workers are in the middle of something that nobody waits for."""
+    """End this process at once, with one line: workers are in the middle of something that nobody waits for."""
     print(f"interrupted; finished runs are kept: add --resume to go on ({path})", file=sys.stderr, flush=True)
     os._exit(130)

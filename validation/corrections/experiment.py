@@ -28,7 +28,7 @@ class Profile:
 
 
 class Corrections(PlainExperiment):
-    """Three problems."""
+    """The limits' times on three problems."""
 
     def configuration(self, given: Mapping[str, Any]) -> Configuration:
         """Profile and seed."""

@@ -34,7 +34,7 @@ _CLEAR = 2.0
 
 @dataclass(frozen=True)
 class Approach:
-    """One problem.
+    """How the time on one problem approaches its limit as lr -> 0.
 
     Attributes:
         case: its name
@@ -77,11 +77,11 @@ def cases(names: tuple[str, ...]) -> list[Case]:
 def measure(
     case: Case, profile: Profile, seed: int, curves: Path, workers: int, report: Callable[[float], object]
 ) -> dict[str, Any]:
-    """The fields of an Approach.
+    """Measure the times of one problem at every learning rate, and compute the limits' numbers: the fields of an Approach.
 
     Args:
         case: the problem
-        profile: learning rates, and how many runs
+        profile: learning rates, number of runs and precision
         seed: of the label noise
         curves: folder where simulated curves of the critical limit are kept
         workers: threads; -1: every core

@@ -68,7 +68,7 @@ def picture(found: Sequence[Approach]) -> Figure:
 
 
 def report(experiment: Experiment, results: dict[str, Any]) -> Report:
-    """The report."""
+    """Errors of both limits at each learning rate, and their powers of lr."""
     found, configuration = [Approach(**result) for result in results["results"]], results["configuration"]
     return Report(
         title=experiment.title,

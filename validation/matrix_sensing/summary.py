@@ -108,7 +108,7 @@ class Summary:
         return [float(self.optima.time[i, 0] / self.optima.time[i].min()) for i in range(len(self.lr))]
 
     def row(self, i: int) -> dict[str, Any]:
-        """Everything about learning rate i."""
+        """Best momentum, time, recommendations and regrets at learning rate i."""
         best = self.optima.optimum(i)
         rule = {m: float(self.predicted(m)[i]) for m in METHODS}
         return {

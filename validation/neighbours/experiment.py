@@ -27,10 +27,10 @@ def paper(name: str) -> Any:
 
 
 class Neighbours(Experiment):
-    """All papers, or those of --only; others may be added to the folder later."""
+    """A small experiment for each paper, or for those of --only; others may be added to the folder later."""
 
     def configuration(self, given: Mapping[str, Any]) -> Configuration:
-        """Without `only`, so that experiments can be added."""
+        """Profile and seed; not `only`, so that a folder can take more experiments later."""
         given = fill(self.options, given)
         for name in given["only"] or ():
             if name not in PAPERS:
@@ -44,7 +44,7 @@ class Neighbours(Experiment):
         yield Stage("experiments", chunks, Spread.HERE)
 
     def _measure(self, name: str, configuration: Configuration, workers: int, report: Callable[[float], None]) -> xr.Dataset:
-        """What one module measures, with what made it."""
+        """What one module measures, with the configuration, command and versions that made it."""
         from ..store import versions
 
         mine = paper(name)
@@ -64,7 +64,7 @@ class Neighbours(Experiment):
 
 
 def file(name: str) -> str:
-    """Of the results of one paper."""
+    """The file of the results of one paper."""
     return f"results/{name}.nc"
 
 

@@ -49,7 +49,7 @@ DECAY = 0.4
 
 @dataclass(frozen=True)
 class Profile:
-    """Local steps at LR, learning rates of the two laws, runs of each."""
+    """How much a profile runs: local steps at LR, learning rates of the two laws, number of runs of each."""
 
     local_steps: tuple[int, ...]
     lr: tuple[float, ...]
@@ -107,7 +107,7 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
 
 
 def _cell(delta: float, lr: float, local_steps: int, n_runs: int, seed: int) -> tuple[float, float, float, float]:
-    """Drift over one worker's: measured, its standard error, by the exact filling, by the closed form."""
+    """Drift over that of one worker: measured, its standard error, by the exact filling, by the closed form."""
     valley = sm.Valley([EIGENVALUE] * N_MODES, 0.0, curvature=CURVATURE)
     noise = NOISE[delta]
     exact = (1 + (N_WORKERS - 1) * filling(lr, EIGENVALUE, delta, local_steps)) / N_WORKERS
@@ -138,7 +138,7 @@ def _cell(delta: float, lr: float, local_steps: int, n_runs: int, seed: int) -> 
 
 
 def filling(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: int) -> float:
-    """psi: mean over the steps of a round of the variance of a mode that starts empty, over the stationary one
+    """Filling psi of a mode: mean of its variance over a round that starts without any, over the stationary variance
     [theory: Relaxation]."""
     beta = 1 - one_minus_beta
     step = np.array([[1 + beta - lr * eigenvalue, -beta], [1.0, 0.0]])
@@ -152,7 +152,8 @@ def filling(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: in
 
 
 def closed_form(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: int) -> float:
-    """(1 + (K - 1) psi) / K: the library's for momentum [theory: Forces], Gu and others' psi(2 lr lambda H) without."""
+    """Drift over that of one worker, (1 + (K - 1) psi) / K, with the library's psi for momentum [theory: Forces], and without
+    momentum with that of Gu and others, psi(2 lr lambda H)."""
     if one_minus_beta < 1:
         return float(formulas.local_sgd_share(one_minus_beta, N_WORKERS, local_steps))
     x = 2 * lr * eigenvalue * local_steps

@@ -49,7 +49,7 @@ N_RESAMPLES = 400
 
 @dataclass(frozen=True)
 class Profile:
-    """1 - beta over delta* = (c mu)^(1/3) lr^(2/3), and the runs of each."""
+    """How much a profile runs: 1 - beta over delta* = (c mu)^(1/3) lr^(2/3), and the number of runs of each."""
 
     ratio: tuple[float, ...]
     n_seeds: int
@@ -83,7 +83,7 @@ def largest_deviation(ratio: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Course:
-    """One (lr, ratio).
+    """What is measured and predicted at one (lr, ratio).
 
     Attributes:
         mean, error: of theta^2 over its start, (n_time, 2 methods)

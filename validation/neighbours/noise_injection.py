@@ -56,7 +56,7 @@ N_RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Profile:
-    """Runs for the rates; momenta and runs of the sweeps for the best momentum."""
+    """How much a profile runs: runs for the rates; learning rates; momenta and runs of the sweeps for the best momentum."""
 
     n_runs: int
     lr: tuple[float, ...]
@@ -113,7 +113,7 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
 
 
 def _rate(kind: str, delta: float, lr: float, n_runs: int, seed: int) -> tuple[float, float, float]:
-    """Rate, its standard error, and the predicted."""
+    """Decay rate of the mean of theta per step, its standard error, and the predicted rate."""
     valley = sm.Valley([1.0] * N_MODES, 0.0, curvature=CURVATURE)
     start, noise = valley.start(START), NOISE[delta]
     force: sm.Force = sm.LabelNoise(noise) if kind == LABEL else sm.ParameterNoise(VARIANCE)

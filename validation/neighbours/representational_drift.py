@@ -59,18 +59,18 @@ class Setting:
 
     @property
     def noise(self) -> float:
-        """c."""
+        """Noise strength c."""
         return 2 * self.one_minus_beta * self.variance / self.lr
 
     @property
     def kappa(self) -> float:
-        """lr^2 c / (4 delta^3): small where the other directions of Gamma stay at their flattest [theory: Critical limit]."""
+        """kappa = lr^2 c / (4 delta^3): small where w stays at the flattest in the other directions of Gamma [theory: Critical limit]."""
         return self.lr**2 * self.noise / (4 * self.one_minus_beta**3)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What is run, with how many runs each."""
+    """How much a profile runs: settings, and the number of runs of each."""
 
     settings: tuple[Setting, ...]
     n_seeds: int
@@ -82,7 +82,7 @@ _SMALL = 0.01
 
 
 def _quiet(one_minus_beta: float) -> Setting:
-    """A variance that keeps kappa below _SMALL."""
+    """The setting of a variance that keeps kappa below _SMALL."""
     return Setting(_LR, one_minus_beta, _VARIANCE * min(1.0, (one_minus_beta / 0.2) ** 2))
 
 
@@ -122,7 +122,7 @@ class Observed(Problem):
         return self.problem.settings()
 
     def test_error(self, w: Array) -> Array:
-        """The observable."""
+        """The observable, in the place of the test error."""
         return self.observable(w)
 
 
@@ -146,25 +146,25 @@ class Network:
 
     @staticmethod
     def plane(w: Array) -> NDArray[np.complex128]:
-        """z, (..., N) -> (..., N / 2)."""
+        """Coordinates z of the hidden units as complex numbers, (..., N) -> (..., N / 2)."""
         first, second = w[..., :4].reshape(*w.shape[:-1], 2, 2), w[..., 4:].reshape(*w.shape[:-1], 2, 2)
         both = np.concatenate([first, np.swapaxes(second, -1, -2)], axis=-1)  # (..., hidden, columns of W1 and rows of W2)
         return np.asarray(both[..., 0, :] + 1j * both[..., 1, :])
 
     @staticmethod
     def rotate(w: Array) -> Array:
-        """Xi w, the derivative of w by the angle: (..., N) -> (..., N)."""
+        """Derivative Xi w of the parameters by the angle of a rotation: (..., N) -> (..., N)."""
         turned = 1j * Network.plane(w)
         both = np.stack([turned.real, turned.imag], axis=-2)
         second = np.swapaxes(both[..., 2:], -1, -2)
         return np.concatenate([x.reshape(*w.shape[:-1], 4) for x in (both[..., :2], second)], axis=-1)
 
     def angle(self, w: Array) -> Array:
-        """By which the hidden units are turned against the start, radians in (-pi, pi]: (..., N) -> (...)."""
+        """Angle by which the hidden units are turned against the start, radians in (-pi, pi]: (..., N) -> (...)."""
         return np.asarray(np.angle(self.plane(w) @ self.plane(self.start).conj()))
 
     def diffusion(self, lr: float, one_minus_beta: float, noise: float) -> float:
-        """D, squared radians per step: the mean square of the angle after k steps is D k."""
+        """Predicted diffusion constant D in squared radians per step: the mean square of the angle after k steps is D k."""
         point = ManifoldPoint(self.problem, self.start)
         values, normal = point.eigenvalues, point.normal
         # E x_i x_j for Sigma = c lambda_j, as a matrix that is symmetric but for the factor c lambda_i
@@ -294,7 +294,7 @@ def findings(result: xr.Dataset) -> list[str]:
 
 
 def _reduced(result: xr.Dataset) -> tuple[Floats, Floats, Floats]:
-    """D (1 - beta)^3 / (lr^3 c^2): measured, its standard error, predicted."""
+    """Reduced diffusion constant D (1 - beta)^3 / (lr^3 c^2): measured, its standard error, predicted."""
     scale = (result.one_minus_beta**3 / (result.lr**3 * result.noise**2)).values
     return (result.diffusion.values * scale, result.diffusion_se.values * scale, result.diffusion_predicted.values * scale)
 

@@ -57,18 +57,18 @@ class Block:
 
     @property
     def cost(self) -> int:
-        """Run-steps at most."""
+        """Steps of all runs together, at most."""
         return self.records[-1] * len(self.one_minus_beta) * len(self.seeds)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the arrays that `train` returns."""
+        """Shapes of the arrays that `train` returns."""
         n = (len(self.one_minus_beta), len(self.seeds))
         return {"values": (len(METRICS), *n, len(self.records)), "last": n, "eigenvalues": (*n, 2, N_EIGENVALUES)}
 
 
 def setting(task: Task, configuration: Configuration) -> Setting:
-    """How the runs of a configuration are trained."""
+    """The stack's training problem in a configuration: batches, update, noise, precision."""
     return Setting(
         task.network,
         task.loss,
@@ -83,7 +83,7 @@ def setting(task: Task, configuration: Configuration) -> Setting:
 
 
 def train(block: Block) -> Arrays:
-    """Train the block.
+    """Train all runs of a block, from its checkpoint if there is one.
 
     Returns:
         values: METRICS of every run, (n_metrics, M, S, T); once a run has ended its last values stand, inf if it diverged

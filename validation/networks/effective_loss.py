@@ -29,7 +29,7 @@ _EVERY = 4  # steps between two looks at tr H
 
 @dataclass(frozen=True)
 class EffectiveTimes:
-    """Steps to the target on L_eff at one learning rate, (n,), inf: later than those that matter; and the recommendation."""
+    """Steps to the target on L_eff at one learning rate, (n,), inf: not in the simulated time; and the recommendation."""
 
     one_minus_beta: NDArray[np.float64]
     time: NDArray[np.float64]

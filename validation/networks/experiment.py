@@ -98,7 +98,7 @@ class Profile:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkExperiment(Experiment):
-    """One network on one kind of data.
+    """A sweep over learning rate and momentum on one network and one kind of data.
 
     Attributes:
         build: configuration -> Task; a function of a module, so that another process finds it
@@ -189,7 +189,7 @@ class NetworkExperiment(Experiment):
             raise InputError("--batch-size", configuration["batch_size"], f"at most the {task.n_samples} training samples")
 
     def workers(self, configuration: Configuration, asked: int) -> int:
-        """One process is enough for a GPU, and several would share its memory."""
+        """One process on a GPU, where none were asked for: it is enough, and several would share the memory."""
         return 1 if configuration["device"] != "cpu" and asked == -1 else asked
 
     def plan(self, configuration: Configuration, folder: Path, given: Mapping[str, Any]) -> Plan:

@@ -19,7 +19,7 @@ _GAIN = {"tanh": 1.0, "relu": 2.0}
 
 
 class MLP(Network):
-    """h_0 = x, h_l = phi(W_l h_{l-1} + b_l), outputs W_L h_{L-1} + b_L: L = n_layers.
+    """Fully connected network h_0 = x, h_l = phi(W_l h_{l-1} + b_l), outputs W_L h_{L-1} + b_L; L = n_layers.
 
     Activations are kept as (R, units, B): the first layer, whose inputs all runs share, is then one matrix product, and the
     others are R products side by side.
@@ -57,12 +57,12 @@ class MLP(Network):
 
     @property
     def n_layers(self) -> int:
-        """L, hidden layers and output."""
+        """Number L of layers, the output included."""
         return len(self.sizes) - 1
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """W_l (units, inputs) and b_l (units,)."""
+        """Shapes of the parameters: W_l (units, inputs) and b_l (units,)."""
         shapes: dict[str, tuple[int, ...]] = {}
         for layer, (before, after) in enumerate(pairwise(self.sizes), 1):
             shapes[f"weight{layer}"] = (after, before)

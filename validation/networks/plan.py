@@ -37,11 +37,11 @@ LONGEST = 5.0
 """Horizon of the sweep over the shortest time of the first look, carried over."""
 _NOISY_FIT, _FIT_SEED = 0.9, 1 << 40
 _UNFITTED = 1e-2
-"""Noise-free loss, over that of the initialisation, at which a run from an initialisation has fitted; within label noise it is
-compared with `_STATIONARY` times the loss that the noise itself keeps up [theory: Relaxation]."""
+"""A run from an initialisation has fitted when its noise-free loss is below this share of that at the initialisation; with label
+noise, below `_STATIONARY` times the loss that the noise keeps up, if that is more [theory: Relaxation]."""
 _STATIONARY = 3.0
 _NEAR = 0.2
-"""Of the way from Gamma to the loss of the initialisation: beyond it a run has left Gamma."""
+"""A run has left Gamma when its loss is beyond this share of the way from that on Gamma to that of the initialisation."""
 
 TRANSFER, LINEAR, ROOT, FIXED = "lr^(2/3)", "lr", "lr^(1/2)", "0.9"
 GEOMETRY, EFFECTIVE, CRITICAL = "closed form", "effective loss", "critical limit"
@@ -67,7 +67,7 @@ def records(horizon: int, n: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """What is known after phase 1.
+    """Where training starts, and what is known of that point: the result of phase 1.
 
     Attributes:
         experiment, configuration: whose sweep it is
@@ -88,7 +88,7 @@ class Ground:
 
     @property
     def noise(self) -> float:
-        """c of the configuration's batches."""
+        """Noise strength c of the configuration's batches."""
         return self.task.noise(self.configuration["batch_size"] or self.task.n_samples)
 
 
@@ -118,7 +118,7 @@ def begin(experiment: NetworkExperiment, configuration: Configuration) -> tuple[
 
 
 def levels(ground: Ground, lr: float, deltas: NDArray[np.float64]) -> tuple[float, float]:
-    """What tr H, and the train loss, must stay below.
+    """The targets of a run: levels that tr H and the train loss must stay below.
 
     tr H: the asked fraction of that at the interpolating point of phase 1. The loss: a run that starts elsewhere has to fit;
     one that starts there must not leave Gamma altogether, as a network does whose units die, with a small tr H.

@@ -272,14 +272,14 @@ def report(experiment: NetworkExperiment, results: Results) -> Report:
 
 
 def _command(experiment: NetworkExperiment, summary: Summary) -> str:
-    """What reproduces it; where the images came from a folder named in the environment, that folder too."""
+    """The command that reproduces it; where the images came from a folder named in the environment, that folder too."""
     words = experiment.command(summary.configuration)
     own_images = "images" in summary.configuration and "digits" not in summary.data.attrs["source"]
     return f"{words} --data DIR" if own_images and "--data" not in words else words
 
 
 def _fit(configuration: Configuration) -> str:
-    """What phase 1 is."""
+    """How phase 1 fits, in words."""
     steps = configuration.get("sgd_fit", 0)
     return f"SGD without label noise, {steps:,} steps with a falling learning rate," if steps else "L-BFGS in double precision"
 

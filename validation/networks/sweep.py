@@ -83,7 +83,7 @@ class Sweep:
         return np.array(self.configuration["lr"])
 
     def stages(self) -> Generator[Stage, list[Any], Ground]:
-        """All stages; gives what phase 1 found."""
+        """All stages of this sweep; returns the result of phase 1."""
         begin = self._alone("start.npz", partial(_begin, self.experiment, self.configuration))
         (start,) = yield self._stage("phase 1", [begin])
         about = json.loads(str(start.pop("about")))
@@ -94,7 +94,7 @@ class Sweep:
         (planned,) = yield self._stage("predicting", [self._alone("plan.json", partial(_recommend, ground, seen))])
         sweep = self._sweep(ground, planned["look"])
         arrays = yield self._stage("training", self._chunks(sweep, "sweep"), Spread.PROCESSES)
-        if self.configuration.get("critical_limit") and not self.question:  # a question takes the main sweep's word for it
+        if self.configuration.get("critical_limit") and not self.question:  # a question goes without it
             job = partial(_critical_limit, ground, self.folder)
             (limit,) = yield self._stage("critical limit", [Chunk(self._file("critical_limit.json"), job)])
             planned["rules"] |= {planning.CRITICAL: limit}
@@ -108,7 +108,7 @@ class Sweep:
         return Stage(f"{self.question}: {title}" if self.question else title, chunks, spread)
 
     def _alone(self, name: str, job: Callable[[], Any]) -> Chunk:
-        """A chunk that runs in this process as it would in a worker's."""
+        """A chunk that runs in this process, with one thread as in a worker's."""
 
         def run(workers: int, report: Callable[[float], object]) -> Any:
             with one_thread():
@@ -232,7 +232,7 @@ def _critical_limit(ground: Ground, folder: Path, workers: int, report: Callable
 
 
 def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """To 12 bits, 4e-4: below the noise of any metric, and a file of half the size."""
+    """Values rounded to 12 bits, 4e-4: below the noise of any metric, and a file of half the size."""
     bits = values.view(np.uint32)
     rounded = ((bits + np.uint32(1 << 11)) & np.uint32(0xFFFFF000)).view(np.float32)
     return np.where(np.isfinite(values), rounded, values)

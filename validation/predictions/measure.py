@@ -183,7 +183,7 @@ def _row(deltas: Floats, times: Floats, resampled: Floats, value: float, answer:
 
 
 def _plain(x: Any) -> Any:
-    """As JSON has them: None for what is not finite."""
+    """Numbers as JSON has them: None for those that are not finite."""
     if isinstance(x, np.ndarray):
         return [_plain(value) for value in x.tolist()]
     return None if x is None or not np.isfinite(x) else x

@@ -75,7 +75,7 @@ def _findings(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def report(experiment: Experiment, results: dict[str, Any]) -> Report:
-    """The report."""
+    """Worst regret of each way to predict on each problem, and worst predicted time."""
     rows, configuration = results["summary"], results["configuration"]
     n_runs = [result["n_seeds"] for result in results["results"]]
     return Report(
