@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from sde_momentum.figures.style import BLACK, BLUE, GREEN, ORANGE, STYLE, colours, plain_ticks
 
-from ..drawing import one_legend, plt, times_of_momenta
+from ..drawing import Fitted, best_momentum, one_legend, plt, times_of_momenta
 from .summary import CLOSED_FORM, EFFECTIVE_LOSS, Summary
 
 
@@ -79,26 +78,6 @@ def collapse(summary: Summary) -> Figure:
 
 def exponent(summary: Summary) -> Figure:
     """The measured optimum against the learning rate, the fit with its band, and the predictions."""
-    optima, lr = summary.optima, summary.lr
-    dense = np.geomspace(lr[0] / 1.5, lr[-1] * 1.5, 200)
-    value, low, high = summary.law.curve(dense)
-    found = [optima.optimum(i) for i in range(len(lr))]
-    gamma = summary.law.exponent
-    with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
-        for axis, power in ((left, 0.0), (right, 2 / 3)):
-            axis.fill_between(dense, low / dense**power, high / dense**power, color=ORANGE, alpha=0.35, lw=0)
-            fitted = rf"fit: $\gamma$ = {gamma.value:.3f} [{gamma.low:.3f}, {gamma.high:.3f}]"
-            axis.plot(dense, value / dense**power, color=ORANGE, lw=2, label=fitted)
-            at = np.array([e.value for e in found]) / lr**power
-            bars = np.array([[e.value - e.low, e.high - e.value] for e in found]).T / lr**power
-            axis.errorbar(lr, at, bars, fmt="o", color=BLACK, ms=5, label="measured optimum, 95 %", zorder=3)
-            axis.plot(
-                lr, summary.predicted(EFFECTIVE_LOSS) / lr**power, "s--", color=BLUE, mfc="none", label="$L_{eff}$ recommends"
-            )
-            axis.plot(lr, summary.predicted(CLOSED_FORM) / lr**power, ":", color=GREEN, lw=2, label="closed form")
-            axis.set(xscale="log", xlabel="learning rate")
-        left.set(yscale="log", ylabel=r"$1-\beta$", title="Best momentum against learning rate")
-        right.set(ylabel=r"$C = (1-\beta)\,/\,\mathrm{lr}^{2/3}$", title=r"The same over $\mathrm{lr}^{2/3}$", ylim=(0, None))
-        left.legend()
-    return figure
+    marks = ((EFFECTIVE_LOSS, BLUE, "--"), (CLOSED_FORM, GREEN, ":"))
+    rules = [(method, summary.predicted(method), colour, style) for method, colour, style in marks]
+    return best_momentum(summary.lr, [Fitted("measured", summary.optima, summary.law, BLACK)], rules)

@@ -64,7 +64,7 @@ class Setting:
 
     @property
     def kappa(self) -> float:
-        """kappa = lr^2 c / (4 delta^3): small where w stays at the flattest in the other directions of Gamma [theory: Critical limit]."""
+        """kappa = lr^2 c / (4 delta^3), small where w stays at the flattest along the rest of Gamma [theory: Critical limit]."""
         return self.lr**2 * self.noise / (4 * self.one_minus_beta**3)
 
 
