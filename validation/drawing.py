@@ -102,5 +102,5 @@ def best_momentum(
                 axis.minorticks_off()
         axes[0].set(yscale="log", ylabel=r"$1-\beta$", title="Best momentum against learning rate")
         axes[1].set(ylabel=r"$C = (1-\beta)\,/\,\mathrm{lr}^{2/3}$", title=r"The same over $\mathrm{lr}^{2/3}$", ylim=(0, None))
-        axes[0].legend()
+        one_legend(figure, axes[:1], ncols=3)
     return figure
