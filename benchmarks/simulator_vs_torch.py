@@ -7,7 +7,7 @@ import time
 import torch
 
 import sde_momentum as sm
-from validation.torch_sgd import MatrixSensingModule
+from validation.matrix_sensing.torch_sgd import MatrixSensingModule
 
 LR, MOMENTUM, SIGMA = 0.005, 0.9, 0.1
 

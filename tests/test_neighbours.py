@@ -10,7 +10,6 @@ import json
 import numpy as np
 import pytest
 import sympy as sp
-import typer
 import xarray as xr
 from scipy.linalg import solve_discrete_lyapunov
 from typer.testing import CliRunner
@@ -19,16 +18,14 @@ import sde_momentum as sm
 from sde_momentum.core.errors import InputError
 from sde_momentum.dynamics.drift_diffusion import coefficients_along
 from sde_momentum.theory import formulas
-from validation.neighbours import EXPERIMENTS, experiment, local_sgd, noise_injection, representational_drift
+from validation.cli import app, report
+from validation.neighbours import local_sgd, noise_injection, representational_drift
 from validation.neighbours import momentum_as_larger_lr as larger_lr
-from validation.neighbours.command import neighbours
 from validation.neighbours.drift_rate import decay_rate, weighted_slope
+from validation.neighbours.experiment import PAPERS, paper
 from validation.neighbours.mean_course import mean_course
 from validation.neighbours.noisy_descent import noisy_descent
 from validation.neighbours.representational_drift import Network, Setting
-
-app = typer.Typer()
-app.command()(neighbours)
 
 
 def silent(amount):
@@ -256,7 +253,7 @@ TINY = {
 
 
 def run(*words):
-    return CliRunner().invoke(app, list(words))
+    return CliRunner().invoke(app, ["neighbours", *words])
 
 
 @pytest.fixture(scope="module")
@@ -264,10 +261,10 @@ def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("neighbours") / "results"
     with pytest.MonkeyPatch.context() as patch:
         for name, profile in TINY.items():
-            patch.setitem(experiment(name).PROFILES, "quick", profile)
-        first = run("--out", str(out), "--json", "--only", EXPERIMENTS[3])
+            patch.setitem(paper(name).PROFILES, "quick", profile)
+        first = run("--out", str(out), "--json", "--only", PAPERS[3])
         assert first.exit_code == 0, first.output
-        before = (out / "results" / f"{EXPERIMENTS[3]}.nc").stat().st_mtime_ns
+        before = (out / "results" / f"{PAPERS[3]}.nc").stat().st_mtime_ns
         result = run("--out", str(out), "--json", "--resume")
     assert result.exit_code == 0, result.output
     return out, json.loads(first.stdout), json.loads(result.stdout), before
@@ -275,7 +272,7 @@ def finished(tmp_path_factory):
 
 def test_the_command_writes_results_pictures_and_one_page(finished):
     out, _, answer, _ = finished
-    assert list(answer["experiments"]) == list(EXPERIMENTS)
+    assert list(answer["experiments"]) == list(PAPERS)
     page = (out / "report.html").read_text()
     for name, row in answer["experiments"].items():
         assert (out / f"{name}.png").stat().st_size > 5000
@@ -284,15 +281,24 @@ def test_the_command_writes_results_pictures_and_one_page(finished):
         data = xr.load_dataset(out / "results" / f"{name}.nc", engine="h5netcdf")
         assert data.attrs["command"].endswith(f"--only {name}")
         assert all("units" in values.attrs for values in data.data_vars.values())
-    assert page.count("data:image/png;base64,") == len(EXPERIMENTS)
+    assert page.count("data:image/png;base64,") == len(PAPERS)
 
 
 def test_an_experiment_that_is_there_is_not_run_again(finished):
     out, first, answer, before = finished
-    assert (out / "results" / f"{EXPERIMENTS[3]}.nc").stat().st_mtime_ns == before
-    assert first["experiments"][EXPERIMENTS[3]] == answer["experiments"][EXPERIMENTS[3]]
+    assert (out / "results" / f"{PAPERS[3]}.nc").stat().st_mtime_ns == before
+    assert first["experiments"][PAPERS[3]] == answer["experiments"][PAPERS[3]]
     again = run("--out", str(out), "--resume", "--json")
     assert json.loads(again.stdout) == answer
+
+
+def test_report_draws_it_again(finished, capsys):
+    out, _, answer, _ = finished
+    page = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    report(out, as_json=True)
+    assert json.loads(capsys.readouterr().out) == answer
+    assert (out / "report.html").read_bytes() == page
 
 
 def test_a_broken_result_is_named(finished, tmp_path):

@@ -277,7 +277,8 @@ def test_phase_1_with_flips_ends_where_softmax_is_the_flipped_labels_probability
 def test_the_effective_loss_gives_the_time_of_the_librarys_own():
     """A tanh network in PyTorch against the same one from its formula, compiled.
 
-    The library's L_eff knows that the energies lag behind their eigenvalues (T5, corrected), this one does not: hence 10 %.
+    The library's L_eff knows that the energies lag behind their eigenvalues [theory: Effective loss], this one does not:
+    hence 10 %.
     """
     model = two_layer_tanh(4, 10, 12)
     compiled, w = model.compile(), model.interpolating_point()

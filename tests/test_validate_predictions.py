@@ -9,9 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 import sde_momentum as sm
-from validation import predictions
 from validation.cases import CASES
-from validation.cli import app
+from validation.cli import app, report
 
 CASE = "valley, g = 0"
 
@@ -37,7 +36,7 @@ def test_the_valley_s_predictions_hold(finished):
 
 def test_regret_is_time_over_the_shortest_of_the_sweep(finished):
     out, _ = finished
-    for result in predictions.read(out):
+    for result in json.loads((out / "results.json").read_text())["results"]:
         times = np.array([np.inf if time is None else time for time in result["time"]])
         for way in result["ways"]:
             row = result["ways"][way]
@@ -55,6 +54,16 @@ def test_resuming_computes_nothing_again(finished):
     assert {file.name: file.stat().st_mtime_ns for file in out.glob("valley*.json")} == before
     (out / next(iter(before))).unlink()
     assert json.loads(run("--case", CASE, "--out", str(out), "--resume", "--json").stdout) == answer
+
+
+def test_report_draws_it_again(finished, capsys):
+    out, answer = finished
+    page = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    report(out, as_json=True)
+    assert json.loads(capsys.readouterr().out) == answer
+    assert (out / "report.html").read_bytes() == page
+    assert "sde-momentum validate predictions --profile quick --seed 0 --case &#39;valley, g = 0&#39;" in page.decode()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The engines of a sweep: its chunks spread over processes of this machine (joblib's loky) or over a Dask cluster."""
+"""Chunks of work spread over threads, over processes of this machine (joblib's loky) or over a Dask cluster."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 
 from sde_momentum.core.errors import InputError
-from sde_momentum.core.threads import crew_size
+from sde_momentum.core.threads import crew_size, one_blas_thread
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -42,7 +43,7 @@ _SAME = ("sde-momentum", "numpy", "scipy", "numba", "torch")
 
 
 class LostChunks(ChildProcessError):
-    """The workers of these chunks died, each time they were tried."""
+    """The worker processes of these chunks died each time they were tried."""
 
     def __init__(self, chunks: Sequence[object]) -> None:
         named = ", ".join(map(repr, chunks[:3])) + (f" and {len(chunks) - 3} more" if len(chunks) > 3 else "")
@@ -53,7 +54,7 @@ class LostChunks(ChildProcessError):
 
 
 def check_engine(workers: int, dask: str | None) -> None:
-    """Raises what `run_chunks` would for these two, before anything is written."""
+    """Check the number of workers and the address, before anything is written. Raises InputError."""
     crew_size(workers)
     if dask is not None:
         _connect(dask).close()
@@ -66,10 +67,11 @@ def run_chunks(
     *,
     workers: int,
     dask: str | None,
+    threads: bool = False,
     report: Callable[[float], object],
     cost: Callable[[Chunk], float] = lambda chunk: 1.0,
 ) -> None:
-    """Run every chunk and hand over its result; nothing that `finish` is given depends on the engine.
+    """Run every chunk and hand over its result, which does not depend on where the chunk ran.
 
     Args:
         function: from a chunk to its result, which depends on the chunk alone. A function of a module, or a partial of one
@@ -79,6 +81,7 @@ def run_chunks(
             the file system
         workers: processes on this machine; 1: this process; -1: every core. A cluster has its own number.
         dask: address of a Dask scheduler, or None for this machine
+        threads: workers are threads of this process, and the function and the chunks may be anything; BLAS keeps to one thread
         report: told of the cost of each chunk after its `finish`
         cost: of a chunk, in units of the caller
 
@@ -90,7 +93,9 @@ def run_chunks(
     2 2
     """
     n = crew_size(workers)
-    if dask is not None:
+    if threads:
+        results = _in_threads(function, chunks, n)
+    elif dask is not None:
         results = _on_cluster(function, chunks, dask)
     elif n == 1:
         results = _here(function, chunks)
@@ -104,7 +109,7 @@ def run_chunks(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for torch, BLAS and OpenMP within: how they cut the work must not depend on the machine's cores.
+    """Context in which torch, BLAS and OpenMP have one thread: results must not depend on the number of cores.
 
     A library that is first loaded within keeps to one thread afterwards.
     """
@@ -133,7 +138,7 @@ def _keep_to_one_thread() -> None:
 
 @dataclass(frozen=True)
 class _Outcome(Generic[Result]):
-    """What a worker sends back: an error as plain data, because an engine may stumble over one that cannot be pickled."""
+    """What a worker sends back: the result, or an error that can be pickled."""
 
     result: Result | None = None
     error: Exception | None = None
@@ -145,7 +150,7 @@ class _Outcome(Generic[Result]):
 
 
 def _run(function: Callable[[Chunk], Result], chunk: Chunk, versions: dict[str, str] | None = None) -> _Outcome[Result]:
-    """In a worker process. Its threads are limited for good: a Dask worker may be running other chunks at this moment."""
+    """Run a chunk in a worker process, whose threads stay limited: a Dask worker may be running other chunks at this moment."""
     _keep_to_one_thread()
     try:
         for name, ours in (versions or {}).items():
@@ -163,7 +168,7 @@ def _run(function: Callable[[Chunk], Result], chunk: Chunk, versions: dict[str, 
 
 @cache
 def _versions() -> dict[str, str]:
-    """Of Python and the packages on which results may depend."""
+    """Versions of Python and of the packages on which results may depend."""
     found = {"Python": "{}.{}".format(*sys.version_info)}
     for name in _SAME:
         try:
@@ -180,8 +185,14 @@ def _here(function: Callable[[Chunk], Result], chunks: Sequence[Chunk]) -> Resul
         yield chunk, result
 
 
+def _in_threads(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], n: int) -> Results[Chunk, Result]:
+    with one_blas_thread():  # around all threads: each would give BLAS its threads back while others still compute
+        jobs = (delayed(lambda chunk: (chunk, function(chunk)))(chunk) for chunk in chunks)
+        yield from Parallel(n_jobs=n, prefer="threads", return_as="generator_unordered")(jobs)
+
+
 def _in_processes(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], n: int) -> Results[Chunk, Result]:
-    """Each process is a pool of its own: one that dies breaks no other, and it is known which chunk it ran."""
+    """Results from n processes, each a pool of its own: one that dies breaks no other, and it is known which chunk it ran."""
     waiting, lost = deque((chunk, 0) for chunk in chunks), list[Chunk]()
     idle, busy = [_process() for _ in range(min(n, len(chunks)))], dict[Future[_Outcome[Result]], Any]()
     try:
@@ -218,7 +229,7 @@ def _in_processes(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], 
 
 
 def _process() -> ProcessPoolExecutor:
-    """One process, started with its first chunk. An interrupt is for the client, which ends it."""
+    """A pool of one process, started with its first chunk. It ignores an interrupt: this process ends it."""
     ignore = (signal.SIGINT, signal.SIG_IGN)
     return ProcessPoolExecutor(1, timeout=_IDLE, initializer=signal.signal, initargs=ignore, env=_ONE)
 

@@ -1,11 +1,11 @@
-"""A folder of results: files that are whole or absent, and that belong to one configuration."""
+"""The files of a folder of results: each is whole or absent, and all belong to one configuration."""
 
 from __future__ import annotations
 
 import json
 import platform
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,12 @@ _LARGE = 1000
 
 
 def write_json(path: Path, value: object) -> None:
-    """JSON, whole or not at all."""
+    """Write JSON, whole or not at all."""
     write_whole(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
 
 
 def read_json(path: Path) -> Any:
-    """JSON, or an InputError that names the file."""
+    """Read JSON. Raises an InputError that names the file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -37,34 +37,40 @@ def read_json(path: Path) -> Any:
 
 
 def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
-    """Named arrays, whole or not at all; each has its checksum in the file."""
+    """Write named arrays, whole or not at all; each has its checksum in the file."""
     write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
-def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
-    """The arrays of `write_arrays`, of just these shapes; an InputError names a file that is not whole."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in shapes}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        arrays = {}
-    if any(arrays.get(name, np.empty(0)).shape != shape for name, shape in shapes.items()):
+def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, NDArray[Any]]:
+    """The arrays of `write_arrays`, those of `shapes`, or all; an InputError names a file that is not whole or has others."""
+    arrays = read_whole(path)
+    if arrays is None or any(name not in arrays or arrays[name].shape != shape for name, shape in (shapes or {}).items()):
         raise InputError("--out", path, "an intact file of this sweep; delete it to compute it again")
-    return arrays
+    return {name: arrays[name] for name in shapes or arrays}
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of Python, this project and the packages named."""
+    """Versions of Python, of this project and of the packages named."""
     return {"python": platform.python_version(), **{name: version(name) for name in ("sde-momentum", *packages)}}
 
 
 def write_dataset(data: xr.Dataset, path: Path) -> None:
-    """NetCDF-4, whole or not at all, the large arrays compressed."""
+    """Write NetCDF-4, whole or not at all, the large arrays compressed."""
     packed = {
         name: {"zlib": True, "complevel": 4, "shuffle": True} for name, values in data.data_vars.items() if values.size > _LARGE
     }
     content = data.to_netcdf(engine="h5netcdf", encoding=packed)
     write_whole(path, lambda file: file.write(content))
+
+
+def read_dataset(path: Path) -> xr.Dataset:
+    """What `write_dataset` wrote, or an InputError that names the file."""
+    import xarray as xr
+
+    try:
+        return xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError):
+        raise InputError("--out", path, "a readable file; delete it to compute it again") from None
 
 
 def read_whole(path: Path) -> dict[str, NDArray[Any]] | None:
@@ -74,6 +80,27 @@ def read_whole(path: Path) -> dict[str, NDArray[Any]] | None:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+
+
+_WRITERS: Mapping[str, Callable[[Path, Any], None]] = {
+    ".npz": lambda path, arrays: write_arrays(path, **arrays),
+    ".json": write_json,
+    ".nc": lambda path, data: write_dataset(data, path),
+}
+
+
+def write(path: Path, value: Any) -> None:
+    """Write a result, whole or not at all, in the form of its ending: .npz named arrays, .json plain data, .nc a Dataset."""
+    _WRITERS[path.suffix](path, value)
+
+
+def read(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Any:
+    """Read what `write` wrote; of an .npz file the arrays of `shapes`, or all. An InputError names a file that is not whole."""
+    if path.suffix == ".json":
+        return read_json(path)
+    if path.suffix == ".nc":
+        return read_dataset(path)
+    return read_arrays(path, shapes)
 
 
 class Folder:
@@ -87,7 +114,7 @@ class Folder:
 
     @classmethod
     def open(cls, path: Path, configuration: dict[str, Any], *, resume: bool) -> Folder:
-        """Raises InputError for a folder of another configuration, or with results and no `resume`."""
+        """The folder, checked. Raises InputError for one of another configuration, or with results and no `resume`."""
         new = cls(path, configuration)
         if path.exists() and not path.is_dir():
             raise InputError("--out", path, "a folder")
@@ -110,7 +137,7 @@ class Folder:
         return new
 
     def begin(self) -> None:
-        """Make the folder, say whose it is, and clear away what a killed process left half-written."""
+        """Make the folder, write its configuration, and delete what a killed process left half-written."""
         self.path.mkdir(parents=True, exist_ok=True)
         for part in self.path.rglob("*.part"):
             part.unlink()

@@ -109,7 +109,7 @@ def p3_batched(problem: LabelNoise) -> Callable[[int], Floats]:
 def p3_module(problem: LabelNoise) -> Callable[[int], Floats]:
     """One run after another of an nn.Module with autograd and torch.optim.SGD: what users write."""
     import sde_momentum as sm
-    from validation.torch_sgd import MatrixSensingModule
+    from validation.matrix_sensing.torch_sgd import MatrixSensingModule
 
     def run(seed: int) -> Floats:
         torch.manual_seed(seed)

@@ -37,10 +37,7 @@ _SETS = {
         title="FashionMNIST",
         url="https://github.com/zalandoresearch/fashion-mnist",
         hint="fashion",
-        classes=(
-            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-        ),
+        classes=(*("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"), *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")),
         n_images=(60_000, 10_000),
         forms=(Form(", ".join(names[0] for names in idx.FILES), idx.FILES, idx.read),),
     ),

@@ -1,4 +1,5 @@
-"""Rates along Gamma: measured from runs, and predicted from a force of T6 by the oscillator of T5."""
+"""Rates of the motion along Gamma: measured from runs, and predicted from a force by the oscillator of the effective loss
+[theory: Forces; Effective loss]."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ class Measured(NamedTuple):
 
 
 def decay_rate(first: Floats, last: Floats, n_steps: float) -> Measured:
-    """-(1 / n_steps) ln(mean last / mean first) over runs, per step; `first` and `last` are of the same runs, (n_runs,)."""
+    """Decay rate of the mean over runs per step, -ln(mean last / mean first) / n_steps; `first` and `last`: (n_runs,)."""
     ratio = last / last.mean() - first / first.mean()
     return Measured(
         float(np.log(first.mean() / last.mean()) / n_steps), float(ratio.std(ddof=1) / np.sqrt(len(first)) / abs(n_steps))
@@ -39,7 +40,7 @@ def predicted_rate(force: Force, valley: Valley, lr: float, one_minus_beta: floa
 
 
 def weighted_slope(x: Floats, y: Floats, error: Floats) -> Measured:
-    """Slope of the line y(x) through points of standard error `error`, and its own."""
+    """Slope of the line y(x) through points of standard error `error`, and the standard error of the slope."""
     weight = error**-2.0
     centre = (weight * x).sum() / weight.sum()
     spread = (weight * (x - centre) ** 2).sum()

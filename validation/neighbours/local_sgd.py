@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -17,12 +16,13 @@ from sde_momentum.core.threads import in_order
 from sde_momentum.figures.style import BLACK, LINES, STYLE, plain_ticks
 from sde_momentum.theory import formulas
 
+from ..drawing import measured as points
+from ..drawing import plt
 from .drift_rate import decay_rate, predicted_rate, worst
 from .noisy_descent import noisy_descent
 
 Floats = NDArray[np.float64]
 
-NAME = "local_sgd"
 TITLE = "Local SGD"
 SOURCE = "Gu, Lyu, Huang, Arora: Why (and when) does local SGD generalize better than SGD? (arXiv 2303.01215)"
 CLAIM = (
@@ -49,7 +49,7 @@ DECAY = 0.4
 
 @dataclass(frozen=True)
 class Profile:
-    """Local steps at LR, learning rates of the two laws, runs of each."""
+    """How much a profile runs: local steps at LR, learning rates of the two laws, number of runs of each."""
 
     local_steps: tuple[int, ...]
     lr: tuple[float, ...]
@@ -107,7 +107,7 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
 
 
 def _cell(delta: float, lr: float, local_steps: int, n_runs: int, seed: int) -> tuple[float, float, float, float]:
-    """Drift over one worker's: measured, its standard error, by the exact filling, by the closed form."""
+    """Drift over that of one worker: measured, its standard error, by the exact filling, by the closed form."""
     valley = sm.Valley([EIGENVALUE] * N_MODES, 0.0, curvature=CURVATURE)
     noise = NOISE[delta]
     exact = (1 + (N_WORKERS - 1) * filling(lr, EIGENVALUE, delta, local_steps)) / N_WORKERS
@@ -138,7 +138,7 @@ def _cell(delta: float, lr: float, local_steps: int, n_runs: int, seed: int) -> 
 
 
 def filling(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: int) -> float:
-    """psi: mean over the steps of a round of the variance of a mode that starts empty, over the stationary one
+    """Filling psi of a mode: mean of its variance over a round that starts without any, over the stationary variance
     [theory: Relaxation]."""
     beta = 1 - one_minus_beta
     step = np.array([[1 + beta - lr * eigenvalue, -beta], [1.0, 0.0]])
@@ -152,7 +152,8 @@ def filling(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: in
 
 
 def closed_form(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: int) -> float:
-    """(1 + (K - 1) psi) / K: the library's for momentum [theory: Forces], Gu and others' psi(2 lr lambda H) without."""
+    """Drift over that of one worker, (1 + (K - 1) psi) / K, with the library's psi for momentum [theory: Forces], and without
+    momentum with that of Gu and others, psi(2 lr lambda H)."""
     if one_minus_beta < 1:
         return float(formulas.local_sgd_share(one_minus_beta, N_WORKERS, local_steps))
     x = 2 * lr * eigenvalue * local_steps
@@ -202,23 +203,12 @@ def figure(result: xr.Dataset) -> Figure:
             name = "no momentum" if delta == 1 else rf"$1-\beta$ = {delta:g}"
             left.plot(steps, exact, color=colour, lw=1.5, label=f"{name}: exact filling")
             left.plot(steps, formula, color=colour, lw=1.2, ls=":", label=f"{name}: closed form")
-            left.errorbar(
-                at.local_steps,
-                k * at.share,
-                1.96 * k * at.share_se,
-                fmt="o",
-                ms=5,
-                mfc="none",
-                color=colour,
-                label=f"{name}: measured, 95 %",
-            )
+            points(left, at.local_steps, k * at.share, k * at.share_se, f"{name}: measured, 95 %", colour=colour)
         left.set(xscale="log", xlabel="local steps H", ylabel="drift over SGD's, same total batch", title=f"lr = {lr:g}, K = {k}")
         for colour, law in zip(LINES[2:], result.law.values, strict=False):
             at = result.sel(law=law)
             right.plot(at.lr, k * at.share_by_law_exact, color=colour, lw=1.5)
-            right.errorbar(
-                at.lr, k * at.share_by_law, 1.96 * k * at.share_by_law_se, fmt="o", ms=5, mfc="none", color=colour, label=str(law)
-            )
+            points(right, at.lr, k * at.share_by_law, k * at.share_by_law_se, str(law), colour=colour)
         right.set(
             xscale="log",
             xlabel="learning rate, no momentum",

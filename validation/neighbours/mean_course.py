@@ -1,5 +1,5 @@
-"""T5 at finite lr: the mean of label-noise SGD in a valley of equal modes, with the exact energies of the modes
-[theory: Relaxation]."""
+"""The mean of label-noise SGD in a valley of equal modes at finite lr, with the exact energies of the modes
+[theory: Effective loss; Relaxation]."""
 
 from __future__ import annotations
 

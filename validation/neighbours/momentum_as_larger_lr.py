@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -17,11 +17,12 @@ from scipy.integrate import solve_ivp
 import sde_momentum as sm
 from sde_momentum.figures.style import BLACK, BLUE, LINES, STYLE, plain_ticks
 
+from ..drawing import measured as points
+from ..drawing import plt
 from .mean_course import mean_course
 
 Floats = NDArray[np.float64]
 
-NAME = "momentum_as_larger_lr"
 TITLE = "Momentum as a larger learning rate"
 SOURCE = "Wang, Malladi, Wang, Lyu, Li: The marginal value of momentum for small learning rate SGD (arXiv 2307.15196)"
 CLAIM = (
@@ -48,7 +49,7 @@ N_RESAMPLES = 400
 
 @dataclass(frozen=True)
 class Profile:
-    """1 - beta over delta* = (c mu)^(1/3) lr^(2/3), and the runs of each."""
+    """How much a profile runs: 1 - beta over delta* = (c mu)^(1/3) lr^(2/3), and the number of runs of each."""
 
     ratio: tuple[float, ...]
     n_seeds: int
@@ -80,6 +81,57 @@ def largest_deviation(ratio: float) -> tuple[float, float]:
     return float(abs(with_momentum[at] - without[at])), float(times[at])
 
 
+@dataclass(frozen=True)
+class _Course:
+    """What is measured and predicted at one (lr, ratio).
+
+    Attributes:
+        mean, error: of theta^2 over its start, (n_time, 2 methods)
+        each: deviation of each run at the time `where` it is predicted to be largest, (n_seed,)
+        predicted, finite: the deviation predicted for small lr, and at this lr
+    """
+
+    delta: float
+    mean: Floats
+    error: Floats
+    each: Floats
+    predicted: float
+    where: float
+    finite: float
+
+
+def _course(method: sm.LabelNoiseSGD, lr: float, ratio: float, asked: Floats, seeds: NDArray[np.int64], workers: int) -> _Course:
+    start = method.problem.start(START)  # type: ignore[attr-defined]
+    noise = method.noise
+    delta = ratio * float(sm.MomentumRule.from_geometry(noise, CURVATURE).one_minus_beta(lr))
+    steps, back = np.unique(np.round(asked * delta**2 / (noise * lr**2)).astype(int), return_inverse=True)
+
+    def squares(rate: float, momentum: float) -> Floats:
+        found = sm.solve(
+            method, start, steps, lr=rate, momentum=momentum, seeds=seeds, metrics=["test_error"], workers=workers, progress=False
+        )
+        return np.asarray(found.test_error.values[0, 0][:, back] / START**2)
+
+    def theory(rate: float, damping: float, column: int) -> float:
+        valley: dict[str, Any] = {"curvature": CURVATURE, "eigenvalue": EIGENVALUE, "n_modes": N_MODES, "start": START}
+        return float(mean_course(rate, damping, steps, noise=noise, **valley)[back[column]] ** 2)
+
+    runs = [squares(lr, 1 - delta), squares(lr / delta, 0.0)]
+    predicted, at = largest_deviation(ratio)
+    where = at / CURVATURE
+    column = int(np.argmin(np.abs(asked - where)))
+    signed = runs[0][:, column] - runs[1][:, column]
+    return _Course(
+        delta,
+        np.stack([values.mean(axis=0) for values in runs], axis=-1),
+        np.stack([values.std(axis=0, ddof=1) for values in runs], axis=-1) / np.sqrt(len(seeds)),
+        signed * np.sign(signed.mean()),
+        predicted,
+        where,
+        abs(theory(lr, delta, column) - theory(lr / delta, 1.0, column)) / START**2,
+    )
+
+
 def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[float], None]) -> xr.Dataset:
     """Courses of theta^2 in a valley at two learning rates; `report` is told of shares of 1.
 
@@ -88,72 +140,39 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
     plan = PROFILES[profile] if isinstance(profile, str) else profile
     valley = sm.Valley([EIGENVALUE] * N_MODES, 0.0, curvature=CURVATURE)
     method = sm.LabelNoiseSGD(valley, float(np.sqrt(NOISE * N_MODES)))
-    rule = sm.MomentumRule.from_geometry(method.noise, CURVATURE)
     seeds = seed * 1_000_003 + np.arange(plan.n_seeds)
-    shape = (len(LR), len(plan.ratio))
-    mean, error = np.empty((2, *shape, N_RECORDS, 2))
-    each = np.empty((*shape, plan.n_seeds))
-    predicted, where, finite, deltas = np.empty((4, *shape))
     asked = np.linspace(0.0, TIME / CURVATURE, N_RECORDS)
     cost = np.square(np.asarray(plan.ratio))
-    for (i, lr), (j, ratio) in product(enumerate(LR), enumerate(plan.ratio)):
-        delta = deltas[i, j] = ratio * float(rule.one_minus_beta(lr))
-        steps, back = np.unique(np.round(asked * delta**2 / (method.noise * lr**2)).astype(int), return_inverse=True)
-        runs = [
-            sm.solve(
-                method,
-                valley.start(START),
-                steps,
-                lr=rate,
-                momentum=momentum,
-                seeds=seeds,
-                metrics=["test_error"],
-                workers=workers,
-                progress=False,
-            ).test_error.values[0, 0][:, back]
-            / START**2
-            for rate, momentum in ((lr, 1 - delta), (lr / delta, 0.0))
-        ]
-        mean[i, j] = np.stack([values.mean(axis=0) for values in runs], axis=-1)
-        error[i, j] = np.stack([values.std(axis=0, ddof=1) for values in runs], axis=-1) / np.sqrt(plan.n_seeds)
-        predicted[i, j], at = largest_deviation(ratio)
-        where[i, j] = at / CURVATURE
-        column = int(np.argmin(np.abs(asked - where[i, j])))
-        signed = runs[0][:, column] - runs[1][:, column]
-        each[i, j] = signed * np.sign(signed.mean())
-        pair = [
-            mean_course(
-                rate,
-                damping,
-                steps,
-                noise=method.noise,
-                curvature=CURVATURE,
-                eigenvalue=EIGENVALUE,
-                n_modes=N_MODES,
-                start=START,
-            )[back[column]]
-            for rate, damping in ((lr, delta), (lr / delta, 1.0))
-        ]
-        finite[i, j] = abs(pair[0] ** 2 - pair[1] ** 2) / START**2
+    found = []
+    for lr, (j, ratio) in product(LR, enumerate(plan.ratio)):
+        found.append(_course(method, lr, ratio, asked, seeds, workers))
         report(float(cost[j] / cost.sum() / len(LR)))
-    dims = ("lr", "ratio")
+
+    def column(name: str) -> Floats:
+        values = np.array([getattr(course, name) for course in found])
+        return values.reshape(len(LR), len(plan.ratio), *values.shape[1:])
+
+    each, predicted = column("each"), column("predicted")
     rng = np.random.default_rng([seed, 41])
     weights = rng.multinomial(plan.n_seeds, np.full(plan.n_seeds, 1 / plan.n_seeds), size=N_RESAMPLES) / plan.n_seeds
-    crossing = [[_crossing(plan.ratio, each[i].mean(axis=-1)), _spread(plan.ratio, each[i], weights)] for i in range(len(LR))]
-    one = {"units": "1"}
-    start = {"units": "share of the start"}
+    dims, one, start = ("lr", "ratio"), {"units": "1"}, {"units": "share of the start"}
+    times, where = (*dims, "time", "method"), {"long_name": "t at which it is predicted", "units": "1 / curvature of tr H"}
     return xr.Dataset(
         {
-            "one_minus_beta": (dims, deltas, one),
-            "course": (("lr", "ratio", "time", "method"), mean, {"long_name": "mean of theta^2", **start}),
-            "course_se": (("lr", "ratio", "time", "method"), error, start),
+            "one_minus_beta": (dims, column("delta"), one),
+            "course": (times, column("mean"), {"long_name": "mean of theta^2", **start}),
+            "course_se": (times, column("error"), start),
             "deviation": (dims, each.mean(axis=-1), {"long_name": "|with momentum - without| at deviation_time", **start}),
             "deviation_se": (dims, each.std(axis=-1, ddof=1) / np.sqrt(plan.n_seeds), start),
-            "deviation_predicted": (dims, predicted, {"long_name": "largest |with momentum - without|, T5", **start}),
-            "deviation_finite": (dims, finite, {"long_name": "the same at this lr: T5 with the exact energies, T2", **start}),
-            "deviation_time": (dims, where, {"long_name": "t at which it is predicted", "units": "1 / curvature of tr H"}),
-            "crossing": ("lr", [row[0] for row in crossing], {"long_name": "1 - beta / delta* at 10 % deviation", **one}),
-            "crossing_se": ("lr", [row[1] for row in crossing], one),
+            "deviation_predicted": (dims, predicted, {"long_name": "largest |with momentum - without| as lr -> 0", **start}),
+            "deviation_finite": (dims, column("finite"), {"long_name": "the same at this lr, with the exact energies", **start}),
+            "deviation_time": (dims, column("where"), where),
+            "crossing": (
+                "lr",
+                [_crossing(plan.ratio, runs.mean(axis=-1)) for runs in each],
+                {"long_name": "1 - beta / delta* at 10 % deviation", **one},
+            ),
+            "crossing_se": ("lr", [_spread(plan.ratio, runs, weights) for runs in each], one),
         },
         coords={
             "lr": ("lr", list(LR), {"long_name": "learning rate with momentum", **one}),
@@ -246,15 +265,9 @@ def figure(result: xr.Dataset) -> Figure:
             )
             theory = np.square(theory / START)
             left.plot(times, theory, color=colour, lw=1.5)
-            left.errorbar(
-                times[::4],
-                at.course.values[::4, 0],
-                1.96 * at.course_se.values[::4, 0],
-                fmt="o",
-                ms=4,
-                color=colour,
-                label=rf"momentum, $1-\beta$ = {ratios[j]:g} $\delta^*$",
-            )
+            some = at.isel(time=slice(None, None, 4), method=0)
+            label = rf"momentum, $1-\beta$ = {ratios[j]:g} $\delta^*$"
+            points(left, some.time, some.course, some.course_se, label, colour=colour, filled=True)
         at = result.isel(lr=-1, ratio=int(np.argmin(np.abs(np.log(ratios / 3.0)))))
         left.plot(times[::2], at.course.values[::2, 1], "k+", ms=6, label=r"SGD at lr$/(1-\beta)$")
         left.plot(times, np.exp(-times * float(result.attrs["curvature"]) / 2), color=BLACK, lw=1)
@@ -265,28 +278,17 @@ def figure(result: xr.Dataset) -> Figure:
             ylim=(0, 1.55),
         )
         left.legend(loc="upper right")
+        right.set(xscale="log", yscale="log")
         dense = np.geomspace(ratios.min(), ratios.max(), 120)
         curve = [largest_deviation(float(x))[0] for x in dense]
         right.plot(dense, curve, color=BLUE, lw=2, label="theory, small lr")
         for colour, marker, i in zip(LINES[1:], "os", range(result.sizes["lr"]), strict=False):
-            low = np.minimum(1.96 * result.deviation_se[i].values, result.deviation[i].values * 0.999)
-            right.errorbar(
-                ratios,
-                result.deviation[i].values,
-                [low, 1.96 * result.deviation_se[i].values],
-                fmt=marker,
-                ms=5,
-                mfc="none",
-                color=colour,
-                label=f"measured, 95 %, lr = {float(result.lr[i]):g}",
-            )
-            right.plot(
-                ratios, result.deviation_finite[i].values, color=colour, lw=1, ls="--", label="theory at this lr" if i else None
-            )
+            at = result.isel(lr=i)
+            label = f"measured, 95 %, lr = {float(at.lr):g}"
+            points(right, ratios, at.deviation, at.deviation_se, label, colour=colour, marker=marker)
+            right.plot(ratios, at.deviation_finite, color=colour, lw=1, ls="--", label="theory at this lr" if i else None)
         right.axhline(LIMIT, color=BLACK, ls=":", lw=1)
         right.set(
-            xscale="log",
-            yscale="log",
             ylim=(3e-4, 1.5),
             xlabel=r"$(1-\beta)\,/\,(c\mu)^{1/3}\,\mathrm{lr}^{2/3}$",
             ylabel="largest deviation (share of the start)",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -17,12 +16,13 @@ import sde_momentum as sm
 from sde_momentum.core.threads import in_order
 from sde_momentum.figures.style import LINES, STYLE, plain_ticks
 
+from ..drawing import measured as points
+from ..drawing import plt
 from .drift_rate import Measured, decay_rate, predicted_rate, weighted_slope, worst
 from .noisy_descent import noisy_descent
 
 Floats = NDArray[np.float64]
 
-NAME = "noise_injection"
 TITLE = "Noise injection"
 SOURCE = "Shalova, Schlichting, Peletier: Singular-limit analysis of gradient descent with noise injection (arXiv 2404.12293)"
 CLAIM = (
@@ -56,7 +56,7 @@ N_RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Profile:
-    """Runs for the rates; momenta and runs of the sweeps for the best momentum."""
+    """How much a profile runs: runs for the rates; learning rates; momenta and runs of the sweeps for the best momentum."""
 
     n_runs: int
     lr: tuple[float, ...]
@@ -91,7 +91,7 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
         {
             "rate": (dims, rate, {"long_name": "decay rate of the mean of theta", **per_step}),
             "rate_se": (dims, error, per_step),
-            "rate_predicted": (dims, predicted, {"long_name": "the same, T3, T5, T6", **per_step}),
+            "rate_predicted": (dims, predicted, {"long_name": "the same, predicted", **per_step}),
             "best": (("noise_kind", "best_lr"), best, {"long_name": "fastest 1 - beta, measured", **one}),
             "best_se": (("noise_kind", "best_lr"), best_error, {"long_name": "resampling and grid", **one}),
             "best_predicted": (("noise_kind", "best_lr"), rule, {"long_name": "MomentumRule.from_forces", **one}),
@@ -113,7 +113,7 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
 
 
 def _rate(kind: str, delta: float, lr: float, n_runs: int, seed: int) -> tuple[float, float, float]:
-    """Rate, its standard error, and the predicted."""
+    """Decay rate of the mean of theta per step, its standard error, and the predicted rate."""
     valley = sm.Valley([1.0] * N_MODES, 0.0, curvature=CURVATURE)
     start, noise = valley.start(START), NOISE[delta]
     force: sm.forces.Force = sm.forces.LabelNoise(noise) if kind == LABEL else sm.forces.ParameterNoise(VARIANCE)
@@ -163,14 +163,7 @@ def _best(kind: str, lr: float, plan: Profile, seed: int, workers: int) -> tuple
     def times(delta: float) -> Floats:
         clock = np.arange(0, int(24 / asked), max(1, int(0.05 / asked)))
         runs = noisy_descent(
-            valley,
-            valley.start(BEST_START),
-            clock,
-            lr=lr,
-            momentum=1 - delta,
-            n_runs=plan.n_sweep_runs,
-            seed=seed,
-            **noise,
+            valley, valley.start(BEST_START), clock, lr=lr, momentum=1 - delta, n_runs=plan.n_sweep_runs, seed=seed, **noise
         )
         return np.asarray(sm.convergence_time(np.abs(weights @ runs[..., 0].T), clock, TARGET))
 
@@ -226,19 +219,11 @@ def figure(result: xr.Dataset) -> Figure:
             for marker, line, delta in zip("os", ("-", "--"), result.one_minus_beta.values, strict=False):
                 at = result.sel(noise_kind=kind, one_minus_beta=delta)
                 left.plot(at.lr, at.rate_predicted, line, color=colour, lw=1.5)
-                left.errorbar(
-                    at.lr,
-                    at.rate,
-                    1.96 * at.rate_se,
-                    fmt=marker,
-                    ms=6,
-                    mfc="none",
-                    color=colour,
-                    label=rf"{kind}, $1-\beta$ = {float(delta):g}",
-                )
+                label = rf"{kind}, $1-\beta$ = {float(delta):g}"
+                points(left, at.lr, at.rate, at.rate_se, label, colour=colour, marker=marker)
             at = result.sel(noise_kind=kind)
             right.plot(at.best_lr, at.best_predicted, "-", color=colour, lw=1.5)
-            right.errorbar(at.best_lr, at.best, 1.96 * at.best_se, fmt="o", ms=6, mfc="none", color=colour, label=str(kind))
+            points(right, at.best_lr, at.best, at.best_se, str(kind), colour=colour)
         for axis in (left, right):
             axis.set(xscale="log", yscale="log", xlabel="learning rate")
             plain_ticks(axis)

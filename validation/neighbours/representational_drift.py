@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -22,11 +21,12 @@ from sde_momentum.problems.compiled import Kernels
 from sde_momentum.problems.problem import Array, Problem
 from sde_momentum.theory import formulas
 
+from ..drawing import measured as points
+from ..drawing import plt
 from .drift_rate import Measured, weighted_slope, worst
 
 Floats = NDArray[np.float64]
 
-NAME = "representational_drift"
 TITLE = "Representational drift"
 SOURCE = (
     "Pashakhanloo, Koulakov: Stochastic gradient descent-induced drift of representation in a two-layer neural network "
@@ -40,7 +40,8 @@ DERIVED = (
     "Rotating the hidden units changes no output, so every sample's gradient is normal to the rotation Xi w: there is no "
     "noise along it, sm.DriftDiffusion has none either, and the angular momentum w.Xi v stays 0 exactly, at any beta. The "
     "angle moves by -(Xi x).dx / |w|^2, the area that the normal fluctuations x sweep: its square grows as D k, "
-    "D = |w|^-4 sum_{i<j} Xi_ij^2 (2 lr^2 / delta^2) c lambda_i E x_j x_i, E x_j x_i of T2 for noise of covariance c lambda_j: "
+    "D = |w|^-4 sum_{i<j} Xi_ij^2 (2 lr^2 / delta^2) c lambda_i E x_j x_i, E x_j x_i the stationary pair "
+    "covariance for noise of covariance c lambda_j: "
     "2 (lr / delta)^3 c^2 lambda_i lambda_j / (lambda_i + lambda_j) while delta >> lr^(1/2)."
 )
 
@@ -59,18 +60,18 @@ class Setting:
 
     @property
     def noise(self) -> float:
-        """c."""
+        """Noise strength c."""
         return 2 * self.one_minus_beta * self.variance / self.lr
 
     @property
     def kappa(self) -> float:
-        """lr^2 c / (4 delta^3): small where the other directions of Gamma stay at their flattest [theory: Critical limit]."""
+        """kappa = lr^2 c / (4 delta^3), small where w stays at the flattest along the rest of Gamma [theory: Critical limit]."""
         return self.lr**2 * self.noise / (4 * self.one_minus_beta**3)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What is run, with how many runs each."""
+    """How much a profile runs: settings, and the number of runs of each."""
 
     settings: tuple[Setting, ...]
     n_seeds: int
@@ -82,7 +83,7 @@ _SMALL = 0.01
 
 
 def _quiet(one_minus_beta: float) -> Setting:
-    """A variance that keeps kappa below _SMALL."""
+    """The setting of a variance that keeps kappa below _SMALL."""
     return Setting(_LR, one_minus_beta, _VARIANCE * min(1.0, (one_minus_beta / 0.2) ** 2))
 
 
@@ -122,7 +123,7 @@ class Observed(Problem):
         return self.problem.settings()
 
     def test_error(self, w: Array) -> Array:
-        """The observable."""
+        """The observable, in the place of the test error."""
         return self.observable(w)
 
 
@@ -146,25 +147,25 @@ class Network:
 
     @staticmethod
     def plane(w: Array) -> NDArray[np.complex128]:
-        """z, (..., N) -> (..., N / 2)."""
+        """Coordinates z of the hidden units as complex numbers, (..., N) -> (..., N / 2)."""
         first, second = w[..., :4].reshape(*w.shape[:-1], 2, 2), w[..., 4:].reshape(*w.shape[:-1], 2, 2)
         both = np.concatenate([first, np.swapaxes(second, -1, -2)], axis=-1)  # (..., hidden, columns of W1 and rows of W2)
         return np.asarray(both[..., 0, :] + 1j * both[..., 1, :])
 
     @staticmethod
     def rotate(w: Array) -> Array:
-        """Xi w, the derivative of w by the angle: (..., N) -> (..., N)."""
+        """Derivative Xi w of the parameters by the angle of a rotation: (..., N) -> (..., N)."""
         turned = 1j * Network.plane(w)
         both = np.stack([turned.real, turned.imag], axis=-2)
         second = np.swapaxes(both[..., 2:], -1, -2)
         return np.concatenate([x.reshape(*w.shape[:-1], 4) for x in (both[..., :2], second)], axis=-1)
 
     def angle(self, w: Array) -> Array:
-        """By which the hidden units are turned against the start, radians in (-pi, pi]: (..., N) -> (...)."""
+        """Angle by which the hidden units are turned against the start, radians in (-pi, pi]: (..., N) -> (...)."""
         return np.asarray(np.angle(self.plane(w) @ self.plane(self.start).conj()))
 
     def diffusion(self, lr: float, one_minus_beta: float, noise: float) -> float:
-        """D, squared radians per step: the mean square of the angle after k steps is D k."""
+        """Predicted diffusion constant D in squared radians per step: the mean square of the angle after k steps is D k."""
         point = ManifoldPoint(self.problem, self.start)
         values, normal = point.eigenvalues, point.normal
         # E x_i x_j for Sigma = c lambda_j, as a matrix that is symmetric but for the factor c lambda_i
@@ -288,19 +289,15 @@ def findings(result: xr.Dataset) -> list[str]:
             f"Where it stops: at 1 - beta = {float(at.one_minus_beta):g} with kappa = lr^2 c / (4 (1 - beta)^3) = "
             f"{float(at.kappa):.2g} D is {float(at.diffusion / at.diffusion_predicted):.2f} ± "
             f"{float(at.diffusion_se / at.diffusion_predicted):.2f} of the derived, "
-            "which leaves out that w fluctuates along Gamma too [theory: Critical limit]."
+            "which leaves out that w fluctuates along Gamma too (critical limit)."
         )
     return lines
 
 
 def _reduced(result: xr.Dataset) -> tuple[Floats, Floats, Floats]:
-    """D (1 - beta)^3 / (lr^3 c^2): measured, its standard error, predicted."""
+    """Reduced diffusion constant D (1 - beta)^3 / (lr^3 c^2): measured, its standard error, predicted."""
     scale = (result.one_minus_beta**3 / (result.lr**3 * result.noise**2)).values
-    return (
-        result.diffusion.values * scale,
-        result.diffusion_se.values * scale,
-        result.diffusion_predicted.values * scale,
-    )
+    return (result.diffusion.values * scale, result.diffusion_se.values * scale, result.diffusion_predicted.values * scale)
 
 
 def figure(result: xr.Dataset) -> Figure:
@@ -315,15 +312,8 @@ def figure(result: xr.Dataset) -> Figure:
             # every course over what is derived for its end: their sizes differ by the noise that was chosen
             last = float(at.step[-1])
             unit = float(at.diffusion_predicted) * last
-            left.errorbar(
-                at.step.values / last,
-                at.msd.values / unit,
-                1.96 * at.msd_se.values / unit,
-                fmt="o",
-                ms=4,
-                color=colour,
-                label=rf"$1-\beta$ = {float(at.one_minus_beta):g}, $k_1$ = {last:,.0f} steps",
-            )
+            label = rf"$1-\beta$ = {float(at.one_minus_beta):g}, $k_1$ = {last:,.0f} steps"
+            points(left, at.step / last, at.msd / unit, at.msd_se / unit, label, colour=colour, filled=True)
         left.plot([0, 1], [0, 1], color=BLACK, lw=1.2, label="D k, derived")
         left.set(
             xlabel=r"steps $k / k_1$",
@@ -339,7 +329,7 @@ def figure(result: xr.Dataset) -> Figure:
         curve = [network.diffusion(small, c * np.sqrt(small), 1.0) * (c * np.sqrt(small)) ** 3 / small**3 for c in dense]
         right.plot(dense, curve, color=BLUE, lw=2, label="derived, small lr")
         right.axhline(curve[-1], color=BLACK, ls=":", lw=1.2, label=r"SGD at lr$/(1-\beta)$")
-        right.errorbar(x, measured, 1.96 * error, fmt="o", ms=5, mfc="none", color=LINES[1], label="measured, 95 %")
+        points(right, x, measured, error, "measured, 95 %", colour=LINES[1])
         right.set(
             xscale="log",
             yscale="log",

@@ -60,12 +60,12 @@ class Network(ABC):
         return self.forward(parameters, inputs)
 
     def n_together(self, n_samples: int) -> int:
-        """Runs at most whose gradients on so many samples are best taken together: memory sets the limit."""
+        """Largest number of runs whose gradients on so many samples are best taken together: memory sets the limit."""
         return 1 << 30
 
     @property
     def n_parameters(self) -> int:
-        """N of one run."""
+        """Number N of parameters of one run."""
         return sum(torch.Size(shape).numel() for shape in self.shapes.values())
 
     def module(self, parameters: Parameters, run: int = 0) -> torch.nn.Module:

@@ -15,7 +15,7 @@ _WARM_UP = 2
 
 
 class Captured:
-    """`update(inputs, targets)`, which changes its tensors in place, captured after a few calls and replayed from then on.
+    """A function `update(inputs, targets)` that changes tensors in place, as a CUDA graph after its first calls.
 
     Shapes must stay as they are. The arithmetic is that of the plain call.
     """

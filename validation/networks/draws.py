@@ -1,4 +1,4 @@
-"""What chance decides in training: label noise and the choice of mini-batches, each a function of (seed, step) alone."""
+"""Random numbers of training: label noise and mini-batches, each a function of (seed, step) alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BLOCK_NUMBERS = 1 << 18  # drawn at a time, in whole steps
 
 
 def generator(*key: int) -> torch.Generator:
-    """A stream of its own for each key."""
+    """A random stream for each key."""
     word = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
     return torch.Generator().manual_seed(word)
 
@@ -51,7 +51,7 @@ class LabelDraws:
 
 
 class Batches:
-    """Which samples a step takes: each epoch a permutation of all n, cut into batches of B; what is left over waits.
+    """Mini-batches of each step: in each epoch a permutation of all n, cut into batches of B; what is left over waits.
 
     Args:
         seeds: S of them

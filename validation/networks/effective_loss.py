@@ -1,9 +1,10 @@
-"""T5, T9.3: the time to the target on the noise-free equivalent, and the momentum that it recommends, before any noisy training.
+"""The time to the target on the effective loss, and the momentum that it recommends, before any noisy training
+[theory: Effective loss; Ways to predict].
 
     L_eff(w, k) = L(w) + (eta c / (4 delta)) (1 - exp(-delta k)) tr H(w),   heavy ball with the same eta and beta
 
-Many momenta are trained together. L_eff does not know the energies' fluctuations and promises ever shorter times for more
-momentum than training can bear: the recommendation is the least momentum within 15 % of the shortest time.
+Many momenta are trained together. L_eff leaves out that the energies of the normal modes fluctuate, and promises ever shorter
+times for more momentum than training can bear: the recommendation is the least momentum within 15 % of the shortest time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _EVERY = 4  # steps between two looks at tr H
 
 @dataclass(frozen=True)
 class EffectiveTimes:
-    """Steps to the target on L_eff at one learning rate, (n,), inf: later than those that matter; and the recommendation."""
+    """Steps to the target on L_eff at one learning rate, (n,), inf: not in the simulated time; and the recommendation."""
 
     one_minus_beta: NDArray[np.float64]
     time: NDArray[np.float64]

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from sde_momentum.core.files import write_whole
 from sde_momentum.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, colours, plain_ticks
 
+from ..drawing import Fitted, best_momentum, one_legend, plt, times_of_momenta
 from .plan import CRITICAL, EFFECTIVE, GEOMETRY, TRANSFER
-from .summary import BEST_TEST, EXPONENT, FASTEST, Summary
+from .summary import BEST_TEST, FASTEST, Summary
 
 _MARKS = ((TRANSFER, BLUE, "--"), (GEOMETRY, GREEN, ":"), (EFFECTIVE, PURPLE, "-."), (CRITICAL, RED, "-"))
 
@@ -43,57 +34,24 @@ def against_momentum(summary: Summary) -> Figure:
                     at = summary.recommended(method)[i]
                     if np.isfinite(at):
                         axis.axvline(at, color=colour, ls=style, lw=1.8, label=method)
-                whole = optima.arrived[i] == 1
-                error = 1.96 * optima.relative_error[i] * value
-                for mask, face, label in ((whole, BLACK, "measured, 95 %"), (~whole, "white", "some runs never arrive")):
-                    keep = mask & np.isfinite(value)
-                    axis.errorbar(
-                        delta[keep], value[keep], error[keep], fmt="o", ms=4.5, mfc=face, color=BLACK, lw=1, label=label, zorder=3
-                    )
+                times_of_momenta(axis, delta, value, optima.relative_error[i], optima.arrived[i])
                 axis.set(xscale="log", yscale="log", title=f"lr {summary.lr[i]:.3g}")
                 plain_ticks(axis)
-                if row is axes[-1]:
-                    axis.set_xlabel(r"$1-\beta$")
             row[0].set_ylabel(labels[name])
-        handles: dict[str, Any] = {}
-        for axis in axes.flat:
-            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=5)
+        for axis in axes[-1]:
+            axis.set_xlabel(r"$1-\beta$")
+        one_legend(figure, axes.flat, ncols=5)
     return figure
 
 
 def exponent(summary: Summary) -> Figure:
     """Both optima against the learning rate with their fits, and the same over lr^(2/3)."""
-    lr = summary.lr
-    dense = np.geomspace(lr[0] / 1.3, lr[-1] * 1.3, 100)
-    with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
-        for (name, optima), colour, mark in zip(summary.optima.items(), (BLACK, ORANGE), "os", strict=False):
-            whole = not summary.at_end(name)
-            law = summary.laws[name][0]
-            found = [optima.optimum(i) for i in range(len(lr))]
-            value, low, high = law.curve(dense)
-            gamma = law.exponent
-            fit = rf"$\gamma$ = {gamma.value:.2f} [{gamma.low:.2f}, {gamma.high:.2f}]"
-            text = f"{name}: {fit if whole else 'at the end of the sweep'}"
-            for axis, power in ((left, 0.0), (right, EXPONENT)):
-                at = np.array([e.value for e in found]) / lr**power
-                bars = np.array([[max(e.value - e.low, 0), max(e.high - e.value, 0)] for e in found]).T / lr**power
-                if whole:
-                    axis.fill_between(dense, low / dense**power, high / dense**power, color=colour, alpha=0.15, lw=0)
-                    axis.plot(dense, value / dense**power, color=colour, lw=1)
-                axis.errorbar(lr, at, bars, fmt=mark, color=colour, ms=5, label=text, zorder=3)
-        for axis, power in ((left, 0.0), (right, EXPONENT)):
-            for method, colour, style in _marks(summary):
-                axis.plot(lr, summary.recommended(method) / lr**power, style, color=colour, lw=1.8, label=method)
-            axis.set(xscale="log", xlabel="learning rate")
-            axis.set_xticks(lr, [f"{rate:.3g}" for rate in lr])
-            axis.minorticks_off()
-        left.set(yscale="log", ylabel=r"$1-\beta$", title="Best momentum against learning rate")
-        right.set(ylabel=r"$(1-\beta)\,/\,\mathrm{lr}^{2/3}$", title=r"The same over $\mathrm{lr}^{2/3}$", ylim=(0, None))
-        left.legend()
-    return figure
+    optima = [
+        Fitted(name, optima, summary.laws[name][0], colour, mark, not summary.at_end(name))
+        for (name, optima), colour, mark in zip(summary.optima.items(), (BLACK, ORANGE), "os", strict=False)
+    ]
+    rules = [(method, summary.recommended(method), colour, style) for method, colour, style in _marks(summary)]
+    return best_momentum(summary.lr, optima, rules)
 
 
 def courses(summary: Summary) -> Figure:
@@ -118,17 +76,3 @@ def courses(summary: Summary) -> Figure:
         axes[-1].legend(title=r"$1-\beta$", loc="upper left", fontsize="small")
         figure.suptitle(f"lr {summary.lr[i]:.3g}; a run that has ended keeps its last value")
     return figure
-
-
-FIGURES = {"against_momentum": against_momentum, "exponent": exponent, "courses": courses}
-
-
-def draw(summary: Summary, folder: Path) -> dict[str, Path]:
-    """Write every figure as PNG into `folder`; returns their files."""
-    files = {}
-    for name, make in FIGURES.items():
-        figure = make(summary)
-        files[name] = folder / f"{name}.png"
-        write_whole(files[name], partial(figure.savefig, format="png", metadata={"Software": None}))
-        plt.close(figure)
-    return files

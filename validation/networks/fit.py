@@ -20,7 +20,7 @@ _MOMENTUM, _STAGES = 0.95, 50
 
 @dataclass(frozen=True)
 class Fit:
-    """Where the fit ended.
+    """The point where phase 1 ended.
 
     Attributes:
         parameters: name -> (1, ...), in the precision of the inputs

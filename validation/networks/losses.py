@@ -23,7 +23,7 @@ class Loss(ABC):
     @property
     @abstractmethod
     def noise(self) -> float:
-        """c B, B the batch size in samples: the gradient noise on Gamma has covariance c H."""
+        """Noise strength times batch size, c B, B in samples: the gradient noise on Gamma has covariance c H."""
 
     @abstractmethod
     def noisy(self, targets: Tensor, draw: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class Loss(ABC):
 
 
 class SquareLoss(Loss):
-    """L = |f - y|^2 / (2 B K); labels y + sigma xi, xi normal: c = sigma^2 / (B K) [theory: Setting]."""
+    """Square loss L = |f - y|^2 / (2 B K); labels y + sigma xi, xi normal: c = sigma^2 / (B K) [theory: Setting]."""
 
     law = "normal"
 
@@ -79,7 +79,7 @@ class SquareLoss(Loss):
 
 
 class CrossEntropy(Loss):
-    """L = -ln softmax(f)_y, a mean over B samples; each label is flipped with probability q to a class drawn uniformly.
+    """Cross-entropy L = -ln softmax(f)_y, a mean over B samples; each label is flipped with probability q to a random class.
 
     The expected loss is least where softmax equals the flipped labels' probabilities; there the gradient noise of a sample
     is J^T (diag p - p p^T) J, just its H, so c = 1 / B.

@@ -19,7 +19,7 @@ _GAIN = {"tanh": 1.0, "relu": 2.0}
 
 
 class MLP(Network):
-    """h_0 = x, h_l = phi(W_l h_{l-1} + b_l), outputs W_L h_{L-1} + b_L: L = n_layers.
+    """Fully connected network h_0 = x, h_l = phi(W_l h_{l-1} + b_l), outputs W_L h_{L-1} + b_L; L = n_layers.
 
     Activations are kept as (R, units, B): the first layer, whose inputs all runs share, is then one matrix product, and the
     others are R products side by side.
@@ -30,13 +30,21 @@ class MLP(Network):
         n_outputs: K
         activation: "tanh" or "relu"
         bias: whether there are b_l
+        output_scale: size of the last layer at initialisation, over Kaiming's
 
     Raises:
         InputError: for a size or activation that is none.
     """
 
     def __init__(
-        self, n_inputs: int, hidden: Sequence[int], n_outputs: int, *, activation: str = "tanh", bias: bool = True
+        self,
+        n_inputs: int,
+        hidden: Sequence[int],
+        n_outputs: int,
+        *,
+        activation: str = "tanh",
+        bias: bool = True,
+        output_scale: float = 1.0,
     ) -> None:
         if activation not in _FUNCTION:
             raise InputError("--activation", activation, " or ".join(_FUNCTION))
@@ -45,15 +53,16 @@ class MLP(Network):
         self.n_outputs = n_outputs
         self.activation = activation
         self.bias = bias
+        self.output_scale = output_scale
 
     @property
     def n_layers(self) -> int:
-        """L, hidden layers and output."""
+        """Number L of layers, the output included."""
         return len(self.sizes) - 1
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """W_l (units, inputs) and b_l (units,)."""
+        """Shapes of the parameters: W_l (units, inputs) and b_l (units,)."""
         shapes: dict[str, tuple[int, ...]] = {}
         for layer, (before, after) in enumerate(pairwise(self.sizes), 1):
             shapes[f"weight{layer}"] = (after, before)
@@ -62,7 +71,7 @@ class MLP(Network):
         return shapes
 
     def initial(self, seed: int, dtype: torch.dtype = torch.float32) -> Parameters:
-        """Kaiming's: W_l normal with variance gain / inputs, 1 / inputs at the output; b_l = 0."""
+        """Kaiming's: W_l normal with variance gain / inputs, output_scale^2 / inputs at the output; b_l = 0."""
         generator = torch.Generator().manual_seed(check_integer(seed, "seed", 0))
         parameters = {}
         for name, shape in self.shapes.items():
@@ -71,6 +80,7 @@ class MLP(Network):
                 gain = 1.0 if name == f"weight{self.n_layers}" else _GAIN[self.activation]
                 value.normal_(0, (gain / shape[1]) ** 0.5, generator=generator)
             parameters[name] = value.to(dtype)
+        parameters[f"weight{self.n_layers}"] *= self.output_scale
         return parameters
 
     def forward(self, parameters: Parameters, inputs: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ what a practitioner does: tune at one learning rate, then carry over. The sweep 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ import sde_momentum as sm
 from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.measured_optimum import Optima
 
-from .chunk import Arrays, Chunk, setting
-from .definition import Definition
+from ..experiment import Configuration
+from .block import Arrays, Block, setting
 from .effective_loss import effective_times
+from .experiment import NetworkExperiment
 from .fit import by_sgd, interpolate
 from .mlp import MLP
 from .problem import NetworkProblem
 from .stacked_sgd import Stack
-from .task import METRICS, to_tensors
+from .task import METRICS, Task, to_tensors
 
 LOOK = 0.4 * 1.7 ** -np.arange(11.0, -1, -1)
 """1 - beta of the first look."""
@@ -35,11 +37,11 @@ LONGEST = 5.0
 """Horizon of the sweep over the shortest time of the first look, carried over."""
 _NOISY_FIT, _FIT_SEED = 0.9, 1 << 40
 _UNFITTED = 1e-2
-"""Noise-free loss, over that of the initialisation, at which a run from an initialisation has fitted; within label noise it is
-compared with `_STATIONARY` times the loss that the noise itself keeps up [theory: Relaxation]."""
+"""A run from an initialisation has fitted when its noise-free loss is below this share of that at the initialisation; with label
+noise, below `_STATIONARY` times the loss that the noise keeps up, if that is more [theory: Relaxation]."""
 _STATIONARY = 3.0
 _NEAR = 0.2
-"""Of the way from Gamma to the loss of the initialisation: beyond it a run has left Gamma."""
+"""A run has left Gamma when its loss is beyond this share of the way from that on Gamma to that of the initialisation."""
 
 TRANSFER, LINEAR, ROOT, FIXED = "lr^(2/3)", "lr", "lr^(1/2)", "0.9"
 GEOMETRY, EFFECTIVE, CRITICAL = "closed form", "effective loss", "critical limit"
@@ -63,9 +65,36 @@ def records(horizon: int, n: int) -> tuple[int, ...]:
     return tuple(np.unique(np.rint(horizon * np.linspace(0, 1, n) ** 1.5).astype(int)).tolist())
 
 
-def begin(definition: Definition, configuration: Mapping[str, Any]) -> tuple[Arrays, dict[str, Any]]:
-    """Phase 1: parameters where training starts, name -> (1, ...), and what is known of that point and of Gamma's."""
-    task = definition.build(configuration)
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Where training starts, and what is known of that point: the result of phase 1.
+
+    Attributes:
+        experiment, configuration: whose sweep it is
+        start: parameters where training starts, name -> (1, ...)
+        about: of the initialisation, the interpolating point and the start: METRICS and largest eigenvalues of H; of the fit its
+            excess loss and evaluations; `noise`, c of the label noise
+    """
+
+    experiment: NetworkExperiment
+    configuration: Configuration
+    start: Arrays
+    about: Mapping[str, Any]
+
+    @property
+    def task(self) -> Task:
+        """The training problem."""
+        return self.experiment.build(self.configuration)
+
+    @property
+    def noise(self) -> float:
+        """Noise strength c of the configuration's batches."""
+        return self.task.noise(self.configuration["batch_size"] or self.task.n_samples)
+
+
+def begin(experiment: NetworkExperiment, configuration: Configuration) -> tuple[Arrays, dict[str, Any]]:
+    """Phase 1: `start` and `about` of the Ground."""
+    task = experiment.build(configuration)
     initial = {
         name: value.to(task.inputs) for name, value in task.network.initial(configuration["seed"], task.inputs.dtype).items()
     }
@@ -73,7 +102,7 @@ def begin(definition: Definition, configuration: Mapping[str, Any]) -> tuple[Arr
     if steps := configuration.get("sgd_fit", 0):
         fit = by_sgd(how, initial, max(configuration["lr"]), steps, _FIT_SEED)
     else:
-        fit = interpolate(task.network, task.loss, task.inputs, initial, max_iterations=definition.fit_iterations)
+        fit = interpolate(task.network, task.loss, task.inputs, initial, max_iterations=experiment.fit_iterations)
     start = {"interpolating": fit.parameters, "initial": initial, "noisy": initial}[configuration["start"]]
     if configuration["start"] == "noisy":
         stack = Stack.begin(start, np.array([max(configuration["lr"])]), np.array([_NOISY_FIT]), np.array([0]), [_FIT_SEED])
@@ -88,14 +117,13 @@ def begin(definition: Definition, configuration: Mapping[str, Any]) -> tuple[Arr
     return {name: value.cpu().numpy() for name, value in start.items()}, about
 
 
-def levels(
-    configuration: Mapping[str, Any], about: Mapping[str, Any], lr: float, deltas: NDArray[np.float64]
-) -> tuple[float, float]:
-    """What tr H, and the train loss, must stay below.
+def levels(ground: Ground, lr: float, deltas: NDArray[np.float64]) -> tuple[float, float]:
+    """The targets of a run: levels that tr H and the train loss must stay below.
 
     tr H: the asked fraction of that at the interpolating point of phase 1. The loss: a run that starts elsewhere has to fit;
     one that starts there must not leave Gamma altogether, as a network does whose units die, with a small tr H.
     """
+    configuration, about = ground.configuration, ground.about
     level = configuration["fraction"] * about["interpolating"]["trace_hessian"]
     floor = about["interpolating"]["train_loss"]
     gap = about["initialisation"]["train_loss"] - floor
@@ -107,29 +135,21 @@ def levels(
     return (level if noise else float("inf")), floor + max(fitted, _STATIONARY * kept_up)
 
 
-def chunks(
-    definition: Definition,
-    configuration: Mapping[str, Any],
-    start: Arrays,
-    about: Mapping[str, Any],
-    lr: float,
-    deltas: NDArray[np.float64],
-    seeds: list[int],
-    horizon: int,
-    least: int,
-    width: int,
-) -> list[Chunk]:
-    """The chunks of one learning rate, `width` seeds in each."""
-    level, loss_level = levels(configuration, about, lr, deltas)
+def blocks(
+    ground: Ground, lr: float, deltas: NDArray[np.float64], seeds: list[int], horizon: int, least: int, width: int
+) -> list[Block]:
+    """The blocks of one learning rate, `width` seeds in each; runs of at least `least` and at most `horizon` steps."""
+    level, loss_level = levels(ground, lr, deltas)
+    profile = ground.experiment.profiles[ground.configuration["profile"]]
     return [
-        Chunk(
-            definition.build,
-            dict(configuration),
-            start,
+        Block(
+            ground.experiment.build,
+            ground.configuration,
+            ground.start,
             lr,
             tuple(deltas.tolist()),
             tuple(seeds[i : i + width]),
-            records(horizon, definition.profiles[configuration["profile"]].n_records),
+            records(horizon, profile.n_records),
             level,
             loss_level,
             least,
@@ -138,20 +158,20 @@ def chunks(
     ]
 
 
-def times(chunk: Chunk, arrays: Arrays) -> NDArray[np.float64]:
+def times(block: Block, arrays: Arrays) -> NDArray[np.float64]:
     """Steps after which each run stays below its levels, (M, S); inf: never."""
     values = arrays["values"].astype(np.float64)
     out = np.zeros(values.shape[1:3])
-    for name, level in (("trace_hessian", chunk.level), ("train_loss", chunk.loss_level)):
+    for name, level in (("trace_hessian", block.level), ("train_loss", block.loss_level)):
         if np.isfinite(level):
             series = values[list(METRICS).index(name)] / level
             # What starts below its level has to come back to it; beyond the first record this changes nothing.
             series[..., 0] = 2.0
-            out = np.maximum(out, sm.convergence_time(series, np.array(chunk.records), fraction=0.5))
+            out = np.maximum(out, sm.convergence_time(series, np.array(block.records), fraction=0.5))
     return out
 
 
-def look(found: list[tuple[Chunk, Arrays]], lr: float) -> dict[str, Any]:
+def look(found: list[tuple[Block, Arrays]], lr: float) -> dict[str, Any]:
     """What the first look says: times, the fastest momentum, the shortest time.
 
     Where no run arrives: the momentum whose runs have come closest, and a time that gives the sweep no more steps than these had.
@@ -161,7 +181,7 @@ def look(found: list[tuple[Chunk, Arrays]], lr: float) -> dict[str, Any]:
     """
     one = found[0][0]
     deltas = np.array(one.one_minus_beta)
-    measured = np.concatenate([times(chunk, arrays) for chunk, arrays in found], axis=1)
+    measured = np.concatenate([times(block, arrays) for block, arrays in found], axis=1)
     seen = {"lr": lr, "one_minus_beta": deltas.tolist(), "time": [None] * len(deltas)}
     if not np.isfinite(measured).any():
         metric = "trace_hessian" if np.isfinite(one.level) else "train_loss"
@@ -181,34 +201,30 @@ def look(found: list[tuple[Chunk, Arrays]], lr: float) -> dict[str, Any]:
     }
 
 
-def recommend(
-    definition: Definition, configuration: Mapping[str, Any], start: Arrays, seen: Mapping[str, Any]
-) -> tuple[dict[str, list[float | None]], dict[str, Any]]:
+def recommend(ground: Ground, seen: Mapping[str, Any]) -> tuple[dict[str, list[float | None]], dict[str, Any]]:
     """1 - beta of every rule at every learning rate, None where a rule gives none; and the estimate of the geometry."""
-    rates = np.array(configuration["lr"])
+    rates = np.array(ground.configuration["lr"])
     rules: dict[str, list[float | None]] = {}
     for name, power in _POWER.items():
         rules[name] = np.minimum(1.0, seen["best"] * (rates / seen["lr"]) ** power).tolist()
     rules[FIXED] = [0.1] * len(rates)
-    estimate = _geometry(definition, configuration, start)
-    best = _effective(definition, configuration, start)
+    estimate = _geometry(ground)
+    best = _effective(ground)
     rules[EFFECTIVE] = [None] * len(rates) if best is None else np.minimum(1.0, best * (rates / rates[-1]) ** (2 / 3)).tolist()
     rule = estimate.pop("rule")
     rules[GEOMETRY] = [None] * len(rates) if rule is None else np.atleast_1d(rule.one_minus_beta(rates)).tolist()
     return {name: rules[name] for name in RULES if name in rules}, estimate
 
 
-def critical_limit(
-    definition: Definition, configuration: Mapping[str, Any], start: Arrays, store: Path, workers: int
-) -> list[float]:
+def critical_limit(ground: Ground, store: Path, workers: int) -> list[float]:
     """1 - beta that the critical limit recommends at every learning rate; its curve is kept in `store`.
 
     It starts at the point of Gamma next to the start of training, and its time is that of the mean of tr H over the runs.
     """
-    task = definition.build(configuration)
+    task, configuration = ground.task, ground.configuration
     assert isinstance(task.network, MLP)
     problem = NetworkProblem(task.network, task.inputs, task.loss.targets)
-    point = problem.flat(to_tensors(start, task.inputs))
+    point = problem.flat(to_tensors(ground.start, task.inputs))
     curve = sm.universal_curve(
         problem,
         point,
@@ -217,21 +233,22 @@ def critical_limit(
         store=store,
         workers=workers,
     )
-    noise = task.noise(configuration["batch_size"] or task.n_samples)
+    noise = ground.noise
     return [min(1.0, curve.recommend(lr, noise).one_minus_beta) for lr in configuration["lr"]]
 
 
-def _geometry(definition: Definition, configuration: Mapping[str, Any], start: Arrays) -> dict[str, Any]:
+def _geometry(ground: Ground) -> dict[str, Any]:
     """c, mu and the rule they make, from the library's estimator at the start of training."""
+    configuration = ground.configuration
     if configuration["label_noise"] == 0 or configuration["start"] == "initial":
         return {"rule": None, "failed": ["no interpolating start with label noise to estimate at"]}
-    if not definition.follow:
+    if not ground.experiment.follow:
         return {"rule": None, "failed": ["modes too soft to be told from Gamma: c and mu are not estimated"]}
-    task = definition.build(configuration)
+    task = ground.task
     classes = not task.is_interpolable
     targets = task.loss.targets.argmax(dim=-1) if classes else task.loss.targets
     loss = torch.nn.functional.cross_entropy if classes else _half_mean_square
-    model = task.network.module({name: torch.as_tensor(value).to(task.inputs) for name, value in start.items()})
+    model = task.network.module({name: torch.as_tensor(value).to(task.inputs) for name, value in ground.start.items()})
     found = sm.estimate_timescales(
         model,
         loss,
@@ -241,22 +258,23 @@ def _geometry(definition: Definition, configuration: Mapping[str, Any], start: A
         batch_size=configuration["batch_size"] or None,
         weight_decay=configuration["weight_decay"],
         target=configuration["fraction"],
-        follow=definition.follow,
+        follow=ground.experiment.follow,
         seed=configuration["seed"],
     )
     names = ("noise", "noise_se", "curvature", "curvature_se", "coupling", "trace_hessian", "flatter_trace_hessian")
     return {"rule": found.rule, **{name: getattr(found, name) for name in names}, "failed": list(found.failed)}
 
 
-def _effective(definition: Definition, configuration: Mapping[str, Any], start: Arrays) -> float | None:
+def _effective(ground: Ground) -> float | None:
     """What L_eff recommends at the largest learning rate; None where it says nothing, or is not wanted."""
+    configuration = ground.configuration
     if configuration["label_noise"] == 0 or configuration["start"] == "initial" or not configuration.get("effective_loss", True):
         return None
-    task = definition.build(configuration)
+    task = ground.task
     found = effective_times(
         task,
-        to_tensors(start, task.inputs),
-        task.noise(configuration["batch_size"] or task.n_samples),
+        to_tensors(ground.start, task.inputs),
+        ground.noise,
         max(configuration["lr"]),
         LOOK,
         configuration["fraction"],

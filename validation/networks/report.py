@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+import xarray as xr
 
-from sde_momentum.core.files import write_whole
 from sde_momentum.predictors.measured_optimum import Estimate, read_results
 
+from ..estimates import LAW_HEAD, interval, law_rows, number
+from ..experiment import Configuration
+from ..report import Picture, Report, Section, Table
 from . import figures
-from .definition import STARTS, Definition, command
-from .experiment import ASKED, RESULTS
+from .experiment import QUESTIONS_FOLDER, RESULTS, STARTS, NetworkExperiment
 from .plan import FIXED, RULES, TRANSFER
 from .summary import BEST_TEST, EXPONENT, FASTEST, OPTIMA, Summary
 
@@ -33,26 +30,6 @@ CAPTIONS = {
     "courses": "Dashed: the target. More momentum is faster until the runs leave the flat region.",
 }
 _INTERPOLATES, _STABLE, _LOSS_AGREES = 0.01, 0.5, 0.15
-
-
-@dataclass
-class Section:
-    """A table with what belongs to it."""
-
-    title: str
-    head: Sequence[str]
-    rows: list[list[str]]
-    groups: Sequence[tuple[str, int]] = ()
-    notes: list[str] = field(default_factory=list)
-    figures: list[dict[str, str]] = field(default_factory=list)
-
-
-def _number(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}g}" if np.isfinite(value) else "–"
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{_number(estimate.low)} to {_number(estimate.high)}"
 
 
 def _regret(found: tuple[Estimate, bool]) -> str:
@@ -74,7 +51,7 @@ def findings(summary: Summary) -> list[str]:
         verdict = "contains" if summary.contains(name) else "misses"
         lines.append(
             f"{name.capitalize()}: 1 − β = C lr^γ with γ = {gamma.value:.2f}, 95 % interval {gamma.low:.2f} to {gamma.high:.2f}: "
-            f"it {verdict} 2/3. C = {_number(law.prefactor.value)} ({_interval(law.prefactor)})."
+            f"it {verdict} 2/3. C = {number(law.prefactor.value)} ({interval(law.prefactor)})."
         )
         worst = summary.worst_regret(name, TRANSFER)
         fixed = summary.worst_regret(name, FIXED)
@@ -108,14 +85,14 @@ def checks(summary: Summary) -> list[list[str]]:
     rows = []
     gone = about["start"]["train_loss"] / about["initialisation"]["train_loss"]
     rows.append(
-        ["training starts on Γ", f"train loss {_number(gone, 2)} of that of the initialisation", _verdict(gone < _INTERPOLATES)]
+        ["training starts on Γ", f"train loss {number(gone, 2)} of that of the initialisation", _verdict(gone < _INTERPOLATES)]
     )
     ratio, error = summary.loss_ratio
     if np.isfinite(ratio):
         text = f"train loss over η c tr H / (4δ): {ratio:.2f} ± {error:.2f}, at the least momentum and lr"
-        rows.append(["the normal modes fluctuate as T2 says", text, _verdict(abs(ratio - 1) < _LOSS_AGREES + 2 * error)])
+        rows.append(["the normal modes fluctuate as the theory says", text, _verdict(abs(ratio - 1) < _LOSS_AGREES + 2 * error)])
     stiff = float(summary.stiffest.max())
-    rows.append(["small steps: lr λ_max ≪ 2 (1 + β)", f"at most {_number(stiff, 2)} of it", _verdict(stiff < _STABLE)])
+    rows.append(["small steps: lr λ_max ≪ 2 (1 + β)", f"at most {number(stiff, 2)} of it", _verdict(stiff < _STABLE)])
     for name in _told(summary):
         local = ", ".join(f"{x:.2f}" for x in summary.local_exponents(name))
         rows.append([f"{name}: one exponent throughout", f"between neighbouring lr, from the smallest: {local}", ""])
@@ -149,190 +126,169 @@ def _why(summary: Summary) -> list[str]:
             gamma = laws[1].exponent
             inside = gamma.low <= EXPONENT <= gamma.high
             text += (
-                f". With theory's first correction, exp(a lr^(1/3)), γ = {gamma.value:.2f} ({_interval(gamma)}), "
+                f". With theory's first correction, exp(a lr^(1/3)), γ = {gamma.value:.2f} ({interval(gamma)}), "
                 f"which {'contains' if inside else 'misses too'}{' 2/3: small lr is what fails' if inside else ''}"
             )
         if smallest is not None:
             text += f". The smallest learning rates alone give {smallest.value:.2f} ({smallest.low:.2f} to {smallest.high:.2f})"
         ratio, error = summary.loss_ratio
         if np.isfinite(ratio):
-            text += f". The normal modes' loss is {ratio:.2f} ± {error:.2f} of what theory has [theory: Relaxation]"
+            text += f". The normal modes' loss is {ratio:.2f} ± {error:.2f} of what theory has"
         lines.append(text + f". lr^(1/3) is {np.cbrt(summary.lr[-1]):.2f} at the largest learning rate.")
     return lines
 
 
-def _measured(summary: Summary, name: str) -> Section:
+def _measured(summary: Summary, name: str, pictures: Sequence[Picture]) -> Section:
     optima = summary.optima[name]
-    what = "time (steps)" if name == FASTEST else "test loss"
+    fastest = name == FASTEST
+    what = "time (steps)" if fastest else "test loss"
     rows = []
     for i, lr in enumerate(summary.lr):
         best = optima.optimum(i)
-        cells = [f"{lr:.3g}", _number(best.value), _interval(best), f"{optima.time[i].min():,.4g}"]
+        cells = [f"{lr:.3g}", number(best.value), interval(best), f"{optima.time[i].min():,.4g}"]
         for method in summary.methods:
-            cells += [_number(float(summary.recommended(method)[i])), _regret(summary.regret(name, method, i))]
+            cells += [number(float(summary.recommended(method)[i])), _regret(summary.regret(name, method, i))]
         rows.append(cells)
+    note = (
+        f"Regret: {what} at the recommended momentum over the least of the sweep, ± its standard error; “>”: at least; the "
+        "rule lies beyond the sweep, or its runs do not arrive in the steps they were given."
+    )
+    head = ("learning rate", "best 1 − β", "95 %", what, *("1 − β", "regret") * len(summary.methods))
+    groups = (("measured", 3), *((method, 2) for method in summary.methods))
     title = (
-        "The fastest momentum, and what each rule costs"
-        if name == FASTEST
-        else "The momentum of the lowest test loss after the budget"
+        "The fastest momentum, and what each rule costs" if fastest else "The momentum of the lowest test loss after the budget"
     )
-    return Section(
-        title,
-        ["learning rate", "best 1 − β", "95 %", what, *["1 − β", "regret"] * len(summary.methods)],
-        rows,
-        [("measured", 3), *[(method, 2) for method in summary.methods]],
-        [
-            f"Regret: {what} at the recommended momentum over the least of the sweep, ± its standard error; “>”: at least; the "
-            "rule lies beyond the sweep, or its runs do not arrive in the steps they were given."
-        ],
-    )
+    return Section(title, table=Table(head, rows, groups, shown=True), notes=[note], pictures=pictures)
 
 
 def _exponents(summary: Summary, name: str) -> Section:
-    forms = ("C lr^γ", "C lr^γ exp(a lr^(1/3))")
-    rows = []
-    for form, law in zip(forms, summary.laws[name], strict=False):
-        fit = f"{law.chi2:.1f} / {law.freedom}"
-        rows.append(
-            [
-                form,
-                _number(law.exponent.value),
-                _interval(law.exponent),
-                _number(law.prefactor.value),
-                _interval(law.prefactor),
-                fit,
-            ]
-        )
-    for text, gamma in summary.left_out(name):
-        rows.append([f"C lr^γ, {text}", _number(gamma.value), _interval(gamma), "", "", ""])
-    head = ["fit", "exponent γ", "95 %", "prefactor C", "95 %", "χ² / degrees of freedom"]
-    return Section(f"The exponent of the {name}, and how it changes when learning rates are left out", head, rows)
+    table = Table(LAW_HEAD, law_rows(summary.laws[name], summary.left_out(name)))
+    return Section(f"The exponent of the {name}, and how it changes when learning rates are left out", table=table)
 
 
 def _prefactors(summary: Summary) -> Section | None:
     if FASTEST not in summary.optima:
         return None
     best = np.array([summary.optima[FASTEST].optimum(i).value for i in range(len(summary.lr))]) / summary.lr**EXPONENT
-    rows = [["measured, over the learning rates", f"{_number(best.min())} to {_number(best.max())}"]]
+    rows = [["measured, over the learning rates", f"{number(best.min())} to {number(best.max())}"]]
     for method in summary.methods:
         value = summary.recommended(method) / summary.lr**EXPONENT
         if np.isfinite(value).all() and np.ptp(value) < 0.05 * value.mean():
-            rows.append([method, _number(float(value.mean()))])
-    return Section("C = (1 − β) / lr^(2/3), predicted and measured", ["", "C"], rows)
+            rows.append([method, number(float(value.mean()))])
+    return Section("C = (1 − β) / lr^(2/3), predicted and measured", table=Table(("", "C"), rows))
 
 
-def _questions(definition: Definition, main: Summary, asked: dict[str, Summary]) -> list[Section]:
-    sections = []
-    for name in main.configuration["questions"]:
-        title = f"Readers ask: {definition.every_question[name][0]}"
-        if name not in asked:
-            sections.append(Section(title, [], [], notes=["Not answered: at these learning rates the runs diverge."]))
-            continue
-        summary, rows = asked[name], []
-        for i, lr in enumerate(summary.lr):
-            cells = [f"{lr:.3g}"]
-            for kind in OPTIMA:
-                if kind not in summary.optima:
-                    cells += ["–", "–", "–"]
-                    continue
-                best = summary.optima[kind].optimum(i)
-                j = int(np.flatnonzero(main.lr == lr)[0])
-                plain = main.optima[kind].optimum(j).value if kind in main.optima else np.nan
-                cells += [_number(best.value), _interval(best), f"{best.value / plain:.2f}" if np.isfinite(plain) else "–"]
-            rows.append(cells)
-        notes = []
-        for kind in summary.optima:
-            if summary.at_end(kind):
-                notes.append(f"{kind.capitalize()}: {_no_optimum(summary, kind)}")
+def _question(experiment: NetworkExperiment, name: str, main: Summary, summary: Summary | None) -> Section:
+    """The answer to a reader's question, beside the main sweep; None: there is none."""
+    title = f"Readers ask: {experiment.every_question[name][0]}"
+    if summary is None:
+        return Section(title, notes=["Not answered: at these learning rates the runs diverge."])
+    rows = []
+    for i, lr in enumerate(summary.lr):
+        cells = [f"{lr:.3g}"]
+        for kind in OPTIMA:
+            if kind not in summary.optima:
+                cells += ["–", "–", "–"]
                 continue
-            law = summary.laws[kind][0]
-            worst = _regret(summary.worst_regret(kind, TRANSFER))
-            notes.append(
-                f"{kind.capitalize()}: γ = {law.exponent.value:.2f} ({_interval(law.exponent)}); carried over by lr^(2/3) from "
-                f"its own largest learning rate: regret {worst} at most."
-            )
-        if FASTEST not in summary.optima:
-            notes.append("At some learning rate no run comes to the target within the sweep.")
-        c = summary.configuration
+            best = summary.optima[kind].optimum(i)
+            j = int(np.flatnonzero(main.lr == lr)[0])
+            plain = main.optima[kind].optimum(j).value if kind in main.optima else np.nan
+            cells += [number(best.value), interval(best), f"{best.value / plain:.2f}" if np.isfinite(plain) else "–"]
+        rows.append(cells)
+    head = ("learning rate", *("1 − β", "95 %", "over the main sweep's") * 2)
+    return Section(title, table=Table(head, rows, [(kind, 3) for kind in OPTIMA]), notes=_answer(summary))
+
+
+def _answer(summary: Summary) -> list[str]:
+    """What the sweep of a reader's question says, in sentences."""
+    notes = []
+    for kind in summary.optima:
+        if summary.at_end(kind):
+            notes.append(f"{kind.capitalize()}: {_no_optimum(summary, kind)}")
+            continue
+        law = summary.laws[kind][0]
+        worst = _regret(summary.worst_regret(kind, TRANSFER))
         notes.append(
-            f"Start: {STARTS[c['start']]}; batch {c['batch_size'] or 'full'}; label noise {c['label_noise']:g}; "
-            f"weight decay {c['weight_decay']:g}; {'Nesterov' if c['nesterov'] else 'heavy ball'}; {c['n_seeds']} seeds."
+            f"{kind.capitalize()}: γ = {law.exponent.value:.2f} ({interval(law.exponent)}); carried over by lr^(2/3) from "
+            f"its own largest learning rate: regret {worst} at most."
         )
-        if c["label_noise"] == 0:
-            notes.append(
-                "Without label noise nothing moves along Γ once all samples are fitted; what is timed is the fit itself: until "
-                "the train loss stays below a hundredth of its start."
-            )
-        sections.append(
-            Section(
-                title,
-                ["learning rate", *["1 − β", "95 %", "over the main sweep's"] * 2],
-                rows,
-                [(kind, 3) for kind in OPTIMA],
-                notes,
-            )
+    if FASTEST not in summary.optima:
+        notes.append("At some learning rate no run comes to the target within the sweep.")
+    c = summary.configuration
+    notes.append(
+        f"Start: {STARTS[c['start']]}; batch {c['batch_size'] or 'full'}; label noise {c['label_noise']:g}; "
+        f"weight decay {c['weight_decay']:g}; {'Nesterov' if c['nesterov'] else 'heavy ball'}; {c['n_seeds']} seeds."
+    )
+    if c["label_noise"] == 0:
+        notes.append(
+            "Without label noise nothing moves along Γ once all samples are fitted; what is timed is the fit itself: until "
+            "the train loss stays below a hundredth of its start."
         )
-    return sections
+    return notes
 
 
-def write(definition: Definition, folder: Path) -> Summary:
-    """Figures and report of the results in `folder`, its questions included."""
-    summary = Summary(read_results(folder / RESULTS))
-    asked = {}
-    for name in summary.configuration["questions"]:
-        path = folder / ASKED / name / RESULTS
-        if path.exists():
-            asked[name] = Summary(read_results(path))
-    files = figures.draw(summary, folder)
-    pictures = [
-        {"data": base64.b64encode(file.read_bytes()).decode(), "caption": CAPTIONS[name], "alt": name.replace("_", " ")}
-        for name, file in files.items()
-    ]
-    sections: list[Section] = [_measured(summary, name) for name in summary.optima]
-    if sections:
-        sections[0].figures = pictures
+@dataclass(frozen=True)
+class Results:
+    """The main sweep, and those of the readers' questions that were answered, by name."""
+
+    main: xr.Dataset
+    asked: Mapping[str, xr.Dataset]
+
+
+def read(folder: Path) -> Results:
+    """The results in a folder."""
+    main = read_results(folder / RESULTS)
+    names = json.loads(main.attrs["configuration"])["questions"]
+    paths = {name: folder / QUESTIONS_FOLDER / name / RESULTS for name in names}
+    return Results(main, {name: read_results(path) for name, path in paths.items() if path.exists()})
+
+
+def report(experiment: NetworkExperiment, results: Results) -> Report:
+    """Both optima, their exponents, the regret of each rule, the theory's assumptions, and the readers' questions."""
+    summary = Summary(results.main)
+    pictures = [Picture(name, partial(getattr(figures, name), summary), caption) for name, caption in CAPTIONS.items()]
+    sections = [_measured(summary, name, () if i else pictures) for i, name in enumerate(summary.optima)]
     sections += [_exponents(summary, name) for name in _told(summary)]
     prefactors = _prefactors(summary)
     sections += [prefactors] if prefactors else []
-    sections.append(
-        Section("Is the theory's ground there?", ["assumption", "measured", ""], checks(summary), notes=_why(summary))
-    )
-    sections += _questions(definition, summary, asked)
+    ground = Table(("assumption", "measured", ""), checks(summary))
+    sections.append(Section("Is the theory's ground there?", findings=_why(summary), table=ground))
+    for name in summary.configuration["questions"]:
+        answer = Summary(results.asked[name]) if name in results.asked else None
+        sections.append(_question(experiment, name, summary, answer))
     c = summary.configuration
     rates = f"{len(summary.lr)} learning rates from {summary.lr[0]:.3g} to {summary.lr[-1]:.3g}"
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("validation"), autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.get_template("network.html.j2").render(
-        title=definition.title,
+    return Report(
+        title=experiment.title,
         subtitle=f"profile {c['profile']}: {rates}, {summary.data.sizes['momentum']} momenta, {c['n_seeds']} seeds",
+        summary=summary.to_dict(),
         findings=findings(summary),
-        tables=sections,
-        how=_how(definition, summary),
-        command=_command(definition, summary),
-        versions=", ".join(f"{name} {number}" for name, number in json.loads(summary.data.attrs["versions"]).items()),
-        configuration=summary.data.attrs["configuration"],
+        sections=sections,
+        how=_how(experiment, summary),
+        command=_command(experiment, summary),
+        versions=json.loads(results.main.attrs["versions"]),
+        configuration=results.main.attrs["configuration"],
     )
-    write_whole(folder / "report.html", lambda file: file.write(page.encode()))
-    return summary
 
 
-def _command(definition: Definition, summary: Summary) -> str:
-    """What reproduces it; where the images came from a folder named in the environment, that folder too."""
-    words = command(definition, summary.configuration)
+def _command(experiment: NetworkExperiment, summary: Summary) -> str:
+    """The command that reproduces it; where the images came from a folder named in the environment, that folder too."""
+    words = experiment.command(summary.configuration)
     own_images = "images" in summary.configuration and "digits" not in summary.data.attrs["source"]
     return f"{words} --data DIR" if own_images and "--data" not in words else words
 
 
-def _fit(configuration: Mapping[str, Any]) -> str:
-    """What phase 1 is."""
+def _fit(configuration: Configuration) -> str:
+    """How phase 1 fits, in words."""
     steps = configuration.get("sgd_fit", 0)
     return f"SGD without label noise, {steps:,} steps with a falling learning rate," if steps else "L-BFGS in double precision"
 
 
-def _how(definition: Definition, summary: Summary) -> list[str]:
+def _how(experiment: NetworkExperiment, summary: Summary) -> list[str]:
     c, about = summary.configuration, summary.about
     point = about["interpolating"]
     return [
-        *definition.describe(c),
+        *experiment.describe(c),
         f"Data: {summary.data.attrs['source']}.",
         f"Start: {STARTS[c['start']]}. {_fit(c)} leads from the initialisation to an interpolating point of "
         f"loss {about['fit_excess']:.1e} above the least and tr H = {point['trace_hessian']:.4g} "
@@ -350,25 +306,3 @@ def _how(definition: Definition, summary: Summary) -> list[str]:
         "errors. Intervals: 95 %, from 1,000 resamples of the seeds, which all learning rates and momenta share.",
         *[f"{name}: {RULES[name]}." for name in summary.methods],
     ]
-
-
-def table(summary: Summary) -> Table:
-    """Best momentum of every learning rate, and the regrets, for the terminal."""
-    out = Table(title="best 1 - beta, and the regret of each rule", title_justify="left")
-    for name in ("", "lr", "1 - beta", "95 %", *summary.methods):
-        out.add_column(name, justify="right")
-    for name, optima in summary.optima.items():
-        for i, lr in enumerate(summary.lr):
-            best = optima.optimum(i)
-            regrets = [_regret(summary.regret(name, method, i)) for method in summary.methods]
-            out.add_row(name if i == 0 else "", f"{lr:.3g}", _number(best.value), _interval(best), *regrets)
-    return out
-
-
-def show(summary: Summary, folder: Path) -> None:
-    """Table and findings on standard output."""
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    console.print(table(summary))
-    for line in [*findings(summary), *_why(summary)]:
-        console.print(f"- {line}", highlight=False)
-    console.print(f"report: {folder / 'report.html'}", highlight=False)

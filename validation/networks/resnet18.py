@@ -155,8 +155,7 @@ class ResNet18(Network):
             return super().pullback(parameters, inputs)
         each = [
             super(ResNet18, self).pullback(
-                {name: value[run, None] for name, value in parameters.items()},
-                inputs if inputs.ndim == 4 else inputs[run, None],
+                {name: value[run, None] for name, value in parameters.items()}, inputs if inputs.ndim == 4 else inputs[run, None]
             )
             for run in range(n_runs)
         ]

@@ -20,7 +20,7 @@ from .losses import Loss
 
 @dataclass(frozen=True)
 class Setting:
-    """What all runs of a stack have in common.
+    """The training problem that all runs of a stack share.
 
     Attributes:
         network, loss: what is trained; the loss knows the targets
@@ -46,7 +46,7 @@ class Setting:
 
 @dataclass
 class Stack:
-    """R runs: where they are.
+    """The state of R runs that train together.
 
     Attributes:
         parameters, velocity: name -> (R, ...); velocity is that of the theory, v <- beta v - lr g [theory: Setting]
@@ -85,14 +85,14 @@ class Stack:
         return cls(parameters, velocity, rates, momenta, np.asarray(seed), seeds)
 
     def keep(self, runs: NDArray[np.int64]) -> Stack:
-        """The stack of some runs alone."""
+        """The stack of some of the runs."""
         index = torch.as_tensor(runs, device=self.lr.device)
         parameters = {name: value[index] for name, value in self.parameters.items()}
         velocity = {name: value[index] for name, value in self.velocity.items()}
         return Stack(parameters, velocity, self.lr[index], self.momentum[index], self.seed[runs], self.seeds, self.step)
 
     def advance(self, setting: Setting, n_steps: int) -> None:
-        """Do `n_steps` updates, always of the same setting.
+        """Do `n_steps` updates; every call on a stack has the same setting.
 
         Nesterov's is torch's, w <- w + beta v - lr g with v the new velocity: its parameters are the look-ahead point.
         """
@@ -130,7 +130,7 @@ class Stack:
 
     @cached_property
     def _row(self) -> Tensor:
-        """`seed` where the runs are: sent once, not at every step."""
+        """`seed` on the device of the runs: sent once, not at every step."""
         return torch.as_tensor(self.seed, device=self.lr.device)
 
 
@@ -143,7 +143,7 @@ def _update(
     inputs: Tensor,
     targets: Tensor,
 ) -> None:
-    """One update in place. It holds no stack, so that a captured one goes with its stack, and not in the midst of a capture."""
+    """One update in place. It refers to no Stack, so that a captured graph is freed together with its stack."""
     if setting.autocast is None:
         outputs, pull = setting.network.pullback(parameters, inputs)
     else:

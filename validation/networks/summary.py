@@ -15,6 +15,8 @@ from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.measured_optimum import Estimate, Optima, PowerLaw
 from sde_momentum.theory import formulas
 
+from ..estimates import plain_law
+
 Floats = NDArray[np.float64]
 
 FASTEST, BEST_TEST = "fastest", "best test"
@@ -27,10 +29,10 @@ _END = 0.01  # in ln(1 - beta)
 
 
 class Summary:
-    """What a results file says.
+    """What the results of a sweep say.
 
     Args:
-        data: from `Experiment.run`
+        data: of `sweep.Sweep.dataset`
     """
 
     def __init__(self, data: xr.Dataset) -> None:
@@ -70,7 +72,7 @@ class Summary:
 
     @cached_property
     def optima(self) -> dict[str, Optima]:
-        """Those that can be told: FASTEST is missing where no run arrives at some learning rate."""
+        """Both optima; FASTEST is missing where no run arrives at some learning rate."""
         found = {}
         for name, values in ((FASTEST, self.data["convergence_time"].values), (BEST_TEST, self.test_loss)):
             try:
@@ -86,7 +88,7 @@ class Summary:
         return {name: [optima.power_law(order) for order in orders] for name, optima in self.optima.items()}
 
     def at_end(self, name: str) -> int:
-        """At how many learning rates the best of the sweep is its least or its most momentum: a bound, and no optimum."""
+        """Number of learning rates at which the best of the sweep is its least or its most momentum: a bound, no optimum."""
         best = np.log([self.optima[name].optimum(i).value for i in range(len(self.lr))])
         ends = np.log(self.one_minus_beta[:, [0, -1]])
         return int((np.abs(best[:, None] - ends) < _END).any(axis=1).sum())
@@ -128,7 +130,7 @@ class Summary:
         return found, not np.isclose(inside, value, rtol=1e-6)
 
     def worst_regret(self, name: str, method: str) -> tuple[Estimate, bool]:
-        """The largest over the learning rates; NaN where the rule gives none."""
+        """The largest regret over the learning rates; NaN where the rule gives none."""
         every = [self.regret(name, method, i) for i in range(len(self.lr))]
         return max(every, key=lambda pair: np.inf if np.isnan(pair[0].value) else pair[0].value)
 
@@ -171,7 +173,7 @@ class Summary:
         return bool(exponent.low <= EXPONENT <= exponent.high)
 
     def row(self, i: int) -> dict[str, Any]:
-        """Everything about learning rate i."""
+        """Optima, budget and regrets at learning rate i."""
         found: dict[str, Any] = {"lr": float(self.lr[i]), "budget": int(self.data["budget"].values[i])}
         for name, optima in self.optima.items():
             found[name] = {
@@ -191,19 +193,7 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and strings."""
         return {
-            "fits": {
-                name: [
-                    {
-                        "exponent": asdict(law.exponent),
-                        "prefactor": asdict(law.prefactor),
-                        "corrections": [asdict(term) for term in law.corrections],
-                        "chi2": law.chi2,
-                        "degrees_of_freedom": law.freedom,
-                    }
-                    for law in laws
-                ]
-                for name, laws in self.laws.items()
-            },
+            "fits": {name: [plain_law(law) for law in laws] for name, laws in self.laws.items()},
             "at_end_of_sweep": {name: self.at_end(name) for name in self.optima},
             "left_out": {name: {text: asdict(e) for text, e in self.left_out(name)} for name in self.optima},
             "worst_regret": {

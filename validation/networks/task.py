@@ -29,7 +29,7 @@ N_EIGENVALUES = 3
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, and on which data.
+    """A training problem: network, loss and data.
 
     Attributes:
         network, loss: the loss knows the training targets
@@ -94,7 +94,7 @@ class Task:
 
     @property
     def n_samples(self) -> int:
-        """n."""
+        """Number of training samples n."""
         return len(self.inputs)
 
     def noise(self, batch_size: int) -> float:

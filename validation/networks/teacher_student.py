@@ -1,71 +1,93 @@
-"""The task of teacher and student: normal inputs, a narrow teacher's outputs, a wide student."""
+"""Teacher and student: a wide tanh network learns a narrow one's outputs, square loss, Gaussian label noise
+[theory: Effective loss].
+
+The third system of Cowsik, Can, Glorioso (arXiv 2210.16400) beside matrix sensing and images. Inputs are normal, the teacher's
+weights too; the student's last layer starts larger than usual, so that there is a way to go along Gamma.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from sde_momentum.core.errors import InputError, check_integer, check_one, check_positive
+from sde_momentum.core.options import Option
 
-from .base import Parameters
-from .losses import SquareLoss
-from .mlp import MLP
-from .placement import placed
-from .task import Task
+from ..experiment import Configuration, Switch
+from .experiment import NetworkExperiment, Profile, once_per_process
+
+if TYPE_CHECKING:
+    from .task import Task
 
 _N_TEST = 1000
 _SEED = 60  # of the data, beside the configuration's
 
 
-class Student(MLP):
-    """An `MLP` of one output whose last layer starts `output_scale` times as large."""
+@once_per_process
+def task(configuration: Configuration) -> Task:
+    """Normal inputs, a narrow teacher's outputs, a wide student."""
+    from .losses import SquareLoss  # torch takes seconds to load
+    from .mlp import MLP
+    from .placement import placed
+    from .task import Task
 
-    def __init__(self, n_inputs: int, hidden: list[int], activation: str, output_scale: float) -> None:
-        super().__init__(n_inputs, hidden, 1, activation=activation, bias=False)
-        self.output_scale = output_scale
-
-    def initial(self, seed: int, dtype: torch.dtype = torch.float32) -> Parameters:
-        """Kaiming's, the last layer scaled."""
-        parameters = super().initial(seed, dtype)
-        parameters[f"weight{self.n_layers}"] *= self.output_scale
-        return parameters
-
-
-def task(configuration: Mapping[str, Any]) -> Task:
-    """The task of a configuration, made once in a process."""
-    sizes = ("inputs", "width", "layers", "teacher", "samples", "output_scale", "activation")
-    return _build(*(configuration[name] for name in (*sizes, "label_noise", "precision", "device")))
-
-
-@lru_cache(maxsize=4)
-def _build(
-    inputs: int,
-    width: int,
-    layers: int,
-    teacher: int,
-    samples: int,
-    output_scale: float,
-    activation: str,
-    label_noise: float,
-    precision: str,
-    device: str,
-) -> Task:
-    d, h, n = check_integer(inputs, "--inputs", 1), check_integer(width, "--width", 1), check_integer(samples, "--samples", 2)
-    k, depth = check_integer(teacher, "--teacher", 1), check_integer(layers, "--layers", 2)
-    scale = check_one(check_positive, output_scale, "--output-scale")
-    student = Student(d, [h] * (depth - 1), activation, scale)
+    c = configuration
+    d, h, n = (check_integer(c[name], f"--{name}", least) for name, least in (("inputs", 1), ("width", 1), ("samples", 2)))
+    k, depth = check_integer(c["teacher"], "--teacher", 1), check_integer(c["layers"], "--layers", 2)
+    scale = check_one(check_positive, c["output_scale"], "--output-scale")
+    student = MLP(d, [h] * (depth - 1), 1, activation=c["activation"], bias=False, output_scale=scale)
     if n > student.n_parameters:
         raise InputError("--samples", n, f"at most N = {student.n_parameters}, or nothing interpolates")
     rng = np.random.default_rng(_SEED)
     x = rng.standard_normal((n + _N_TEST, d))
     hidden = np.tanh(x @ rng.standard_normal((d, k)) / np.sqrt(d))
     y = hidden @ rng.standard_normal((k, 1))
-    tensors: list[Tensor] = [placed(part, precision, device) for part in (x[:n], y[:n], x[n:], y[n:])]
-    train, targets, test, test_targets = tensors
+    train, targets, test, test_targets = (placed(part, c["precision"], c["device"]) for part in (x[:n], y[:n], x[n:], y[n:]))
     source = f"teacher with {k} tanh units, {d} normal inputs"
-    return Task(student, SquareLoss(targets, label_noise), train, test, test_targets, classes=False, source=source)
+    return Task(student, SquareLoss(targets, c["label_noise"]), train, test, test_targets, classes=False, source=source)
+
+
+def describe(c: Configuration) -> list[str]:
+    """For the report."""
+    return [
+        f"Teacher: {c['inputs']} inputs, {c['teacher']} tanh units. Student: {c['layers']} layers, {c['width']} "
+        f"{c['activation']} units in each hidden one, no biases; {c['samples']} samples. The student's last layer starts "
+        f"{c['output_scale']:g} times its usual size.",
+        f"Square loss |f - y|² / (2P), Gaussian label noise of standard deviation {c['label_noise']:g} at every step.",
+    ]
+
+
+_QUESTIONS = ("mini-batch", "nesterov", "initial", "noisy-fit", "weight-decay")
+
+EXPERIMENT = NetworkExperiment(
+    name="teacher-student",
+    title="Teacher and student: the best momentum, predicted and measured",
+    build=task,
+    sizes=(
+        Option("inputs", int, 20, "number of inputs of a sample"),
+        Option("width", int, 64, "units of each hidden layer of the student"),
+        Option("layers", int, 2, "layers of the student, the last included"),
+        Option("teacher", int, 3, "units of the teacher"),
+        Option("samples", int, 100, "number of training samples"),
+        Option("output_scale", float, 3.0, "size of the student's last layer at initialisation, over Kaiming's"),
+        Option("activation", str, "tanh", "of the student: tanh or relu"),
+        Switch("critical_limit", bool, False, "also simulate the critical limit and what it recommends: tens of minutes"),
+    ),
+    profiles={
+        "quick": Profile((0.02, 0.06, 0.2), 4, 2_000),
+        "full": Profile((0.01, 0.02, 0.04, 0.08, 0.16, 0.32), 16, 4_000, changes={"critical_limit": True}, questions=_QUESTIONS),
+        "paper": Profile(
+            (0.001, 0.003, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
+            64,
+            8_000,
+            changes={"width": 256, "samples": 200},
+            questions=_QUESTIONS,
+        ),
+    },
+    label_noise=0.1,
+    fraction=0.25,
+    weight_decay=1e-4,
+    describe=describe,
+    follow=60,
+)

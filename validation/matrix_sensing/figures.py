@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.figure import Figure
 
-from sde_momentum.core.files import write_whole
 from sde_momentum.figures.style import BLACK, BLUE, GREEN, ORANGE, STYLE, colours, plain_ticks
 
+from ..drawing import Fitted, best_momentum, one_legend, plt, times_of_momenta
 from .summary import CLOSED_FORM, EFFECTIVE_LOSS, Summary
 
 
@@ -37,18 +27,12 @@ def time_against_momentum(summary: Summary) -> Figure:
         for i, axis in enumerate(axes.flat[:n]):
             delta, time = data["one_minus_beta"].values[i], optima.time[i]
             recommended, best = summary.predicted(EFFECTIVE_LOSS)[i], optima.optimum(i)
-            arrived = optima.arrived[i]
             axis.axvspan(delta[0] * 0.9, recommended, color="0.92", zorder=0)
             axis.axvspan(best.low, best.high, color=ORANGE, alpha=0.35, zorder=1, lw=0, label="measured optimum, 95 %")
             axis.plot(delta, data["predicted_time"].values[i], color=BLUE, lw=2, label="predicted by $L_{eff}$")
             axis.axvline(recommended, color=BLUE, ls="--", lw=1.5, label="recommended by $L_{eff}$")
             axis.axvline(summary.predicted(CLOSED_FORM)[i], color=GREEN, ls=":", lw=2, label="closed form")
-            error = 1.96 * optima.relative_error[i] * time
-            whole = arrived == 1
-            for mask, face, label in ((whole, BLACK, "measured, 95 %"), (~whole, "white", "measured, some runs never arrive")):
-                axis.errorbar(
-                    delta[mask], time[mask], error[mask], fmt="o", ms=5, mfc=face, color=BLACK, lw=1, label=label, zorder=3
-                )
+            times_of_momenta(axis, delta, time, optima.relative_error[i], optima.arrived[i])
             axis.set(
                 xscale="log", yscale="log", title=f"learning rate {_lr(summary.lr[i])}", xlim=(delta[0] * 0.9, delta[-1] * 1.1)
             )
@@ -57,11 +41,7 @@ def time_against_momentum(summary: Summary) -> Figure:
                 axis.set_ylabel("time to target (steps)")
             if i + columns >= n:
                 axis.set_xlabel(r"$1-\beta$")
-        handles: dict[str, Any] = {}
-        for axis in axes.flat[:n]:
-            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
+        one_legend(figure, axes.flat[:n], ncols=3)
     return figure
 
 
@@ -98,40 +78,6 @@ def collapse(summary: Summary) -> Figure:
 
 def exponent(summary: Summary) -> Figure:
     """The measured optimum against the learning rate, the fit with its band, and the predictions."""
-    optima, lr = summary.optima, summary.lr
-    dense = np.geomspace(lr[0] / 1.5, lr[-1] * 1.5, 200)
-    value, low, high = summary.law.curve(dense)
-    found = [optima.optimum(i) for i in range(len(lr))]
-    gamma = summary.law.exponent
-    with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
-        for axis, power in ((left, 0.0), (right, 2 / 3)):
-            axis.fill_between(dense, low / dense**power, high / dense**power, color=ORANGE, alpha=0.35, lw=0)
-            fitted = rf"fit: $\gamma$ = {gamma.value:.3f} [{gamma.low:.3f}, {gamma.high:.3f}]"
-            axis.plot(dense, value / dense**power, color=ORANGE, lw=2, label=fitted)
-            at = np.array([e.value for e in found]) / lr**power
-            bars = np.array([[e.value - e.low, e.high - e.value] for e in found]).T / lr**power
-            axis.errorbar(lr, at, bars, fmt="o", color=BLACK, ms=5, label="measured optimum, 95 %", zorder=3)
-            axis.plot(
-                lr, summary.predicted(EFFECTIVE_LOSS) / lr**power, "s--", color=BLUE, mfc="none", label="$L_{eff}$ recommends"
-            )
-            axis.plot(lr, summary.predicted(CLOSED_FORM) / lr**power, ":", color=GREEN, lw=2, label="closed form")
-            axis.set(xscale="log", xlabel="learning rate")
-        left.set(yscale="log", ylabel=r"$1-\beta$", title="Best momentum against learning rate")
-        right.set(ylabel=r"$C = (1-\beta)\,/\,\mathrm{lr}^{2/3}$", title=r"The same over $\mathrm{lr}^{2/3}$", ylim=(0, None))
-        left.legend()
-    return figure
-
-
-FIGURES = {"time_against_momentum": time_against_momentum, "collapse": collapse, "exponent": exponent}
-
-
-def draw(summary: Summary, folder: Path) -> dict[str, Path]:
-    """Write every figure as PNG into `folder`; returns their files."""
-    files = {}
-    for name, make in FIGURES.items():
-        figure = make(summary)
-        files[name] = folder / f"{name}.png"
-        write_whole(files[name], partial(figure.savefig, format="png", metadata={"Software": None}))
-        plt.close(figure)
-    return files
+    marks = ((EFFECTIVE_LOSS, BLUE, "--"), (CLOSED_FORM, GREEN, ":"))
+    rules = [(method, summary.predicted(method), colour, style) for method, colour, style in marks]
+    return best_momentum(summary.lr, [Fitted("measured", summary.optima, summary.law, BLACK)], rules)

@@ -12,6 +12,8 @@ import xarray as xr
 import sde_momentum as sm
 from sde_momentum.predictors.measured_optimum import Estimate, Optima, PowerLaw
 
+from ..estimates import plain_law
+
 EFFECTIVE_LOSS, CLOSED_FORM, TRANSFER, MEASURED = "effective loss", "closed form", "transfer", "measured fit"
 METHODS = {
     EFFECTIVE_LOSS: "reduced simulation: least momentum within 15 % of the shortest time on L_eff",
@@ -19,14 +21,18 @@ METHODS = {
     TRANSFER: "the optimum measured at the largest lr, moved by lr^(2/3); there its regret is in sample",
     MEASURED: "the power law with its corrections, fitted to these very optima: its regret is in sample everywhere",
 }
-"""The ways of T9, and what each stands for here."""
+"""The ways to predict that are compared, and what each is."""
 
 ORDER = 2
 """Corrections to the power law: chosen when a first full run showed that one is too few where lr^(1/3) reaches 0.46."""
 
 
 class Summary:
-    """What a results file says."""
+    """What the results of a sweep say.
+
+    Args:
+        data: the Dataset of `sweep.dataset`
+    """
 
     def __init__(self, data: xr.Dataset) -> None:
         self.data = data
@@ -59,7 +65,7 @@ class Summary:
         return found
 
     def predicted(self, method: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """1 - beta that a way recommends at each learning rate, (n_lr,)."""
+        """1 - beta that a way to predict recommends at each learning rate, (n_lr,)."""
         if method == TRANSFER:
             rule = sm.MomentumRule.from_reference(self.lr[-1], 1 - self.optima.optimum(len(self.lr) - 1).value)
             return np.asarray(rule.one_minus_beta(self.lr))
@@ -102,7 +108,7 @@ class Summary:
         return [float(self.optima.time[i, 0] / self.optima.time[i].min()) for i in range(len(self.lr))]
 
     def row(self, i: int) -> dict[str, Any]:
-        """Everything about learning rate i."""
+        """Best momentum, time, recommendations and regrets at learning rate i."""
         best = self.optima.optimum(i)
         rule = {m: float(self.predicted(m)[i]) for m in METHODS}
         return {
@@ -129,18 +135,9 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and strings."""
 
-        def plain(fit: PowerLaw) -> dict[str, Any]:
-            return {
-                "exponent": asdict(fit.exponent),
-                "prefactor": asdict(fit.prefactor),
-                "corrections": [asdict(term) for term in fit.corrections],
-                "chi2": fit.chi2,
-                "degrees_of_freedom": fit.freedom,
-            }
-
         return {
             "rule": self.rule,
-            "fits": [plain(fit) for fit in self.laws],
+            "fits": [plain_law(law) for law in self.laws],
             "worst_time_ratio": self.worst_time_ratio(),
             "worst_regret": {method: asdict(self.worst_regret(method)) for method in METHODS},
             "learning_rates": [self.row(i) for i in range(len(self.lr))],

@@ -1,0 +1,1 @@
+"""How fast the limits become true as the learning rate falls."""

@@ -1,0 +1,123 @@
+"""Times of training at one scaled momentum as the learning rate falls, against the numbers that the limits have for them.
+
+At 1 - beta = D (c lr^2)^(1/3) the steps times (c lr^2)^(1/3) go to a number as lr -> 0. The critical limit says which; the
+effective loss, without fluctuations of the energies, another [theory: Critical limit; Effective loss].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import sde_momentum as sm
+from sde_momentum.predictors.curve.settings import CurveSettings
+from sde_momentum.predictors.ways.critical_limit import ByCriticalLimit
+from sde_momentum.predictors.ways.effective_loss import ByEffectiveLoss
+
+from ..cases import CASES, Case
+from ..mean_times import mean_times
+from .experiment import Profile
+
+Floats = NDArray[np.float64]
+
+_MORE = 1.3
+"""D over that of the shortest time in the limit: far enough from the cliff, where times jump."""
+_LIMIT = 1e-6
+"""The learning rate at which the limit of the effective loss is taken: on the valleys it has 6 digits there."""
+_N_RECORDS = 400
+_CLEAR = 2.0
+"""Standard errors from 0 at which an error counts in the fit of its power."""
+
+
+@dataclass(frozen=True)
+class Approach:
+    """How the time on one problem approaches its limit as lr -> 0.
+
+    Attributes:
+        case: its name
+        scaled: D
+        lr: (n,)
+        time, time_se: steps times (c lr^2)^(1/3) in training, and the standard error, (n,)
+        limits: name of the limit -> (its number, standard error)
+    """
+
+    case: str
+    scaled: float
+    lr: list[float]
+    time: list[float]
+    time_se: list[float]
+    limits: dict[str, tuple[float, float]]
+
+    def error(self, limit: str) -> tuple[Floats, Floats]:
+        """Relative error of the limit's number at every lr, and its standard error."""
+        value, se = self.limits[limit]
+        ratio = np.array(self.time) / value
+        return ratio - 1, np.hypot(np.array(self.time_se) / value, ratio * se / value)
+
+    def power(self, limit: str) -> tuple[float, float] | None:
+        """a of error ~ lr^a and its standard error, by least squares in logarithms; None where fewer than 3 are clear."""
+        error, se = self.error(limit)
+        clear = np.abs(error) > _CLEAR * se
+        if clear.sum() < 3:
+            return None
+        x, y, weight = np.log(np.array(self.lr)[clear]), np.log(np.abs(error[clear])), (np.abs(error) / se)[clear]
+        fit, covariance = np.polyfit(x, y, 1, w=weight, cov="unscaled")
+        spread = np.sqrt(max(1.0, float((weight**2 * (y - np.polyval(fit, x)) ** 2).sum() / (clear.sum() - 2))))
+        return float(fit[0]), float(np.sqrt(covariance[0, 0]) * spread)
+
+
+def cases(names: tuple[str, ...]) -> list[Case]:
+    """The cases of these names."""
+    return [case for case in CASES if case.name in names]
+
+
+def measure(
+    case: Case, profile: Profile, seed: int, curves: Path, workers: int, report: Callable[[float], object]
+) -> dict[str, Any]:
+    """Measure the times of one problem at every learning rate, and compute the limits' numbers: the fields of an Approach.
+
+    Args:
+        case: the problem
+        profile: learning rates, number of runs and precision
+        seed: of the label noise
+        curves: folder where simulated curves of the critical limit are kept
+        workers: threads; -1: every core
+        report: told of shares of the work
+    """
+    problem, start = case.make()
+    method = sm.LabelNoiseSGD(problem, case.label_noise)
+    goal, how = (case.metric, case.fraction), CurveSettings(precision=profile.precision, seed=seed)
+    curve = sm.universal_curve(problem, start, goal, settings=how, store=curves, workers=workers)
+    known = np.isfinite(curve.scaled_time_se)
+    point = int(np.flatnonzero(known & (curve.scaled_one_minus_beta >= _MORE * curve.scaled_one_minus_beta[curve.best]))[0])
+    scaled = float(curve.scaled_one_minus_beta[point])
+    effective = sm.EffectiveLossPredictor(problem, start, method.noise, metric=case.metric, fraction=case.fraction)
+    small = _scale(method.noise, _LIMIT)
+    limit = float(effective.convergence_time(_LIMIT, [scaled * small])[0]) * small
+    seeds = seed * 1_000_003 + np.arange(max(32, int(profile.share * case.n_seeds)))
+    times, errors = [], []
+    for lr in profile.lr:
+        scale = _scale(method.noise, lr)
+        longest = 2.5 * float(curve.scaled_time[point]) / scale
+        clock = np.unique(np.linspace(0, longest, _N_RECORDS).astype(int))
+        course = sm.solve(
+            method, start, clock, lr=lr, momentum=1 - scaled * scale, seeds=seeds, metrics=[case.metric],
+            workers=workers, progress=False,
+        )  # fmt: skip
+        time, resampled = mean_times([(clock, course[case.metric].values[0, 0])], case.fraction, seed)
+        times.append(float(time[0]) * scale)
+        errors.append(float(resampled[:, 0].std()) * scale)
+        report(1 / len(profile.lr))
+    critical = float(curve.scaled_time[point]), float(curve.scaled_time_se[point])
+    limits = {ByEffectiveLoss.name: (limit, 0.0), ByCriticalLimit.name: critical}
+    return asdict(Approach(case.name, scaled, list(profile.lr), times, errors, limits))
+
+
+def _scale(noise: float, lr: float) -> float:
+    """(c eta^2)^(1/3), without `UniversalCurve.scale`'s correction of the drift at finite lr: that is part of the error."""
+    return float(np.cbrt(noise * lr**2))

@@ -1,0 +1,1 @@
+"""Every prediction against full simulation, on all built-in problems."""

@@ -1,0 +1,42 @@
+"""Every experiment: a module that has it as EXPERIMENT. A line here is a command `sde-momentum validate NAME`."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from sde_momentum.core.errors import InputError
+
+from .experiment import Experiment
+
+MODULES = (
+    "matrix_sensing.experiment",
+    "predictions.experiment",
+    "corrections.experiment",
+    "networks.teacher_student",
+    "networks.mlp_fashionmnist",
+    "networks.resnet18_cifar10",
+    "neighbours.experiment",
+)
+
+
+@cache
+def experiments() -> dict[str, Experiment]:
+    """All experiments by name, in the order of MODULES."""
+    found: list[Experiment] = [import_module(f"{__package__}.{module}").EXPERIMENT for module in MODULES]
+    return {experiment.name: experiment for experiment in found}
+
+
+def experiment_of(folder: Path) -> Experiment:
+    """The experiment whose results are in a folder. Raises InputError."""
+    from .store import CONFIGURATION, read_json
+
+    if (folder / CONFIGURATION).exists():
+        configuration = read_json(folder / CONFIGURATION)
+        name = configuration.get("experiment") if isinstance(configuration, dict) else None
+    else:  # a results file of a sweep on its own
+        name = "matrix-sensing" if (folder / "results.nc").exists() else None
+    if name not in experiments():
+        raise InputError("folder", folder, "a folder that `sde-momentum validate` wrote")
+    return experiments()[name]
