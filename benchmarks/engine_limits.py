@@ -126,9 +126,9 @@ def user_code(rounds: int) -> None:
         print(f"{user} over {own}: {ratio(times[own], times[user])}")
 
 
-def _valley() -> sm.CriticalValley:
+def _valley() -> sm.dynamics.CriticalValley:
     """P2's valley; its slopes level off far away, where P2's do not."""
-    return sm.CriticalValley(sm.Valley(P2.base, P2.slope, float(P2.bend.sum())))
+    return sm.dynamics.CriticalValley(sm.Valley(P2.base, P2.slope, float(P2.bend.sum())))
 
 
 def compilation() -> None:

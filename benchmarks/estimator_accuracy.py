@@ -59,7 +59,7 @@ def main() -> None:
         # along the drift from the start; mu counts where that leads
         z = OutputMap(build(w), half_square, *data)
         back = follow_drift(z, Probes(z, 64, (0,)), 30, Accuracy(1e-8, 500, 1e-6 * 7))
-        flat = sm.project_to_manifold(problem, z.point().numpy())
+        flat = sm.problems.project_to_manifold(problem, z.point().numpy())
         for label, place, displacement in (("gradient of tr H, start", w, None), ("way of 30 steps, its end", flat, back)):
             point = sm.ManifoldPoint(problem, place, rank_tolerance=1e-3)
             mu = point.curvature(point.gradient if displacement is None else displacement.numpy())

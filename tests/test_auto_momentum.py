@@ -47,7 +47,7 @@ class Run:
         self.model = Sensing(PROBLEM, START)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr, momentum=momentum)
         updates = MomentumUpdates(**{"every": 20, "budget": None, "estimator": replace(QUICK, n_samples=20), **options})
-        self.auto = sm.AutoMomentum(self.optimizer, self.model, half_square, DATA, label_noise=NOISE, updates=updates)
+        self.auto = sm.training.AutoMomentum(self.optimizer, self.model, half_square, DATA, label_noise=NOISE, updates=updates)
 
     def point(self):
         return torch.cat([p.detach().ravel() for p in self.model.parameters()]).numpy()
@@ -87,7 +87,7 @@ def test_every_estimate_is_the_rule_at_the_exact_geometry_of_the_path():
     for k in range(6):
         run.train(range(20 * k, 20 * k + 20))
         here = run.point()
-        flat = sm.ManifoldPoint(PROBLEM, sm.project_to_manifold(PROBLEM, here), rank_tolerance=1e-3)
+        flat = sm.ManifoldPoint(PROBLEM, sm.problems.project_to_manifold(PROBLEM, here), rank_tolerance=1e-3)
         exact = sm.MomentumRule.from_geometry(NOISE**2 / 20, flat.curvature(here - before)).one_minus_beta(0.05)
         found = run.auto.estimates[-1][1]
         assert found.one_minus_beta == pytest.approx(exact, abs=3.5 * found.one_minus_beta_se)
@@ -119,7 +119,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
 def test_estimates_stay_within_the_budget(cost, monkeypatch):
     """A clock by hand: a step takes 1, an estimate 40 times `cost`, a pass `cost`."""
     now = [0.0]
-    monkeypatch.setattr(sm.AutoMomentum, "_clock", staticmethod(lambda: now[0]))
+    monkeypatch.setattr(sm.training.AutoMomentum, "_clock", staticmethod(lambda: now[0]))
     run = Run(budget=0.05, every=10)
     run.auto._expected_cost = 40 * cost  # as timed, had the passes taken that long
 

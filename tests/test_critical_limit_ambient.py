@@ -119,7 +119,7 @@ def test_in_the_valley_it_has_the_law_of_the_valley_s_own_coordinates():
     runs = sm.solve(
         sm.CriticalLimit(valley), valley.start(5.0), times, kappa=kappa, seeds=range(250), step=0.1, metrics=("test_error",)
     )
-    own = sm.solve(sm.CriticalValley(valley), 5.0, times, kappa=kappa, n_paths=20_000)
+    own = sm.solve(sm.dynamics.CriticalValley(valley), 5.0, times, kappa=kappa, n_paths=20_000)
     rms = np.sqrt(runs.test_error.mean("seed")).values
     error = np.hypot(runs.test_error.std("seed", ddof=1).values / np.sqrt(250) / (2 * rms), own.position_rms_se.values)
     assert (np.abs(rms - own.position_rms.values) < 4 * error).all(), f"{rms} against {own.position_rms.values} +- {error}"

@@ -70,7 +70,7 @@ def test_energies_fill_up_exponentially_and_are_exponentially_distributed(increm
     """
     valley = sm.Valley([1.0, 3.0], 0.0, curvature=1e-6)
     times = np.array([0.25, 1.0, 3.0, 8.0])
-    runs = sm.solve(sm.CriticalValley(valley), 0.0, times, kappa=1e-3, n_paths=4_000, step=0.05, increments=increments)
+    runs = sm.solve(sm.dynamics.CriticalValley(valley), 0.0, times, kappa=1e-3, n_paths=4_000, step=0.05, increments=increments)
     exact = valley.eigenvalues[:, None] * (1 - np.exp(-times))
     assert (np.abs(runs.energy.values[0] - exact) < 4.5 * runs.energy_se.values[0]).all()
     # the standard error shows the standard deviation; that of an exponential's has a relative error of sqrt(2 / n)
@@ -86,7 +86,7 @@ def test_stationary_variance_along_the_valley_is_the_closed_form(coupling):
     valley = sm.Valley.balanced(32, curvature=1.0, coupling=coupling, lowest=5.0, highest=9.0)
     wide = sm.Valley(valley.eigenvalues, valley.slopes, 1.0)
     kappa = np.array([0.05, 0.2])
-    runs = sm.solve(sm.CriticalValley(wide), 0.0, [60.0], kappa=kappa, n_paths=4_000, step=0.1)
+    runs = sm.solve(sm.dynamics.CriticalValley(wide), 0.0, [60.0], kappa=kappa, n_paths=4_000, step=0.1)
     exact = formulas.valley_variance(kappa, 1.0, coupling, wide.squared_slopes)
     difference = np.abs(runs.position_variance.values[:, 0] - exact)
     assert (difference < 4 * runs.position_variance_se.values[:, 0] + 0.02 * exact).all(), (runs.position_variance.values, exact)
@@ -98,7 +98,7 @@ def test_weak_order_is_two(increments):
 
     The 0.1 is for the next order: error / h^2 itself changes by 5 % over these steps. False alarm: 3 in 1000.
     """
-    limit = sm.CriticalValley(sm.Valley.balanced(4, curvature=2.0, coupling=1.0))
+    limit = sm.dynamics.CriticalValley(sm.Valley.balanced(4, curvature=2.0, coupling=1.0))
     n_paths = 200_000
     sizes = np.array([0.6, 0.5, 0.375, 0.3, 0.25])
 
@@ -117,7 +117,7 @@ def test_weak_order_is_two(increments):
 
 
 def test_numbers_do_not_depend_on_threads_or_on_the_other_kappas():
-    limit = sm.CriticalValley(sm.Valley.balanced(4, curvature=1.0, coupling=2.0))
+    limit = sm.dynamics.CriticalValley(sm.Valley.balanced(4, curvature=1.0, coupling=2.0))
     one, two = (sm.solve(limit, 1.0, [1.0, 5.0], kappa=[0.5, 3.0], n_paths=1_500, workers=w) for w in (1, 2))
     assert one.equals(two)
     # nor on the other kappas
@@ -130,7 +130,7 @@ def test_numbers_do_not_depend_on_threads_or_on_the_other_kappas():
 
 def test_a_path_that_becomes_infinite_is_marked_with_its_time_and_left_out():
     """A step far above the stability limit: every path's fault has a time, and no moment is made up."""
-    limit = sm.CriticalValley(sm.Valley([1.0, 1.0], 0.0, curvature=1.0))
+    limit = sm.dynamics.CriticalValley(sm.Valley([1.0, 1.0], 0.0, curvature=1.0))
     runs = sm.solve(limit, 1e30, [1.0, 40.0], kappa=[1e-9, 1e20], n_paths=100, step=1.0)
     assert np.isnan(runs.fault.values[0]).all()
     assert runs.n_faults.values.tolist() == [[0, 0], [0, 100]] or runs.n_faults.values.tolist() == [[0, 0], [100, 100]]
@@ -155,4 +155,4 @@ def test_a_path_that_becomes_infinite_is_marked_with_its_time_and_left_out():
 def test_bad_input_is_refused(change, message):
     good = {"theta": 1.0, "kappa": 1.0, "times": [1.0]}
     with pytest.raises(sm.InputError, match=message):
-        sm.CriticalValley(sm.Valley([1.0], 0.0, 1.0)).solve(**good | change)
+        sm.dynamics.CriticalValley(sm.Valley([1.0], 0.0, 1.0)).solve(**good | change)

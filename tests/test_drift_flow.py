@@ -18,7 +18,7 @@ def test_the_flow_is_that_of_an_independent_integrator(problem):
     flow = sm.drift_flow(problem, start, tolerance=1e-5)
 
     def velocity(_, w):
-        return -sm.ManifoldPoint(problem, sm.project_to_manifold(problem, w, 1e-9)).gradient / 4
+        return -sm.ManifoldPoint(problem, sm.problems.project_to_manifold(problem, w, 1e-9)).gradient / 4
 
     end = 0.2
     other = solve_ivp(velocity, (0, end), start, rtol=1e-8, atol=1e-10).y[:, -1]

@@ -263,7 +263,7 @@ def test_normal_modes_lag_behind_a_falling_learning_rate(decay):
     """
     rng, noise, eigenvalue, replicas = np.random.default_rng(5), 1.0, 1.0, 8000
     rates = 0.2 * np.exp(-decay * np.arange(400))
-    schedule = sm.momentum_schedule(sm.MomentumRule.from_reference(0.2, 0.95), rates)
+    schedule = sm.predictors.momentum_schedule(sm.MomentumRule.from_reference(0.2, 0.95), rates)
     assert schedule.speed == pytest.approx(decay / schedule.one_minus_beta, rel=1e-6)
     x, v = np.zeros((2, replicas))
     first = np.full(500, rates[0])
@@ -426,7 +426,7 @@ def test_a_strong_force_clamps_to_no_momentum():
         (lambda: LocalSGD(1.0, 0, 1), "n_workers: given 0"),
         (lambda: SamplingNoise([1.0, 1.0], 3), "batch_size: given 3"),
         (lambda: SamplingNoise([1.0] * 3, 3).stiffness(POINT, ALONG, 0.1, 0.1), "residuals: given shape"),
-        (lambda: sm.momentum_schedule(sm.MomentumRule.from_reference(0.1, 0.9), [0.1]), "n >= 2"),
+        (lambda: sm.predictors.momentum_schedule(sm.MomentumRule.from_reference(0.1, 0.9), [0.1]), "n >= 2"),
     ],
 )
 def test_bad_input_is_refused(call, message):

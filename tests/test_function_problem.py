@@ -108,7 +108,7 @@ def test_a_symbolic_model_is_taken_wherever_a_problem_is():
     assert sm.CriticalLimit(model).problem is problem
     assert sm.DriftDiffusion(model, lambda w: np.eye(len(w))).problem is problem
     assert sm.drift_flow(model, w).problem is problem
-    np.testing.assert_allclose(sm.project_to_manifold(model, w), w)
+    np.testing.assert_allclose(sm.problems.project_to_manifold(model, w), w)
     with pytest.raises(sm.InputError, match=r"problem: given 3; allowed: a Problem, such as"):
         sm.LabelNoiseSGD(3, 0.1)
 
@@ -132,7 +132,7 @@ def test_a_metric_of_ones_own_is_measured_by_every_dynamics_and_can_be_the_targe
     runs = [
         sm.solve(sgd, start, [0], lr=0.1, momentum=0.9, seeds=[0], metrics=["size"]),
         sm.solve(sgd, start, [0], lr=0.1, momentum=0.9, seeds=[0], metrics=[SIZE]),
-        sm.solve(sm.MomentClosure(sgd), start, [0], lr=0.1, momentum=0.9, metrics=["size"]),
+        sm.solve(sm.dynamics.MomentClosure(sgd), start, [0], lr=0.1, momentum=0.9, metrics=["size"]),
         sm.solve(sm.CriticalLimit(problem), start, [0.0], kappa=0.5, seeds=[0], metrics=["size"]),
         sm.solve(sm.DriftDiffusion(problem, lambda w: np.eye(len(w))), start, [0.0], step=0.1, seeds=[0], metrics=["size"]),
     ]

@@ -52,7 +52,7 @@ def test_a_linear_problem_has_the_exact_mean_and_covariance(nesterov):
     design, factor = rng.standard_normal((5, 3)), 0.1 * rng.standard_normal((3, 2))
     problem, decay, start = Linear(design), 0.05, np.array([1.0, -2.0, 0.5])
     method = sm.LabelNoiseSGD(problem, SIGMA, nesterov=nesterov, weight_decay=decay, gradient_noise=factor)
-    answer = sm.solve(sm.MomentClosure(method), start, [0, 1, 7, 40], lr=RATE, momentum=BETA)
+    answer = sm.solve(sm.dynamics.MomentClosure(method), start, [0, 1, 7, 40], lr=RATE, momentum=BETA)
     one, hessian = np.eye(3), design.T @ design / 5
     a = RATE * (hessian + decay * one)
     b = BETA * (one - a) if nesterov else BETA * one
@@ -77,7 +77,7 @@ def test_a_linear_problem_has_the_exact_mean_and_covariance(nesterov):
 def test_a_linear_problem_has_the_stationary_variance_of_its_modes(kind):
     design = np.diag(np.sqrt([3.0, 6.0, 12.0]))  # eigenvalues 1, 2, 4
     method = sm.LabelNoiseSGD(Linear(design), SIGMA, nesterov=kind == "nesterov")
-    answer = sm.solve(sm.MomentClosure(method), np.zeros(3), [1000], lr=RATE, momentum=BETA)
+    answer = sm.solve(sm.dynamics.MomentClosure(method), np.zeros(3), [1000], lr=RATE, momentum=BETA)
     exact = getattr(formulas, f"{kind}_stationary_variance")(RATE, np.array([1.0, 2.0, 4.0]), 1 - BETA, method.noise)
     np.testing.assert_allclose(answer.variance.values[0, 0, 0], exact, rtol=1e-12)
 
@@ -133,7 +133,7 @@ def test_the_mean_in_the_valley_is_that_of_the_discrete_update(coupling, modes, 
     steps = np.rint(np.linspace(0, 10, 7)[1:] / delta).astype(int)
     how = {"lr": lr, "momentum": 1 - delta}
     x = sm.solve(method, valley.start(theta), steps, seeds=range(n), metrics=("distance",), **how).distance.values[0, 0]
-    answer = sm.solve(sm.MomentClosure(method), valley.start(theta), steps, **how)
+    answer = sm.solve(sm.dynamics.MomentClosure(method), valley.start(theta), steps, **how)
     ours, error = answer["mean"].values[0, 0, :, 0], x.std(axis=0, ddof=1) / np.sqrt(n)
     assert (np.abs(ours - x.mean(axis=0)) < 4 * error + tolerance * theta).all(), f"{ours} against {x.mean(axis=0)} +- {error}"
     if coupling:  # the variance that the energies drive is missing: what is left vanishes with lr
@@ -152,7 +152,7 @@ def test_flatness_and_loss_in_matrix_sensing_are_those_of_the_discrete_update(d,
     method, start, n = sm.LabelNoiseSGD(problem, 0.1), problem.interpolating_start(), 256
     steps, how = [5, 20, 60, 150, 400, 1000, 2000], {"lr": 0.1, "momentum": 0.95}
     runs = sm.solve(method, start, steps, seeds=range(n), metrics=("trace_hessian", "train_loss"), **how)
-    answer = sm.solve(sm.MomentClosure(method), start, steps, **how)
+    answer = sm.solve(sm.dynamics.MomentClosure(method), start, steps, **how)
     for name, early in (("trace_hessian", 0.002), ("train_loss", 0.02)):
         x, ours = runs[name].values[0, 0], answer[name].values[0, 0]
         error = x.std(axis=0, ddof=1) / np.sqrt(n)
@@ -164,7 +164,7 @@ def test_flatness_and_loss_in_matrix_sensing_are_those_of_the_discrete_update(d,
 def critical(kappa, lr, **how):
     """(decay rate per unit of s, the critical limit's rate) in a valley with m = 1, g = 1.2 at delta = lr^(2/3)."""
     valley, delta = sm.Valley.balanced(2, 1.0, 1.2), lr ** (2 / 3)
-    closure = sm.MomentClosure(sm.LabelNoiseSGD(valley, np.sqrt(4 * kappa * 2)))
+    closure = sm.dynamics.MomentClosure(sm.LabelNoiseSGD(valley, np.sqrt(4 * kappa * 2)))
     multiplier = closure.slowest_multiplier(lr, 1 - delta, valley.start(0.01), **how)
     return -np.log(abs(multiplier)) / delta, float(formulas.critical_decay_rate(kappa, 1.0, 1.2))
 
@@ -185,7 +185,7 @@ def test_other_disturbances_grow_at_small_lr():
 
 def test_a_recursion_that_leaves_the_finite_world_is_marked():
     problem = sm.MatrixSensing(3, 1, 4)
-    closure = sm.MomentClosure(sm.LabelNoiseSGD(problem, 0.1))
+    closure = sm.dynamics.MomentClosure(sm.LabelNoiseSGD(problem, 0.1))
     answer = sm.solve(closure, problem.interpolating_start(), [1, 50, 2000], lr=[0.05, 20.0], momentum=0.9)
     assert answer.diverged.values[0, 0] == -1
     assert 1 < answer.diverged.values[1, 0] < 2000
@@ -196,7 +196,7 @@ def test_a_recursion_that_leaves_the_finite_world_is_marked():
 
 def test_numbers_do_not_depend_on_workers_or_company():
     problem = sm.MatrixSensing(3, 1, 4)
-    closure, start = sm.MomentClosure(sm.LabelNoiseSGD(problem, 0.1)), problem.interpolating_start()
+    closure, start = sm.dynamics.MomentClosure(sm.LabelNoiseSGD(problem, 0.1)), problem.interpolating_start()
     both = sm.solve(closure, start, [3, 9], lr=[0.05, 0.1], momentum=[0.5, 0.9], workers=2)
     alone = sm.solve(closure, start, [3, 9], lr=0.1, momentum=0.9, workers=1)
     assert both.sel(lr=[0.1], momentum=[0.9]).drop_vars([]).equals(alone)
@@ -205,14 +205,17 @@ def test_numbers_do_not_depend_on_workers_or_company():
 
 SENSING = sm.MatrixSensing(3, 1, 4)
 VALLEY = sm.Valley.balanced(2, 1.0, 0.5)
-CLOSURE = sm.MomentClosure(sm.LabelNoiseSGD(VALLEY, 0.1))
+CLOSURE = sm.dynamics.MomentClosure(sm.LabelNoiseSGD(VALLEY, 0.1))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sm.MomentClosure(SENSING), "method: given .*; allowed: a LabelNoiseSGD"),
-        (lambda: sm.MomentClosure(sm.LabelNoiseSGD(SENSING, 0.1, 2)), "method: given batch_size 2; allowed: a full-batch"),
+        (lambda: sm.dynamics.MomentClosure(SENSING), "method: given .*; allowed: a LabelNoiseSGD"),
+        (
+            lambda: sm.dynamics.MomentClosure(sm.LabelNoiseSGD(SENSING, 0.1, 2)),
+            "method: given batch_size 2; allowed: a full-batch",
+        ),
         (lambda: CLOSURE.solve([0.0], [1], lr=0.1, momentum=0.9), r"start: given shape \(1,\); allowed: shape \(3,\)"),
         (lambda: CLOSURE.solve(VALLEY.start(1), [1.5], lr=0.1, momentum=0.9), "steps: given .*; allowed: a 1-D array of inc"),
         (lambda: CLOSURE.solve(VALLEY.start(1), [1], lr=-1, momentum=0.9), "lr: given -1.0; allowed: finite numbers > 0"),
@@ -229,7 +232,7 @@ CLOSURE = sm.MomentClosure(sm.LabelNoiseSGD(VALLEY, 0.1))
             "disturbance: given across; allowed: 'along' or 'any'",
         ),
         (
-            lambda: sm.MomentClosure(sm.LabelNoiseSGD(SENSING, 0.1)).slowest_multiplier(0.1, 0.9, np.zeros(18)),
+            lambda: sm.dynamics.MomentClosure(sm.LabelNoiseSGD(SENSING, 0.1)).slowest_multiplier(0.1, 0.9, np.zeros(18)),
             "method: given a problem of 18 parameters; allowed: at most 12",
         ),
     ],

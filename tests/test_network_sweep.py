@@ -23,7 +23,6 @@ from validation import store
 from validation.cli import app
 from validation.networks import sweep as sweeps
 from validation.networks.block import Block, train
-from validation.networks.experiment import RESULTS
 from validation.networks.plan import times
 from validation.networks.report import checks, findings
 from validation.networks.summary import FASTEST, Summary
@@ -33,6 +32,7 @@ from validation.registry import experiments
 from validation.report import write
 from validation.runner import Engine
 from validation.runner import run as run_experiment
+from validation.store import RESULTS
 
 TEACHER_STUDENT = experiments()["teacher-student"]
 SIZES = {"inputs": 4, "width": 8, "samples": 10}

@@ -163,7 +163,7 @@ def test_coupling_is_that_of_the_eigenvalues_along_gamma():
     x = point.tangent[:, 0]
 
     def logs(t):
-        w = sm.project_to_manifold(problem, start + t * x)
+        w = sm.problems.project_to_manifold(problem, start + t * x)
         return np.log(sm.ManifoldPoint(problem, w).eigenvalues)
 
     slope = (logs(1e-4) - logs(-1e-4)) / 2e-4

@@ -80,7 +80,7 @@ def test_an_ordinary_start_adds_the_descent():
     near, far = (sm.predict(problem, 0.05, start=start, **ask) for start in (landing, begin))
     at = far.best.one_minus_beta
     alone = np.interp(at, near.best.tried, near.best.times)
-    assert far.time == pytest.approx(alone + float(sm.first_phase(problem, begin, 0.05)(at)), rel=0.05)
+    assert far.time == pytest.approx(alone + float(sm.predictors.first_phase(problem, begin, 0.05)(at)), rel=0.05)
 
 
 def test_the_first_phase_is_heavy_ball_on_the_loss():
@@ -93,14 +93,14 @@ def test_the_first_phase_is_heavy_ball_on_the_loss():
         w = w + v
         losses.append(float(problem.loss(w)))
     by_hand = float(sm.convergence_time(losses, np.arange(2001), 0.01))
-    assert float(sm.first_phase(problem, begin, lr)(delta)) == pytest.approx(by_hand, rel=0.01)
+    assert float(sm.predictors.first_phase(problem, begin, lr)(delta)) == pytest.approx(by_hand, rel=0.01)
 
 
 def test_the_closed_form_keeps_away_from_fluctuations():
     """In a valley with g = 3 m the target is below the fluctuations at critical damping: less momentum is asked for."""
     valley = sm.Valley.balanced(32, curvature=1.0, coupling=3.0)
-    path = sm.DriftPath(valley, valley.start(2.5), "test_error", 0.1)
-    closed = sm.ClosedForm(path, 1e-3)
+    path = sm.predictors.DriftPath(valley, valley.start(2.5), "test_error", 0.1)
+    closed = sm.predictors.ClosedForm(path, 1e-3)
     delta = closed.one_minus_beta(1e-3)
     assert delta > 1.2 * closed.rule.one_minus_beta(1e-3)
     kappa = float(formulas.critical_kappa(1e-3, delta, 1e-3))

@@ -15,12 +15,12 @@ DELTAS = np.array([0.8e-3, 1.0e-3, 1.4e-3])
 
 @pytest.fixture(scope="module")
 def price():
-    return sm.price_of_speed(POINT, LR, DELTAS, NOISE)
+    return sm.predictors.price_of_speed(POINT, LR, DELTAS, NOISE)
 
 
 def test_in_a_valley_the_simulated_price_is_the_closed_one(price):
     """Within 8 %: at kappa = 1/2 w leaves the region where slopes are constant, 3 theta^2 / reach^2 = 3 % for slopes alone."""
-    state = sm.StationaryState(POINT)
+    state = sm.predictors.StationaryState(POINT)
     for i, delta in enumerate(DELTAS):
         expected = state.price(LR, float(delta), NOISE)
         assert float(price.excess[i]) == pytest.approx(expected, rel=0.08, abs=5 * float(price.along_se[i]))
@@ -30,14 +30,14 @@ def test_in_a_valley_the_simulated_price_is_the_closed_one(price):
 def test_the_fastest_within_a_price_is_on_it(price):
     curve = sm.universal_curve(VALLEY, VALLEY.start(3.0))
     goal = float(price.excess[1]) * 0.9
-    delta, steps = sm.fastest_within(curve, price, goal)
+    delta, steps = sm.predictors.fastest_within(curve, price, goal)
     assert DELTAS[1] < delta < DELTAS[2]
     assert steps == pytest.approx(float(curve.convergence_time(LR, delta, NOISE)[0]))
-    generous, fewer = sm.fastest_within(curve, price, 10.0)
+    generous, fewer = sm.predictors.fastest_within(curve, price, 10.0)
     assert fewer <= steps
     assert generous <= delta
     with pytest.raises(sm.InputError, match=r"excess: given .*; allowed: at least .*, the price of the least momentum"):
-        sm.fastest_within(curve, price, 1e-6)
+        sm.predictors.fastest_within(curve, price, 1e-6)
 
 
 def test_where_modes_are_slow_the_price_is_that_of_training():
@@ -45,7 +45,7 @@ def test_where_modes_are_slow_the_price_is_that_of_training():
     problem, sigma, lr = sm.MatrixSensing(6, 1, 20), 0.1, 0.01
     point = sm.ManifoldPoint(problem, sm.drift_flow(problem, problem.interpolating_start()).points[-1])
     method, delta = sm.LabelNoiseSGD(problem, sigma), 0.2 * lr ** (2 / 3)
-    price = sm.price_of_speed(point, lr, delta, method.noise, n_seeds=96)
+    price = sm.predictors.price_of_speed(point, lr, delta, method.noise, n_seeds=96)
     steps = np.linspace(30, 60, 24) / delta
     runs = sm.solve(
         method, point.w, steps.astype(int), lr=lr, momentum=1 - delta, seeds=range(1024), metrics=["trace_hessian"]
@@ -58,6 +58,6 @@ def test_where_modes_are_slow_the_price_is_that_of_training():
 
 def test_bad_input_is_refused():
     with pytest.raises(sm.InputError, match="one_minus_beta: given 2"):
-        sm.price_of_speed(POINT, LR, [2.0], NOISE)
+        sm.predictors.price_of_speed(POINT, LR, [2.0], NOISE)
     with pytest.raises(sm.InputError, match="n_seeds: given 1"):
-        sm.price_of_speed(POINT, LR, DELTAS, NOISE, n_seeds=1)
+        sm.predictors.price_of_speed(POINT, LR, DELTAS, NOISE, n_seeds=1)

@@ -42,7 +42,7 @@ def test_the_critical_limit_is_that_of_the_discrete_update(coupling, kappa):
     steps = np.rint(np.linspace(0, 30 if kappa < 0.1 else 10, 7)[1:] / delta).astype(int)
     theta, n = 2.5, 1024
     x = simulate(valley, theta, noise, delta, steps, n)
-    theory = sm.solve(sm.CriticalValley(valley), theta, steps * delta, kappa=kappa, n_paths=5_000)
+    theory = sm.solve(sm.dynamics.CriticalValley(valley), theta, steps * delta, kappa=kappa, n_paths=5_000)
     mean_error = np.hypot(x.std(axis=0, ddof=1) / np.sqrt(n), theory.position_se.values[0])
     rms = np.sqrt((x**2).mean(axis=0))
     rms_error = np.hypot((x**2).std(axis=0, ddof=1) / np.sqrt(n) / (2 * rms), theory.position_rms_se.values[0])

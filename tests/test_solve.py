@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import sde_momentum as sm
+from sde_momentum.core.dynamics import Dynamics
 
 SENSING = sm.MatrixSensing(3, 1, 4)
 START = SENSING.interpolating_start()
@@ -24,13 +25,13 @@ MEMBERS = [
     (sm.LabelNoiseSGD(SENSING, 0.1), START, TRAINING),
     (sm.DriftDiffusion(SENSING, lambda w: 0.01 * np.eye(len(w))), START, SEEDS),
     (sm.CriticalLimit(SENSING), START, SEEDS | {"kappa": [0.1, 0.2]}),
-    (sm.CriticalValley(sm.Valley.balanced(2, 1.0, 0.1)), 1.0, PATHS | {"kappa": [0.1, 0.2]}),
+    (sm.dynamics.CriticalValley(sm.Valley.balanced(2, 1.0, 0.1)), 1.0, PATHS | {"kappa": [0.1, 0.2]}),
 ]
 
 
 def its_solve(dynamics):
     """Of an equation: the engine's."""
-    return dynamics.solve if isinstance(dynamics, sm.Dynamics) else partial(sm.sde.solve, dynamics)
+    return dynamics.solve if isinstance(dynamics, Dynamics) else partial(sm.sde.solve, dynamics)
 
 
 members = pytest.mark.parametrize(("dynamics", "start", "how"), MEMBERS, ids=[type(m[0]).__name__ for m in MEMBERS])
@@ -79,13 +80,13 @@ def test_a_misspelt_option_is_a_type_error_and_every_option_is_named(dynamics, s
         sm.solve(dynamics, start, [1], **how, steps=0.1)
     kinds = {p.kind for p in inspect.signature(its_solve(dynamics)).parameters.values()}
     assert kinds == {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-    assert inspect.getdoc(getattr(its_solve(dynamics), "func", its_solve(dynamics))) != inspect.getdoc(sm.Dynamics.solve)
+    assert inspect.getdoc(getattr(its_solve(dynamics), "func", its_solve(dynamics))) != inspect.getdoc(Dynamics.solve)
 
 
 def test_what_is_no_dynamics_is_refused():
     with pytest.raises(sm.InputError, match=r"system: given .*; allowed: an equation, such as SDE, or a dynamics"):
         sm.solve(lambda w: w, 1.0, [1.0])
     with pytest.raises(sm.InputError, match="valley: given 3; allowed: a Valley"):
-        sm.CriticalValley(3)
+        sm.dynamics.CriticalValley(3)
     with pytest.raises(sm.InputError, match=r"factor: given 0\.1; allowed: a function"):
         sm.DriftDiffusion(SENSING, 0.1)

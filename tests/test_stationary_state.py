@@ -12,7 +12,7 @@ from sde_momentum.theory import formulas
 
 
 def state_of(valley):
-    return sm.StationaryState(sm.ManifoldPoint(valley, valley.start(0.0)))
+    return sm.predictors.StationaryState(sm.ManifoldPoint(valley, valley.start(0.0)))
 
 
 @pytest.mark.parametrize("coupling", [0.5, 1.5, 3.0])
@@ -63,7 +63,7 @@ def test_in_many_directions_it_is_what_the_critical_limit_leaves():
     model = two_layer_linear()
     problem = model.compile()
     flattest = sm.drift_flow(problem, model.interpolating_point()).flattest
-    state = sm.StationaryState(flattest)
+    state = sm.predictors.StationaryState(flattest)
     kappa = 0.02
     runs = sm.CriticalLimit(problem).solve(
         flattest.w, np.linspace(60, 120, 13), kappa=kappa, seeds=range(64), step=0.1, metrics=["trace_hessian"]
@@ -81,4 +81,4 @@ def test_bad_input_is_refused():
         state.decay_rate(-1.0)
     problem = sm.MatrixSensing(8, 3, 50)
     with pytest.raises(sm.InputError, match=r"point: given a curvature of tr H of .*; allowed: a minimum of tr H along Gamma"):
-        sm.StationaryState(sm.ManifoldPoint(problem, problem.interpolating_start()))
+        sm.predictors.StationaryState(sm.ManifoldPoint(problem, problem.interpolating_start()))

@@ -178,7 +178,7 @@ def test_eigenvalue_derivatives_match_differences_along_gamma(built_in):
     t = point.tangent @ np.random.default_rng(0).normal(size=point.tangent.shape[1])
     t /= np.linalg.norm(t)
     h = 1e-5
-    ahead, behind = (built_in.at(sm.project_to_manifold(problem, point.w + s * h * t)).eigenvalues for s in (1, -1))
+    ahead, behind = (built_in.at(sm.problems.project_to_manifold(problem, point.w + s * h * t)).eigenvalues for s in (1, -1))
     np.testing.assert_allclose(point.eigenvalue_derivatives(t), (ahead - behind) / (2 * h), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(point.eigenvalue_gradients @ t, point.eigenvalue_derivatives(t), rtol=1e-9, atol=1e-10)
 

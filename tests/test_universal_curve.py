@@ -27,7 +27,7 @@ def test_a_point_of_the_curve_is_the_critical_limit_at_its_kappa(curve):
     i = curve.best
     d, tau = curve.scaled_one_minus_beta[i], curve.scaled_time[i]
     clock = np.linspace(0, 2 * tau, 400) * d
-    runs = sm.CriticalValley(VALLEY).solve(2.5, clock, kappa=1 / (4 * d**3), n_paths=8192, seed=1, step=0.02)
+    runs = sm.dynamics.CriticalValley(VALLEY).solve(2.5, clock, kappa=1 / (4 * d**3), n_paths=8192, seed=1, step=0.02)
     by_hand = float(sm.convergence_time(runs.position_rms.values[0] ** 2, clock)) / d
     assert by_hand == pytest.approx(tau, rel=0.01, abs=5 * np.hypot(1, 1) * curve.scaled_time_se[i])
 
@@ -70,7 +70,7 @@ def test_the_recommendation_is_the_largest_within_tolerance(curve):
 def test_drift_ratio_is_the_exact_weight_of_the_modes():
     """All modes of one eigenvalue: the ratio is that mode's, 1 / (1 - a / (2 (1 + beta)))."""
     valley = sm.Valley([1.5, 1.5], 0.0, curvature=0.01)
-    path = sm.DriftPath(valley, valley.start(1.0), "test_error", 0.1)
+    path = sm.predictors.DriftPath(valley, valley.start(1.0), "test_error", 0.1)
     lr, delta = 0.4, 0.05
     assert path.drift_ratio(lr, delta) == pytest.approx(1 / (1 - lr * 1.5 / (2 * (2 - delta))), rel=1e-3)
     assert path.overdamped_share(lr, delta) == 0
@@ -115,7 +115,7 @@ def test_bad_input_is_refused(change, message):
     settings = {name: change[name] for name in ("n_seeds", "precision") if name in change}
     rest = {name: value for name, value in change.items() if name not in settings}
     with pytest.raises(sm.InputError, match=message):
-        sm.universal_curve(VALLEY, START, settings=sm.CurveSettings(**settings), **rest)
+        sm.universal_curve(VALLEY, START, settings=sm.predictors.CurveSettings(**settings), **rest)
 
 
 def test_out_of_reach_times(curve):
@@ -129,8 +129,8 @@ def test_out_of_reach_times(curve):
 
 def test_a_guess_that_is_several_times_too_short_costs_time_and_not_truth(curve, monkeypatch):
     """The geometry's guess of the time only says how long to look at first: a third of it finds the same other."""
-    true = sm.DriftPath.expected_time
-    monkeypatch.setattr(sm.DriftPath, "expected_time", lambda self, *args: true(self, *args) / 3)
+    true = sm.predictors.DriftPath.expected_time
+    monkeypatch.setattr(sm.predictors.DriftPath, "expected_time", lambda self, *args: true(self, *args) / 3)
     other = sm.universal_curve(VALLEY, START)
     error = np.hypot(other.scaled_time_se[other.best], curve.scaled_time_se[curve.best])
     assert other.scaled_time[other.best] == pytest.approx(curve.scaled_time[curve.best], abs=4 * error)
@@ -181,7 +181,7 @@ def test_the_cliff_is_found_though_few_runs_meet_the_target_by_chance(monkeypatc
         return MeanCourse.of_runs(np.minimum(np.exp(-np.log(10) * u), 1.0) + height[:, None] * bump)
 
     monkeypatch.setattr(CurveSearch, "_mean", mean)
-    start, settings = problem.interpolating_start(), sm.CurveSettings(n_seeds=4)
+    start, settings = problem.interpolating_start(), sm.predictors.CurveSettings(n_seeds=4)
     curve = sm.universal_curve(problem, start, settings=settings, progress=False)
     ratios = np.array(sorted(at))
     assert ratios[0] < 0.9  # it has looked past the cliff

@@ -19,7 +19,7 @@ from sde_momentum.core.files import write_whole
 if TYPE_CHECKING:
     import xarray as xr
 
-CONFIGURATION = "configuration.json"
+CONFIGURATION, RESULTS, QUESTIONS_FOLDER = "configuration.json", "results.nc", "questions"
 _LARGE = 1000
 
 

@@ -145,7 +145,7 @@ def tuned_rule(task: Task, goal: float) -> sm.MomentumRule:
 
 def report(helper: object) -> None:
     """What AutoMomentum found on the way."""
-    if isinstance(helper, sm.AutoMomentum):
+    if isinstance(helper, sm.training.AutoMomentum):
         for step, found in helper.estimates:
             mu = f"{found.curvature:.3g} ± {found.curvature_se:.1g}"
             print(f"  estimate at step {step}: momentum {found.momentum}, mu {mu}")
@@ -196,7 +196,7 @@ def main() -> None:
     def auto(optimizer, model):
         estimator = replace(QUICK, n_samples=64, n_probes=6, n_draws=4, n_lanczos=4)
         updates = MomentumUpdates(every=250, budget=args.budget, estimator=estimator)
-        return sm.AutoMomentum(optimizer, model, half_square, data, label_noise=args.sigma, updates=updates)
+        return sm.training.AutoMomentum(optimizer, model, half_square, data, label_noise=args.sigma, updates=updates)
 
     ways = {
         "momentum 0.9": lambda optimizer, model: None,

@@ -12,25 +12,6 @@ solve            `solve`: any of them, and any equation of one's own
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOME = {
-    "CriticalLimit": "critical_limit",
-    "CriticalValley": "critical_valley",
-    "DriftDiffusion": "drift_diffusion",
-    "DriftFlow": "drift_flow",
-    "EffectiveLoss": "effective_loss",
-    "LabelNoiseSGD": "label_noise_sgd",
-    "MomentClosure": "moment_closure",
-}
-# `drift_flow` and `solve` bear the names of their modules: they are `sde_momentum.drift_flow` and `sde_momentum.solve`
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

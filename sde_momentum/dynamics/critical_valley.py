@@ -83,7 +83,7 @@ class CriticalValley(Dynamics):
     Source: [theory: Critical limit]; we know of no publication of it.
 
     >>> import sde_momentum as sm
-    >>> limit = sm.CriticalValley(sm.Valley.balanced(8, curvature=1.0, coupling=0.5))
+    >>> limit = sm.dynamics.CriticalValley(sm.Valley.balanced(8, curvature=1.0, coupling=0.5))
     >>> result = sm.solve(limit, 1.0, [0.0, 40.0], kappa=0.1, n_paths=1000)
     >>> bool(abs(result.position[0, 1]) < 4 * result.position_se[0, 1])
     True

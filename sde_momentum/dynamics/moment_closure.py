@@ -155,7 +155,7 @@ class MomentClosure(Dynamics):
 
     >>> import sde_momentum as sm
     >>> problem = sm.MatrixSensing(3, 1, 4)
-    >>> closure = sm.MomentClosure(sm.LabelNoiseSGD(problem, 0.1))
+    >>> closure = sm.dynamics.MomentClosure(sm.LabelNoiseSGD(problem, 0.1))
     >>> answer = sm.solve(closure, problem.interpolating_start(), [0, 10], lr=0.1, momentum=0.9)
     >>> dict(answer.variance.sizes)
     {'lr': 1, 'momentum': 1, 'time': 2, 'parameter': 18}

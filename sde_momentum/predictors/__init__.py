@@ -18,46 +18,6 @@ measured_optimum        `Optima`: the best momentum that a sweep measured
 
 from __future__ import annotations
 
-from importlib import import_module
+import lazy_loader
 
-_HOME = {
-    "Answer": "ways.base",
-    "Check": "checks",
-    "ClosedForm": "closed_form",
-    "CurveSettings": "curve.settings",
-    "DriftPath": "drift_path",
-    "EffectiveLossPredictor": "effective_loss",
-    "Force": "forces",
-    "MomentumRule": "momentum_rule",
-    "MomentumSchedule": "schedules",
-    "Optima": "measured_optimum",
-    "PhaseDiagram": "phase_diagram",
-    "Prediction": "prediction",
-    "Question": "ways.base",
-    "Recommendation": "recommendation",
-    "StationaryState": "stationary_state",
-    "Target": "target",
-    "UniversalCurve": "curve.universal_curve",
-    "WAYS": "ways.registry",
-    "Way": "ways.base",
-    "fastest_within": "price",
-    "measured_optima": "measured_optimum",
-    "momentum_schedule": "schedules",
-    "price_of_speed": "price",
-    "read_curve": "curve.simulate",
-    "universal_curve": "curve.simulate",
-}
-# `predict`, `first_phase` and `normal_excess` bear the names of their modules: import them from there
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOME:
-        value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_HOME))
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

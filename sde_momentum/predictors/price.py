@@ -66,7 +66,7 @@ def price_of_speed(
 
     >>> import sde_momentum as sm
     >>> valley = sm.Valley.balanced(32, curvature=1.0, coupling=0.5)
-    >>> price = sm.price_of_speed(sm.ManifoldPoint(valley, valley.start(0.0)), 1e-3, [1e-3, 2e-3], noise=1e-3)
+    >>> price = sm.predictors.price_of_speed(sm.ManifoldPoint(valley, valley.start(0.0)), 1e-3, [1e-3, 2e-3], noise=1e-3)
     >>> bool(price.excess[0] > price.excess[1] > 0)
     True
     """

@@ -49,7 +49,7 @@ class StationaryState:
 
     >>> import sde_momentum as sm
     >>> valley = sm.Valley.balanced(8, curvature=1.0, coupling=3.0)
-    >>> state = sm.StationaryState(sm.ManifoldPoint(valley, valley.start(0.0)))
+    >>> state = sm.predictors.StationaryState(sm.ManifoldPoint(valley, valley.start(0.0)))
     >>> round(state.edge_kappa, 6)  # 2 / (g - m)
     1.0
     >>> bool(abs(state.displacement(0.3) - formulas.valley_variance(0.3, 1.0, 3.0, valley.squared_slopes)) < 1e-6)

@@ -12,27 +12,6 @@ registry        the built-in problems with their options and starts
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOME = {
-    "METRICS": "metrics",
-    "FunctionProblem": "function",
-    "Kernels": "compiled",
-    "MatrixSensing": "matrix_sensing",
-    "Metric": "metrics",
-    "Problem": "problem",
-    "Valley": "valley",
-    "as_problem": "problem",
-    "descend_to_manifold": "interpolation",
-    "project_to_manifold": "interpolation",
-}
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

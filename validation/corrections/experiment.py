@@ -41,7 +41,9 @@ class Corrections(PlainExperiment):
         seed, profile, chunks = configuration["seed"], self.profiles[configuration["profile"]], []
         for case in cases(PROBLEMS):
             file = f"{'-'.join(case.name.replace(',', '').replace('=', '').split())}.json"
-            chunks.append(Chunk(file, partial(measure, case, profile, seed, folder / "curves")))
+            chunks.append(
+                Chunk(file, partial(measure, case, profile.lr, profile.share, profile.precision, seed, folder / "curves"))
+            )
         return chunks
 
 

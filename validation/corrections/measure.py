@@ -6,7 +6,7 @@ effective loss, without fluctuations of the energies, another [theory: Critical 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from sde_momentum.predictors.ways.effective_loss import ByEffectiveLoss
 
 from ..cases import CASES, Case
 from ..mean_times import mean_times
-from .experiment import Profile
 
 Floats = NDArray[np.float64]
 
@@ -77,13 +76,22 @@ def cases(names: tuple[str, ...]) -> list[Case]:
 
 
 def measure(
-    case: Case, profile: Profile, seed: int, curves: Path, workers: int, report: Callable[[float], object]
+    case: Case,
+    rates: Sequence[float],
+    share: float,
+    precision: float,
+    seed: int,
+    curves: Path,
+    workers: int,
+    report: Callable[[float], object],
 ) -> dict[str, Any]:
     """Measure the times of one problem at every learning rate, and compute the limits' numbers: the fields of an Approach.
 
     Args:
         case: the problem
-        profile: learning rates, number of runs and precision
+        rates: learning rates
+        share: number of runs over that of the case
+        precision: relative standard error of the curve's shortest time
         seed: of the label noise
         curves: folder where simulated curves of the critical limit are kept
         workers: threads; -1: every core
@@ -91,7 +99,7 @@ def measure(
     """
     problem, start = case.make()
     method = sm.LabelNoiseSGD(problem, case.label_noise)
-    goal, how = (case.metric, case.fraction), CurveSettings(precision=profile.precision, seed=seed)
+    goal, how = (case.metric, case.fraction), CurveSettings(precision=precision, seed=seed)
     curve = sm.universal_curve(problem, start, goal, settings=how, store=curves, workers=workers)
     known = np.isfinite(curve.scaled_time_se)
     point = int(np.flatnonzero(known & (curve.scaled_one_minus_beta >= _MORE * curve.scaled_one_minus_beta[curve.best]))[0])
@@ -99,9 +107,9 @@ def measure(
     effective = sm.EffectiveLossPredictor(problem, start, method.noise, metric=case.metric, fraction=case.fraction)
     small = _scale(method.noise, _LIMIT)
     limit = float(effective.convergence_time(_LIMIT, [scaled * small])[0]) * small
-    seeds = seed * 1_000_003 + np.arange(max(32, int(profile.share * case.n_seeds)))
+    seeds = seed * 1_000_003 + np.arange(max(32, int(share * case.n_seeds)))
     times, errors = [], []
-    for lr in profile.lr:
+    for lr in rates:
         scale = _scale(method.noise, lr)
         longest = 2.5 * float(curve.scaled_time[point]) / scale
         clock = np.unique(np.linspace(0, longest, _N_RECORDS).astype(int))
@@ -112,10 +120,10 @@ def measure(
         time, resampled = mean_times([(clock, course[case.metric].values[0, 0])], case.fraction, seed)
         times.append(float(time[0]) * scale)
         errors.append(float(resampled[:, 0].std()) * scale)
-        report(1 / len(profile.lr))
+        report(1 / len(rates))
     critical = float(curve.scaled_time[point]), float(curve.scaled_time_se[point])
     limits = {ByEffectiveLoss.name: (limit, 0.0), ByCriticalLimit.name: critical}
-    return asdict(Approach(case.name, scaled, list(profile.lr), times, errors, limits))
+    return asdict(Approach(case.name, scaled, list(rates), times, errors, limits))
 
 
 def _scale(noise: float, lr: float) -> float:

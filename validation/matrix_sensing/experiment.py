@@ -20,8 +20,7 @@ from sde_momentum.core.errors import check_integer, check_positive
 from sde_momentum.core.options import Option, fill
 
 from ..experiment import Configuration, Experiment, Plan, Spread, Stage, collecting, learning_rates, shared_options
-
-RESULTS = "results.nc"
+from ..store import RESULTS
 
 
 @dataclass(frozen=True)

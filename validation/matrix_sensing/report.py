@@ -15,8 +15,8 @@ from sde_momentum.predictors.measured_optimum import N_RESAMPLES, Estimate, read
 from ..estimates import LAW_HEAD, interval, law_rows, number, percent
 from ..experiment import Experiment
 from ..report import Picture, Report, Section, Table
+from ..store import RESULTS
 from . import figures
-from .experiment import RESULTS
 from .summary import CLOSED_FORM, EFFECTIVE_LOSS, METHODS, Summary
 
 CAPTIONS = {

@@ -22,8 +22,6 @@ from ..experiment import Configuration, Experiment, Plan, learning_rates, shared
 if TYPE_CHECKING:
     from .task import Task
 
-RESULTS = "results.nc"
-QUESTIONS_FOLDER = "questions"
 
 STARTS = {
     "interpolating": "phase 1 without label noise, to a point of Gamma",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,12 +22,14 @@ from sde_momentum.predictors.measured_optimum import Optima
 from ..experiment import Configuration
 from .block import Arrays, Block, setting
 from .effective_loss import effective_times
-from .experiment import NetworkExperiment
 from .fit import by_sgd, interpolate
 from .mlp import MLP
 from .problem import NetworkProblem
 from .stacked_sgd import Stack
 from .task import METRICS, Task, to_tensors
+
+if TYPE_CHECKING:
+    from .experiment import NetworkExperiment
 
 LOOK = 0.4 * 1.7 ** -np.arange(11.0, -1, -1)
 """1 - beta of the first look."""
@@ -229,7 +231,7 @@ def critical_limit(ground: Ground, store: Path, workers: int) -> list[float]:
         problem,
         point,
         ("trace_hessian", configuration["fraction"]),
-        settings=sm.CurveSettings(n_seeds=_CRITICAL_SEEDS, seed=configuration["seed"]),
+        settings=sm.predictors.CurveSettings(n_seeds=_CRITICAL_SEEDS, seed=configuration["seed"]),
         store=store,
         workers=workers,
     )

@@ -16,8 +16,9 @@ from sde_momentum.predictors.measured_optimum import Estimate, read_results
 from ..estimates import LAW_HEAD, interval, law_rows, number
 from ..experiment import Configuration
 from ..report import Picture, Report, Section, Table
+from ..store import QUESTIONS_FOLDER, RESULTS
 from . import figures
-from .experiment import QUESTIONS_FOLDER, RESULTS, STARTS, NetworkExperiment
+from .experiment import STARTS, NetworkExperiment
 from .plan import FIXED, RULES, TRANSFER
 from .summary import BEST_TEST, EXPONENT, FASTEST, OPTIMA, Summary
 

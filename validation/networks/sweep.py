@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -18,12 +18,14 @@ from sde_momentum.core.errors import InputError
 
 from ..engine import one_thread
 from ..experiment import Chunk, Configuration, Plan, Spread, Stage, collecting
-from ..store import versions
+from ..store import QUESTIONS_FOLDER, RESULTS, versions
 from . import plan as planning
 from .block import Arrays, Block, train
-from .experiment import QUESTIONS_FOLDER, RESULTS, NetworkExperiment
 from .plan import Ground
 from .task import METRICS, N_EIGENVALUES
+
+if TYPE_CHECKING:
+    from .experiment import NetworkExperiment
 
 RUNS = "runs"
 _SWEEP_SEED, _LOOK_SEED = 1 << 20, 1 << 30

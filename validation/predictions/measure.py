@@ -98,7 +98,7 @@ def measure(work: Work, curves: Path, workers: int, report: Callable[[float], ob
     predicted = {way: _predicted(work, curves, deltas, way) for way in (CRITICAL_LIMIT, AT_FINITE_LR) if way in answers}
     limit = np.where(np.isfinite(predicted[CRITICAL_LIMIT]), predicted[CRITICAL_LIMIT], 0)
     goal = (work.case.metric, work.case.fraction)
-    rough = sm.DriftPath(work.problem, work.start, *goal).expected_time(work.lr, deltas, work.method.noise)
+    rough = sm.predictors.DriftPath(work.problem, work.start, *goal).expected_time(work.lr, deltas, work.method.noise)
     horizon = np.maximum(2.7 * float(best.time or 0), 1.5 * np.maximum(limit, rough))
     courses = []
     for delta, steps in zip(deltas, horizon, strict=True):

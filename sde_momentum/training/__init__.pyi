@@ -1,0 +1,11 @@
+# What `__init__.py` loads on first use; type checkers read it too.
+from .auto import AutoMomentum as AutoMomentum
+from .estimate import estimate_timescales as estimate_timescales
+from .lightning_callback import LightningMomentumCallback as LightningMomentumCallback
+from .result import Measurement as Measurement
+from .result import TimescaleEstimate as TimescaleEstimate
+from .scaler import MomentumScaler as MomentumScaler
+from .settings import QUICK as QUICK
+from .settings import EstimatorSettings as EstimatorSettings
+from .settings import MomentumUpdates as MomentumUpdates
+from .trainer_callback import TrainerMomentumCallback as TrainerMomentumCallback
