@@ -50,11 +50,7 @@ class ModelPoint(ManifoldPoint):
         P_T grad_w |J(w)^T u_j|^2 / P with u_j frozen. Equal eigenvalues have no gradients of their own, only
         their sum has: see `eigenvalue_derivatives`.
         """
-        u, s, vt = self._svd
-        p = self.problem.n_outputs
-        c = np.stack([np.outer(u[:, j], s[j] * vt[j]) for j in range(p)])
-        ambient = self.problem.contract_hessians(np.broadcast_to(self.w, (p, self.problem.n_parameters)), c) * (2 / p)
-        return ambient @ self.tangent @ self.tangent.T
+        return self.ambient_eigenvalue_gradients @ self.tangent @ self.tangent.T
 
     def eigenvalue_derivatives(self, direction: Array, tolerance: float = 1e-8) -> Array:
         """d lambda_j / dt along P_T `direction` (N,), shape (P,), decreasing within eigenvalues that are equal.

@@ -65,6 +65,17 @@ class ManifoldPoint:
         """Orthonormal basis of the tangent space, (N, N - rank)."""
         return np.linalg.qr(self.normal, mode="complete")[0][:, self.rank :]
 
+    @cached_property
+    def ambient_eigenvalue_gradients(self) -> Array:
+        """Gradient in parameter space of each eigenvalue, u_j held, (rank, N) [theory: Critical limit, eq. 7.8].
+
+        grad lambda_j = grad |J(w)^T u_j|^2 / P = (2 / P) s_j sum_i u_ij hess f_i n_j,   J^T u_j = s_j n_j
+        """
+        u, s, vt = self._svd
+        k = self.rank
+        weighted = np.einsum("pj,jn->jpn", u[:, :k] * s[:k], vt[:k]) * (2 / self.problem.n_outputs)
+        return self.problem.contract_hessians(np.broadcast_to(self.w, (k, len(self.w))), weighted)
+
     def along(self, vector: Array) -> Array:
         """P_T of a vector (N,), without a basis of the tangent space."""
         return vector - self.normal @ (self.normal.T @ vector)

@@ -1,4 +1,4 @@
-"""Stationary excess of tr H from the fluctuations across Gamma [theory: Relaxation; Price of speed]."""
+"""Stationary excess of tr H from the fluctuations across Gamma [theory: Price of speed, eq. 9.9]."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ from ..theory import formulas
 def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise: float, above: float = 0.0) -> float:
     """Stationary mean of tr H(w) - tr H(w0), where w fluctuates across Gamma around its point w0.
 
-        (1/2) sum_j s_j n_j . (hess tr H - sum_i nu_i hess f_i) n_j,   J^T nu = the normal part of grad tr H
+        (1/2) sum_j s_j (n_j . (hess tr H - sum_i nu_i hess f_i) n_j - grad tr H . H^+ grad lambda_j)
 
-    n_j is the unit vector of normal mode j and s_j its stationary variance [theory: Relaxation]. The first term is the curvature
-    of tr H along the mode. The second is its slope times the mean displacement of w from w0, which the curvature of the outputs
-    f_i causes. Along 1 - beta = C lr^(2/3) the excess vanishes as lr^(1/3).
+    n_j is the unit vector of normal mode j and s_j its stationary variance [theory: Relaxation, eq. 2.10], nu the multipliers
+    with J^T nu = the normal part of grad tr H, H^+ the pseudo-inverse of the Hessian. The first term is the curvature of tr H
+    along the mode. The others are the slope of tr H times the mean displacement of w from w0: the curvature of the outputs f_i
+    causes one part of it, the mean force towards smaller eigenvalues the other. Along 1 - beta = C lr^(2/3) the excess
+    vanishes as lr^(1/3).
 
     Args:
         point: w0, a point of Gamma
         lr: eta > 0
         one_minus_beta: delta in (0, 1]
         noise: c = sigma^2 / B >= 0
-        above: only modes whose eigenvalue is above this are counted
+        above: only modes whose eigenvalue is above this are counted, and displaced
 
     Returns:
         The excess, in units of curvature.
     """
-    problem, axes = point.problem, point.normal.T
+    problem, axes, counted = point.problem, point.normal.T, point.eigenvalues > above
     h = 1e-5 * (1 + float(np.abs(point.w).max()))
     ahead, behind = (problem.trace_hessian_gradient(point.w + k * h * axes) for k in (1, -1))
     weights = np.einsum("p,jn->jpn", point.multipliers, axes)
     bend = problem.contract_hessians(np.broadcast_to(point.w, axes.shape), weights)
-    curvature = (axes * ((ahead - behind) / (2 * h) - bend)).sum(axis=1)
+    toward = np.where(counted, axes @ problem.trace_hessian_gradient(point.w) / point.eigenvalues, 0.0)
+    each = (axes * ((ahead - behind) / (2 * h) - bend)).sum(axis=1) - point.ambient_eigenvalue_gradients @ (toward @ axes)
     variance = formulas.heavy_ball_stationary_variance(lr, point.eigenvalues, one_minus_beta, noise)
-    return float(np.where(point.eigenvalues > above, variance, 0.0) @ curvature / 2)
+    return float(np.where(counted, variance, 0.0) @ each / 2)

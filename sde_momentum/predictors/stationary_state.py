@@ -69,12 +69,7 @@ class StationaryState:
         """Eigenvalues of M, increasing, (n,), without the directions along which tr H is constant."""
         self.directions: Floats = point.tangent @ vectors[:, felt]
         """Their unit vectors, (N, n)."""
-        u, s, vt = point._svd
-        k, p = point.rank, point.problem.n_outputs
-        # lambda_j = |J^T u_j|^2 / P with u_j frozen: grad lambda_j = (2 / P) s_j sum_i u_ij hess f_i v_j
-        weighted = np.einsum("pj,jn->jpn", u[:, :k] * s[:k], vt[:k]) * (2 / p)
-        gradients = point.problem.contract_hessians(np.broadcast_to(point.w, (k, len(point.w))), weighted)
-        self.slopes: Floats = self.directions.T @ gradients.T
+        self.slopes: Floats = self.directions.T @ point.ambient_eigenvalue_gradients.T
         """grad lambda_j along `directions`, (n, n_modes)."""
 
     @cached_property
