@@ -131,7 +131,7 @@ def _answers(work: Work, curves: Path, workers: int) -> dict[str, sm.Prediction]
             start=work.start,
             target=(work.case.metric, work.case.fraction),
             methods=[way],
-            store=curves,
+            store=curves if "store" in ALL_WAYS[way].uses else None,
             workers=workers,
             progress=False,
         )
