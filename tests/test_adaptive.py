@@ -397,7 +397,7 @@ CROSSED = sm.SDE(pair_drift, lambda x, t, p: (x[1], 1.0), 2)
         ),
         (
             dict(equation=CROSSED, x0=(1.0, 0.0)),
-            r"diffusion: given b_0 that depends on x_1: 0.0 and 0.125; allowed: b_i of x_i and t alone: steps that look at dW",
+            r"diffusion: given b_0 that depends on x_1: 0.0 and 0.125; allowed: b_i of x_i and t alone: steps that depend on dW",
         ),
         (
             dict(equation=sm.SDE(linear, lambda x, t, p: float(str(x)[:3]))),
@@ -412,5 +412,5 @@ def test_bad_input_names_argument_given_and_allowed(change, message):
 
 
 def test_first_passages_are_refused():
-    with pytest.raises(sm.InputError, match=r"statistics: given PassageTimes\(.*; allowed: none of passages with adaptive m"):
+    with pytest.raises(sm.InputError, match=r"statistics: given PassageTimes\(.*; allowed: no passages with adaptive m"):
         solve(GEOMETRIC, 1.0, [1.0], step=Adaptive(0.5), n_paths=1, parameters=P, statistics=[PassageTimes(linear)])

@@ -9,7 +9,7 @@ from scipy.linalg import expm
 
 import sde_momentum as sm
 from sde_momentum.dynamics import critical_limit
-from sde_momentum.dynamics.critical_limit import _Bundle
+from sde_momentum.dynamics.critical_limit import _Chunk
 from sde_momentum.geometry.along_manifold import Frame, move
 from sde_momentum.geometry.normal_modes import _continue
 from sde_momentum.theory import formulas
@@ -21,7 +21,7 @@ LIMIT = sm.CriticalLimit(SENSING)
 
 def bundle(kappa, tolerance=1e-12):
     n = len(kappa)
-    return _Bundle(SENSING, START, np.asarray(kappa, float), None, np.arange(n, dtype=np.uint64), tolerance)
+    return _Chunk(SENSING, START, np.asarray(kappa, float), None, np.arange(n, dtype=np.uint64), tolerance)
 
 
 def test_moving_along_gamma_is_reversible_and_keeps_the_speed():
@@ -31,8 +31,8 @@ def test_moving_along_gamma_is_reversible_and_keeps_the_speed():
     w = runs.w
     p = Frame.at(SENSING, w).tangent(rng.normal(size=w.shape))
     for h, allowed in ((0.1, 4e-2), (0.05, 1e-2)):
-        there, speed, off, frame = runs._drift(w, p, h, Frame.at(SENSING, w))
-        back, again, off_again, _ = runs._drift(there, -speed, h, frame)
+        there, speed, off, frame = runs._move(w, p, h, Frame.at(SENSING, w))
+        back, again, off_again, _ = runs._move(there, -speed, h, frame)
         assert not off.any()
         assert not off_again.any()
         np.testing.assert_allclose(back, w, atol=1e-10)
@@ -45,9 +45,9 @@ def test_a_move_that_does_not_come_back_onto_gamma_is_made_in_halves(monkeypatch
     runs, h = bundle(np.ones(3)), 0.05
     w = runs.w
     p = Frame.at(SENSING, w).tangent(rng.normal(size=w.shape))
-    whole, speed, _, _ = runs._drift(w, p, h, Frame.at(SENSING, w))
-    half, slower, _, between = runs._drift(w, p, h / 2, Frame.at(SENSING, w))
-    halves, slowest, _, _ = runs._drift(half, slower, h / 2, between)
+    whole, speed, _, _ = runs._move(w, p, h, Frame.at(SENSING, w))
+    half, slower, _, between = runs._move(w, p, h / 2, Frame.at(SENSING, w))
+    halves, slowest, _, _ = runs._move(half, slower, h / 2, between)
 
     def refuses(problem, start, displacement, tolerance, frame=None):
         end, lost = move(problem, start, displacement, tolerance, frame)
@@ -55,7 +55,7 @@ def test_a_move_that_does_not_come_back_onto_gamma_is_made_in_halves(monkeypatch
         return np.where(lost[:, None], start, end), lost
 
     monkeypatch.setattr(critical_limit, "move", refuses)
-    found, at, lost, frame = runs._drift(w, p, h, Frame.at(SENSING, w))
+    found, at, lost, frame = runs._move(w, p, h, Frame.at(SENSING, w))
     assert not lost.any()
     for i, (end, end_speed) in enumerate([(whole, speed), (halves, slowest), (whole, speed)]):
         np.testing.assert_allclose(found[i], end[i], atol=1e-12)
@@ -63,16 +63,16 @@ def test_a_move_that_does_not_come_back_onto_gamma_is_made_in_halves(monkeypatch
     np.testing.assert_allclose(frame.jacobian, SENSING.jacobian(found), atol=1e-12)
     assert np.abs(found[1] - whole[1]).max() > 1e-9  # it matters which
     monkeypatch.setattr(critical_limit, "move", lambda problem, start, *rest: (start, np.ones(len(start), dtype=bool)))
-    assert runs._drift(w, p, h, Frame.at(SENSING, w))[2].all()
+    assert runs._move(w, p, h, Frame.at(SENSING, w))[2].all()
 
 
 def test_where_halves_are_no_help_a_softer_mode_becomes_slow(monkeypatch):
     rng, h = np.random.default_rng(4), 0.05
-    runs = _Bundle(SENSING, START, np.ones(3), np.full(3, 20.0), np.arange(3, dtype=np.uint64), 1e-12)
+    runs = _Chunk(SENSING, START, np.ones(3), np.full(3, 20.0), np.arange(3, dtype=np.uint64), 1e-12)
     w, slow = runs.w, np.full(3, 2, dtype=np.intp)
     p = Frame.at(SENSING, w, slow).tangent(rng.normal(size=w.shape))
-    plain, _, _, _ = runs._drift(w, p, h, Frame.at(SENSING, w, slow))
-    softer, speed, _, _ = runs._drift(w, p, h, Frame.at(SENSING, w, slow + 2))
+    plain, _, _, _ = runs._move(w, p, h, Frame.at(SENSING, w, slow))
+    softer, speed, _, _ = runs._move(w, p, h, Frame.at(SENSING, w, slow + 2))
 
     def refuses(problem, start, displacement, tolerance, frame=None):
         end, lost = move(problem, start, displacement, tolerance, frame)
@@ -80,7 +80,7 @@ def test_where_halves_are_no_help_a_softer_mode_becomes_slow(monkeypatch):
         return end, lost | ((cosine > 0.9) & (frame.n_slow < 4))
 
     monkeypatch.setattr(critical_limit, "move", refuses)
-    found, at, lost, frame = runs._drift(w, p, h, Frame.at(SENSING, w, slow))
+    found, at, lost, frame = runs._move(w, p, h, Frame.at(SENSING, w, slow))
     assert not lost.any()
     assert frame.n_slow.tolist() == [2, 4, 2]
     np.testing.assert_array_equal(found[[0, 2]], plain[[0, 2]])
@@ -92,7 +92,7 @@ def test_runs_stay_on_gamma_with_tangent_velocity():
     runs = bundle(np.full(4, 1.0))
     for _ in range(50):
         runs.step(0.05)
-    assert np.isnan(runs.fault).all()
+    assert np.isnan(runs.diverged).all()
     assert np.abs(SENSING.residual(runs.w)).max() <= runs.tolerance * (1 + np.linalg.norm(SENSING.targets))
     assert np.abs(SENSING.jacobian(runs.w) @ runs.p[..., None]).max() < 1e-7 * np.abs(runs.p).max()
 
@@ -169,8 +169,8 @@ def test_a_failed_run_is_marked_with_its_time_and_leaves_its_neighbours_alone():
     times = [0.0, 0.5, 3.0]
     runs = sm.solve(LIMIT, START, times, kappa=[0.3, 1e9], seeds=range(3), step=0.1)
     good = sm.solve(LIMIT, START, times, kappa=0.3, seeds=range(3), step=0.1)
-    assert (runs.fault.values[1] <= 3.0).all()
-    assert np.isnan(runs.fault.values[0]).all()
+    assert (runs.diverged.values[1] <= 3.0).all()
+    assert np.isnan(runs.diverged.values[0]).all()
     assert np.isnan(runs.test_error.values[1, :, -1]).all()
     assert (runs.test_error.values[0] == good.test_error.values[0]).all()
     assert np.isinf(sm.convergence_time(runs.test_error.values[1], times)).all()

@@ -129,12 +129,12 @@ def test_numbers_do_not_depend_on_threads_or_on_the_other_kappas():
 
 
 def test_a_path_that_becomes_infinite_is_marked_with_its_time_and_left_out():
-    """A step far above the stability limit: every path's fault has a time, and no moment is made up."""
+    """A step far above the stability limit: every path's divergence has a time, and no moment is made up."""
     limit = sm.dynamics.CriticalValley(sm.Valley([1.0, 1.0], 0.0, curvature=1.0))
     runs = sm.solve(limit, 1e30, [1.0, 40.0], kappa=[1e-9, 1e20], n_paths=100, step=1.0)
-    assert np.isnan(runs.fault.values[0]).all()
-    assert runs.n_faults.values.tolist() == [[0, 0], [0, 100]] or runs.n_faults.values.tolist() == [[0, 0], [100, 100]]
-    assert (runs.fault.values[1] <= 40).all()
+    assert np.isnan(runs.diverged.values[0]).all()
+    assert runs.n_diverged.values.tolist() == [[0, 0], [0, 100]] or runs.n_diverged.values.tolist() == [[0, 0], [100, 100]]
+    assert (runs.diverged.values[1] <= 40).all()
     assert np.isnan(runs.position.values[1, 1])
     assert np.isfinite(runs.position.values[0]).all()
 

@@ -100,7 +100,7 @@ def test_numbers_do_not_depend_on_threads_or_company_and_faults_are_marked():
     alone = sm.solve(limit, START, times, step=0.2, seeds=[9])
     assert (alone.trace_hessian.values[0] == runs.trace_hessian.sel(seed=9).values).all()
     wild = sm.solve(sm.DriftDiffusion(PROBLEM, lambda _: 1e6 * FACTOR), START, times, step=0.2, seeds=range(2))
-    assert (wild.fault.values <= 2).all()
+    assert (wild.diverged.values <= 2).all()
     assert np.isnan(wild.test_error.values[:, -1]).all()
     assert np.isfinite(wild.test_error.values[:, 0]).all()
 

@@ -225,7 +225,7 @@ CLOSURE = sm.dynamics.MomentClosure(sm.LabelNoiseSGD(VALLEY, 0.1))
             "metrics: given distance; allowed: train_loss, test_error, trace_hessian",
         ),
         (lambda: CLOSURE.slowest_multiplier([0.1, 0.2], 0.9, VALLEY.start(0)), r"lr: given shape \(2,\); allowed: one number"),
-        (lambda: CLOSURE.slowest_multiplier(9.0, 0.9, VALLEY.start(0)), "lr: given 9.0; allowed: a stable one"),
+        (lambda: CLOSURE.slowest_multiplier(9.0, 0.9, VALLEY.start(0)), "lr: given 9.0; allowed: a stable learning rate"),
         (lambda: CLOSURE.slowest_multiplier(0.1, 0.9, [0.0]), r"point: given shape \(1,\); allowed: shape \(3,\)"),
         (
             lambda: CLOSURE.slowest_multiplier(0.1, 0.9, VALLEY.start(0), disturbance="across"),

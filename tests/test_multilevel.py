@@ -131,7 +131,7 @@ def test_the_error_over_independent_seeds_is_at_most_the_one_asked_for(sde, func
 def problem(sde, functional, method, n_steps, parameters=(), x0=1.0, seed=0, step=0.25):
     asked = [Functional("f", functional)]
     task = Task.of(sde, x0, [n_steps * step], step=step, seed=seed, parameters=parameters, statistics=asked)
-    return Pairs(task, compiled(sde, METHODS[method], len(parameters), task.asked.functionals))
+    return Pairs(task, compiled(sde, METHODS[method], len(parameters), task.statistics.functionals))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from joblib.externals.loky.process_executor import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 
 from sde_momentum.core.errors import InputError
-from sde_momentum.core.threads import crew_size, one_blas_thread
+from sde_momentum.core.threads import n_threads, one_blas_thread
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -55,7 +55,7 @@ class LostChunks(ChildProcessError):
 
 def check_engine(workers: int, dask: str | None) -> None:
     """Check the number of workers and the address, before anything is written. Raises InputError."""
-    crew_size(workers)
+    n_threads(workers)
     if dask is not None:
         _connect(dask).close()
 
@@ -92,7 +92,7 @@ def run_chunks(
     -3 3
     2 2
     """
-    n = crew_size(workers)
+    n = n_threads(workers)
     if threads:
         results = _in_threads(function, chunks, n)
     elif dask is not None:

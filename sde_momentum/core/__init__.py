@@ -1,1 +1,1 @@
-"""What everything stands on and what knows nothing of momentum: errors, random streams, threads, progress, files, SIMD."""
+"""General tools that know nothing of momentum: errors, options, random streams, threads, progress, files, SIMD."""

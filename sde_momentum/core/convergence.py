@@ -1,4 +1,4 @@
-"""Convergence time of a run: when its metric comes to stay below a fraction of its start."""
+"""Convergence time: when a metric falls below a fraction of its initial value for good."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ Floats = NDArray[np.float64]
 
 
 def check_fraction(value: ArrayLike, argument: str = "fraction") -> Floats:
-    """A target as a fraction of the start: in (0, 1)."""
+    """Targets as fractions of a metric's initial value: in (0, 1)."""
     return check(argument, value, lambda x: (x > 0) & (x < 1), "numbers in (0, 1)")
 
 
 def convergence_time(values: ArrayLike, times: ArrayLike, fraction: float = 0.1) -> Floats:
-    """Time after which each series stays below `fraction` of its first value, to the end of what was recorded.
+    """Time after which each series stays below `fraction` of its first value, up to its last record.
 
-    Between the last record above and the next one the logarithm of the metric is taken as linear in time.
+    Between the last record above that level and the next one the logarithm of the metric is taken as linear in time.
 
     Args:
         values: the metric, (..., n_time), > 0 at the start; NaN counts as above (a diverged run)
-        times: its clock, any unit, increasing, (..., n_time) or (n_time,)
+        times: record times, in any unit, increasing, (..., n_time) or (n_time,)
         fraction: target x in (0, 1)
 
     Returns:
@@ -39,7 +39,7 @@ def convergence_time(values: ArrayLike, times: ArrayLike, fraction: float = 0.1)
     if series.ndim == 0 or series.shape[-1] == 0:
         raise InputError("values", f"shape {series.shape}", "shape (..., n_time)")
     try:
-        clock = np.broadcast_to(np.asarray(times, dtype=np.float64), series.shape)
+        instants = np.broadcast_to(np.asarray(times, dtype=np.float64), series.shape)
     except ValueError:
         raise InputError("times", f"shape {np.shape(times)}", f"a shape that broadcasts to {series.shape}") from None
     level = target * series[..., :1]
@@ -54,5 +54,5 @@ def convergence_time(values: ArrayLike, times: ArrayLike, fraction: float = 0.1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         high, low = (np.log(at(series, i) / level[..., 0]) for i in (last, after))
         share = np.where(np.isfinite(high) & np.isfinite(low) & (high > low), high / (high - low), 1.0)
-    start, end = at(clock, last), at(clock, after)
+    start, end = at(instants, last), at(instants, after)
     return np.where(last == n - 1, np.inf, start + share * (end - start))

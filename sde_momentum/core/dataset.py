@@ -21,6 +21,6 @@ def common_attributes(dynamics: str, clock: str) -> dict[str, Any]:
 
 
 def as_attributes(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in the forms that a netCDF file can hold: None is left out, a truth value is 0 or 1, a list an array."""
+    """Settings in the forms that a netCDF file can hold: None is left out, a boolean becomes 0 or 1, a list an array."""
     kept = {name: value for name, value in settings.items() if value is not None}
     return {k: int(v) if isinstance(v, bool) else np.asarray(v) if isinstance(v, list) else v for k, v in kept.items()}

@@ -1,4 +1,4 @@
-"""What the user is told when the input cannot be used: argument, given, allowed."""
+"""Bad input: the error, one line of argument, given and allowed, and the checks that raise it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class InputError(ValueError):
 
 
 def _short(given: object) -> str:
-    """The offending value itself, cut to what fits in a line."""
+    """The given value as text, cut to 120 characters."""
     text = str(given).replace("\n", " ")
     return text if len(text) <= 120 else text[:117] + "..."
 

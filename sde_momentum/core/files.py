@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write through `write(file)`, so that a file of this name is always complete, whenever the process dies."""
+    """Write a file by `write(file)`, then rename it to `path`: a file of this name is always complete."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:

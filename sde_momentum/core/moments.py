@@ -1,4 +1,4 @@
-"""Mean and variance with their standard errors: power sums about a shift, set by set, merged without loss of digits."""
+"""Mean and variance with standard errors, from power sums about a shift; sets of paths are merged without loss of digits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def good_lanes(x: Any, n_active: int, good: Any) -> float:
-    """good (lanes,) <- 1 for the first n_active lanes whose rows of x (rows, lanes) are all finite, else 0; their number."""
+    """good (lanes,) <- 1 for the first n_active lanes whose rows of x (rows, lanes) are finite, else 0; returns their number."""
     for k in range(good.shape[0]):
         good[k] = 0.0
     for i in range(x.shape[0]):
@@ -127,7 +127,7 @@ def merge(count: Any, central: Any, other_count: Any, other: Any) -> None:
 
 
 def statistics(count: NDArray[np.float64], central: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """The four tables, each (times, rows), from count (times,) and central (times, rows, 4)."""
+    """Mean and variance with their standard errors, each (times, rows), from count (times,) and central (times, rows, 4)."""
     n = count[:, None]
     with np.errstate(all="ignore"):  # too few paths, or fourth powers that overflow, leave NaN or inf: as documented
         mean = np.where(n >= 1, central[..., 0], np.nan)

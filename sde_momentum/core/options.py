@@ -1,4 +1,4 @@
-"""Options as data: what a command, a built-in problem or an experiment can be asked for, listed once and checked in one place."""
+"""Options of commands, built-in problems and experiments as data: listed once, checked in one place."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Form:
-    """One way to ask a command, and the options that it uses; `name` says in messages which way, such as "--problem valley"."""
+    """One use of a command, and the options that it takes; `name` is its name in messages, such as "--problem valley"."""
 
     name: str
     options: tuple[Option, ...]
@@ -64,7 +64,7 @@ class Form:
 
 
 def is_given(value: Any) -> bool:
-    """Whether an option has been given: an option that may be repeated arrives as an empty list if it was not."""
+    """Whether an option was given: one that may be repeated arrives as an empty list if it was not."""
     return value is not None and value != []
 
 
@@ -128,7 +128,7 @@ def _merge(several: Sequence[tuple[str, Option]]) -> Option:
 
 
 def _listed(forms: Sequence[str], separator: str) -> str:
-    """The names of forms in one line: "--problem a or b", not "--problem a or --problem b"."""
+    """The names of forms in one line, such as "--problem a or b", not "--problem a or --problem b"."""
     short = [name.split(" ", 1)[1] if name.split(" ", 1)[0] == last.split(" ", 1)[0] else name for last, name in pairwise(forms)]
     return separator.join([forms[0], *short])
 

@@ -1,4 +1,4 @@
-"""How far a long run has come: one bar on standard error for every such run in the library."""
+"""Progress bars on standard error for long computations."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 
 from .errors import InputError
 
-_PATIENCE = 2.0  # seconds without a bar: most runs are over by then
+_PATIENCE = 2.0  # seconds before a bar appears: most computations are over by then
 _THREAD = threading.local()
 """`bar`: the innermost one that this thread has open."""
 
 
 @contextmanager
 def track(title: str, total: float, progress: bool | None = None) -> Iterator[Callable[[float], None]]:
-    """A bar with the time passed and the time left; inside, call what it gives with each amount of `total` that is done.
+    """Context of a progress bar with the time passed and left; it yields a function to call with each amount of `total` done.
 
     `progress`: None shows the bar if standard error is a terminal and the work takes longer than 2 s; True at once and
-    anywhere; False never. Until it is shown nothing is printed and nothing imported. The bar goes away with the
-    work, and while another is open inside it. The time left is that of the mean speed so far. Amounts may come from any thread.
+    anywhere; False never. Until it is shown nothing is printed and nothing imported. The bar vanishes at
+    the end, and while an inner one is open. The time left assumes the mean speed so far. Amounts may come from any thread.
     Raises InputError.
 
     >>> with track("paths", total=3, progress=False) as advance:
@@ -74,7 +74,7 @@ class _Bar:
                 self.drawn.update(self.drawn.task_ids[0], completed=self.done)
 
     def show(self) -> None:
-        drawn = _drawing(self.clock)
+        drawn = _drawing(self.timing)
         with self.lock:
             self.due = True
             if not self.closed and not self.covered and self.drawn is None:
@@ -88,13 +88,13 @@ class _Bar:
             self._hide()
 
     def cover(self) -> None:
-        """Make room for a bar inside."""
+        """Hide while an inner bar is open."""
         with self.lock:
             self.covered = True
             self._hide()
 
     def uncover(self) -> None:
-        """The bar inside is closed."""
+        """Show again: the inner bar is closed."""
         with self.lock:
             self.covered = False
         if self.due:
@@ -105,12 +105,12 @@ class _Bar:
             self.drawn.stop()
             self.drawn = None
 
-    def clock(self) -> str:
+    def timing(self) -> str:
         """Time passed and time left.
 
         >>> bar = _Bar("paths", 4)
         >>> bar.began -= 60
-        >>> bar.clock(), bar.advance(1), bar.clock()
+        >>> bar.timing(), bar.advance(1), bar.timing()
         ('0:01:00', None, '0:01:00, 0:03:00 left')
         """
         passed = monotonic() - self.began
@@ -120,15 +120,15 @@ class _Bar:
         return f"{text}, {timedelta(seconds=round(passed * max(self.total / self.done - 1, 0)))} left"
 
 
-def _drawing(clock: Callable[[], str]) -> Any:
+def _drawing(timing: Callable[[], str]) -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
     from rich.text import Text
 
-    class Clock(ProgressColumn):
+    class Timing(ProgressColumn):
         def render(self, task: Any) -> Text:
-            return Text(clock())
+            return Text(timing())
 
     console = Console(stderr=True, force_terminal=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), Clock())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), Timing())
     return Progress(*columns, console=console, transient=True)

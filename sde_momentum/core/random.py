@@ -63,8 +63,8 @@ def next_word(s0: Any, s1: Any, s2: Any, s3: Any) -> Any:
 def _over_lanes(tile: Callable[[Any, int], Any]) -> Any:
     """A function (states, out) that runs `tile` over all lanes: _WIDTH at a time, the remainder one by one.
 
-    `tile(load, width)` makes the function (states, out, first lane, last lane). What it does with a lane holds the state
-    in registers from the first row to the last, and rounds alike in lanes of any width.
+    `tile(load, width)` makes the function (states, out, first lane, last lane), which keeps a
+    lane's state in registers over all rows, and rounds alike for any width.
     """
     many, one = (tile(load_words(width), width) for width in (_WIDTH, 1))
     width = _WIDTH
@@ -229,14 +229,14 @@ def fill_normal(s: Any, out: Any) -> None:
     """out (rows, lanes) <- standard normals by Box-Muller, a pair of rows from one word: |z| < 6.8.
 
     The low 32 bits give the radius sqrt(-2 ln u), u = (k + 1/2) / 2^32; 30 bits an angle phi within 45 degrees of 0;
-    bit 62 exchanges cos phi and sin phi and bit 63 negates both. The normals are true to 3e-11 (tested) where the bits of
-    radius and angle resolve 1e-9. No branches, no tables; a logarithm without division would gain at most 9 %.
+    bit 62 exchanges cos phi and sin phi and bit 63 negates both. The normals are computed to 3e-11 (tested); the bits
+    of radius and angle resolve 1e-9. No branches, no tables; a logarithm without division would gain at most 9 %.
     """
     _normals(s, out)
 
 
 def draws(seed: int, purpose: int, shape: tuple[int, int], law: str = "rademacher") -> NDArray[np.float64]:
-    """What the simulator draws for one run: (n_steps, rows) of mean 0 and variance 1, `law` "rademacher" or "normal"."""
+    """The simulator's random numbers for one run, (n_steps, rows), of mean 0 and variance 1, `law` "rademacher" or "normal"."""
     state = streams([seed], purpose)
     out = np.empty((*shape, 1))
     for step in out:

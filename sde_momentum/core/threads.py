@@ -1,4 +1,4 @@
-"""Work in threads: compiled code and numpy run without the interpreter's lock, results come in the order of the jobs."""
+"""Jobs in threads, with results in the order of the jobs: compiled code and numpy run without the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from .errors import InputError
 
 _Result = TypeVar("_Result")
 _BATCH, _PATIENCE = 16, 0.1
-"""Results handed over at a time, unless they take longer than so many seconds: each waking of the caller takes the
-interpreter's lock from the threads at work."""
+"""Results are handed over 16 at a time, or after 0.1 s: waking the caller takes the interpreter's lock from the workers."""
 
 
-def crew_size(workers: int) -> int:
-    """Threads that `workers` means (-1: all cores). Raises InputError."""
+def n_threads(workers: int) -> int:
+    """Number of threads for the option `workers` (-1: all cores). Raises InputError."""
     if isinstance(workers, bool) or not isinstance(workers, int) or workers == 0:
         raise InputError("workers", workers, "-1 (all cores) or a number of threads >= 1")
     return int(effective_n_jobs(workers))
@@ -29,37 +28,37 @@ def crew_size(workers: int) -> int:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Context, or decorator, in which BLAS keeps to one thread: the threads of small products wait for each other."""
+    """Context or decorator in which BLAS uses one thread: for small products more threads only wait for each other."""
     with threadpool_limits(1, user_api="blas"):
         yield
 
 
 def in_order(jobs: Iterator[Callable[[], _Result]], workers: int) -> Iterator[_Result]:
-    """Results of the jobs in their order, run by so many threads (-1: all cores); few are alive at a time.
+    """Results of the jobs in their order, run by `workers` threads (-1: all cores); few are held at a time.
 
     >>> list(in_order(iter([lambda: 1, lambda: 2]), workers=2))
     [1, 2]
     """
-    n, first = crew_size(workers), list(islice(jobs, 2))
+    n, first = n_threads(workers), list(islice(jobs, 2))
     jobs = chain(first, jobs)
     if n == 1 or len(first) < 2:
         yield from (job() for job in jobs)
         return
-    crew = _Crew(jobs, window=4 * n + _BATCH)
-    threads = [threading.Thread(target=crew.work, daemon=True) for _ in range(n)]
+    pool = _Pool(jobs, window=4 * n + _BATCH)
+    threads = [threading.Thread(target=pool.work, daemon=True) for _ in range(n)]
     try:
         for thread in threads:
             thread.start()
-        while results := crew.next_results():
+        while results := pool.next_results():
             yield from results
     finally:
-        crew.stop()
+        pool.stop()
         for thread in threads:
             thread.join()
 
 
-class _Crew(Generic[_Result]):
-    """Threads that help themselves to jobs, at most `window` ahead of the results that have been taken."""
+class _Pool(Generic[_Result]):
+    """Worker threads that take the next job, at most `window` jobs ahead of the results that have been taken."""
 
     def __init__(self, jobs: Iterator[Callable[[], _Result]], window: int) -> None:
         self.jobs, self.window = jobs, window
@@ -68,7 +67,7 @@ class _Crew(Generic[_Result]):
         self.change, self.handed = threading.Condition(), monotonic()
 
     def work(self) -> None:
-        """What every thread does until there is nothing left."""
+        """The loop of a worker thread."""
         try:
             while (found := self._next_job()) is not None:
                 number, job = found
@@ -94,7 +93,7 @@ class _Crew(Generic[_Result]):
             return self.begun - 1, job
 
     def _ready(self) -> bool:
-        """Whether there is a batch to hand over, or all there will be."""
+        """Whether a batch is ready to hand over, or the last results are."""
         if self.failure is not None or (self.over and len(self.done) == self.begun - self.taken):
             return True
         enough = 1 if monotonic() - self.handed > _PATIENCE else _BATCH

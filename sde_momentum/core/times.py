@@ -1,4 +1,4 @@
-"""Record times of a run, the steps that lead to them, and the seeds of its repetitions, checked."""
+"""Checks of record times, with the steps that lead to them, and of seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check of kappa = eta^2 c / (4 delta^3), the strength of the noise in the critical limit [theory: Critical limit, eq. 7.1]."""
+"""Check of kappa = eta^2 c / (4 delta^3), the strength of the energies' force [theory: Critical limit, eq. 7.1]."""
 
 from __future__ import annotations
 

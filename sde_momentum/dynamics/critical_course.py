@@ -1,7 +1,7 @@
-"""The mean of a metric along the critical limit, for any problem: one contract, and the dynamics that computes it.
+"""Time courses: the mean of a metric against time in the critical limit, by one contract for all problems.
 
-`critical_course(problem)` gives the simulation that suits the problem. Every problem has one, `CriticalLimit`. A problem with
-cheaper dynamics of its own registers it, by the class of the problem:
+`critical_course(problem)` gives the simulation that suits the problem: `CriticalLimit`, or a cheaper one that is registered for
+the problem's class:
 
     @critical_course.register
     def _(problem: MyProblem) -> CriticalCourse:
@@ -25,13 +25,13 @@ from .critical_valley import CriticalValley
 
 @dataclass(frozen=True, eq=False)
 class CourseRequest:
-    """Which course is asked for.
+    """The settings of a time course.
 
     Attributes:
-        start: a point of Gamma, (N,), which all runs leave at rest and with empty normal modes
-        times: when the metric is taken, on the clock s = delta k, increasing, (n_time,)
+        start: a point of Gamma, (N,), which all runs leave at rest and with empty normal modes (a_j = 0)
+        times: record times, on the clock s = delta k, increasing, (n_time,)
         metric: one that does not vanish on Gamma
-        kappa: eta^2 c / (4 delta^3) > 0, strength of the force along Gamma, in units of 1 / curvature
+        kappa: eta^2 c / (4 delta^3) > 0, in units of 1 / curvature [theory: Critical limit, eq. 7.1]
         step: largest step in s
         frequency: sqrt(eta) / delta > 0, in units of curvature^(-1/2), for a run at this finite lr; None for the limit lr -> 0,
             and always None where `CriticalCourse.corrected_at_finite_lr` is False
@@ -56,7 +56,7 @@ class MeanCourse:
     """The mean of a metric over runs, against time.
 
     Attributes:
-        mean, mean_se: the mean and its standard error, (n_time,); inf from where a run could not be followed
+        mean, mean_se: the mean and its standard error, (n_time,); inf from where a run has diverged
         n_runs: number of runs
         values: the metric of every run, (n_runs, n_time), so that further runs can be added; None where only moments are kept
     """
@@ -68,10 +68,7 @@ class MeanCourse:
 
     @classmethod
     def of_runs(cls, values: Array) -> MeanCourse:
-        """From the metric of every run, (n_runs, n_time), NaN from where it could not be followed.
-
-        Such a run has left the neighbourhood of the minima: it counts as above any target.
-        """
+        """From the metric of every run, (n_runs, n_time), NaN from where it diverged: there it counts as above any target."""
         whole = np.where(np.isfinite(values), values, np.inf)
         with np.errstate(invalid="ignore"):
             mean, error = whole.mean(axis=0), whole.std(axis=0, ddof=1) / np.sqrt(len(whole))
@@ -79,23 +76,23 @@ class MeanCourse:
 
 
 class CriticalCourse(ABC):
-    """How the critical limit of one problem is simulated [theory: Critical limit]."""
+    """The simulation of the critical limit of one problem [theory: Critical limit]."""
 
     corrected_at_finite_lr: ClassVar[bool]
     """Whether the simulation has the corrections at finite lr (`CourseRequest.frequency`)."""
 
     @abstractmethod
     def mean(self, request: CourseRequest, n_runs: int, first: int = 0) -> MeanCourse:
-        """The mean over the runs number `first`, ..., `first + n_runs - 1`, or over more where runs cost little."""
+        """The mean over runs `first`, ..., `first + n_runs - 1`, or over more where runs are cheap."""
 
     @abstractmethod
     def samples(self, request: CourseRequest, n_runs: int) -> Array:
-        """Independent samples of equal weight whose mean is the metric's, (n_samples, n_time), of at least `n_runs` runs."""
+        """Independent estimates of the mean, of equal weight, from at least `n_runs` runs in all, (n_estimates, n_time)."""
 
 
 @dataclass(frozen=True, eq=False)
 class AmbientCourse(CriticalCourse):
-    """Any problem, in the coordinates w: run by run, with `CriticalLimit`."""
+    """The course of any problem, by runs of `CriticalLimit`, whose metrics are its samples."""
 
     corrected_at_finite_lr: ClassVar[bool] = True
 
@@ -124,18 +121,18 @@ class AmbientCourse(CriticalCourse):
 
 @dataclass(frozen=True, eq=False)
 class ValleyCourse(CriticalCourse):
-    """A valley, in its own coordinates: moments over many paths, with `CriticalValley`.
+    """The course of a valley, by the moments that `CriticalValley` takes over many paths.
 
-    Its eigenvectors do not turn and none of its modes is slow, so that there is no correction at finite lr.
+    A valley's eigenvectors are constant and its modes count as fast, so there is no correction at finite lr.
     """
 
     corrected_at_finite_lr: ClassVar[bool] = False
     n_paths: ClassVar[int] = 8192
-    """Of one mean, whatever number of runs is asked for: a path costs next to nothing."""
+    """Number of paths of `mean`, for any `n_runs`: a path costs next to nothing."""
     n_groups: ClassVar[int] = 8
-    """Of paths whose means are the samples."""
+    """Number of groups of paths, whose means are the `samples`."""
     paths_per_run: ClassVar[int] = 32
-    """In each group, for every run that is asked for."""
+    """Paths of a group, for each of `n_runs`."""
 
     valley: Valley
 

@@ -1,5 +1,4 @@
-"""The critical limit in a valley, in its own coordinates: moments over large ensembles of paths, none of which is stored
-[theory: Critical limit]."""
+"""The critical limit in a valley: moments over large ensembles of paths, none of which is stored [theory: Critical limit]."""
 
 from __future__ import annotations
 
@@ -25,14 +24,14 @@ from .checks import check_kappa
 from .valley_kernel import TILE, Paths, run_normal, run_simplified
 
 INCREMENTS = ("simplified", "normal")
-_PATHS = 512  # paths of a task: always this many, so that the sums do not depend on the number of threads
+_PATHS = 512  # paths of a chunk: always this many, so that the sums do not depend on the number of threads
 
 
 def _moments(sums: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
     """Means and standard errors from the summed powers, (n_kappa, n_time, 5 + 2 P): of 1, theta^1..4, each e_j and e_j^2."""
     shape, flat = sums.shape[:2], sums.reshape(-1, sums.shape[2])
     count, modes = np.ascontiguousarray(flat[:, 0]), (flat.shape[1] - 5) // 2
-    powers = np.zeros((len(flat), 1 + modes, 4))  # of the energies the third and fourth are not known: no error of a variance
+    powers = np.zeros((len(flat), 1 + modes, 4))  # the energies' third and fourth are not known: no error of their variance
     powers[:, 0], powers[:, 1:, 0], powers[:, 1:, 1] = flat[:, 1:5], flat[:, 5::2], flat[:, 6::2]
     with np.errstate(divide="ignore", invalid="ignore"):  # no path left: NaN
         mean_square, mean_fourth = flat[:, 2] / count, flat[:, 4] / count
@@ -50,32 +49,32 @@ def _moments(sums: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
     }
 
 
-class _Asked(NamedTuple):
-    """An ensemble of paths, checked."""
+class _Request(NamedTuple):
+    """The checked arguments of `solve`."""
 
     theta: float
     words: NDArray[np.uint64]
     """Seeds of the paths."""
     n_steps: NDArray[np.int64]
-    """Steps before each time."""
+    """Number of steps before each time, from the time before."""
     size: Array
-    """Their size in s."""
+    """Size of these steps in s."""
     normal: bool
 
 
 @dataclass(frozen=True)
 class CriticalValley(Dynamics):
     """The critical limit of label-noise SGD in a valley, as moments of theta and of the normal modes' energies over many paths
-    [theory: Critical limit].
+    [theory: Critical limit, eq. 7.3; Critical limit, eq. 7.4].
 
         d theta = p ds,   d p = -p ds - kappa sum_j (ln lambda_j)' e_j ds
         d e_j   = -(e_j - lambda_j) ds + (1/2) (ln lambda_j)' p e_j ds + sqrt(2 lambda_j e_j) dW_j
 
-    p is the velocity of theta and e_j the energy of mode j in units of eta c / (2 delta). Weak order 2 in the step, with either
-    increments.
+    p is the velocity of theta and e_j the energy of mode j in units of eta c / (2 delta). Weak order 2 in the step, with both
+    kinds of increments.
 
     Args:
-        valley: a Valley: it has lambda_j(theta)
+        valley: a Valley, whose eigenvalues are the lambda_j(theta)
 
     Raises:
         InputError: for anything else.
@@ -114,11 +113,11 @@ class CriticalValley(Dynamics):
         """Moments over n_paths paths for each kappa, from the interpolating start at `theta`, at `times`.
 
         Args:
-            theta: where all paths start, at rest and with empty modes
-            times: when to take the moments, on the clock s = delta k, increasing, (n_time,)
+            theta: where all paths start, at rest and with empty modes (e_j = 0)
+            times: record times of the moments, on the clock s = delta k, increasing, (n_time,)
             kappa: eta^2 c / (4 delta^3) > 0, in units of 1 / curvature, (n_kappa,) or one number
             step: largest step in s
-            increments: "simplified" (four random bits a mode and step) or "normal"
+            increments: "simplified" (four random bits per mode and step) or "normal"
             n_paths: number of paths for each kappa
             seed: path i draws from the stream (seed, i), the same at every kappa (common random numbers)
             workers: threads, -1 for all cores; the numbers do not depend on it
@@ -126,63 +125,64 @@ class CriticalValley(Dynamics):
 
         Returns:
             Dataset of dims (kappa, time) and (kappa, mode, time): `position`, `position_rms`, `position_variance`, `energy`
-            (units eta c / (2 delta)), each with its standard error `..._se`; `fault` (kappa, path) is the s at which a path
-            became infinite, NaN for none: such paths are left out of the moments, `n_faults` (kappa, time) of them.
+            (units eta c / (2 delta)), each with its standard error `..._se`; `diverged` (kappa, path) is the s at which a path
+            became infinite, NaN for none: it is left out of the moments from then on; `n_diverged` (kappa, time) of them.
 
         Raises:
             InputError: for a value out of range.
         """
         strengths = check_kappa(kappa)
-        clock, n_steps, size = fit_steps(times, step)
+        record_times, n_steps, size = fit_steps(times, step)
         if increments not in INCREMENTS:
             raise InputError("increments", increments, " or ".join(INCREMENTS))
         words = path_seeds(seed, check_integer(n_paths, "n_paths", 2))
-        asked = _Asked(float(check("theta", theta, np.isfinite, "a finite number")), words, n_steps, size, increments == "normal")
-        total, fault = self._run(asked, strengths, workers, progress)
-        n_faults = len(words) - total[..., 0]
+        place = float(check("theta", theta, np.isfinite, "a finite number"))
+        request = _Request(place, words, n_steps, size, increments == "normal")
+        total, diverged = self._run(request, strengths, workers, progress)
+        n_diverged = len(words) - total[..., 0]
         return xr.Dataset(
             _moments(total)
-            | {"n_faults": (("kappa", "time"), n_faults, {"units": "paths"})}
-            | {"fault": (("kappa", "path"), fault, {"units": self.time_units})},
+            | {"n_diverged": (("kappa", "time"), n_diverged, {"units": "paths"})}
+            | {"diverged": (("kappa", "path"), diverged, {"units": self.time_units})},
             coords={
                 "kappa": ("kappa", strengths, {"units": "1 / curvature"}),
-                "time": self.time_coordinate(clock),
+                "time": self.time_coordinate(record_times),
                 "mode": np.arange(self.valley.n_outputs),
             },
             attrs=self.common_attributes()
             | self.valley.settings()
-            | {"theta": asked.theta, "n_paths": len(words), "seed": seed, "step": step, "increments": increments}
+            | {"theta": request.theta, "n_paths": len(words), "seed": seed, "step": step, "increments": increments}
             | {"theory": "Critical limit"},
         )
 
-    def _run(self, asked: _Asked, kappa: Array, workers: int, progress: bool | None) -> tuple[Array, Array]:
+    def _run(self, request: _Request, kappa: Array, workers: int, progress: bool | None) -> tuple[Array, Array]:
         """Summed powers, (n_kappa, n_time, 5 + 2 P), and the times at which paths diverged, (n_kappa, n_paths)."""
-        n_paths, shape = len(asked.words), (len(asked.size), 5 + 2 * self.valley.n_outputs)
+        n_paths, shape = len(request.words), (len(request.size), 5 + 2 * self.valley.n_outputs)
         firsts = range(0, n_paths, _PATHS)
-        total, fault = np.zeros((len(kappa), *shape)), np.empty((len(kappa), n_paths))
-        parts = in_order((partial(self._bundle, asked, float(one), first) for one in kappa for first in firsts), workers)
+        total, diverged = np.zeros((len(kappa), *shape)), np.empty((len(kappa), n_paths))
+        parts = in_order((partial(self._chunk, request, float(one), first) for one in kappa for first in firsts), workers)
         # in order, as they come: memory does not grow with the number of paths, nor the rounding change with the threads
         with track("paths", len(kappa) * n_paths, progress) as advance:
-            for (k, first), (sums, faults) in zip(product(range(len(kappa)), firsts), parts, strict=True):
+            for (k, first), (sums, marks) in zip(product(range(len(kappa)), firsts), parts, strict=True):
                 total[k] += sums
-                fault[k, first : first + len(faults)] = faults
-                advance(len(faults))
-        return total, fault
+                diverged[k, first : first + len(marks)] = marks
+                advance(len(marks))
+        return total, diverged
 
-    def _bundle(self, asked: _Asked, kappa: float, first: int) -> tuple[Array, Array]:
-        """The same of _PATHS paths from the `first` on, at one kappa."""
-        some = asked.words[first : first + _PATHS]
+    def _chunk(self, request: _Request, kappa: float, first: int) -> tuple[Array, Array]:
+        """Summed powers and times of divergence of a chunk, _PATHS paths from number `first` on, at one kappa."""
+        some = request.words[first : first + _PATHS]
         tiled = np.resize(some, -(-len(some) // TILE) * TILE)
         live = (np.arange(len(tiled)) < len(some)).astype(np.float64)
         paths = Paths(streams(tiled, VALLEY_PATHS), live, np.full(len(tiled), np.nan))
-        sums = np.zeros((len(asked.size), 5 + 2 * self.valley.n_outputs))
-        kernel = run_normal if asked.normal else run_simplified
-        kernel(self.valley.data, asked.theta, kappa, asked.n_steps, asked.size, paths, sums)
-        return sums, paths.fault[: len(some)]
+        sums = np.zeros((len(request.size), 5 + 2 * self.valley.n_outputs))
+        kernel = run_normal if request.normal else run_simplified
+        kernel(self.valley.data, request.theta, kappa, request.n_steps, request.size, paths, sums)
+        return sums, paths.diverged[: len(some)]
 
 
 def path_seeds(seed: int, n_paths: int) -> NDArray[np.uint64]:
-    """One 64-bit word a path: the seed (below 2^32) above the path's number."""
+    """One 64-bit word per path: the seed (below 2^32) in the high half, the path's number in the low one."""
     if check_integer(seed, "seed", 0) >= 2**32:
         raise InputError("seed", seed, "a whole number below 2^32")
     return (np.uint64(seed) << np.uint64(32)) + np.arange(n_paths, dtype=np.uint64)

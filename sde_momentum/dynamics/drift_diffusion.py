@@ -24,31 +24,32 @@ from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem, as_problem
 from ..theory import formulas
 
-_RUNS = 8  # runs stepped together; no run's numbers depend on it
-_CLOSED = 1e-12  # an eigenvalue below this share of the largest: the direction counts as tangent
+_RUNS = 8  # runs of a chunk; no run's numbers depend on it
+_VANISHED = 1e-12  # an eigenvalue below this share of the largest: the direction counts as tangent
 
 
-class _Asked(NamedTuple):
-    """An ensemble of runs, checked: where from, when to look, and at what."""
+class _Request(NamedTuple):
+    """The checked arguments of `solve`: an ensemble of runs, its start, times, steps and metrics."""
 
     point: Array
     rank: int
-    """Columns r of the noise's factor."""
-    clock: Array
+    """Number r of columns of B."""
+    times: Array
     n_steps: NDArray[np.int64]
-    """Steps before each time."""
+    """Number of steps before each time, from the time before."""
     size: Array
-    """Their size in t."""
+    """Size of these steps in t."""
     metrics: list[Metric]
 
 
 def coefficients_along(problem: Problem, w: Array, factor: Array, scaled_damping: float) -> tuple[Array, Array]:
-    """Drift (n, N) and diffusion (n, N, r) at w (n, N) for Sigma = B B^T, B = factor (n, N, r)."""
+    """Drift (n, N) and diffusion (n, N, r) at w (n, N) for Sigma = B B^T, B = factor (n, N, r)
+    [theory: Drift, eq. 3.13]."""
     rows = problem.n_outputs
     jacobian = problem.jacobian(w)
     eigenvalues, u = np.linalg.eigh(jacobian @ np.swapaxes(jacobian, -1, -2) / rows)
     largest = eigenvalues[:, -1:]
-    open_ = eigenvalues > _CLOSED * largest
+    open_ = eigenvalues > _VANISHED * largest
     safe = np.where(open_, eigenvalues, largest)
     # rows: the normal directions; J = sqrt(P) u sqrt(lambda) normal
     normal = np.where(open_[..., None], (np.swapaxes(u, -1, -2) @ jacobian) / np.sqrt(rows * safe)[..., None], 0.0)
@@ -66,14 +67,16 @@ def coefficients_along(problem: Problem, w: Array, factor: Array, scaled_damping
 
 @dataclass(frozen=True, eq=False)
 class DriftDiffusion(Dynamics):
-    """The limit of SGD with momentum along Gamma under gradient noise of covariance Sigma = B B^T [theory: Drift].
+    """The limit of SGD with momentum along Gamma under gradient noise of covariance Sigma = B B^T
+    [theory: Drift, eq. 3.13; Relaxation, eq. 2.14].
 
         dY = -(1/2) P_T grad^2(grad L)[X] dt + P_T B dW + (the curvature of Gamma),   t = k eta^2 / delta^2
         X_ij = Sigma_ij 2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j)),   C = delta / sqrt(eta)
 
-    over the pairs of directions that are not both tangent; Ito. X solves H X + X H = Sigma for C = inf (delta = eta^gamma,
-    gamma < 1/2). Without noise along Gamma (label noise: Sigma = c H) it is `drift_flow`. Euler-Maruyama, weak order 1,
-    brought back onto Gamma after each step along the normals of its start, which is the Ito term of Gamma's curvature.
+    for all pairs (i, j) of eigenvectors of H that are not both tangent; W independent Wiener processes; Ito. X solves
+    H X + X H = Sigma for C = inf (delta = eta^gamma, gamma < 1/2). Label noise, Sigma = c H, has no noise along Gamma: then it is
+    `drift_flow`. Euler-Maruyama, weak order 1; a shift along the normals at the step's start brings w back onto Gamma, which
+    gives the Ito term of Gamma's curvature.
 
     Args:
         problem: a Problem, or a SymbolicModel
@@ -85,18 +88,18 @@ class DriftDiffusion(Dynamics):
         InputError: for a value out of range.
 
     Source: Li, Wang, Arora (arXiv 2110.06914), their limiting SDE; clock and operator with momentum:
-    [theory: Relaxation; Drift].
+    [theory: Relaxation, eq. 2.14; Drift, eq. 3.13].
 
     >>> import sde_momentum as sm
     >>> problem = sm.MatrixSensing(4, 1, 10)
     >>> isotropic = sm.DriftDiffusion(problem, lambda w: 0.1 * np.eye(len(w)))
     >>> runs = sm.solve(isotropic, problem.interpolating_start(), [0.0, 1.0], step=0.1, seeds=range(3))
-    >>> dict(runs.sizes), bool(runs.fault.isnull().all())
+    >>> dict(runs.sizes), bool(runs.diverged.isnull().all())
     ({'seed': 3, 'time': 2}, True)
     """
 
     clock: ClassVar[str] = "t = k eta^2 / delta^2"
-    time_units: ClassVar[str] = "1 / squared gradient noise x squared w"
+    time_units: ClassVar[str] = "parameter^4 / loss^2"
 
     problem: Problem
     factor: Callable[[Array], Array]
@@ -126,7 +129,7 @@ class DriftDiffusion(Dynamics):
 
         Args:
             start: a point of Gamma, (N,)
-            times: when to take the metrics, on the clock t = k eta^2 / delta^2, increasing, (n_time,)
+            times: record times of the metrics, on the clock t = k eta^2 / delta^2, increasing, (n_time,)
             step: largest step in t
             seeds: whole numbers >= 0, (n_seed,)
             metrics: names of the problem's metrics, or Metric objects
@@ -134,45 +137,45 @@ class DriftDiffusion(Dynamics):
             progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
 
         Returns:
-            Dataset of dims (seed, time), a variable for each metric, and `fault` (seed,): the t at which a run could not be
-            brought back onto Gamma or became infinite, NaN for none. Its metrics are NaN from then on.
+            Dataset of dims (seed, time), a variable for each metric, and `diverged` (seed,): the t at which a run became
+            infinite or could not be brought back onto Gamma, NaN for none. Its metrics are NaN from then on.
 
         Raises:
             InputError: for a value out of range, a start off Gamma or a factor of the wrong shape.
         """
-        labels, moments = check_seeds(seeds), fit_steps(times, step)
+        labels, schedule = check_seeds(seeds), fit_steps(times, step)
         measured = [self.problem.find_metric(metric, "metrics") for metric in metrics]
         point = ManifoldPoint(self.problem, self.problem.check_point(start)).w
         shape, n = np.shape(self.factor(point)), self.problem.n_parameters
         if len(shape) != 2 or shape[0] != n or shape[1] == 0:
             raise InputError("factor", f"values of shape {shape}", f"a function to shape ({n}, r)")
-        asked = _Asked(point, shape[1], *moments, measured)
+        request = _Request(point, shape[1], *schedule, measured)
         with track("runs", len(labels), progress) as advance, one_blas_thread():
             cuts = (labels[first : first + _RUNS] for first in range(0, len(labels), _RUNS))
-            parts = list(in_order((partial(self._bundle, asked, cut, advance) for cut in cuts), workers))
+            parts = list(in_order((partial(self._chunk, request, cut, advance) for cut in cuts), workers))
         values = np.concatenate([part[0] for part in parts], axis=1)
         return xr.Dataset(
             {metric.name: (("seed", "time"), values[i], metric.attributes) for i, metric in enumerate(measured)}
-            | {"fault": (("seed",), np.concatenate([part[1] for part in parts]), {"units": self.time_units})},
-            coords={"seed": labels, "time": self.time_coordinate(asked.clock)},
+            | {"diverged": (("seed",), np.concatenate([part[1] for part in parts]), {"units": self.time_units})},
+            coords={"seed": labels, "time": self.time_coordinate(request.times)},
             attrs=self.common_attributes()
             | as_attributes(self.problem.settings())
             | {"scaled_damping": self.scaled_damping, "tolerance": self.tolerance, "step": step, "theory": "Drift"},
         )
 
-    def _bundle(self, asked: _Asked, seeds: NDArray[np.integer[Any]], advance: Callable[[float], None]) -> tuple[Array, Array]:
-        """The metrics of the runs of some seeds, (metric, seed, time), and the times at which runs were lost, (seed,)."""
+    def _chunk(self, request: _Request, seeds: NDArray[np.integer[Any]], advance: Callable[[float], None]) -> tuple[Array, Array]:
+        """The metrics of the runs of some seeds, (metric, seed, time), and the times at which runs diverged, (seed,)."""
         problem, state = self.problem, streams(seeds, GRADIENT_NOISE)
-        w, fault = np.repeat(asked.point[None], len(seeds), axis=0), np.full(len(seeds), np.nan)
-        xi = np.empty((asked.rank, len(seeds)))
-        out = np.empty((len(asked.metrics), len(seeds), len(asked.clock)))
+        w, diverged = np.repeat(request.point[None], len(seeds), axis=0), np.full(len(seeds), np.nan)
+        xi = np.empty((request.rank, len(seeds)))
+        out = np.empty((len(request.metrics), len(seeds), len(request.times)))
         time = 0.0
-        for t, h in enumerate(asked.size):
-            for _ in range(asked.n_steps[t]):
-                fill_normal(state, xi)  # for lost runs too: no stream may depend on its neighbours
+        for t, h in enumerate(request.size):
+            for _ in range(request.n_steps[t]):
+                fill_normal(state, xi)  # for diverged runs too: no stream may depend on its neighbours
                 time += h
-                advance(len(seeds) * h / asked.clock[-1])
-                some = np.flatnonzero(np.isnan(fault))
+                advance(len(seeds) * h / request.times[-1])
+                some = np.flatnonzero(np.isnan(diverged))
                 if not len(some):
                     continue
                 now = w[some]
@@ -181,8 +184,8 @@ class DriftDiffusion(Dynamics):
                     drift, spread = coefficients_along(problem, now, factors, self.scaled_damping)
                     kick = (spread @ xi[:, some].T[..., None])[..., 0]
                     w[some], off = move(problem, now, h * drift + np.sqrt(h) * kick, self.tolerance)
-                fault[some[off]] = time
+                diverged[some[off]] = time
             for i, run_w in enumerate(w):
-                out[:, i, t] = [problem.metric(metric, run_w) for metric in asked.metrics]
-            out[:, ~np.isnan(fault), t] = np.nan
-        return out, fault
+                out[:, i, t] = [problem.metric(metric, run_w) for metric in request.metrics]
+            out[:, ~np.isnan(diverged), t] = np.nan
+        return out, diverged

@@ -1,4 +1,4 @@
-"""The drift of label-noise SGD along Gamma, without fluctuations: gradient flow of tr H [theory: Drift].
+"""The drift of label-noise SGD along Gamma, without fluctuations: gradient flow of tr H [theory: Drift, eq. 3.7].
 
 dY/dt = -(1/4) grad_Gamma tr H,   t = k c eta^2 / delta^2,   delta = 1 - beta
 """
@@ -14,7 +14,7 @@ from ..geometry.along_manifold import Frame, move
 from ..geometry.manifold_point import ManifoldPoint
 from ..problems.problem import Array, Problem, as_problem
 
-_TOLERANCE = 1e-10  # of a point's distance from Gamma
+_TOLERANCE = 1e-10  # |f - y| <= _TOLERANCE (1 + |y|) at every point
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class DriftFlow:
         problem: the training problem
         time: t = k c eta^2 / delta^2, in units of 1 / curvature of tr H, (n_time,), from 0
         points: w(t) on Gamma, (n_time, N)
-        at_rest: whether it came to rest; otherwise the number of steps ran out
+        at_rest: whether it came to rest within `max_steps`
     """
 
     problem: Problem
@@ -60,12 +60,12 @@ def drift_flow(
     max_steps: int = 20_000,
     unfinished: str = "refuse",
 ) -> DriftFlow:
-    """Follow the drift from `start` to the flattest point that it leads to [theory: Drift].
+    """The drift flow from `start` to the flattest point that it leads to [theory: Drift, eq. 3.7].
 
         dY/dt = -(1/4) grad_Gamma tr H,   t = k c eta^2 / delta^2
 
-    Heun steps with projection back to Gamma. The step size keeps the difference to Euler's step below `tolerance` |w|, and the
-    change of the velocity below the velocity.
+    Heun steps with projection back to Gamma. The step size keeps the difference from Euler's step below `tolerance` |w|, and the
+    change of the velocity within a step below the velocity.
 
     Args:
         problem: a Problem, or a SymbolicModel
@@ -78,7 +78,8 @@ def drift_flow(
     Raises:
         InputError: for a start off Gamma, or when the flow does not come to rest.
 
-    Source: the drift of Li, Wang, Arora (arXiv 2110.06914) for label noise, at the clock of momentum [theory: Drift].
+    Source: Li, Wang, Arora (arXiv 2110.06914), their drift under label noise, with the clock t of momentum
+    [theory: Drift, eq. 3.7].
 
     >>> from sde_momentum import MatrixSensing
     >>> problem = MatrixSensing(4, 1, 12)
@@ -113,7 +114,7 @@ def _follow(problem: Problem, point: Array, tolerance: float, rest: float, max_s
         there = w + step * velocity
         ahead = _velocity(problem, there, Frame.at(problem, there))
         change = float(np.linalg.norm(ahead - velocity))
-        # The second keeps the step below the stability limit of the fastest direction once the others have come to rest.
+        # the second term keeps the step below the stability limit of the fastest direction when the others have come to rest
         error = max(step / 2 * change / (tolerance * size), change / speed)
         if error <= 1:
             there, off = move(problem, w, step / 2 * (velocity + ahead), _TOLERANCE, frame)

@@ -1,4 +1,5 @@
-"""SGD with momentum and label noise, step by step: the training whose best momentum the library predicts [theory: Setting]."""
+"""SGD with momentum and label noise, step by step: the training whose best momentum the library predicts
+[theory: Setting, eq. 1.2]."""
 
 from __future__ import annotations
 
@@ -24,27 +25,27 @@ from ..problems.problem import Array, Problem, as_problem
 from .update import Draws, Rule, Runs, advance
 
 LANES = 32
-"""Runs stepped together. Always this many (short blocks are padded): a run's rounding must not depend on its company."""
+"""Runs stepped together. Always this many (short blocks are padded): a run's rounding must not depend on the others."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelNoiseSGD(Dynamics):
-    """SGD with momentum and label noise on a problem [theory: Setting].
+    """SGD with momentum and label noise on a problem [theory: Setting, eq. 1.2].
 
-        v <- beta v - eta (g(w) + weight_decay w + B z),   w <- w + v
+        v <- beta v - eta (g(w) + weight_decay w + F z),   w <- w + v
 
-    with g the gradient of the batch's loss at labels y + sigma xi, xi of mean 0 and variance 1, fresh each step. Problems with
-    compiled kernels run in machine code, others in NumPy, on the same noise.
+    with g the gradient of the batch's loss at labels y + sigma xi; xi and z of mean 0 and variance 1, fresh each step. Problems
+    with compiled kernels run in machine code, others in NumPy, on the same noise.
 
     Args:
         problem: a Problem, or a SymbolicModel
-        label_noise: sigma >= 0
-        batch_size: samples per step, drawn without replacement afresh each step (None: full batch)
+        label_noise: sigma >= 0, in units of the targets
+        batch_size: B, samples per step, drawn without replacement afresh each step (None: full batch)
         noise_law: "rademacher" or "normal", of the label noise and of z
         nesterov: gradient and decay at w + beta v
         weight_decay: >= 0, in units of the Hessian, as in `torch.optim.SGD`
-        gradient_noise: B in units of the gradient, for additive noise of covariance B B^T: a factor (N, r), the
-            diagonal (N,), or one number for all directions; None for none. z is of mean 0 and variance 1, fresh each step.
+        gradient_noise: F in units of the gradient, for additive noise of covariance F F^T: a matrix (N, r), its
+            diagonal (N,), or one number for all directions; None for none
 
     Raises:
         InputError: for values out of range or of the wrong shape.
@@ -98,11 +99,11 @@ class LabelNoiseSGD(Dynamics):
 
     @property
     def noise(self) -> float:
-        """c = sigma^2 / B [theory: Setting]."""
+        """c = sigma^2 / B [theory: Setting, eq. 1.4]."""
         return self.label_noise**2 / self.batch
 
     def settings(self) -> dict[str, Any]:
-        """Numbers and strings that rebuild this method on its problem."""
+        """Numbers and strings that identify this method; stored with results."""
         return {
             "label_noise": self.label_noise,
             "batch_size": self.batch,
@@ -124,13 +125,13 @@ class LabelNoiseSGD(Dynamics):
         workers: int = -1,
         progress: bool | None = None,
     ) -> xr.Dataset:
-        """Run every (lr, momentum, seed) from `start`, at rest, and take the metrics at `times` [theory: Setting].
+        """Run every (lr, momentum, seed) from `start`, at rest, and take the metrics at `times`.
 
         Args:
             start: w_0, (N,)
             times: numbers of updates after which to take the metrics, increasing whole numbers >= 0, (n_time,)
             lr: eta > 0, (n_lr,) or one number
-            momentum: beta in [0, 1), (n_momentum,) or one number; all combinations with `lr` are run
+            momentum: beta in [0, 1), (n_momentum,) or one number; run at every `lr`
             seeds: whole numbers >= 0, (n_seed,); runs of equal seed share their noise (common random numbers)
             metrics: names of the problem's metrics, or Metric objects
             workers: threads, -1 for all cores; the numbers do not depend on it
@@ -183,8 +184,8 @@ def run_block(
 ) -> tuple[Array, NDArray[np.int64]]:
     """Up to LANES runs: metrics (metric, lane, time) at `steps`, and each lane's step of divergence (-1: none).
 
-    `progress` is told the number of runs done since it was last told, a fraction. Run it within `one_blas_thread`: the rounding
-    of a metric's products may depend on the threads that share them.
+    `progress` is called with the progress since its last call, in runs. Call this within `one_blas_thread`: the rounding of a
+    metric's products may depend on the threads that share them.
     """
     problem = method.problem
     seed_words = np.atleast_1d(np.asarray(seeds, dtype=np.uint64))

@@ -4,11 +4,12 @@ Gaussian [theory: Moment closure].
 With y the point at which the gradient is taken (w, or w + beta v for Nesterov), m its mean, S its covariance, H_i = hess f_i
 and J_i = grad f_i at m, all to the order that is exact for quadratic f and Gaussian y:
 
-    rho_i    = f_i(m) - y_i + tr(S H_i) / 2                          the mean residual
-    E[J^T J] = J^T J + sum_i H_i S H_i
-    E[g]     = (J^T rho + sum_i H_i S J_i) / P
+    rho_i    = f_i(m) - y_i + tr(S H_i) / 2      mean residual [theory: Moment closure, eq. 10.1]
+    E[J^T J] = J^T J + sum_i H_i S H_i           [theory: Moment closure, eq. 10.2]
+    E[g]     = (J^T rho + sum_i H_i S J_i) / P   [theory: Moment closure, eq. 10.3]
     A        = E[grad g] = (E[J^T J] + sum_i rho_i H_i + sum_i (S J_i) . grad H_i) / P,   Cov(g, .) = A Cov(y, .)
-    C        = c E[J^T J] / P                                        covariance of the gradient's noise
+                                                 [theory: Moment closure, eq. 10.4]
+    C        = c E[J^T J] / P                    covariance of the gradient's noise [theory: Moment closure, eq. 10.5]
 
 Where f is not quadratic J stands for E[J] = J(m) + sum_bc S_bc d_b d_c J / 2, the last term of A is not zero, and all of this
 is right to first order in S where the residual is small.
@@ -38,8 +39,8 @@ from ..problems.problem import Array, Problem
 from .label_noise_sgd import LabelNoiseSGD, check_steps
 
 _LARGEST = 12  # parameters for which the recursion is linearised in full: 2 N + N (2 N + 1) = 324 unknowns
-_FLAT = 1e-9  # eigenvalues below this share of the largest belong to the manifold
-_SEEN = 1e-6  # residues below this are rounding
+_FLAT = 1e-9  # eigenvalues below this share of the largest: directions along the manifold
+_SEEN = 1e-6  # residues below this are rounding errors
 _STEP = 1e-4  # relative, of the central differences of H; the error is of relative order _STEP^2
 
 
@@ -71,7 +72,7 @@ class State(NamedTuple):
 
 
 class _Expectation:
-    """(m, S) -> Moments. Hessians that do not depend on w are computed once, at `point`, and kept sparse where they are."""
+    """(m, S) -> Moments. Hessians that do not depend on w are computed once, at `point`, and stored sparse if they are."""
 
     def __init__(self, problem: Problem, point: Array) -> None:
         self.problem, self.point = problem, point
@@ -107,7 +108,7 @@ class _Expectation:
         gradient = (jacobian.T @ residual + np.matmul(hs, jacobian[:, :, None]).sum(axis=(0, 2))) / p
         curvature = gram + np.tensordot(residual, h, 1) / p
         if not self.constant:
-            curvature = curvature + _turning(problem, m, sj) / p
+            curvature = curvature + _hessian_slope(problem, m, sj) / p
         squares = residual @ residual + (sj * jacobian).sum() + np.einsum("iab,iba->", hs, hs) / 2
         return Moments(residual, jacobian, gram, gradient, curvature, float(squares / (2 * p)))
 
@@ -120,8 +121,8 @@ def _second_difference(problem: Problem, m: Array, s: Array, jacobian: Array) ->
     return np.asarray(both.sum(axis=0) / 2)
 
 
-def _turning(problem: Problem, m: Array, c: Array) -> Array:
-    """sum_i c_i . grad H_i, with c_i constant, (N, N)."""
+def _hessian_slope(problem: Problem, m: Array, c: Array) -> Array:
+    """sum_i c_i . grad H_i at m, with c (P, N) constant: (N, N)."""
     h = _STEP * (1 + np.abs(m).max())
     steps = h * np.eye(len(m))
     both = np.concatenate([m + steps, m - steps])
@@ -132,17 +133,18 @@ def _turning(problem: Problem, m: Array, c: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class MomentClosure(Dynamics):
-    """Mean and covariance of label-noise SGD's (w, v) as one deterministic recursion: Gaussian closure [theory: Moment closure].
+    """Mean and covariance of label-noise SGD's (w, v) as a deterministic recursion [theory: Moment closure].
 
-        E[v'] = beta E[v] - eta (E[g] + weight_decay E[y]),   E[w'] = E[w] + E[v'],   S' = M S M^T + eta^2 Q C Q^T
+        E[v'] = beta E[v] - eta (E[g] + weight_decay E[y]),   E[w'] = E[w] + E[v'],   K' = M K M^T + eta^2 Q C Q^T
 
-    with the linear step M of curvature A + weight_decay, Q = (1, 1). Exact for linear f. For quadratic f the mean's step is
-    exact as long as third cumulants of w vanish; Cov(g, g) = A S A leaves out what is quadratic in the fluctuations.
+    K is the covariance of (w, v), M the linear step with curvature A + weight_decay, Q = (1, 1), y, A and C as in the
+    module's docstring. Exact for linear f. For quadratic f the mean's step is exact as long as third cumulants of w vanish;
+    Cov(g, g) = A S A leaves out terms quadratic in the fluctuations.
 
-    It leaves out the fluctuations of the normal modes' energies. Through third cumulants these drive a variance kappa G2 / m
-    along the manifold that stays at lr -> 0 (`formulas.valley_variance`); the closure's is eta c g / (4 delta m), which vanishes.
-    Measured in a `Valley` at kappa m = 1/4 from theta = 2.5, lr 1e-3: the mean of theta is off by 1 % of the start with 4 modes
-    and g = 0, by 0.4 % with 16, and by up to 2 % with g = m / 2 for any number of modes. `CriticalLimit` includes them.
+    It leaves out the fluctuations of the normal modes' energies. Through third cumulants these drive a variance kappa G2 / mu
+    along the manifold that remains at lr -> 0 [theory: Price of speed, eq. 9.7]; the closure's is eta c g / (4 delta mu), which
+    vanishes. Measured in a `Valley` at kappa mu = 1/4 from theta = 2.5, lr 1e-3: the mean of theta is off by 1 % of the start
+    with 4 modes and g = 0, by 0.4 % with 16, and by up to 2 % with g = mu / 2 for any number of modes. `CriticalLimit` has them.
 
     Args:
         method: full-batch `LabelNoiseSGD`, with heavy ball or Nesterov momentum, weight decay and gradient noise
@@ -183,13 +185,13 @@ class MomentClosure(Dynamics):
         workers: int = -1,
         progress: bool | None = None,
     ) -> xr.Dataset:
-        """Mean and variance of the parameters and means of the metrics at `times`, from `start` at rest, without spread.
+        """Mean and variance of the parameters and means of the metrics at `times`, from `start` at rest, with covariance 0.
 
         Args:
             start: w_0, (N,)
             times: numbers of updates, increasing whole numbers >= 0, (n_time,)
             lr: eta > 0, (n_lr,) or one number
-            momentum: beta in [0, 1), (n_momentum,) or one number; all combinations with `lr` are run
+            momentum: beta in [0, 1), (n_momentum,) or one number; run at every `lr`
             metrics: names of the problem's metrics, or Metric objects: the means of "train_loss" and "trace_hessian" are exact
                 for quadratic f and Gaussian w, others to first order in the covariance; the distance has no such mean
             workers: threads, -1 for all cores; the numbers do not depend on it
@@ -224,7 +226,7 @@ class MomentClosure(Dynamics):
         )
 
     def _check_metric(self, metric: str | Metric) -> Metric:
-        """The metric, if a Gaussian of small covariance has a mean of it to first order: the distance has a cusp on Gamma."""
+        """The metric, unless it is the distance, whose cusp on Gamma leaves no expansion in the covariance."""
         problem = self.method.problem
         found = problem.find_metric(metric, "metrics")
         if found.name == "distance":
@@ -257,18 +259,18 @@ class MomentClosure(Dynamics):
     def slowest_multiplier(self, lr: float, momentum: float, point: ArrayLike, *, disturbance: str = "along") -> complex:
         """The largest multiplier of a step, linearised in mean and covariance at the fixed point near `point`.
 
-        A disturbance shrinks by its modulus each step: the time it takes is -1 / ln |mu| steps. In the critical limit
-        -ln |mu| / delta tends to `formulas.critical_decay_rate` for disturbances along the manifold.
+        A disturbance shrinks by the multiplier's modulus |chi| in each step, so its decay time is -1 / ln |chi| steps. In the
+        critical limit -ln |chi| / delta tends to the rate along the manifold [theory: Price of speed, eq. 9.2].
 
         Args:
             lr: eta > 0
             momentum: beta in [0, 1)
             point: near the flattest point, which must be isolated, (N,), N <= 12
-            disturbance: "along": of the multipliers with which the mean answers a displacement along the manifold;
+            disturbance: "along": of the multipliers in the mean's response to a displacement along the manifold;
                 "any": of all. Among these are the mean of a normal mode x_j and its covariance with the position theta along
                 the manifold, which excite each other in the closure (not in training, where x_j loses its phase). With
-                D = r + 1/2, r = ln mu / delta - i omega_j / delta, b = d lambda_j / d theta:
-                D (D^2 + D + kappa m) = -i kappa b^2 omega_j / (2 lambda_j delta), which grows as lr^(-1/6): they become
+                q = r + 1/2, r = ln chi / delta - i omega_j / delta, omega_j = sqrt(eta lambda_j), b = d lambda_j / d theta:
+                q (q^2 + q + kappa mu) = -i kappa b^2 omega_j / (2 lambda_j delta), which grows as lr^(-1/6): they become
                 unstable at small lr.
 
         Raises:
@@ -287,7 +289,7 @@ class MomentClosure(Dynamics):
         step, x = self._unknowns(expect, eta, beta)
         multipliers, modes = np.linalg.eig(_derivative(step, _fixed_point(step, x, near)))
         if disturbance == "along":
-            # residues of the response of the mean, along the manifold, to being displaced there
+            # residues of the mean's response, along the manifold, to a displacement along it
             n = len(near)
             eigenvalues, axes = np.linalg.eigh(expect(near, np.zeros((n, n))).gram)
             flat = axes[:, eigenvalues < _FLAT * eigenvalues[-1]].T
@@ -296,7 +298,7 @@ class MomentClosure(Dynamics):
         return complex(multipliers[np.abs(multipliers).argmax()])
 
     def _unknowns(self, expect: _Expectation, eta: float, beta: float) -> tuple[Callable[[Array], Array], Array]:
-        """An update of mean and covariance as a function of one vector of order 1, and a vector nearly at rest."""
+        """An update of mean and covariance as a function of one vector of order 1, and a vector close to its fixed point."""
         near = expect.point
         n = len(near)
         upper = np.triu_indices(2 * n)
@@ -317,7 +319,7 @@ class MomentClosure(Dynamics):
         return step, np.concatenate([near, np.zeros(n), covariance[upper]]) / unit
 
     def _stationary(self, expect: _Expectation, point: Array, eta: float, beta: float) -> Array:
-        """Covariance of (w, v), (2 N, 2 N), without the directions along the manifold: near the fixed point."""
+        """Covariance of (w, v), (2 N, 2 N), 0 in directions along the manifold: close to that of the fixed point."""
         n = len(point)
         gram = expect(point, np.zeros((n, n))).gram
         eigenvalues, axes = np.linalg.eigh(gram)
@@ -329,7 +331,7 @@ class MomentClosure(Dynamics):
             b = beta * (1 - a) if self.method.nesterov else beta
             move = np.array([[1 - a, b], [-a, b]])
             if np.abs(np.linalg.eigvals(move)).max() >= 1:
-                raise InputError("lr", eta, "a stable one: below heavy_ball_stability_limit or nesterov_stability_limit / lambda")
+                raise InputError("lr", eta, f"a stable learning rate: the mode of eigenvalue {lam:.3g} is unstable")
             mode = solve_discrete_lyapunov(move, np.full((2, 2), eta**2 * self.method.noise * lam))
             out += mode[:, None, :, None] * np.outer(axis, axis)[None, :, None, :]
         return out.reshape(2 * n, 2 * n)
@@ -382,7 +384,7 @@ def _fixed_point(step: Callable[[Array], Array], x: Array, near: Array) -> Array
             break
         if np.abs(change).max() < 1e-8 * (1 + np.abs(x).max()):
             return np.asarray(x)
-    raise InputError("point", near, "a point near a fixed point of the recursion: stable normal modes, the flattest of Gamma")
+    raise InputError("point", near, "a point near a stable fixed point of the recursion, at the flattest of Gamma")
 
 
 def _derivative(step: Callable[[Array], Array], x: Array) -> Array:

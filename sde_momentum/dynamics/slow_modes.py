@@ -1,17 +1,18 @@
 """Slow modes of the critical limit at finite lr: those whose period the step resolves, integrated directly
-[theory: Finite learning rate].
+[theory: Finite learning rate, eq. 8.8].
 
-Such a mode needs no amplitude, which averages over the phase: w leaves Gamma along it. What holds w there is not a constraint
-but the loss of the outputs u_j that belong to the slow modes (the columns of U_s),
+Such a mode has no amplitude, which would average over its phase: w leaves Gamma along it. No constraint holds w there, but the
+loss in the output directions u_j of the slow modes (the columns of U_s):
 
     dp = ... - omega^2 P_T J^T U_s U_s^T (f(w) - y) / P ds + 2 sqrt(kappa / P) J^T U_s dW,   omega = sqrt(eta) / delta
 
-(x_j'' + x_j' + Omega_j^2 x_j = sqrt(2) Omega_j dW / ds, with x_j in units of sqrt(2 kappa) / omega, Omega_j = omega
-sqrt(lambda_j)). These modes feel Gamma's curvature and the other modes, and w feels them, without approximation. As the step goes
-to 0 all modes become slow, and the run is one of the update itself, to first order in delta.
+That is x_j'' + x_j' + Omega_j^2 x_j = sqrt(2) Omega_j dW / ds, with x_j in units of sqrt(2 kappa) / omega and
+Omega_j = omega sqrt(lambda_j) [theory: Finite learning rate, eq. 8.6]. These modes feel Gamma's curvature and the other modes,
+and w feels them, without approximation. As the step goes to 0 all modes become slow, and the run is one of the update itself, to
+first order in delta.
 
-A slow and a fast mode of neighbouring frequencies make no pair: a step that puts the border among many open modes loses the
-effect of those pairs, a third of the stationary tr H in matrix sensing. `resolving_step` leaves no fast mode.
+A slow and a fast mode of neighbouring frequencies make no pair. A step whose threshold lies among many modes loses the effect of
+such pairs, a third of the stationary tr H in matrix sensing. `resolving_step` leaves no fast mode.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _PHASE = 0.5
 """Phase Omega_j h within a step up to which a mode becomes slow: leapfrog then has its frequency to 1 %."""
 
 _MARGIN = 1.3
-"""How much faster a slow mode may become before it gets an amplitude: hysteresis for modes near the border."""
+"""How much faster a slow mode may become before it gets an amplitude: hysteresis for modes near the threshold."""
 
 
 def count(root: Array, frequency: Array, h: float, before: Counts) -> Counts:
@@ -51,7 +52,7 @@ def resolving_step(frequency: float, eigenvalue: float) -> float:
 
 
 def push(problem: Problem, w: Array, frame: Frame, kappa: Array, frequency: Array, xi: Array, h: float) -> Array:
-    """What a step of `h` adds to p, (n, N): the slow modes' restoring force and noise, with standard normals xi (n, P)."""
+    """The change of p in a step of `h`, (n, N), by the slow modes' restoring force and noise, with standard normals xi (n, P)."""
     rows = problem.n_outputs
     u, slow = frame.outputs, frame.slow
     inner = (np.swapaxes(u, -1, -2) @ residual_at(problem, w)[..., None])[..., 0]
@@ -77,15 +78,15 @@ class Modes(NamedTuple):
 def exchange(
     problem: Problem, w: Array, p: Array, z: Complex, frame: Frame, modes: Modes, n_slow: Counts, tolerance: float
 ) -> tuple[Array, Array, Complex, Frame, NDArray[np.bool_]]:
-    """(w, p, z) with `n_slow` slow modes instead of the frame's, the frame there, and which runs did not come back to Gamma.
+    """(w, p, z) with `n_slow` slow modes instead of the frame's, the frame there, and flags of runs that missed Gamma.
 
     A mode that becomes slow adds its displacement x_j and velocity x_j' to w and p, one that becomes fast takes them from there.
     """
     slow = lowest(n_slow, z.shape[1])
     some = np.flatnonzero((slow != frame.slow).any(axis=1))
-    lost = np.zeros(len(w), dtype=bool)
+    missed = np.zeros(len(w), dtype=bool)
     if not len(some):
-        return w, p, z, frame, lost
+        return w, p, z, frame, missed
     slow, before, root, unit = slow[some], frame.slow[some], modes.root[some], modes.scale[some, None]
     axes, u = modes.axes[some], frame.outputs[some]
     omega = modes.frequency[some, None] * root
@@ -100,7 +101,7 @@ def exchange(
     z[some] = np.where(joining, 0.0, np.where(leaving, taken, z[some]))
     p[some] += (np.swapaxes(axes, -1, -2) @ kick[..., None])[..., 0]
     back = (np.swapaxes(axes, -1, -2) @ shift[..., None])[..., 0]
-    w[some], lost[some] = move(problem, w[some], back, tolerance, frame.chosen(some, n_slow[some]))
+    w[some], missed[some] = move(problem, w[some], back, tolerance, frame.chosen(some, n_slow[some]))
     there = Frame.at(problem, w[some], n_slow[some])
     p[some] = there.tangent(p[some])
-    return w, p, z, frame.replaced(some, there), lost
+    return w, p, z, frame.replaced(some, there), missed

@@ -1,4 +1,4 @@
-"""`solve`: the one way in to every dynamics and every equation."""
+"""`solve`: one entry point for every dynamics and every equation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def solve(system: Dynamics | Equation, start: Any, times: ArrayLike, **options: Any) -> xr.Dataset:
-    """Run `system` from `start` and give what is asked for at `times`.
+    """Solve `system` from `start`: its metrics, moments or statistics at `times`.
 
-    An equation, which is data, goes to the engine: `sde.solve(system, start, times, **options)`, see `help(sm.sde.solve)`.
+    An equation is solved by the SDE engine, `sde.solve(system, start, times, **options)`, see `help(sm.sde.solve)`:
 
     - `SDE`, `sde.OrnsteinUhlenbeck`, `sde.Langevin`: equations of the user's own
 
-    A dynamics of the library has its own `solve`: `system.solve(start, times, **options)`, see `help(sm.CriticalLimit.solve)`.
+    A dynamics of the library by its own `system.solve(start, times, **options)`, see `help(sm.CriticalLimit.solve)`:
 
-    - `LabelNoiseSGD`: the discrete update itself [theory: Setting]
-    - `MomentClosure`: the moments of the update without chance [theory: Moment closure]
-    - `DriftDiffusion`: along the manifold, momentum far from its best [theory: Drift]
+    - `LabelNoiseSGD`: the discrete update itself [theory: Setting, eq. 1.2]
+    - `MomentClosure`: mean and covariance of the update, deterministic [theory: Moment closure]
+    - `DriftDiffusion`: along the manifold, momentum well below its best [theory: Drift, eq. 3.13]
     - `CriticalLimit`, and `CriticalValley` in one dimension: along the manifold, momentum near its best
       [theory: Critical limit]
 
@@ -33,10 +33,10 @@ def solve(system: Dynamics | Equation, start: Any, times: ArrayLike, **options: 
         system: an equation or a dynamics
         start: one point, from which every run leaves
         times: increasing, on the clock of the system (`CriticalLimit.clock`; an equation's own t), (n_time,)
-        options: those of the `solve` that does it
+        options: those of the system's `solve`
 
     Returns:
-        Dataset over `time`: units and clock with the coordinate; in its attrs what rebuilds the run.
+        Dataset over `time`, with units and clock; its attrs reproduce it.
 
     Raises:
         InputError: for anything that is no equation and no dynamics, or a value out of range
@@ -49,7 +49,7 @@ def solve(system: Dynamics | Equation, start: Any, times: ArrayLike, **options: 
     """
     if isinstance(system, Dynamics):
         return system.solve(start, times, **options)
-    from .. import sde  # seconds, which a dynamics of the library need not wait for
+    from .. import sde  # takes seconds to import, which a dynamics of the library does not need
     from ..sde.equation import Equation
 
     if not isinstance(system, Equation):

@@ -1,8 +1,9 @@
-"""The update of SGD with momentum and noise, for a block of runs: compiled, or in NumPy [theory: Setting].
+"""The update of SGD with momentum and noise, for a block of runs: compiled, or in NumPy [theory: Setting, eq. 1.2].
 
-    v <- beta v - eta (J^T (f - y - sigma xi) / B + weight_decay w + B z + force),   w <- w + v
+    v <- beta v - eta (J^T (f - y - sigma xi) / B + weight_decay w + F z + force),   w <- w + v
 
-Both draw the same noise from the same streams; a problem with kernels takes the compiled one.
+B is the batch size, F the factor of additional gradient noise. Both versions draw the same noise from the same streams; a problem
+with kernels takes the compiled one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _U64 = types.uint64
 
 
 class Runs(NamedTuple):
-    """Where the runs of a block are, one a lane, and their numbers."""
+    """State and settings of the runs of a block, one per lane."""
 
     w: Array
     """Parameters, (N, lanes)."""
@@ -59,7 +60,7 @@ class Draws(NamedTuple):
     batches: Words
     gradient: Words
     order: Steps
-    """Samples in the order in which batches have left them, (P, lanes)."""
+    """Permutation of the samples, shuffled in place as batches are drawn, (P, lanes)."""
 
     @classmethod
     def of(cls, seeds: Words, n_outputs: int) -> Draws:
@@ -70,17 +71,17 @@ class Draws(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """The update that all runs of a block share."""
+    """Settings of the update that all runs of a block share."""
 
     batch: int
-    """Samples a step, B."""
+    """Samples per step, B."""
     gaussian: bool = False
     """Normal noise, not Rademacher."""
     nesterov: bool = False
     """Gradient and decay are taken at w + beta v."""
     weight_decay: float = 0.0
     factor: Array = np.empty((0, 0))
-    """B of the gradient noise, (N, r), or its diagonal, (N, 1); (0, 0) for none."""
+    """F of the gradient noise, (N, r), or its diagonal, (N, 1); (0, 0) for none."""
     diagonal: bool = False
 
 
@@ -91,7 +92,6 @@ _RULE = types.NamedTuple((int64, types.boolean, types.boolean, types.float64, _M
 
 def advance(problem: Problem, runs: Runs, draws: Draws, rule: Rule, first: int, last: int, force: Array | None = None) -> None:
     """Steps first..last-1 of all runs, in place; `force` (N, lanes) is added to the gradient."""
-
     lanes = runs.w.shape[1]
     added = np.empty((0, lanes)) if force is None else np.ascontiguousarray(force)
     kernels = problem.kernels
@@ -184,7 +184,7 @@ def _freeze(f: Any, look: Any, runs: Any) -> None:
 
 @njit(fastmath={"contract"})
 def _add(g: Any, point: Any, source: Any, kick: Any, state: Any, rule: Any, force: Any) -> None:
-    """g <- g + force + weight_decay w + B z."""
+    """g <- g + force + weight_decay w + F z, w being the `point` where the gradient is taken."""
     n_rows, lanes = g.shape
     for i in range(force.shape[0]):
         for n in range(lanes):
@@ -226,7 +226,7 @@ def _advance_compiled(
     kick = aligned(n_rows if rule.factor.shape[0] > 0 else 0, lanes)
     source = kick if rule.diagonal else aligned(rule.factor.shape[1], lanes)
     for step in range(first, last):
-        if rule.nesterov:  # the gradient is taken where momentum alone would lead [theory: Relaxation]
+        if rule.nesterov:  # the gradient is taken at w + beta v [theory: Setting, eq. 1.2]
             for i in range(n_rows):
                 for n in range(lanes):
                     look[i, n] = w[i, n] + momentum[n] * v[i, n]
@@ -254,7 +254,7 @@ def _advance_arrays(problem: Problem, runs: Runs, draws: Draws, rule: Rule, firs
         if rule.batch < p:
             _draw_batches(draws.batches, keep, words, draws.order, rule.batch)
         with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is marked
-            # one run a matrix: the rounding of a product must not depend on the neighbours
+            # one matrix per run: the rounding of a product must not depend on the other runs
             rows = np.ascontiguousarray(point.T)[:, None]
             r = problem.outputs(rows)[:, 0].T - problem.targets[:, None]
             runs.diverged[~(np.square(r).sum(axis=0) < _FAR) & (runs.diverged < 0)] = step

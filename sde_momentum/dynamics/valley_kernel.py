@@ -1,13 +1,13 @@
-"""Machine code for the critical limit in a valley: many paths of (theta, p, action amplitudes), one in each lane of the vector
-registers [theory: Critical limit].
+"""The compiled kernel of the critical limit in a valley: many paths of (theta, p, action amplitudes), one per lane
+[theory: Critical limit, eq. 7.3; Critical limit, eq. 7.7].
 
-With the action amplitudes z_j = a_j / lambda_j^(1/4), which turning eigenvalues leave alone, e_j = sqrt(lambda_j) |z_j|^2 and
+With the action amplitudes z_j = a_j / lambda_j^(1/4), which a change of lambda_j leaves alone, and e_j = sqrt(lambda_j) |z_j|^2:
 
     d theta = p ds,   d p = -p ds - kappa sum_j lambda_j' / sqrt(lambda_j) |z_j|^2 ds
     d z_j   = -(1/2) z_j ds + (lambda_j^(1/4) / sqrt(2)) (dW1 + i dW2)
 
-so that no energy can become negative. A step is a palindrome of parts that are each solved exactly: theta drifts for
-h/2, p is damped and pushed for h/2, the z_j relax for h, p again, theta again. Weak order 2.
+No energy can become negative. A step of size h is a symmetric splitting into parts that are each solved exactly: theta moves
+for h/2, p is damped and pushed for h/2, the z_j relax for h, then p again, then theta again. Weak order 2.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ class Paths(NamedTuple):
     states: NDArray[np.uint64]
     """Their random streams, (4, paths)."""
     live: NDArray[np.float64]
-    """1 for those that count, 0 for padding, (paths,)."""
-    fault: NDArray[np.float64]
-    """NaN before; after, the s at which a path diverged, if it did, (paths,)."""
+    """1 for paths that count, 0 for padding, (paths,)."""
+    diverged: NDArray[np.float64]
+    """The s at which a path diverged, NaN for none, (paths,)."""
 
 
 @njit(forceinline=True)
 def simplified_pair(word: Any) -> Any:
     """A pair with the moments of two independent normals up to the fifth order, from the four highest bits of each word.
 
-    Zero, or a step of length 2 in one of the 8 directions at odd multiples of pi / 8, with equal chances. Enough for weak
-    order 2.
+    With probability 1/2 zero, else a vector of length 2 in one of the 8 directions at odd multiples of pi / 8. Enough for
+    weak order 2.
     """
     like = as_doubles(word)
     zero, long, short = spread_like(like, 0.0), spread_like(like, _LONG), spread_like(like, _SHORT)
@@ -59,7 +59,7 @@ def simplified_pair(word: Any) -> Any:
     return as_doubles(as_words(x) ^ ((word << 2) & _SIGN)), as_doubles(as_words(y) ^ ((word << 3) & _SIGN))
 
 
-# The bits of x > 0 shifted down by two count fourth roots: _START - bits / 4 are the bits of a y with |1 - x y^4| < 0.1236.
+# Shifting the bits of x > 0 by two divides the exponent by 4: _START - bits / 4 are the bits of a y with |1 - x y^4| < 0.1236.
 # (1 - r)^(-1/4) there as a minimax polynomial (Remez exchange, 40 digits), lowest power first: relative error 4.5e-10.
 _ALL, _START = np.uint64(2**64 - 1), np.uint64(0x4FEB031214761401)
 _R0, _R1, _R2, _R3, _R4, _R5, _R6 = (
@@ -97,13 +97,13 @@ def _record(data: Any, theta: Any, alive: Any, squares: Any, unit: float, sums: 
     modes, zero = data.shape[1], spread(0.0)
     square = theta * theta
     sums[t, 0] += _total(alive)
-    sums[t, 1] += _total(theta)  # 0 in lanes that are not
+    sums[t, 1] += _total(theta)  # 0 in lanes that are not alive
     sums[t, 2] += _total(square)
     sums[t, 3] += _total(square * theta)
     sums[t, 4] += _total(square * square)
-    bend = theta / sqrt(1.0 + at(data, 3 * modes) * square)
+    phi = theta / sqrt(1.0 + at(data, 3 * modes) * square)
     for j in range(modes):
-        root = sqrt(eigenvalue(at(data, j), at(data, modes + j), at(data, 2 * modes + j), theta, bend))
+        root = sqrt(eigenvalue(at(data, j), at(data, modes + j), at(data, 2 * modes + j), theta, phi))
         energy = below(zero, alive, unit * root * load(squares, j * TILE), zero)
         sums[t, 5 + 2 * j] += _total(energy)
         sums[t, 6 + 2 * j] += _total(energy * energy)
@@ -119,13 +119,13 @@ def _rescale(z: Any, squares: Any, ratio: float) -> None:
         store(squares, j * TILE, x * x + y * y)
 
 
-def _runner(draw: Any, modes_a_word: int) -> Any:
-    """The loop with noise from `draw(word)`, which uses the highest bits of a word, 64 / modes_a_word of them.
+def _runner(draw: Any, modes_per_word: int) -> Any:
+    """The loop with noise from `draw(word)`, which uses the highest 64 / modes_per_word bits of a word.
 
-    A multiplication saved is a thirtieth of the time. So the amplitudes are in units of a step's noise, |z_j|^2
-    is kept from one step to the next, and the curvature m / P, which is the same in every mode, is taken out of the loop.
+    A multiplication costs a thirtieth of the time. So the amplitudes are in units of a step's noise, |z_j|^2 is kept from one
+    step to the next, and the curvature m / P, which all modes share, is taken out of the loop.
     """
-    bits = 64 // modes_a_word
+    bits = 64 // modes_per_word
 
     @njit
     def run(data: Any, start: float, kappa: float, n_steps: Any, size: Any, paths: Any, sums: Any) -> None:
@@ -133,12 +133,12 @@ def _runner(draw: Any, modes_a_word: int) -> Any:
         modes, lanes = data.shape[1], states.shape[1]
         z, squares = np.empty((2 * modes, TILE)), np.empty((modes, TILE))
         zero, one, far = spread(0.0), spread(1.0), spread(1e50)
-        bent, tight = at(data, 2 * modes), at(data, 3 * modes)
+        curvature, steepness = at(data, 2 * modes), at(data, 3 * modes)  # m / P and 1 / reach^2
         for n in range(0, lanes, TILE):
             s0, s1 = load_word(states, n), load_word(states, lanes + n)
             s2, s3 = load_word(states, 2 * lanes + n), load_word(states, 3 * lanes + n)
             word = s0
-            theta, p, alive, failed = spread(start), zero, load(paths.live, n), load(paths.fault, n)
+            theta, p, alive, failed = spread(start), zero, load(paths.live, n), load(paths.diverged, n)
             z[:] = 0.0
             squares[:] = 0.0
             time, unit = 0.0, 1.0
@@ -153,18 +153,18 @@ def _runner(draw: Any, modes_a_word: int) -> Any:
                 for _ in range(n_steps[t]):
                     theta = theta + half * p
                     square = theta * theta
-                    cosine = one / sqrt(one + tight * square)
-                    bend, bend_slope = theta * cosine, cosine * cosine * cosine
-                    common, common_slope = (0.5 * bent) * square, bent * theta
+                    cosine = one / sqrt(one + steepness * square)
+                    phi, phi_slope = theta * cosine, cosine * cosine * cosine
+                    common, common_slope = (0.5 * curvature) * square, curvature * theta
                     before, after = zero, zero
                     for j in range(modes):
-                        if j % modes_a_word == 0:
+                        if j % modes_per_word == 0:
                             word, s0, s1, s2, s3 = next_word(s0, s1, s2, s3)
                         b = at(data, modes + j)
-                        value = b * bend + (common + at(data, j))  # lambda_j
+                        value = b * phi + (common + at(data, j))  # lambda_j
                         root = inverse_fourth_root(value)
                         inverse = root * root
-                        pull, amplitude = (b * bend_slope + common_slope) * inverse, value * (inverse * root)
+                        pull, amplitude = (b * phi_slope + common_slope) * inverse, value * (inverse * root)
                         xi, eta = draw(word)
                         word = word << bits
                         x = keep * load(z, 2 * j * TILE) + amplitude * xi
@@ -185,7 +185,7 @@ def _runner(draw: Any, modes_a_word: int) -> Any:
                     alive = still
                     theta, p = below(zero, alive, theta, zero), below(zero, alive, p, zero)
                 _record(data, theta, alive, squares, unit * unit, sums, t)
-            store(paths.fault, n, failed)
+            store(paths.diverged, n, failed)
 
     return run
 
@@ -202,7 +202,7 @@ _simplified, _normal = _runner(simplified_pair, 16), _runner(normal_pair, 1)
 def run_simplified(data: Any, start: float, kappa: float, n_steps: Any, size: Any, paths: Any, sums: Any) -> None:
     """Adds to sums (n_time, 5 + 2 P) the count, theta^1..4, e_j and e_j^2 of the paths.
 
-    Before record t: n_steps[t] steps of size[t]. `data` is the valley's.
+    n_steps[t] steps of size[t] lead to record t. `data` is `Valley.data`.
     """
     _simplified(data, start, kappa, n_steps, size, paths, sums)
 

@@ -14,12 +14,12 @@ from ..problems.interpolation import project_to_manifold
 from ..problems.problem import Array, Problem
 
 _MAX_PROJECTIONS = 30
-_REACH = 0.01  # distance of Gamma from the end of a displacement, as a share of |w|, that is accepted at any length of it
+_REACH = 0.01  # accepted distance of Gamma from the end of a displacement, however short that is, as a share of |w|
 
 
 def residual_at(problem: Problem, w: Array) -> Array:
     """f(w) - y, (n, N) -> (n, P)."""
-    # one run a matrix: the rounding of a product must not depend on the neighbours
+    # one matrix per run: the rounding of a product must not depend on the other runs
     return problem.outputs(w[:, None])[:, 0] - problem.targets
 
 
@@ -30,13 +30,13 @@ def lowest(n_slow: NDArray[np.intp], rows: int) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Gamma's normals at points w (n, N).
+    """Gamma's normal space at points w (n, N), as the eigenpairs of J J^T.
 
     Attributes:
         jacobian: J, (n, P, N)
-        squared: eigenvalues of J J^T, increasing, (n, P): the squared singular values of J
-        outputs: their eigenvectors as columns, (n, P, P)
-        n_slow: number of the lowest eigenvalues whose modes are no constraint: w may leave Gamma along them, (n,); None: none
+        squared: eigenvalues P lambda_j of J J^T, increasing, (n, P)
+        outputs: their eigenvectors u_j as columns, (n, P, P)
+        n_slow: number of slow modes, those of the lowest eigenvalues: w may leave Gamma along them, (n,); None: none
     """
 
     jacobian: Array
@@ -51,13 +51,13 @@ class Frame:
         return cls(jacobian, *np.linalg.eigh(jacobian @ np.swapaxes(jacobian, -1, -2)), n_slow)
 
     def chosen(self, some: NDArray[np.intp], n_slow: NDArray[np.intp] | None = None) -> Frame:
-        """The frame of the points `some`, with other slow modes if they are given."""
+        """The frame of the points `some`, with another number of slow modes if it is given."""
         if n_slow is None and self.n_slow is not None:
             n_slow = self.n_slow[some]
         return Frame(self.jacobian[some], self.squared[some], self.outputs[some], n_slow)
 
     def replaced(self, some: NDArray[np.intp], frame: Frame) -> Frame:
-        """This frame with that of other points in the places `some`."""
+        """This frame with `frame` in place of the points `some`."""
         parts = {}
         for name in ("jacobian", "squared", "outputs", "n_slow"):
             part, new = getattr(self, name), getattr(frame, name)
@@ -69,7 +69,7 @@ class Frame:
 
     @cached_property
     def slow(self) -> NDArray[np.bool_]:
-        """Flags of the modes that are no constraint, (n, P)."""
+        """Flags of the slow modes, (n, P)."""
         n_slow = np.zeros(len(self.squared), dtype=np.intp) if self.n_slow is None else self.n_slow
         return lowest(n_slow, self.squared.shape[1])
 
@@ -80,7 +80,7 @@ class Frame:
         return inverse if self.n_slow is None else np.where(self.slow, 0.0, inverse)
 
     def held(self, residual: Array, some: Any = slice(None)) -> Array:
-        """The part of a residual that the constraints remove, for `some` of the points: (n, P) -> (n, P)."""
+        """A residual without its components in slow modes, up to a rotation, for `some` of the points: (n, P) -> (n, P)."""
         if self.n_slow is None:
             return residual
         inner = (np.swapaxes(self.outputs[some], -1, -2) @ residual[..., None])[..., 0]
@@ -100,9 +100,9 @@ class Frame:
 def move(
     problem: Problem, start: Array, displacement: Array, tolerance: float, frame: Frame | None = None
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """w = start + displacement + J(start)^T mu with |f(w) - y| <= tolerance (1 + |y|): (n, N), and flags of runs without one.
+    """w = start + displacement + J(start)^T nu with |f(w) - y| <= tolerance (1 + |y|): (n, N), and flags of runs without one.
 
-    mu by Gauss-Newton with the `frame` of the start (None: computed here). Close to where J loses rank Gamma bends within a step
+    nu by Gauss-Newton with the `frame` of the start (None: computed here). Close to where J loses rank Gamma bends within a step
     and the normals of the start may miss it: then the nearest point is taken, if its distance is at most the displacement's
     length, or a hundredth of |w|. A run without such a point, or whose displacement is not finite, stays where it is.
     """

@@ -1,4 +1,4 @@
-"""Geometry of a point of the minimizer manifold Gamma = {w : f(w) = y}: spaces, tr H, its drift, mu [theory: Setting; Drift]."""
+"""A point of Gamma = {w : f(w) = y}: tangent and normal space, tr H and its derivatives along Gamma [theory: Setting; Drift]."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ManifoldPoint:
 
     @cached_property
     def eigenvalues(self) -> Array:
-        """lambda_j > 0 of H in the normal space, decreasing, shape (rank,)."""
+        """lambda_j > 0 of H in the normal space, decreasing, (rank,) [theory: Setting, eq. 1.3]."""
         return self._svd[1][: self.rank] ** 2 / self.problem.n_outputs
 
     @cached_property
@@ -92,7 +92,7 @@ class ManifoldPoint:
 
     @cached_property
     def multipliers(self) -> Array:
-        """nu of least norm with J^T nu = the normal part of grad tr H, shape (P,)."""
+        """nu of least norm with J^T nu = the normal part of grad tr H, (P,) [theory: Drift, eq. 3.9]."""
         return self._multipliers_of(self.problem.trace_hessian_gradient(self.w))
 
     def _multipliers_of(self, vector: Array) -> Array:
@@ -112,7 +112,8 @@ class ManifoldPoint:
 
     @cached_property
     def hessian(self) -> Array:
-        """Riemannian Hessian of tr H in the basis `tangent`: T^T (hess tr H - sum_i nu_i hess f_i) T [theory: Drift]."""
+        """Riemannian Hessian of tr H in the basis `tangent`: T^T (hess tr H - sum_i nu_i hess f_i) T
+        [theory: Drift, eq. 3.9]."""
         n = self.problem.n_parameters
         c = np.broadcast_to(self.multipliers[:, None, None] * np.eye(n)[None], (self.problem.n_outputs, n, n))
         weighted = self.problem.contract_hessians(np.broadcast_to(self.w, (n, n)), np.swapaxes(c, 0, 1))
@@ -121,19 +122,20 @@ class ManifoldPoint:
 
     @cached_property
     def curvatures(self) -> Array:
-        """Eigenvalues of `hessian`, increasing: the candidates for mu."""
+        """Eigenvalues of `hessian`, increasing."""
         return np.asarray(np.linalg.eigvalsh(self.hessian), dtype=np.float64)
 
     def curvature(self, displacement: Array) -> float:
         """mu felt by a displacement (N,) from this point: the Rayleigh quotient of `hessian`
-        [theory: Effective loss].
+        [theory: Drift, eq. 3.10].
 
         Only products with the displacement are formed, so it is cheap where `hessian` is not.
         """
         return self.stiffness(self.problem.trace_hessian_gradient, displacement)
 
     def stiffness(self, field: Callable[[Array], Array], displacement: Array) -> float:
-        """The derivative, along a displacement (N,) in Gamma, of the part of a field G(w) along Gamma [theory: Drift; Forces].
+        """The derivative, along a displacement (N,) in Gamma, of the part of a field G(w) along Gamma
+        [theory: Forces, eq. 6.4].
 
             x . (grad_x G - sum_i nu_i (x . hess f_i)),   J^T nu = the normal part of G,   x the unit displacement along Gamma
 
@@ -146,23 +148,24 @@ class ManifoldPoint:
         return float(x @ ((ahead - behind) / (2 * h) - bend))
 
     def coupling(self, displacement: Array) -> float:
-        """g of a displacement (N,) from this point, in units of the curvature [theory: Critical limit].
+        """g of a displacement (N,) from this point, in units of the curvature [theory: Price of speed, eq. 9.1].
 
             g = sum_j (lambda_j')^2 / lambda_j,  ' along the displacement's part x in Gamma
 
         A mode that vanishes here (J loses rank) grows as lambda_j = lambda_j'' theta^2 / 2 and counts with its limit
-        2 lambda_j'': the cubic of the decay rates holds for it too, with e_j / theta in place of e_j, once it is underdamped. The
-        sum of these limits is 4 |U^T J' T|^2 / P, U their outputs, T the tangent space, J' the derivative of J along x.
+        2 lambda_j'', as the decay rates [theory: Price of speed, eq. 9.2] hold for it too once it is underdamped, with
+        e_j / theta in place of e_j. The sum of these limits is 4 |U^T J' T|^2 / P, with their u_j as the columns of U, T a
+        basis of the tangent space, and J' the derivative of J along x.
         """
         x, h = self._direction(displacement)
         change = (self.problem.jacobian(self.w + h * x) - self.problem.jacobian(self.w - h * x)) / (2 * h)
         u, s, vt = self._svd
         k, p = self.rank, self.problem.n_outputs
-        # lambda_j = |J^T u_j|^2 / P with u_j frozen, and J^T u_j = s_j v_j
+        # lambda_j = |J^T u_j|^2 / P with u_j held, and J^T u_j = s_j v_j
         slopes = 2 * s[:k] * np.einsum("pj,pn,jn->j", u[:, :k], change, vt[:k]) / p
-        closed = u[:, k:].T @ change
-        opening = 4 * np.square(closed - closed @ self.normal @ self.normal.T).sum() / p
-        return float((slopes**2 / self.eigenvalues).sum() + opening)
+        vanishing = u[:, k:].T @ change
+        limits = 4 * np.square(vanishing - vanishing @ self.normal @ self.normal.T).sum() / p
+        return float((slopes**2 / self.eigenvalues).sum() + limits)
 
     def _direction(self, displacement: Array) -> tuple[Array, float]:
         """The unit vector along Gamma of a displacement (N,), and a step for differences along it."""

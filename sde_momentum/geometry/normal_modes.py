@@ -1,15 +1,15 @@
-"""Normal modes of runs on Gamma as complex amplitudes, while eigenvalues and eigenvectors change
-[theory: Critical limit; Finite learning rate].
+"""Complex amplitudes of the normal modes while eigenvalues and eigenvectors change along Gamma
+[theory: Critical limit, eq. 7.7; Finite learning rate, eq. 8.6; Finite learning rate, eq. 8.7].
 
 x_j is the displacement of mode j in units of its stationary standard deviation, Omega_j = sqrt(eta lambda_j) / delta its
-frequency per unit of s = delta k, delta = 1 - beta, and
+frequency per unit of s = delta k, and delta = 1 - beta:
 
     x_j'' + x_j' + Omega_j^2 x_j = sqrt(2) Omega_j dW / ds,   z_j = lambda_j^(1/4) (x_j + i x_j' / Omega_j) / sqrt(2)
 
 A fast mode oscillates as exp(-i Omega_j s) and keeps its action |z_j|^2 while lambda_j changes; the force along Gamma contains
-the mean of x_j^2 over a period. Two modes of nearly equal frequencies stay in step: turning eigenvectors pass amplitude from one
-to the other, and x_i x_j has a mean. In the critical limit all frequencies and their differences are infinite, and there are no
-pairs; at finite lr the pairs are its first correction. Slow modes have no conserved action: `dynamics.slow_modes`.
+the mean of x_j^2 over a period. Two modes of nearly equal frequencies stay in step (a pair): rotating eigenvectors pass amplitude
+from one to the other, and x_i x_j has a mean. In the critical limit all frequencies and their differences are infinite: no pairs.
+At finite lr the pairs are its first correction. Slow modes have no amplitude: `dynamics.slow_modes`.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def carry(
 
     Args:
         z: complex amplitudes before, (n, P)
-        axes, new_axes: the modes' unit vectors before and after, (n, P, N), or in the limit (n, P, P)
+        axes, new_axes: the modes' unit vectors before and after, (n, P, N), or in the limit those of J J^T, (n, P, P)
         root, new_root: sqrt(lambda_j) before and after, (n, P)
-        frequency: sqrt(eta) / delta, (n,), or None for the limit
+        frequency: sqrt(eta) / delta, (n,); None for the limit lr -> 0
         h: the time between them, in s
         slow: modes without an amplitude, old and new, (n, P); None for none
     """
@@ -56,7 +56,7 @@ def carry(
     if slow is not None:
         near &= ~slow[:, :, None] & ~slow[:, None]
     kept = order[:, :, None] == np.arange(z.shape[1])
-    # The part of x_i <- x_j and x_i' <- x_j' that keeps its phase: 1 for equal frequencies.
+    # the part of x_i <- x_j and x_i' <- x_j' that keeps its phase: 1 for equal frequencies
     ratio = np.sqrt(new_root[:, :, None] / root[:, None])
     with_phase = np.where(kept, 1.0, (ratio + 1 / ratio) / 2)
     turn = np.where(near, overlap, np.where(kept, np.sign(overlap), 0.0))
@@ -70,7 +70,7 @@ def carry(
 
 
 def squares(z: Complex, root: Array, frequency: Array | None, h: float) -> Array:
-    """<x_i x_j> over the phases that a step of `h` does not resolve, (n, P, P); in the limit its diagonal, (n, P)."""
+    """<x_i x_j>, the mean over phases that a step of `h` does not resolve, (n, P, P); in the limit its diagonal, (n, P)."""
     if frequency is None:
         return np.asarray(np.square(np.abs(z)) / root)
     omega = frequency[:, None] * root
@@ -80,7 +80,7 @@ def squares(z: Complex, root: Array, frequency: Array | None, h: float) -> Array
 
 
 def relax(z: Complex, root: Array, frequency: Array | None, xi: Array, zeta: Array, h: float) -> Complex:
-    """The amplitudes after relaxing for a time `h`, exact in law; `xi`, `zeta`: standard normals, (n, P)."""
+    """The amplitudes z (n, P) after relaxing for a time `h` in s, exact in law; `xi`, `zeta`: standard normals, (n, P)."""
     turned = z if frequency is None else np.exp(-1j * frequency[:, None] * root * h) * z
     return np.asarray(np.exp(-h / 2) * turned + np.sqrt(-np.expm1(-h) / 2 * root) * (xi + 1j * zeta))
 

@@ -1,9 +1,9 @@
 """Training problems: models f(w) with targets y, whose zero-loss set is the manifold Gamma [theory: Setting].
 
-problem         `Problem`: the contract; `as_problem`: a problem from whatever can be one
-function        `FunctionProblem`: from a function of one's own in NumPy, PyTorch or JAX
-metrics         `Metric`, METRICS: what is measured along a run
-compiled        `Kernels`: outputs and pullback in machine code, an addition that some problems have
+problem         `Problem`: the contract; `as_problem`: the same of a SymbolicModel
+function        `FunctionProblem`: from a user's function in NumPy, PyTorch or JAX
+metrics         `Metric`, METRICS: the numbers measured along a run
+compiled        `Kernels`: outputs and pullback in machine code, optional
 interpolation   `descend_to_manifold`, `project_to_manifold`: from any parameter vector to a point of Gamma
 matrix_sensing  `MatrixSensing`: a low-rank matrix from Gaussian measurements
 valley          `Valley`: one direction along Gamma, and normal modes whose eigenvalues change along it

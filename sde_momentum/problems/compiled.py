@@ -1,7 +1,6 @@
-"""Compiled kernels: outputs and pullbacks of many runs at once in machine code, an addition that some problems have.
+"""Compiled kernels of a problem, optional: outputs f(w) and pullbacks J(w)^T r of many runs at once in machine code.
 
-Arrays are (rows, lanes): one run a lane, so that the lanes fill the SIMD units. A lane's numbers must not depend on its
-neighbours, so that a run does not depend on the runs beside it.
+Arrays are (rows, lanes): one run per lane, as SIMD needs it. A lane's numbers must not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ PULLBACK = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX, _MATRIX)
 
 
 class Kernels(NamedTuple):
-    """A problem's outputs and pullback as Numba functions, with what they read and write besides.
+    """A problem's outputs and pullback as Numba functions, with their data and scratch space.
 
     Attributes:
         outputs: compiled for the signature KERNEL
         pullback: compiled for the signature PULLBACK
-        data: the numbers that both read, of any two-dimensional shape
+        data: constants that both read, of any two-dimensional shape
         scratch_rows: rows of the array (scratch_rows, lanes) that both may write to
     """
 

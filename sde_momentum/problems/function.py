@@ -1,4 +1,4 @@
-"""A problem from a function of one's own in NumPy, PyTorch or JAX; derivatives by hand, by differences, or by autodiff."""
+"""A problem from a user's function in NumPy, PyTorch or JAX; derivatives are given, or by differences, or by autodiff."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .problem import Array, Problem
 Function = Callable[..., Any]
 
 _FIRST, _SECOND = 3e-6, 3e-5
-"""Steps of central differences of a function, and of differences of it, in units of 1 + max |w|: truncation meets rounding."""
+"""Steps of first and second central differences in units of 1 + max |w|: truncation and rounding errors balance."""
 
 
 class FunctionProblem(Problem):
-    """Outputs f(w) by a function of one's own, with targets y: loss |f(w) - y|^2 / (2P) [theory: Setting].
+    """Outputs f(w) given as a function, with targets y: loss |f(w) - y|^2 / (2P) [theory: Setting, eq. 1.1].
 
     Derivatives that are not given are central differences. Where f and its derivatives are of order 1 their errors are about 1e-9
     (J), 1e-8 (second derivatives from a given J) and 1e-6 (second derivatives from f alone); they take 2 N calls of f or J, and
@@ -31,7 +31,7 @@ class FunctionProblem(Problem):
         jacobian: J = df/dw, w (N,) -> (P, N)
         contract_hessians: sum_i hess f_i c_i, the gradient of <c, J(w)> at fixed c, (w (N,), c (P, N)) -> (N,)
         test_error: w (N,) -> a number
-        name: stands in answers and messages
+        name: in results and messages
         vectorized: the functions take many points at once: n rows in, w (n, N), and n rows out; faster
 
     Raises:
@@ -147,11 +147,11 @@ class FunctionProblem(Problem):
         problem._functions["pullback"] = many(pullback)
         return problem
 
-    def _call(self, name: str, w: Array, *beside: Array) -> Array:
-        """One of the functions at every point of the leading axes of w, (..., N), and of what stands beside it."""
-        leading = np.broadcast_shapes(w.shape[:-1], *(x.shape[: x.ndim - n] for x, n in zip(beside, _AXES[name], strict=True)))
+    def _call(self, name: str, w: Array, *others: Array) -> Array:
+        """One of the functions of w (..., N) and its other arguments, over their broadcast leading axes."""
+        leading = np.broadcast_shapes(w.shape[:-1], *(x.shape[: x.ndim - n] for x, n in zip(others, _AXES[name], strict=True)))
         rows = [np.broadcast_to(w, (*leading, w.shape[-1])).reshape(-1, w.shape[-1])]
-        for x, n in zip(beside, _AXES[name], strict=True):
+        for x, n in zip(others, _AXES[name], strict=True):
             own = x.shape[x.ndim - n :]
             rows.append(np.broadcast_to(x, (*leading, *own)).reshape(-1, *own))
         values = np.asarray(self._functions[name](*rows), dtype=np.float64)
@@ -185,7 +185,7 @@ class FunctionProblem(Problem):
         return np.swapaxes((ahead - behind) / (2 * step), -1, -2)
 
     def test_error(self, w: Array) -> Array:
-        """That of the given function; NaN where there is none."""
+        """The given function's values; NaN where there is none."""
         return self._call("test_error", w) if "test_error" in self._functions else super().test_error(w)
 
     def random_start(self, scale: float = 1.0, seed: int = 0) -> Array:
@@ -195,7 +195,7 @@ class FunctionProblem(Problem):
 
 
 _AXES = {"outputs": (), "jacobian": (), "test_error": (), "pullback": (1,), "contract_hessians": (2,)}
-"""Axes of each point's own that a function's arguments after w have."""
+"""Number of axes, beyond the leading ones, of each argument after w."""
 
 
 def _each(function: Function) -> Function:

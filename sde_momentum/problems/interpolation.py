@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 class Residuals(Protocol):
-    """What is asked of a problem here: every `Problem` has it."""
+    """The part of a `Problem` that is used here."""
 
     targets: Array
 
@@ -47,13 +47,13 @@ def descend_to_manifold(problem: Residuals | Any, start: object, max_steps: int 
             break
     loss = float(np.square(problem.residual(w)).mean() / 2)
     given = f"loss {loss:.3g} after {max_steps} steps (P = {len(problem.targets)})"
-    raise InputError("start", given, "a start that interpolates")
+    raise InputError("start", given, "a start from which gradient descent reaches Gamma, f(w) = y")
 
 
 def project_to_manifold(problem: Residuals | Any, w: Array, tolerance: float = 1e-13, max_steps: int = 100) -> Array:
     """The point of Gamma near w (N,), by Gauss-Newton: w <- w - J^+ (f - y), until |f - y| <= tolerance (1 + |y|).
 
-    `problem`: a Problem, or a SymbolicModel. Raises InputError if the steps do not get there.
+    `problem`: a Problem, or a SymbolicModel. Raises InputError if it does not converge.
     """
     problem = _compiled(problem)
     goal = tolerance * (1 + float(np.linalg.norm(problem.targets)))

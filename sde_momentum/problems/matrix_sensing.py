@@ -25,10 +25,10 @@ _COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract
 
 
 def _kernels(symmetric: bool) -> tuple[Any, Any]:
-    """(outputs, pullback). Fewer lanes than a tile has are filled up, and the results cut again."""
+    """(outputs, pullback). Fewer lanes than a tile has are padded, and the results cut."""
     n_factors = 1 if symmetric else 2
 
-    # A matrix within the rows of an array, as `product_by_lane` wants it: (rows, first, down, across).
+    # A matrix within the rows of an array, as `product_by_lane` takes it: (rows, first, down, across).
 
     @njit(KERNEL, **_COMPILE)
     def outputs(a: Any, w: Any, f: Any, scratch: Any) -> None:
@@ -199,7 +199,8 @@ class MatrixSensing(Problem):
         return np.square(self.product(w) - self.solution).sum(axis=(-2, -1)) / np.square(self.solution).sum()
 
     def unit_outputs(self, w: Array) -> Array:
-        """Share of each unit of the inner dimension in the outputs, t_ih = u_h^T A_i v_h: (n, N) -> (n, P, width)."""
+        """Share of each unit of the inner dimension in the outputs, t_ih = u_h^T A_i v_h: (n, N) -> (n, P, width)
+        [theory: Forces, eq. 6.12]."""
         u, v = self.factors(w)
         return np.asarray(np.einsum("nah,iab,nhb->nih", u, self.measurements, v))
 

@@ -1,6 +1,6 @@
-"""Metrics: what is measured along a run, with the name, label and unit that answers, files and pictures give it.
+"""Metrics, the numbers measured along a run, with their names, labels and units in results, files and pictures.
 
-A new one is an entry of METRICS, or one of a problem's `own_metrics`.
+A new one is added to METRICS, or to a problem's `own_metrics`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that every point w of a problem has, such as the test error.
+    """A function of a problem's parameters w, such as the test error.
 
     Attributes:
-        name: in answers and on command lines, such as "test_error"
+        name: in results and on command lines, such as "test_error"
         label: on axes, such as "test error"
         unit: of the values; "1" for a pure number
         value: (problem, w) -> values, w of shape (..., N) to (...)
@@ -49,7 +49,7 @@ class Metric:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """Of a variable in a Dataset."""
+        """The attrs of the metric's variable in a Dataset."""
         return {"long_name": self.label, "units": self.unit}
 
 

@@ -1,4 +1,4 @@
-"""The contract of a problem: outputs f(w), their Jacobian and second derivatives; the rest follows [theory: Setting]."""
+"""The contract of a problem: outputs f(w), their Jacobian and second derivatives; the rest is derived [theory: Setting]."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Array = NDArray[np.float64]
 
 
 class Problem(ABC):
-    """Outputs f: R^N -> R^P on the training set, targets y in R^P, loss |f(w) - y|^2 / (2P) [theory: Setting].
+    """Outputs f: R^N -> R^P on the training set, targets y in R^P, loss |f(w) - y|^2 / (2P) [theory: Setting, eq. 1.1].
 
     A member sets `targets` and `n_parameters` and has `outputs`, `jacobian` and `contract_hessians`, for w of shape (..., N).
-    The rest follows. It may add `pullback`, compiled `kernels`, a `test_error`, metrics and starts of its own.
+    The rest is derived. It may add `pullback`, compiled `kernels`, a `test_error`, metrics and starts of its own.
     Functions in NumPy, PyTorch or JAX become a problem by `FunctionProblem`, formulas by `derivations.SymbolicModel`.
 
     Attributes:
         targets: y, (P,)
         n_parameters: N
-        name: stands in answers and messages
+        name: in results and messages
         kernels: compiled outputs and pullbacks, None for none; without them simulations step in NumPy
-        own_metrics: metrics besides, or in place of, those that every problem has (METRICS)
+        own_metrics: metrics that add to those of every problem (METRICS), or replace those of their names
 
     >>> class Product(Problem):  # f(u, v) = u v
     ...     name, n_parameters, targets = "product", 2, np.ones(1)
@@ -67,7 +67,7 @@ class Problem(ABC):
     def contract_hessians(self, w: Array, c: Array) -> Array:
         """sum_i hess f_i c_i, the gradient of <c, J(w)> at fixed c: w (..., N), c (..., P, N) -> (..., N)."""
 
-    # -- what a problem may add ----------------------------------------------------------------------
+    # -- optional ------------------------------------------------------------------------------------
 
     @property
     def kernels(self) -> Kernels | None:
@@ -91,7 +91,7 @@ class Problem(ABC):
         return descend_to_manifold(self, self.random_start(scale, seed))
 
     def settings(self) -> dict[str, Any]:
-        """Numbers and strings that tell this problem from every other; stored with answers."""
+        """Numbers and strings that identify this problem; stored with results."""
         return {
             "problem": self.name,
             "n_parameters": self.n_parameters,
@@ -107,7 +107,7 @@ class Problem(ABC):
             numbers = np.concatenate([self.targets, self.outputs(w), self.pullback(w, np.ones(self.n_outputs))])
         return hashlib.sha256(" ".join(f"{x:.6g}" for x in numbers).encode()).hexdigest()[:16]
 
-    # -- what follows --------------------------------------------------------------------------------
+    # -- derived -------------------------------------------------------------------------------------
 
     def residual(self, w: Array) -> Array:
         """f(w) - y: (..., P)."""
@@ -118,7 +118,7 @@ class Problem(ABC):
         return np.square(self.residual(w)).mean(axis=-1) / 2
 
     def trace_hessian(self, w: Array) -> Array:
-        """tr H = |J|^2 / P: (...). It equals the trace of the loss's Hessian on Gamma [theory: Setting]."""
+        """tr H = |J|^2 / P: (...). It equals the trace of the loss's Hessian on Gamma [theory: Setting, eq. 1.3]."""
         return np.square(self.jacobian(w)).sum(axis=(-2, -1)) / self.n_outputs
 
     def trace_hessian_gradient(self, w: Array) -> Array:
@@ -127,7 +127,7 @@ class Problem(ABC):
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        """All that can be measured on this problem, by name."""
+        """The metrics of this problem, by name."""
         return METRICS | {metric.name: metric for metric in self.own_metrics}
 
     def find_metric(self, metric: str | Metric, argument: str = "metric") -> Metric:
@@ -139,7 +139,7 @@ class Problem(ABC):
         return self.metrics[metric]
 
     def metric_name(self, metric: str | Metric, argument: str = "metric") -> str:
-        """The name that stands for the metric in files; InputError unless it is among this problem's `metrics`."""
+        """The metric's name in files; InputError unless it is among this problem's `metrics`."""
         found = self.find_metric(metric, argument)
         if self.metrics.get(found.name) is not found:
             raise InputError(argument, f"{found.name}, not the problem's own", ", ".join(self.metrics))

@@ -31,7 +31,7 @@ class Start:
         name: such as "interpolating"
         help: one phrase: which point it is
         make: gives w, (N,), from the problem and the values of the problem's and of the start's options
-        options: what only this start uses
+        options: those that only this start uses
     """
 
     name: str
@@ -42,7 +42,7 @@ class Start:
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A problem that commands and experiments can be asked for by name.
+    """A problem that commands and experiments know by name.
 
     Attributes:
         name: such as "matrix-sensing"

@@ -1,4 +1,4 @@
-"""The valley: a model problem with one direction theta along Gamma and normal modes x_j of eigenvalues lambda_j(theta)."""
+"""The valley: a model problem with one direction theta along Gamma, and normal modes x_j of eigenvalues lambda_j(theta)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract
 
 
 @njit(cache=True, nogil=True, inline="always")
-def eigenvalue(rest: float, b: float, q: float, theta: float, bend: float) -> float:
-    """lambda_j = l_j + b_j phi + q_j theta^2 / 2, with rest = l_j and bend = phi(theta)."""
-    return rest + b * bend + 0.5 * q * theta * theta
+def eigenvalue(base: float, b: float, q: float, theta: float, phi: float) -> float:
+    """lambda_j = l_j + b_j phi + q_j theta^2 / 2, with base = l_j and q_j = m / P: see `Valley`."""
+    return base + b * phi + 0.5 * q * theta * theta
 
 
 @njit(cache=True, nogil=True, inline="always")
-def slope(b: float, q: float, theta: float, bend_slope: float) -> float:
-    """lambda_j' = b_j phi' + q_j theta, with bend_slope = phi'(theta)."""
-    return b * bend_slope + q * theta
+def slope(b: float, q: float, theta: float, phi_slope: float) -> float:
+    """lambda_j' = b_j phi' + q_j theta, with phi_slope = phi'(theta)."""
+    return b * phi_slope + q * theta
 
 
 @njit(KERNEL, **_COMPILE)
@@ -37,9 +37,9 @@ def _outputs(data: Any, w: Any, f: Any, scratch: Any) -> None:
     for n in range(lanes):
         scratch[0, n] = w[0, n] / np.sqrt(1.0 + data[3, 0] * w[0, n] * w[0, n])
     for j in range(modes):
-        rest, b, q = data[0, j], data[1, j], data[2, j]
+        base, b, q = data[0, j], data[1, j], data[2, j]
         for n in range(lanes):
-            f[j, n] = np.sqrt(modes * eigenvalue(rest, b, q, w[0, n], scratch[0, n])) * w[j + 1, n]
+            f[j, n] = np.sqrt(modes * eigenvalue(base, b, q, w[0, n], scratch[0, n])) * w[j + 1, n]
 
 
 @njit(PULLBACK, **_COMPILE)
@@ -51,9 +51,9 @@ def _pullback(data: Any, w: Any, residual: Any, g: Any, scratch: Any) -> None:
         scratch[1, n] = unit * unit * unit
         g[0, n] = 0.0
     for j in range(modes):
-        rest, b, q = data[0, j], data[1, j], data[2, j]
+        base, b, q = data[0, j], data[1, j], data[2, j]
         for n in range(lanes):
-            root = np.sqrt(modes * eigenvalue(rest, b, q, w[0, n], scratch[0, n]))
+            root = np.sqrt(modes * eigenvalue(base, b, q, w[0, n], scratch[0, n]))
             g[j + 1, n] = root * residual[j, n]
             g[0, n] += 0.5 * modes * slope(b, q, w[0, n], scratch[1, n]) / root * w[j + 1, n] * residual[j, n]
 
@@ -64,8 +64,8 @@ class Valley(Problem):
         lambda_j(theta) = l_j + b_j phi(theta) + (m / P) theta^2 / 2,   phi = theta / sqrt(1 + (theta / reach)^2)
 
     The slopes b_j sum to 0, so that tr H = sum l_j + m theta^2 / 2 is least at theta = 0, where m = (tr H)''. The coupling
-    g = sum b_j^2 / l_j enters the mean of theta, and G2 = sum b_j^2 its fluctuations [theory: Critical limit]. The eigenvectors
-    are constant, so that equal l_j are allowed.
+    g = sum b_j^2 / l_j enters the mean of theta, and G2 = sum b_j^2 its fluctuations [theory: Price of speed, eq. 9.1]. The
+    eigenvectors are constant, so that equal l_j are allowed.
 
     Args:
         eigenvalues: l_j = lambda_j(0) > 0, (P,)
@@ -132,12 +132,12 @@ class Valley(Problem):
 
     @property
     def coupling(self) -> float:
-        """g = sum_j b_j^2 / l_j, in units of the curvature [theory: Critical limit]."""
+        """g = sum_j b_j^2 / l_j, in units of the curvature [theory: Price of speed, eq. 9.1]."""
         return float((self.slopes**2 / self.eigenvalues).sum())
 
     @property
     def squared_slopes(self) -> float:
-        """G2 = sum_j b_j^2 [theory: Critical limit]."""
+        """G2 = sum_j b_j^2 [theory: Price of speed, eq. 9.1]."""
         return float((self.slopes**2).sum())
 
     def mean_trace_hessian(self, mean_square: ArrayLike) -> Array:
@@ -166,11 +166,11 @@ class Valley(Problem):
     def _roots(self, theta: Array) -> tuple[Array, Array, Array]:
         """sqrt(P lambda_j) and its first two derivatives: (...) -> (..., P)."""
         t = theta[..., None]
-        rest, b, q, curl = self.data
-        unit = 1 / np.sqrt(1 + curl * t**2)
-        value = rest + b * t * unit + q * t**2 / 2
+        base, b, q, steepness = self.data  # the last: 1 / reach^2
+        unit = 1 / np.sqrt(1 + steepness * t**2)
+        value = base + b * t * unit + q * t**2 / 2
         first = b * unit**3 + q * t
-        second = -3 * b * curl * t * unit**5 + q
+        second = -3 * b * steepness * t * unit**5 + q
         root = np.sqrt(self.n_outputs * value)
         d_root = root * first / (2 * value)
         return root, d_root, root * second / (2 * value) - d_root**2 / root

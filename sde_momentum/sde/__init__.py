@@ -1,4 +1,4 @@
-"""Ensembles of stochastic differential equations: an equation, a stepping, what is asked, one `solve`."""
+"""The SDE engine: `solve` steps an ensemble of paths of an equation and gives statistics with standard errors."""
 
 from .equation import SDE
 from .langevin import Langevin

@@ -1,4 +1,4 @@
-"""The collection of an ensemble: chunks of paths run by threads, observed and merged in their order; with a checkpoint."""
+"""Runs an ensemble in threads, chunk by chunk, and merges the chunks' statistics in their order; with a checkpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .task import Array
 _SAVE_EVERY = 30.0  # seconds
 
 
-class How(NamedTuple):
+class Execution(NamedTuple):
     """Options that change no result: threads, progress bar, checkpoint."""
 
     workers: int
@@ -40,13 +40,13 @@ class How(NamedTuple):
 
 @dataclass
 class Collected:
-    """Results for the first `n_paths` paths: one state for each observer, the faulty paths, the exits."""
+    """Results of the first `n_paths` paths: the state of each observer, the faulty paths, the exits from the domain."""
 
     states: list[State]
     fault_path: NDArray[np.int64]
     fault_time: Array
     exits: Array
-    """Steps that left the domain, paths that did."""
+    """Number of steps that left the domain, and number of paths with such steps, (2,)."""
     n_paths: int
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -71,23 +71,23 @@ _OWN = ("fault_path", "fault_time", "exits", "n_paths")
 
 @dataclass(frozen=True)
 class Collection:
-    """An ensemble to be run: the source of its paths, and all that is observed on them."""
+    """An ensemble to be run: the source of its paths, and all observers of them."""
 
     paths: Paths
     observers: Sequence[Observer]
 
     @classmethod
     def of(cls, paths: Paths) -> Collection:
-        """Moments, what is asked, and the statistics of the steps; InputError for what cannot be given, or is given twice."""
-        task, asked, observers = paths.task, paths.task.asked, list[Observer]()
-        if asked.kept:
+        """With the requested statistics, moments and step counts; InputError for what these steps cannot give, or give twice."""
+        task, requested, observers = paths.task, paths.task.statistics, list[Observer]()
+        if requested.kept:
             counted = "step counts" in paths.offers
-            observers.append(KeptPaths(asked.kept, task.equation.dim, paths.chunk_size, counted))
-        observers += asked.observers
+            observers.append(KeptPaths(requested.kept, task.equation.dim, paths.chunk_size, counted))
+        observers += requested.observers
         for one in observers:
             if one.needs is not None and one.needs not in paths.offers:
                 method = paths.attributes()["method"]
-                raise InputError("statistics", one, f"none of {one.needs} with {method} steps: Fixed steps give them")
+                raise InputError("statistics", one, f"no {one.needs} with {method} steps: Fixed steps give them")
         collection = cls(paths, (Moments(task.equation.dim), *observers, *paths.observers()))
         seen: dict[str, Observer] = {}
         for observer in collection.observers:
@@ -107,7 +107,7 @@ class Collection:
         def see(t: int, values: Array) -> None:
             for observer, state in zip(self.observers, states, strict=True):
                 observer.add(state, t, values, n_active)
-            # a path that is not finite stays so: the last time tells whether there is any
+            # a path that is not finite stays so: the last time tells whether there is one
             if not np.isfinite(values[:, -1].sum()):
                 bad = ~np.all(np.isfinite(values), axis=2).transpose(0, 2, 1).reshape(-1, values.shape[1])[:n_active]
                 np.minimum(fault, np.where(bad.any(axis=1), times[t + bad.argmax(axis=1)], np.inf), out=fault)
@@ -136,8 +136,8 @@ class Collection:
         total.n_paths += part.n_paths
         return total
 
-    def gather(self, n_paths: int, how: How, enough: Callable[[Collected], bool] | None = None) -> Collected:
-        """The first n_paths paths, or the first 4, 8, 16, ... chunks that are `enough`."""
+    def gather(self, n_paths: int, how: Execution, enough: Callable[[Collected], bool] | None = None) -> Collected:
+        """The first n_paths paths, or the first 4, 8, 16, ... chunks that satisfy `enough`."""
         size = self.paths.chunk_size
         file = None if how.checkpoint is None else _Checkpoint(Path(how.checkpoint), self)
         total = None if file is None else file.read()
@@ -170,7 +170,7 @@ class Collection:
                     if file is not None and time.monotonic() - saved > _SAVE_EVERY:
                         file.write(total)
                         saved = time.monotonic()
-        finally:  # whoever stops the run keeps what is done
+        finally:  # an interrupted run keeps its finished chunks
             if file is not None and total is not None and total.n_paths > begin:
                 file.write(total)
         assert total is not None
@@ -198,7 +198,7 @@ class _Checkpoint:
     def __init__(self, path: Path, collection: Collection) -> None:
         self.path, self.identity = path, _identity(collection)
         if self.identity is None:
-            raise InputError("checkpoint", str(path), "none where a coefficient refers to objects whose value cannot be told")
+            raise InputError("checkpoint", str(path), "none where a coefficient refers to objects whose value cannot be hashed")
         if not path.parent.is_dir():
             raise InputError("checkpoint", str(path), "a file in a folder that exists")
 
@@ -216,13 +216,13 @@ class _Checkpoint:
         return Collected.of(arrays)
 
     def write(self, total: Collected) -> None:
-        """Replace the file, which is whole at any time."""
+        """Replace the file atomically."""
         named = {"identity": np.array(self.identity)} | total.arrays()
         write_whole(self.path, lambda file: np.savez(file, allow_pickle=False, **named))
 
 
 def _identity(collection: Collection) -> str | None:
-    """Hash of all that an ensemble depends on but the number of paths; None if that cannot be told."""
+    """Hash of all that an ensemble depends on but the number of paths; None if a value cannot be hashed."""
     paths, task = collection.paths, collection.paths.task
     functions = fingerprint(paths.functions())
     if functions is None:

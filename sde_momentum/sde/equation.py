@@ -24,8 +24,8 @@ class Equation(ABC):
     """An equation for `dim` components, driven by `n_noise` independent Wiener processes.
 
     `parts`: names of the groups of components that a method treats alike, such as ("q", "v"), all of the same length
-    `n_indices`. `driven`: the components with noise, if it is diagonal and not all have noise. `domain`: for each component
-    the interval that it must not leave, `outside` what happens then.
+    `n_indices`. `driven`: the components with noise, if it is diagonal and not all have noise. `domain`: the interval
+    of each component, `outside`: what happens to a path that leaves it (see `SDE`).
     """
 
     parts: ClassVar[tuple[str, ...]] = ("x",)
@@ -42,7 +42,7 @@ class Equation(ABC):
 
     @property
     def n_indices(self) -> int:
-        """Components of each part."""
+        """Number of components of each part."""
         return self.dim // len(self.parts)
 
     @property
@@ -52,7 +52,7 @@ class Equation(ABC):
         return tuple(part if n == 1 else f"{part}{i}" for part in self.parts for i in range(n))
 
     def noise_shape(self, name: str) -> str:
-        """Form of coefficient `name`: "vector" for one that no noise multiplies, else one of NOISES."""
+        """Form of coefficient `name`: "vector" if it multiplies no noise, else one of NOISES."""
         return "vector"
 
     def check_start(self, x0: ArrayLike) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ class Equation(ABC):
         return start
 
     def probe(self, start: NDArray[np.float64], t: float, p: tuple[float, ...]) -> None:
-        """Call each function once, as Python, at the start: one that returns the wrong form is an InputError with its name."""
+        """Call each function once, as Python, at the start; InputError for one that returns the wrong form."""
         n = self.n_indices
         x = float(start[0]) if n == 1 else tuple(map(float, start[:n]))
         for name, function in self.coefficients().items():
@@ -83,7 +83,7 @@ class Equation(ABC):
 
 
 def call(name: str, function: Coefficient, x: Any, t: float, p: tuple[float, ...]) -> Any:
-    """The function's value in plain Python; None where it has none at (x, t), such as sqrt(-1): paths there count as faulty."""
+    """The function's value in plain Python; None where it has none at (x, t), such as sqrt(-1): paths there are faulty."""
     try:
         return getattr(function, "py_func", function)(x, t, p)
     except (ArithmeticError, ValueError):
@@ -125,17 +125,17 @@ class SDE(Equation):
     to `solve`. +, -, *, /, **, abs, min, max and the functions of `math` run many paths at once; branches are allowed,
     and step the paths one by one. They may call functions of the same kind.
 
-    `noise`: "diagonal", one Wiener process a component, b_i its coefficient; "scalar", one for all, b_i again;
+    `noise`: "diagonal", one Wiener process per component, b_i its coefficient; "scalar", one for all, b_i again;
     "general", `n_noise` of them, b a tuple of d rows of n_noise floats (d = 1: one row). `driven`: the numbers of the
     components that have noise, if it is diagonal and not all do; b then has a value for each of these alone.
     `additive`: b does not depend on x, as the method "sra1" needs it. `interpretation`: "ito" or "stratonovich" (b ∘ dW).
     `diffusion_derivative`: ∂b_i/∂x_i in the form of b (diagonal noise), for methods that use it; without it they take a
-    central difference over x ± 6e-6 (1 + |x|), exact to about 1e-10 of b's scale: give it where b has an edge that paths
+    central difference over x ± 6e-6 (1 + |x|), exact to about 1e-10 of b's scale: give it where b is not smooth and paths
     come near, such as sqrt(x) at 0.
 
-    `domain`: ((low, high), ...), one closed interval a component (±inf: no bound; dim 1: one pair will do), which a path
-    may not leave. `outside`, what becomes of one that a step takes out of it: "fault", it is left out from then on;
-    "clip", the component is set to the bound; "reflect", it is mirrored at the bound. The steps that did are counted.
+    `domain`: ((low, high), ...), one closed interval per component (±inf: no bound; dim 1: one pair will do), which a path
+    may not leave. `outside`: what happens to one that a step takes out of it: "fault", it is faulty, left out from then on;
+    "clip", the component is set to the bound; "reflect", it is mirrored at the bound. Such steps are counted (`exits`).
 
     Source: Kloeden, Platen 1992, sec. 4.8. Methods of strong order 1 reach it where b_i depends on x_i and t alone.
     Raises InputError for a dim, a noise, an interpretation, a domain or a function that cannot be used.
@@ -185,12 +185,6 @@ class SDE(Equation):
     def coefficients(self) -> dict[str, Coefficient]:
         given = {"drift": self.drift, "diffusion": self.diffusion}
         return given if self.diffusion_derivative is None else given | {"diffusion_derivative": self.diffusion_derivative}
-
-    @property
-    def component_names(self) -> tuple[str, ...]:
-        """Names of the components: x in dim 1, else x0, x1, ...; of a Langevin equation q, v, or q0, q1, ..., v0, v1, ..."""
-        n = self.n_indices
-        return tuple(part if n == 1 else f"{part}{i}" for part in self.parts for i in range(n))
 
     def noise_shape(self, name: str) -> str:
         return self.noise if name.startswith("diffusion") else "vector"

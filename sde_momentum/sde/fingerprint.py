@@ -19,7 +19,7 @@ def fingerprint(functions: dict[str, Any]) -> str | None:
     """A hash of all the functions, by name: equal for functions that compute the same in the same way, in any process.
 
     Line numbers and names of files do not count; functions, numbers, strings, tuples, arrays and modules that the
-    functions refer to do. None if one refers to anything else, whose value may change unseen.
+    functions refer to do. None if one refers to anything else, whose value cannot be hashed.
     """
     try:
         parts = [part for name, function in functions.items() for part in (name, *_of(function, set()))]

@@ -1,7 +1,7 @@
-"""The compiled kernel of one equation and one method, a module that is kept on disk.
+"""The compiled kernel of one equation and one method: a generated module, kept on disk.
 
-A buffer of increments is filled first and the paths are updated after: done together, the generator's integer state
-pushes the update out of the registers. Paths are stepped as lanes of vector registers, a tile of them through all steps
+A buffer of increments is filled before the paths are updated: together, the generator's integer state would push the update out
+of the registers. Paths are stepped as lanes of vector registers, a tile of them through all steps
 of the buffer; equations whose functions branch are stepped one by one.
 """
 
@@ -37,31 +37,31 @@ class Kernel:
         equation: Equation,
         method: type[Method],
         n_parameters: int,
-        observe: dict[str, Coefficient] | None = None,
+        functionals: dict[str, Coefficient] | None = None,
         event: Coefficient | None = None,
     ) -> None:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
-        self.observe, self.event = observe or {}, event
+        self.functionals, self.event = functionals or {}, event
         self.lanes = 128 if equation.dim < 8 else 32
-        """Paths of a block: the buffer, and the block's components, stay in the first-level cache."""
+        """Paths of a block, few enough that its components and the buffer stay in the first-level cache."""
         self.layout = Layout(method.n_numbers(equation) * method.draws, method.increments, self.lanes)
-        self._source = KernelText(equation, method, n_parameters, self.observe, event, self.lanes)
+        self._source = KernelText(equation, method, n_parameters, self.functionals, event, self.lanes)
         self.extras = self._source.extras
         self._given = Layout(self.layout.numbers, "normal", self.lanes)
 
     @property
     def row_names(self) -> tuple[str, ...]:
-        """Names of the rows of record: the components, then the functionals."""
-        return (*self.equation.component_names, *self.observe)
+        """Names of the recorded rows: the components, then the functionals."""
+        return (*self.equation.component_names, *self.functionals)
 
     @property
     def rows(self) -> int:
-        """Number of rows of record."""
+        """Number of recorded rows."""
         return len(self.row_names)
 
     @property
     def text(self) -> str:
-        """The module that is compiled, for lanes."""
+        """The source text of the module, with paths in lanes."""
         return self._source.write(self.layout, wide=True)
 
     @cached_property
@@ -71,7 +71,7 @@ class Kernel:
 
     @cached_property
     def given(self) -> Any:
-        """The module whose `advance` takes given increments, as rows of normals whatever the method's law."""
+        """The module whose `advance` takes given increments: numbers of variance 1, whatever the method's law."""
         return self._module(self._given)
 
     def constants(self, h: float) -> NDArray[np.float64]:
@@ -81,12 +81,12 @@ class Kernel:
 
     def functions(self) -> dict[str, Coefficient]:
         """The user's functions that are compiled into the kernel, by the name that they have there."""
-        named = {f"functional_{name}": f for name, f in self.observe.items()}
+        named = {f"functional_{name}": f for name, f in self.functionals.items()}
         return self.equation.coefficients() | named | ({"event": self.event} if self.event else {})
 
     @cached_property
     def module(self) -> Any:
-        """The module with `run`, and `advance` and `look` as `run` calls them: on the method's own increments."""
+        """The module with `run`, and the functions `advance` and `look` that it calls, on the method's own increments."""
         return self._module(self.layout)
 
     def _module(self, layout: Layout) -> Any:
@@ -100,13 +100,13 @@ class Kernel:
                     return cache.load(text, names, identity, uses=(random,))
                 except NumbaError as error:
                     if not wide:
-                        raise self.whose_fault(names, error) from error
+                        raise self.compile_error(names, error) from error
                     if identity is not None:
                         cache.refuse(text, identity)
         raise InputError("drift", self.equation, "functions that numba compiles")
 
-    def whose_fault(self, names: dict[str, Any], error: NumbaError) -> InputError:
-        """The error for functions that do not compile: which of them it is, and why."""
+    def compile_error(self, names: dict[str, Any], error: NumbaError) -> InputError:
+        """The InputError for functions that do not compile: it names the function and the reason."""
         n, dim = self.equation.n_indices, self.equation.dim
         for name, function in names.items():
             size = dim if name == "event" or name.startswith("functional_") else n
@@ -123,7 +123,7 @@ _LOCK = threading.Lock()
 
 
 def injected(functions: dict[str, Coefficient]) -> tuple[dict[str, Any], str | None]:
-    """The functions as numba's, to be compiled into a generated module; and their fingerprint, None if they have none.
+    """The functions as numba's, to be compiled into a generated module; and their fingerprint, None if there is none.
 
     They become functions of this module: machine code on disk names the module, and another process may not have the user's.
     """
@@ -136,7 +136,7 @@ def _compiled_into(function: Any, known: dict[Any, Any]) -> Any:
     if not isinstance(f, FunctionType):
         return njit(forceinline=True, **_COMPILE)(f)
     if f not in known:
-        known[f] = function  # a function that calls itself meets itself as it is
+        known[f] = function  # for a function that calls itself
         called = {name: f.__globals__[name] for name in _names(f.__code__) if name in f.__globals__}
         helpers = {name: _compiled_into(g, known) for name, g in called.items() if isinstance(g, FunctionType)}
         cells = tuple(
@@ -168,13 +168,13 @@ def compiled(
     equation: Equation,
     method: type[Method],
     n_parameters: int,
-    observe: dict[str, Coefficient] | None = None,
+    functionals: dict[str, Coefficient] | None = None,
     event: Coefficient | None = None,
 ) -> Kernel:
-    """The kernel of an equation and a method: always the same object, compiled when first used. InputError if numba refuses."""
-    key = (equation, method, n_parameters, tuple((observe or {}).items()), event)
+    """The kernel of an equation and a method: always the same object, compiled when first used."""
+    key = (equation, method, n_parameters, tuple((functionals or {}).items()), event)
     if key not in _KERNELS:
         if len(_KERNELS) >= 64:
             _KERNELS.pop(next(iter(_KERNELS)))
-        _KERNELS[key] = Kernel(equation, method, n_parameters, observe, event)
+        _KERNELS[key] = Kernel(equation, method, n_parameters, functionals, event)
     return _KERNELS[key]

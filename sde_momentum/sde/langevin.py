@@ -1,4 +1,4 @@
-"""The underdamped Langevin equation."""
+"""The underdamped Langevin equation: a position with inertia, friction and thermal noise."""
 
 from __future__ import annotations
 

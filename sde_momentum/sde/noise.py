@@ -1,7 +1,7 @@
 """Random increments: each path has a stream keyed by (seed, path), drawn in the order step, draw, Wiener process.
 
-Numbers are drawn a buffer at a time, and the buffer outlives the times of record: the increment of a step depends on
-seed, path, step and the layout (Wiener processes, draws) alone, not on n_paths, on `times` or on threads. Normals fill
+Numbers are drawn one buffer at a time, and a buffer goes on beyond a record time: the increment of a step depends on
+seed, path, step and the layout (Wiener processes, draws) alone, not on n_paths, `times` or threads. Normals fill
 rows; two-point increments are bits, the highest of a word first, and a buffer's steps take theirs from the same words.
 """
 
@@ -17,7 +17,7 @@ from ..core.random import WIENER, fill_normal, fill_words, streams
 
 
 class Layout(NamedTuple):
-    """Layout of the buffer of random numbers for a block of `lanes` paths: `numbers` a step, "normal" or "rademacher" (±1)."""
+    """Layout of the buffer of random numbers for a block of `lanes` paths: `numbers` per step, "normal" or "rademacher" (±1)."""
 
     numbers: int
     law: str
@@ -25,8 +25,8 @@ class Layout(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Steps of one buffer. Normals: as many as 16 KiB hold, half the first-level cache, and an even number of rows, as
-        they are made in pairs, so that the numbers do not depend on it; bits: a word's."""
+        """Steps of one buffer. Normals: those of 16 KiB, half the first-level cache, with an even number of rows, since they
+        are made in pairs: so the numbers do not depend on it. Bits: those of a word."""
         if self.law == "rademacher":
             return max(1, 64 // self.numbers)
         return max(1 + self.numbers % 2, 2048 // self.lanes // self.numbers // 2 * 2)
@@ -53,7 +53,7 @@ def standard_increments(
 ) -> NDArray[np.float64]:
     """dW / sqrt(h) as `solve` draws it, (n_steps, n_noise, n_paths): mean 0, variance 1, law "normal" or "rademacher".
 
-    With `draws` 2 (methods that need two numbers a step): (n_steps, 2 n_noise, n_paths), dW's first, then dU's.
+    With `draws` 2 (methods that need two numbers per step): (n_steps, 2 n_noise, n_paths), dW's first, then dU's.
     """
     layout = Layout(n_noise * draws, law)
     state = streams(path_words(seed, 0, n_paths), WIENER)

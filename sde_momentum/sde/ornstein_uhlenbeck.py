@@ -12,10 +12,11 @@ from .equation import SDE
 
 
 class OrnsteinUhlenbeck(SDE):
-    """The Ornstein-Uhlenbeck process dX = -A (X - m) dt + B dW: its default method "exact" has no error, others may be asked.
+    """The Ornstein-Uhlenbeck process dX = -A (X - m) dt + B dW. Its default method "exact" has no time-step error.
 
     `rate` A: a number, or (d, d); `noise` B: a number, (d,) for independent noises, or (d, k); `mean` m: a number or
-    (d,). The dimension d is that of the largest. Raises InputError for shapes that do not match or values that are not finite.
+    (d,); d is the largest of their dimensions. A in units of 1 / t. Raises InputError for shapes that do not match or values
+    that are not finite.
 
     >>> process = OrnsteinUhlenbeck(rate=2.0, noise=0.5)
     >>> process.dim, process.stationary_covariance().item()
@@ -66,7 +67,7 @@ def _function(body: str) -> Any:
 
 
 def _linear(rate: NDArray[np.float64], mean: NDArray[np.float64]) -> Any:
-    """The drift -A (x - m), as a function whose text has the entries of A that are not zero alone."""
+    """The drift -A (x - m), as a function whose text has only the nonzero entries of A."""
     d = len(mean)
     offset = rate @ mean
     rows = []

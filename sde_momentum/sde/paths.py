@@ -1,4 +1,4 @@
-"""The contract of a source of paths: it makes them chunk by chunk, each chunk on its own."""
+"""The contract of a source of paths: it makes them chunk by chunk, each chunk independently."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .task import Array, Task
 class Paths(ABC):
     """The paths of a task, stepped by one method.
 
-    Path i is a function of the task and of i alone, and the size of a chunk of the task alone. So nothing depends on how the
-    chunks are spread over threads, on how many of them there are, or on where a run was interrupted.
+    Path i is a function of the task and of i alone, and the size of a chunk of the task alone. So results do not depend on
+    threads, on the number of chunks, or on interruptions.
     """
 
     offers: ClassVar[frozenset[str]]
@@ -31,28 +31,28 @@ class Paths(ABC):
     @property
     @abstractmethod
     def chunk_size(self) -> int:
-        """Paths of a chunk."""
+        """Number of paths of a chunk."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Compile what the threads will ask for."""
+        """Compile the kernels, before threads use them."""
 
     @abstractmethod
     def chunk(self, first: int, n_active: int, see: Callable[[int, Array], None]) -> Extras:
         """Step paths first .. first + n_active - 1, at most a chunk.
 
-        `see(t, values)` is given values (blocks, times, rows, lanes) of the record times from number t on, as `Observer.add`.
+        It calls `see(t, values)` with values (blocks, times, rows, lanes) from record time number t on, as for `Observer.add`.
         """
 
     @cached_property
     def kernel(self) -> Kernel:
         """The compiled step of the equation and the method."""
         task = self.task
-        return compiled(task.equation, self.method, len(task.parameters), task.asked.functionals, task.asked.event)
+        return compiled(task.equation, self.method, len(task.parameters), task.statistics.functionals, task.statistics.event)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the rows of record: the components, then the functionals."""
+        """Names of the recorded rows: the components, then the functionals."""
         return self.kernel.row_names
 
     def observers(self) -> tuple[Observer, ...]:

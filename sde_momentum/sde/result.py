@@ -1,4 +1,4 @@
-"""The labelled result: what the Datasets of all steppings have in common."""
+"""The coordinates and attrs that the results of all steppings have in common."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def coordinates(task: Task) -> dict[str, Any]:
 
 
 def attributes(task: Task) -> dict[str, Any]:
-    """What rebuilds the run, apart from the method and the number of paths."""
+    """The attrs that reproduce the run, apart from the method and the number of paths."""
     equation = task.equation
     return common_attributes(type(equation).__name__, CLOCK) | {
         "interpretation": equation.interpretation,

@@ -1,4 +1,4 @@
-"""`solve`: the statistics of an ensemble of paths of one equation."""
+"""`solve`: statistics of an ensemble of paths of one equation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from .collect import How
+from .collect import Execution
 from .equation import Equation
 from .observers import Statistic
 from .stepping import Fixed, Stepping
@@ -39,24 +39,24 @@ def solve(
         times: increasing, in the equation's own t, each a whole number of steps (same unit) after `t0`, (n_time,)
         step: a number: steps of one size with the equation's default method; or `Fixed` with a method, `Adaptive`,
             `Multilevel`, `OnIncrements`
-        n_paths: a number, or an error to reach: `UntilError(relative=0.01)`
+        n_paths: a number, or a target error: `UntilError(relative=0.01)`
         seed: path i draws from the stream (seed, i)
-        parameters: p of all functions
-        statistics: what is asked beside mean and variance: `Covariance`, `Quantiles`, `Histogram`, `PassageTimes` of an
-            event, `Functional` of the state, `KeepPaths`; each says which variables it gives
+        parameters: the tuple p that all functions f(x, t, p) get
+        statistics: those beside mean and variance: `Covariance`, `Quantiles`, `Histogram`, `PassageTimes` of an
+            event, `Functional` of the state, `KeepPaths`; each documents its variables
         workers: threads, -1 for all cores
         progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
-        checkpoint: a file for what is done so far, written every half minute and at the end or an interruption. A run
-            that finds one goes on from it, to the numbers of an uninterrupted run, also to more paths (whole chunks)
+        checkpoint: a file for the statistics so far, written every half minute and at the end or an interruption. A run
+            that finds it continues from there, with the numbers of an uninterrupted run, also to more paths (whole chunks)
 
     Returns:
         Dataset over `time` (and `component`, in dim d > 1): `mean`, `variance` (unbiased), `mean_se`, `variance_se`, the
-        same for each functional with its name before (`energy_mean`, ...), and `faulty`, the number of paths that are not
+        same for each functional prefixed by its name (`energy_mean`, ...), and `faulty`, the number of paths that are not
         finite at that time, or have left a domain whose rule is "fault"; `fault_path`, `fault_time` name them and the
         record time at which they were found. Such a path is left out from that time on (it cannot return: a step adds to
         X), so the moments are those of the paths that are left; with `faulty` > 0 they are conditional on survival.
-        attrs: `exits`, steps that left the domain, and `paths_with_exits`. `Multilevel` gives the mean at one time, and
-        says how.
+        attrs: `exits`, steps that left the domain, and `paths_with_exits`. `Multilevel` gives other variables, for
+        the mean at one time.
 
     A path's noise depends on (seed, path, step) alone, so a longer ensemble contains a shorter one; results do
     not depend on `workers`. Memory does not grow with the number of steps or paths. The first call for an equation and a
@@ -73,4 +73,4 @@ def solve(
     task = Task.of(
         equation, x0, times, step=stepping.step, seed=seed, parameters=parameters, t0=t0, statistics=statistics
     )  # fmt: skip
-    return stepping.run(task, n_paths, How(workers, progress, checkpoint))
+    return stepping.run(task, n_paths, Execution(workers, progress, checkpoint))

@@ -45,7 +45,7 @@ def advance(x, z, extra, used, n_steps, k, t0, h, p, c):
 
 @njit(types.void(M, M, float64, P), **_COMPILE)
 def look(x, out, t, p):
-    """The rows of record: the components, then the functionals."""
+    """The recorded rows: the components, then the functionals."""
     for i in range({dim}):
         for n in range({lanes}):
             out[i, n] = x[i, n]
@@ -75,7 +75,7 @@ _FILL = {
 
 
 class ExtraRows(NamedTuple):
-    """Rows of what a kernel keeps of each lane beside x: exits from the domain, the event's last value, its first passage."""
+    """Row numbers of a lane's further state, or None: exits from the domain, the event's last value, its first passage."""
 
     exits: int | None
     value: int | None
@@ -94,12 +94,12 @@ class KernelText:
         equation: Equation,
         method: type[Method],
         n_parameters: int,
-        observe: dict[str, Coefficient],
+        functionals: dict[str, Coefficient],
         event: Coefficient | None,
         lanes: int,
     ) -> None:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
-        self.observe, self.event, self.lanes = observe, event, lanes
+        self.functionals, self.event, self.lanes = functionals, event, lanes
         counted = int(equation.domain is not None)
         self.extras = ExtraRows(0 if counted else None, *((counted, counted + 1) if event else (None, None)))
 
@@ -200,7 +200,7 @@ class KernelText:
             out = "0.0"  # 1 if any component left its interval in this step
             for i, (low, high) in enumerate(self.equation.domain):
                 new = self._new(i)
-                # a component that is mirrored stays within the other bound, however far it came from
+                # a component that is mirrored is kept within the other bound
                 low_side = f"2.0 * {low!r} - {new}" if math.isinf(high) else f"min(2.0 * {low!r} - {new}, {high!r})"
                 high_side = f"2.0 * {high!r} - {new}" if math.isinf(low) else f"max(2.0 * {high!r} - {new}, {low!r})"
                 for bound, test, mirrored in ((low, f"{new}, {low!r}", low_side), (high, f"{high!r}, {new}", high_side)):
@@ -212,7 +212,7 @@ class KernelText:
                         out = "out"
             if out == "out":
                 lines.append("exits = exits + out")
-                if self.equation.outside == "fault":  # the whole path: what is left of it would be counted again
+                if self.equation.outside == "fault":  # the whole path: other components would be counted again
                     names = map(self._new, range(self.equation.dim))
                     lines += [f"{new} = where_below(0.0, out, np.nan, {new})" for new in names]
         if self.event is not None:
@@ -230,7 +230,7 @@ class KernelText:
         return lines
 
     def _look_lines(self, wide: bool) -> list[str]:
-        names, lanes, dim = list(self.observe), self.lanes, self.equation.dim
+        names, lanes, dim = list(self.functionals), self.lanes, self.equation.dim
         if not names:
             return []
         at = [f"load(x, {i * lanes} + n)" if wide else f"x[{i}, n]" for i in range(dim)]
@@ -255,7 +255,7 @@ class _StepWriter:
     def __init__(self, equation: Equation, method: type[Method], law: str) -> None:
         self.equation, self.law, self.n_numbers = equation, law, method.n_numbers(equation)
         self.targets = equation.driven or range(self.n_numbers)
-        # what has an index for each Wiener process (with diagonal noise: for each component that it drives)
+        # names indexed by Wiener process (for diagonal noise: by the component that it drives)
         self.by_noise = {"dw", "du", "xi", "zeta"}
         self.shapes = {name: ("vector", "diagonal", "general")[v.ndim] for name, v in method.constants(equation, 1.0).items()}
 

@@ -32,9 +32,9 @@ def from_sympy(
     One symbol and one expression, or sequences (or column matrices) of dim of them; for noise "general" b is a Matrix or
     nested lists (dim, n_noise). `time` is the symbol of the equation's own t, `parameters` the symbols of the tuple p, in
     its order. All symbols stand for real numbers. `interpretation`, `noise`, `domain`, `outside` as in `SDE`.
-    The functions share common subexpressions, each within itself; `inspect.getsource` shows their text. `additive` follows
+    Common subexpressions are computed once in each function; `inspect.getsource` shows their text. `additive` follows
     from the derivatives of b; for diagonal noise `diffusion_derivative` is exact (None if Python's math cannot state it).
-    Piecewise expressions and sign branch, and step the paths one by one.
+    Piecewise expressions and sign are branches: paths are then stepped one by one, which is slower.
     Raises InputError for symbols, shapes or functions that cannot be used.
 
     >>> import sympy as sp
@@ -114,7 +114,7 @@ def _shifted(drift: Any, diffusion: Any, state: Any, noise: str, sign: int) -> A
     return shifted if isinstance(drift, list | tuple) else shifted[0]
 
 
-# -- what was given ----------------------------------------------------------------------------------
+# -- checks of the arguments ----------------------------------------------------------------------
 
 
 def _symbols(state: Any, time: Any, parameters: Any) -> dict[Any, Any]:
@@ -161,7 +161,7 @@ def _expression(argument: str, given: Any) -> Any:
 def _vector(argument: str, given: Any, n: int) -> list[Any]:
     entries = _listed(given)
     if len(entries) != n or any(isinstance(entry, list | tuple) for entry in entries):
-        raise InputError(argument, given, f"{n} expressions, one a component" if n > 1 else "one expression")
+        raise InputError(argument, given, f"{n} expressions, one per component" if n > 1 else "one expression")
     return [_expression(argument, entry) for entry in entries]
 
 
@@ -179,7 +179,7 @@ def _matrix(diffusion: Any, n: int, noise: str) -> Any:
     if n == 1 and not any(isinstance(row, list | tuple) for row in rows):
         rows = [rows]
     if len(rows) != n or any(not isinstance(row, list | tuple) or len(row) != len(rows[0]) for row in rows) or not rows[0]:
-        raise InputError("diffusion", diffusion, f"{n} rows of one expression a Wiener process, for general noise")
+        raise InputError("diffusion", diffusion, f"{n} rows of one expression per Wiener process, for general noise")
     return sp.Matrix([[_expression("diffusion", entry) for entry in row] for row in rows])
 
 
@@ -196,7 +196,7 @@ def _usable(argument: str, expression: Any) -> Any:
     """The expression in functions that Python's math has; InputError where it is not real and finite."""
     import sympy as sp
 
-    # where these jump, the text needs a value: as branches they have one
+    # at their jumps these need a value: as branches they have one
     expression = expression.replace(sp.sign, lambda e: sp.sign(e).rewrite(sp.Piecewise))
     expression = expression.replace(sp.Heaviside, lambda *e: sp.Heaviside(*e).rewrite(sp.Piecewise))
     if expression.has(sp.I, sp.oo, -sp.oo, sp.zoo, sp.nan):
@@ -212,7 +212,7 @@ def _usable(argument: str, expression: Any) -> Any:
 
 
 def _folded(expression: Any) -> Any:
-    """The expression as one Piecewise: the derivative at an edge is then that of one piece, not 0 times infinity."""
+    """The expression as one Piecewise: the derivative at a kink is then that of one piece, not 0 times infinity."""
     import sympy as sp
 
     edged = (sp.Max, sp.Min, sp.Abs, sp.Piecewise)

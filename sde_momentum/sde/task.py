@@ -1,4 +1,4 @@
-"""The task of a run, checked: an equation, its start, the times and the statistics, whatever steps the paths."""
+"""The checked arguments of `solve`, apart from the stepping: an equation, its start, the times and the statistics."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .observers import Functional, KeepPaths, Observer, PassageTimes
 Array = NDArray[np.float64]
 
 
-class Asked(NamedTuple):
-    """The statistics asked, by kind: functionals by name, the event of passages, numbers of kept paths, and the observers."""
+class RequestedStatistics(NamedTuple):
+    """The requested statistics by kind: functionals by name, the event of passages, numbers of kept paths, and observers."""
 
     functionals: dict[str, Coefficient]
     event: Coefficient | None
@@ -26,8 +26,8 @@ class Asked(NamedTuple):
     observers: tuple[Observer, ...]
 
     @classmethod
-    def of(cls, statistics: Iterable[Any]) -> Asked:
-        """Sorted by kind. Raises InputError for what is no statistic, or for two of a kind that allows one."""
+    def of(cls, statistics: Iterable[Any]) -> RequestedStatistics:
+        """Sorted by kind. Raises InputError for anything else, or for two of a kind that allows one."""
         functionals: dict[str, Coefficient] = {}
         events: list[Coefficient] = []
         kept: list[KeepPaths] = []
@@ -54,7 +54,7 @@ class Asked(NamedTuple):
 class Task:
     """An equation from X(t0) = start, recorded at `times`, `steps` (n_time,) steps of size `step` after t0; all checked.
 
-    `seed`: path i draws from the stream (seed, i). `parameters`: p of all functions.
+    `seed`: path i draws from the stream (seed, i). `parameters`: the tuple p that all functions get.
     """
 
     equation: Equation
@@ -65,7 +65,7 @@ class Task:
     t0: float
     seed: int
     parameters: tuple[float, ...]
-    asked: Asked
+    statistics: RequestedStatistics
 
     @classmethod
     def of(
@@ -80,7 +80,7 @@ class Task:
         t0: float = 0.0,
         statistics: Iterable[Any] = (),
     ) -> Task:
-        """Everything checked; InputError says what cannot be used."""
+        """The task of these arguments, or an InputError."""
         if not isinstance(equation, Equation):
             raise InputError("equation", equation, "an SDE, OrnsteinUhlenbeck or Langevin")
         h, origin = check_one(check_positive, step, "step"), check_one(_check_finite, t0, "t0")
@@ -88,7 +88,7 @@ class Task:
         instants, steps = check_times(times, h, origin)
         check_integer(seed, "seed", 0)
         equation.probe(start, origin, p)
-        task = cls(equation, start, instants, steps, h, origin, seed, p, Asked.of(statistics))
+        task = cls(equation, start, instants, steps, h, origin, seed, p, RequestedStatistics.of(statistics))
         for name, function in task.functions().items():
             value = task.at_start(name, function)
             if value is not None and (not np.isscalar(value) or isinstance(value, str)):
@@ -97,8 +97,8 @@ class Task:
 
     def functions(self) -> Mapping[str, Coefficient]:
         """Functions of the state beside the equation's: functionals, and the event."""
-        event = {} if self.asked.event is None else {"event": self.asked.event}
-        return self.asked.functionals | event
+        event = {} if self.statistics.event is None else {"event": self.statistics.event}
+        return self.statistics.functionals | event
 
     def at_start(self, name: str, function: Coefficient) -> Any:
         """The function's value at the start; None where it has none."""

@@ -1,4 +1,4 @@
-"""An error to reach, in place of a number of paths."""
+"""A target error in place of a number of paths."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..core.errors import InputError, check_integer, check_one, check_positive
 
 @dataclass(frozen=True, kw_only=True)
 class UntilError:
-    """As many paths as an error takes: standard error of `quantity` <= max(absolute, relative |quantity|).
+    """As many paths as a target error needs: standard error of `quantity` <= max(absolute, relative |quantity|).
 
     `quantity`: "mean", "variance", or that of a functional, as "energy_mean"; at all times and in all components. It is
-    looked at after 4, 8, 16, ... chunks of paths, so the number of paths is at most twice what is needed, and the same for any
-    number of threads. `max_paths`: the most that are tried, 10 million if None. attrs of the result: `reached`, whether the
+    checked after 4, 8, 16, ... chunks of paths, so the number of paths is at most twice what is needed, and the same for any
+    number of threads. `max_paths`: the greatest number of paths, 10 million if None. attrs of the result: `reached`, whether the
     error was met, and `n_paths`. A quantity near 0 may never meet a relative error.
 
-    With `Multilevel` `absolute` is the root-mean-square error wanted, bias and chance together; nothing else is given then.
+    With `Multilevel` `absolute` is the root-mean-square error, bias and sampling error together; nothing else is given then.
     Raises InputError.
 
     >>> UntilError(relative=0.01).quantity
@@ -41,7 +41,7 @@ class UntilError:
 
     @property
     def limit(self) -> int:
-        """Paths at most."""
+        """Greatest number of paths."""
         return 10_000_000 if self.max_paths is None else self.max_paths
 
     def reached(self, result: xr.Dataset) -> bool:

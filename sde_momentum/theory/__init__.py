@@ -1,4 +1,4 @@
-"""The theory as functions of numbers: formulas generated from the derivations, and the timescales that they give."""
+"""The theory as functions of numbers: `formulas`, generated from the derivations, and `timescales` of the normal modes."""
 
 from __future__ import annotations
 

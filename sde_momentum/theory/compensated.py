@@ -1,7 +1,7 @@
 """Sums of products that keep their digits where the terms cancel: the margins and discriminants of `formulas`.
 
-At an edge of a regime the value of 2 (1 + beta) - lr * eigenvalue is far smaller than its terms, and the
-rounding of the product alone would be all that is left of it. Products are therefore kept with their
+At the boundary of a regime the value of 2 (1 + beta) - lr * eigenvalue is far smaller than its terms, and
+rounding the product alone would leave no correct digit. Products are therefore kept with their
 rounding errors and the sum is formed in three-fold precision: algorithm DotK with K = 3 of T. Ogita,
 S. M. Rump, S. Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26 (2005) 1955.
 """

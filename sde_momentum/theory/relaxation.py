@@ -16,21 +16,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Timescales:
-    """Timescales of heavy ball or Nesterov momentum on the modes given; all arrays have one shape.
+    """Timescales of heavy ball or Nesterov momentum for given modes; all arrays have the same shape.
 
     Attributes:
         lr: learning rate eta
         one_minus_beta: delta = 1 - beta
         eigenvalue: Hessian eigenvalue lambda of the normal mode
-        nesterov: whether the look-ahead update is meant
+        nesterov: whether the update is Nesterov's, with the gradient at w + beta v
         transverse: tau_perp = -1 / ln max|chi|, in steps, exact at any lr [theory: Relaxation, eq. 2.3]; inf if unstable
         regime: "overdamped" (real multipliers; at large a = lr * eigenvalue one of them is negative and the
             mode alternates in sign), "underdamped" (complex multipliers) or "unstable" (tau_perp = inf)
         stationary_variance: of the mode under label noise [theory: Relaxation, eq. 2.10], in squared parameter units; inf
             if unstable; None if `noise` was not given
-        longitudinal: tau_par = 4 delta^2 / (eta^2 c mu), in steps [theory: Drift, eq. 3.8], for a = lr * eigenvalue much below
-            delta and while it exceeds 4 / delta (critical damping); inf where the mode is unstable, so that
-            training arrives nowhere; None unless `noise` and `curvature` were given
+        longitudinal: tau_par = 4 delta^2 / (eta^2 c mu), in steps [theory: Drift, eq. 3.8], valid for a = lr * eigenvalue much
+            below delta, and while it exceeds 4 / delta (critical damping); inf where the mode is unstable; None unless `noise`
+            and `curvature` were given
     """
 
     lr: Floats

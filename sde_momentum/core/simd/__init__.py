@@ -1,1 +1,1 @@
-"""Paths or runs side by side in vector registers: the lanes, their functions, and compiled kernels on disk."""
+"""SIMD for Numba kernels, one path or run per lane: arithmetic, functions, matrix products; compiled kernels on disk."""

@@ -1,7 +1,6 @@
 """Compiled functions as arguments of compiled functions, by address.
 
-Numba looks the address of a function that is passed to compiled code up at every call, which takes longer than a step of a
-small problem.
+Numba looks up the address of a function argument at every call, which takes longer than a step of a small problem.
 """
 
 from __future__ import annotations
@@ -31,5 +30,5 @@ class ByAddress(WrapperAddressProtocol):
 
 @lru_cache(maxsize=64)
 def by_address(function: Any, signature: Any) -> ByAddress:
-    """The same object for the same function."""
+    """`ByAddress(function, signature)`, made once for each function."""
     return ByAddress(function, signature)

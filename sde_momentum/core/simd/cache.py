@@ -25,11 +25,11 @@ import numpy as np
 from . import functions, lanes, operators, words
 
 _LOCK = threading.Lock()
-"""The simulator's threads ask for their kernels at the same time: one imports, the others wait."""
+"""Threads load kernels at the same time: one imports, the others wait."""
 
 
 def directory() -> Path:
-    """Where the modules lie; a directory of this process alone where that cannot be written."""
+    """The directory of the modules; where it cannot be written, a temporary one of this process."""
     chosen = Path(os.environ.get("SDE_MOMENTUM_CACHE") or Path.home() / ".cache" / "sde_momentum")
     try:
         chosen.mkdir(parents=True, exist_ok=True)
@@ -50,15 +50,15 @@ def load(
 ) -> ModuleType:
     """The module whose text is `source`, imported once per process. Threads and processes may do so at once.
 
-    `names` are there before the text is executed, as CACHE is, the value that numba's `cache` should have. `identity`
-    stands for what they are: None keeps the module in memory alone. `uses`: modules whose code is compiled into it.
+    `names` are defined before the text is executed, and so is CACHE, the value for numba's `cache`. `identity`: a hash of
+    `names`; None if there is none: the module is then kept in memory only. `uses`: modules whose code is compiled into it.
     """
     with _LOCK:
         if identity is not None:
             try:
                 return _load(f"sde_momentum_kernel_{_key(source, identity, uses)}", source, names or {})
             except ModuleNotFoundError:
-                pass  # a function that it calls comes from a module that the process which compiled it had
+                pass  # the machine code on disk refers to a module that this process does not have
         module = ModuleType("sde_momentum_kernel")
         module.__dict__.update(names or {}, CACHE=False)
         exec(source, module.__dict__)
@@ -66,12 +66,12 @@ def load(
 
 
 def refuse(source: str, identity: str) -> None:
-    """Remember that the text does not compile with these names."""
+    """Record on disk that the text does not compile with the names of this identity."""
     _write(_refusal(source, identity), "does not compile\n")
 
 
 def is_refused(source: str, identity: str) -> bool:
-    """Whether `refuse` was said of it, with the same versions."""
+    """Whether `refuse` has recorded this text and identity, with the same versions."""
     return _refusal(source, identity).is_file()
 
 
@@ -107,12 +107,12 @@ def _key(source: str, identity: str, uses: Sequence[ModuleType]) -> str:
 
 
 def _write(path: Path, source: str) -> None:
-    """All or nothing: a reader sees the whole text or no file."""
+    """Write atomically: a reader sees the whole text or no file."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(source)
-        # numba takes a module whose time has changed for another one; the text alone decides here
+        # numba recompiles a module whose modification time changed; here only the text matters
         os.utime(name, (0, 0))
         os.replace(name, path)
     except BaseException:

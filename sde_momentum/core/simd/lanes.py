@@ -1,6 +1,6 @@
-"""Lanes as one SIMD value: the arithmetic that the generated kernels are written in.
+"""Lanes: SIMD vectors of float64 for Numba, and the arithmetic of the compiled kernels.
 
-A value of this type lives in vector registers, so that a kernel's speed does not hang on whether the compiler
+A value of this type lives in vector registers, so that a kernel's speed does not depend on whether the compiler
 can prove that its arrays do not overlap. `functions` builds exp, tanh and their like from what is here.
 Multiplications and additions may contract to fused ones, nothing else is reordered: a lane's numbers do not
 depend on its neighbours.
@@ -22,7 +22,7 @@ from numba.extending import lower_builtin, models, register_model
 
 
 class Lanes(types.Type):
-    """`width` float64 numbers, one a lane."""
+    """`width` float64 numbers, one per lane."""
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -293,7 +293,7 @@ def with_lane(context: Any, x: Any, i: Any, value: Any) -> Any:
 
 @njit
 def widen(rows: Any, width: int) -> Any:
-    """Fewer than `width` lanes, filled up with copies of the last."""
+    """rows (m, lanes) padded to `width` lanes with copies of the last."""
     wide = np.empty((rows.shape[0], width))
     for i in range(rows.shape[0]):
         for n in range(width):
@@ -303,7 +303,7 @@ def widen(rows: Any, width: int) -> Any:
 
 @njit
 def narrow(wide: Any, rows: Any) -> None:
-    """The first lanes of `wide` into `rows`."""
+    """rows (m, lanes) <- the first lanes of `wide`: the inverse of `widen`."""
     for i in range(rows.shape[0]):
         for n in range(rows.shape[1]):
             rows[i, n] = wide[i, n]

@@ -1,8 +1,8 @@
-"""Matrix products for lanes, blocked in registers: numbers times lanes, and small matrices of which each lane has its own.
+"""Matrix products for lanes, blocked in registers: with one matrix for all lanes, or a small matrix of each lane.
 
 A tile of the result stays in vector registers over the whole inner dimension, so that the multiply-add units wait
-neither for loads nor for each other. The sum of an entry runs over the inner dimension in its order, whatever the tile
-and whoever the neighbours: the same numbers for any number of lanes.
+neither for loads nor for each other. The sum of an entry runs over the inner dimension in its order, in any
+tile: a lane's numbers do not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from numba.core import cgutils
 from .lanes import Lanes, _address, _splat, _vector_pointer, intrinsic
 
 WIDTH = 8
-"""Lanes to a tile: one register of 512 bits, two of 256."""
+"""Lanes of a tile: one register of 512 bits, two of 256."""
 
 # Tiles large enough to hide the latency of an addition and to save loads, small enough for 32 or 16 registers.
 _MANY_REGISTERS = bool(binding.get_host_cpu_features().get("avx512f"))
 _ROWS = 10 if _MANY_REGISTERS else 6
 _SIDE, _COLUMNS = 4, 4 if _MANY_REGISTERS else 2
-"""Of products in which each lane has its own left factor: there the loads are the limit."""
+"""Tile of `product_by_lane`, whose speed the loads limit: there each lane has its own left factor."""
 
 
 @njit(types.Array(types.float64, 2, "C")(types.int64, types.int64), cache=True, nogil=True)
@@ -36,7 +36,7 @@ def aligned(rows: int, lanes: int) -> Any:
 
 
 def _opaque(builder: Any, pointer: Any) -> Any:
-    """The same pointer, by an empty piece of assembly: else LLVM keeps one for every entry, and spills them."""
+    """The same pointer, through empty assembly: otherwise LLVM keeps a pointer for every entry, and spills them."""
     same = ir.FunctionType(pointer.type, [pointer.type])
     return builder.call(ir.InlineAsm(same, "", "=r,0"), [pointer])
 
@@ -69,7 +69,7 @@ def tile(rows: int, columns: int, *, by_lane: bool) -> Any:
                     return b.load(_vector_pointer(b, pointer, kind), align=8)
                 return _splat(b, b.load(pointer), WIDTH)
 
-            # Two pointers move, and the entries lie at offsets from them that do not: few enough integer registers.
+            # Two moving pointers, and constant offsets from them to the entries, need few integer registers.
             offsets, sides = [times(ai, i) for i in range(rows)], [times(xj, j) for j in range(columns)]
             along = cgutils.alloca_once_value(b, _address(context, b, a, a_type, a0))
             down = cgutils.alloca_once_value(b, _address(context, b, x, x_type, x0))

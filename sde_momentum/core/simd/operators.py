@@ -1,7 +1,7 @@
-"""What plain scalar Python means on lanes: -x, abs, max, min, x ** k and the functions of `math` and NumPy.
+"""Scalar Python on lanes: -x, abs, max, min, x ** k and the functions of `math` and NumPy.
 
-Importing this module teaches numba; a function written for one number then compiles for many at once. Comparisons and
-branches are not among it: such a function has to be compiled for single numbers.
+Importing this module registers them with numba: a function written for one number then compiles for lanes. Comparisons and
+branches are not supported: a function with them is compiled for single numbers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _unary(operator.pos, lambda builder, x: x)
 
 
 def _extreme(operation: Any, comparison: str) -> None:
-    """max or min of two, as Python has it: the first unless the second is beyond it."""
+    """max or min of two, as in Python: the first unless the second is greater (less)."""
 
     @infer_global(operation)
     class _Typing(AbstractTemplate):

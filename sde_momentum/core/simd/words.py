@@ -1,6 +1,6 @@
 """Lanes of 64-bit words as one SIMD value: the integer arithmetic of the random streams, and a double's bits.
 
-Sums are modulo 2^64 and shifts fill with zeros; a number beside lanes of words stands in every lane.
+Sums are modulo 2^64 and shifts fill with zeros; a number combined with words acts on every lane.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .lanes import Lanes, intrinsic
 
 
 class Words(types.Type):
-    """`width` words, one a lane."""
+    """`width` words, one per lane."""
 
     def __init__(self, width: int) -> None:
         self.width = width

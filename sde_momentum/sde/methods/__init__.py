@@ -1,4 +1,4 @@
-"""Methods that step an equation, one family a file; each states its orders and the noise that it accepts."""
+"""Numerical methods for one step, one family per file; each states its orders and the noise that it accepts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def method_for(equation: Equation, name: str | None) -> type[Method]:
 
 
 def follows_paths(method: type[Method]) -> bool:
-    """Whether the method approximates each path of the equation, and not expectations alone."""
+    """Whether the method converges strongly: it approximates each path, not only expectations."""
     return method.strong_order is not None
 
 

@@ -1,8 +1,8 @@
 """The contract of a method: its orders of convergence, what it accepts, and one step from X_n to X_{n+1} as text.
 
-A kernel is generated from the text. A line with `@` stands for one line an index (x@ is x0, x1, ...), `*` joins the
-indices, `a* = drift(x*, t, p)` so calls the user's function on all of them, and `(b.dw)@` is the product of b with the
-increments, whatever the noise: b_@ dw_@, b_@ dw_0 or sum_k b_@k dw_k. The step `h` begins at `t`; x@ is the old value,
+A kernel is generated from the text. A line with `@` stands for one line per index (x@ is x0, x1, ...); `*` joins the
+indices, so that `a* = drift(x*, t, p)` calls the user's function on all of them. `(b.dw)@` is the product of b with the
+increments, for the noise at hand: b_@ dw_@, b_@ dw_0 or sum_k b_@k dw_k. The step `h` begins at `t`; x@ is the old value,
 new@ the new one (q@, p@ and new_q@, new_p@ where the parts are called so). Per step and Wiener process: xi@ (and zeta@)
 standard normal (or ±1), dw@ = sqrt(h) xi@, du@ = sqrt(h) zeta@.
 """
@@ -18,10 +18,10 @@ from ..equation import INTERPRETATIONS, NOISES, SDE, Equation
 
 
 class Method:
-    """One way to step an equation: its orders of convergence, the equations and noise it accepts, and the step as text.
+    """A method for one step: its orders of convergence, the equations and noise it accepts, and the step as text.
 
     `strong_order` and `weak_order` hold for smooth coefficients, and for diagonal noise where b_i depends on x_i and t
-    alone; `strong_order` None: no path is approximated, only expectations; inf: exact. `increments`: the law of
+    alone; `strong_order` None: only expectations are approximated; inf: exact. `increments`: the law of
     dW / sqrt(h), "normal" or "rademacher" (two-point, ±1). `draws`: numbers per step and Wiener process.
     """
 
@@ -44,7 +44,7 @@ class Method:
 
     @classmethod
     def n_numbers(cls, equation: Equation) -> int:
-        """Numbers of each draw: one a Wiener process."""
+        """Numbers of each draw: one per Wiener process."""
         return equation.n_noise
 
     @classmethod

@@ -23,7 +23,7 @@ class EulerMaruyama(Method):
 
 
 class WeakEuler(EulerMaruyama):
-    """Euler with two-point increments, X_{n+1} = X_n + a h ± b sqrt(h), either sign with chance 1/2: for expectations."""
+    """Euler with two-point increments, X_{n+1} = X_n + a h ± b sqrt(h), either sign with probability 1/2: for expectations."""
 
     name = "weak-euler"
     source = "Kloeden, Platen 1992, sec. 14.1"

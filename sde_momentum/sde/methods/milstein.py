@@ -1,4 +1,4 @@
-"""The Milstein method: Euler and the term of second order in dW."""
+"""The Milstein method: Euler-Maruyama and the term of second order in dW."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A splitting of the underdamped Langevin equation whose parts are each solved exactly."""
+"""OBABO: a splitting of the underdamped Langevin equation into parts that are each solved exactly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import Method
 
 
 class OBABO(Method):
-    """OBABO: half a step of friction and noise (O), half of force (B), a whole of motion (A), then B and O again.
+    """OBABO: half a step of friction and noise (O), half a step of force (B), a step of motion (A), then B and O again.
 
     Of weak order 2. For a harmonic force -k q and h < 2 / sqrt(k) the stationary variances are T exactly for the
     velocity and T / (k (1 - k h^2 / 4)) for the position: what the leap-frog in the middle conserves.

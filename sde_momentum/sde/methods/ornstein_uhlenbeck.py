@@ -28,7 +28,7 @@ class ExactOrnsteinUhlenbeck(Method):
 
     @classmethod
     def n_numbers(cls, equation: Equation) -> int:
-        """One a component: L is square, whatever the number of Wiener processes."""
+        """One per component: L is square, whatever the number of Wiener processes."""
         return equation.dim
 
     @classmethod
@@ -43,8 +43,8 @@ class ExactOrnsteinUhlenbeck(Method):
 def _transition(a: NDArray[np.float64], diffusion: NDArray[np.float64], h: float) -> tuple[NDArray[np.float64], ...]:
     """e^{-A h} and int_0^h e^{-A s} D e^{-A^T s} ds."""
     d = len(a)
-    # the block exponential holds e^{A h}, which drowns the integral in rounding where A h is large: it is used for a
-    # short step, and the step doubled from there, whose terms have no e^{A h}
+    # the block exponential contains e^{A h}, whose rounding swamps the integral where A h is large: it is taken for a
+    # short step, which is then doubled without e^{A h}
     doublings = math.ceil(math.log2(max(1.0, h * float(np.linalg.norm(a, 1)))))
     short = h / 2.0**doublings
     # Van Loan's block exponential; the covariance is its lower right times upper right block

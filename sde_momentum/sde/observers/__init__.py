@@ -1,4 +1,4 @@
-"""Statistics of an ensemble, computed while it runs in memory that grows with neither paths nor steps: one a file."""
+"""Statistics of an ensemble, computed while it runs, in memory that grows with neither paths nor steps; one per file."""
 
 from .base import Extras, Observer, State, Statistic, Variables
 from .covariance import Covariance

@@ -1,6 +1,6 @@
 """The contract of a statistic that is computed while paths run: sums over chunks of paths, which are merged.
 
-Bit-for-bit the same whatever the threads, the slabs of time, and the grouping or order of the merges: counts are
+Results are the same bit for bit for any threads, slabs of time, and order or grouping of the merges: counts are
 whole numbers, and floating-point sums of chunks are joined along a fixed binary tree (`merge_nodes`).
 """
 
@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 State = dict[str, NDArray[Any]]
-"""What is known so far: plain arrays, to be kept on disk as they are."""
+"""A statistic's sums so far, as plain arrays that a checkpoint can store."""
 
 Extras = dict[str, NDArray[Any]]
-"""What a chunk's paths have beside the recorded rows, once they are at their end, by name:
+"""Numbers of a chunk's paths beside the recorded rows, known at the end of the chunk, by name:
 
-"passages" (blocks, lanes): first-passage times of the event; inf, not passed by the end; NaN, faulty before
+"passages" (blocks, lanes): first-passage times of the event; inf: not passed by the end; NaN: faulty before
 "exits" (n_active,): steps of each path that left the domain
 "step counts" (n_times, 4, n_active): steps, steps computed, forced intervals, exits of each path from t0 to each time
 """
@@ -29,27 +29,27 @@ Variables = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
 
 
 class Statistic:
-    """Anything that can be asked of an ensemble: a member of the list `statistics` of `solve`."""
+    """A statistic of an ensemble: an entry of the list `statistics` of `solve`."""
 
 
 class Observer(Statistic, ABC):
-    """A statistic computed while the paths run: immutable, checked when it is made. The numbers are in its states.
+    """A statistic computed while the paths run: immutable, checked when it is made. Its numbers are in states.
 
-    A row is a number recorded of every path: a component, or a functional. A chunk is a run of consecutive paths, its number
-    counts from 0; a slab of it is what its paths are at a few of the times. `values` (blocks, n_slab, rows, lanes), float64,
-    C-contiguous: path block * lanes + lane of the chunk, at the times first_time, first_time + 1, ...; only the
-    first `n_active` paths are real. A chunk comes whole, each time once. A path with a row that is not
-    finite at a time is faulty there and left out of all rows at that time.
+    A row is a number recorded of every path: a component, or a functional. A chunk is a range of consecutive paths, which one
+    thread runs; chunks are numbered from 0. A slab holds its rows at a few consecutive record times: `values` (blocks, n_slab,
+    rows, lanes), float64, C-contiguous, path block * lanes + lane of the chunk, at the times first_time, first_time + 1, ...
+    Only the first `n_active` paths are real, the others padding. Each time of a chunk is added once. A path with a row that is
+    not finite at a time is faulty there and left out of all rows at that time.
 
     Threads may fill different states at the same time.
     """
 
     needs: ClassVar[str | None] = None
-    """The one of `Extras` that it cannot do without."""
+    """The name in `Extras` that it requires; None: none."""
 
     @abstractmethod
     def start(self, times: NDArray[np.float64], names: tuple[str, ...], chunk: int) -> State:
-        """The empty state of chunk number `chunk`: `times` (n_times,) of record, `names` of the rows.
+        """The empty state of chunk number `chunk`: record `times` (n_times,), `names` of the rows.
 
         Raises InputError if the observer asks for a row that is not there.
         """
@@ -59,7 +59,7 @@ class Observer(Statistic, ABC):
         """Add a slab of the chunk to its state."""
 
     def add_extras(self, state: State, extras: Extras, n_active: int) -> None:
-        """Add what the chunk's paths have beside their rows: once a chunk, after the last time."""
+        """Add the chunk's `Extras`: once per chunk, after its last time."""
 
     @abstractmethod
     def merge(self, state: State, other: State) -> None:
@@ -83,10 +83,10 @@ Join = Callable[[State, State], State]
 
 
 def merge_nodes(state: State, other: State, join: Join) -> None:
-    """Unite the nodes of two states and join siblings, as far as that goes.
+    """Unite the nodes of two states, and join siblings until none are left.
 
-    The node (level, index) holds the chunks from index * 2^level on, 2^level of them. Which nodes are left, and how
-    each came about, follows from the set of the chunks alone: so rounding does not depend on the order or grouping of
+    The node (level, index) holds the chunks from index * 2^level on, 2^level of them. Which nodes are left, and from
+    which joins, follows from the set of the chunks alone: so rounding does not depend on the order or grouping of
     the merges, and it grows with the logarithm of their number (pairwise summation; Higham 2002, sec. 4.2). A prefix
     of n chunks has at most log2(n) + 1 nodes.
     """

@@ -24,11 +24,11 @@ class Covariance(Observer):
     error of the variance in Mood, Graybill, Boes 1974, ch. VI).
 
     A chunk's moments are taken about its own mean, in two passes, and joined as Pebay does (2008, Sandia
-    SAND2008-6212); means are kept from a value on: one far from 0 costs no digits but those it costs in the values.
+    SAND2008-6212); means are kept relative to one of the values, so that a mean far from 0 loses no digits.
 
     Variables over (time, row, row_): `covariance` in (unit of row) x (unit of row_), NaN for n < 2, and
     `covariance_se`, NaN for n < 4; not finite where fourth powers overflow.
-    Memory: 8 (3 rows^2 + 2 rows + 1) bytes a time, in each of at most log2(chunks) + 1 nodes.
+    Memory: 8 (3 rows^2 + 2 rows + 1) bytes per time, in each of at most log2(chunks) + 1 nodes.
     """
 
     def start(self, times: NDArray[np.float64], names: tuple[str, ...], chunk: int) -> State:

@@ -1,4 +1,4 @@
-"""A function of the state whose mean and variance are asked for too."""
+"""A function of the state, whose mean and variance are computed too."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _CELLS = 4  # cells of the lookup table to a bin: with even edges, a cell holds 
 class Histogram(Observer):
     """Histogram at each time of components and functionals, with standard errors.
 
-    The density is p_i / w_i in the bin edges[i] <= x < edges[i + 1] of width w_i, p_i the fraction of the n good paths there.
+    The density is p_i / w_i in the bin edges[i] <= x < edges[i + 1] of width w_i, p_i the fraction there of the n good paths.
 
     `edges` (n_bins + 1,): finite, increasing, in the unit of the row. `row`: the name of one row, or None for every row.
     Standard errors are binomial, sqrt(p (1 - p) / (n - 1)) (unbiased in the square), thus 0 in an empty bin; NaN for n < 2.
@@ -29,7 +29,7 @@ class Histogram(Observer):
     Variables: `density` and `density_se` in 1 / (unit of row); `below` (x < edges[0]) and `above` (x >= edges[-1]) with
     `below_se`, `above_se`, as fractions; coordinates `bin` (centres), `bin_left`, `bin_right`. Dims (time, row, bin);
     for one row (time, bin), and all names begin with the name of the row: `x_density`, `x_bin`.
-    Counts are whole numbers, so merging is exact. Memory: 8 (n_bins + 2) bytes a time and row.
+    Counts are whole numbers, so merging is exact. Memory: 8 (n_bins + 2) bytes per time and row.
     Raises InputError.
     """
 
@@ -93,11 +93,11 @@ class Histogram(Observer):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _count(values: Any, n_active: int, first_row: int, edges: Any, scale: float, before: Any, counts: Any) -> None:
-    """counts (slab, rows, n_edges + 1) += the paths with so many edges at or below them, rows from first_row on.
+    """counts (slab, rows, n_edges + 1) += number of paths by the number of edges at or below them, rows from first_row on.
 
-    x and the edges are sent to cells by the same non-decreasing function of rounded numbers: edges in a cell before
-    that of x are below it, and only those in its own cell are compared, by bisection without branches (which way
-    it goes is chance, and a processor that guesses it wrong loses more time than the comparison takes).
+    The same non-decreasing function sends x and the edges to cells: edges in a cell before
+    that of x are below it, and only those in its own cell are compared, by bisection without branches, which
+    a processor could not predict.
     """
     blocks, slab, _, lanes = values.shape
     good, x = np.empty(lanes), np.empty(lanes)

@@ -1,4 +1,4 @@
-"""Mean and variance at each time, which are part of every result."""
+"""Mean and variance at each time: part of every result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .base import Observer, State, Variables
 class Moments(Observer):
     """Mean and unbiased variance at each time, with standard errors.
 
-    Those of the components, the first `n_components` rows, stand together, those of a functional under its own name.
+    Those of the components, the first `n_components` rows, are in one variable, those of a functional under its name.
     `faulty`: the number of paths that are left out.
 
     se(mean)^2 = s^2 / n; se(s^2)^2 = (m4 - (n - 3) / (n - 1) s^4) / n with m4 the 4th central moment

@@ -25,15 +25,15 @@ class PassageTimes(Observer):
     the end of a step, at the time interpolated linearly within it. A path that passes and returns within a step is not
     seen: passages are late by O(sqrt(step)). `probabilities`: of the quantiles, increasing, in (0, 1).
 
-    S(t) = P(T > t) is given at the times of record, and E min(T, end), `end` the last of them. All
-    over the n paths that are not faulty before they pass (a faulty one is left out at all times, for it is not known
-    what it would have done; `passage_faulty` counts them). T at a time of record has passed by that time.
+    S(t) = P(T > t) is given at the record times, and E min(T, end), `end` the last of them. All
+    over the n paths that are not faulty before they pass (a path that is faulty before is left out at all times, since
+    its T is not known; `passage_faulty` counts them). T equal to a record time counts as passed.
 
     Variables: `survival` (time) and `survival_se` = sqrt(S (1 - S) / (n - 1)); `passed`, paths with T <= end;
     `mean_passage_time`, of min(T, end), and `mean_passage_time_se` = s / sqrt(n): with survivors a lower bound of E T;
     `passage_quantile` (passage_probability), with `_se` and `_resolution` as in `Quantiles`, NaN where fewer than p n
     paths (for the error: p + sqrt(p (1 - p) / n)) have passed by the end. All times in the equation's own t.
-    Memory: 16 bytes a time, and that of `Quantiles` for one time and row. Raises InputError.
+    Memory: 16 bytes per time, and that of `Quantiles` for one time and row. Raises InputError.
     """
 
     event: Callable[[Any, float, Any], Any] = field(repr=False)
@@ -50,7 +50,7 @@ class PassageTimes(Observer):
         parts = {"mean": _MEAN.start(end, _NAMES, chunk), "spread": _SPREAD.start(end, _NAMES, chunk)}
         own: State = {
             "times": np.array(times, dtype=np.float64),
-            "passed": np.zeros(len(times) + 1, np.int64),  # first seen at each time of record; the last: not at all
+            "passed": np.zeros(len(times) + 1, np.int64),  # first seen at each record time; the last: not at all
             "faulty": np.zeros(1, np.int64),
         }
         return own | {f"{part}.{name}": array for part, state in parts.items() for name, array in state.items()}

@@ -1,4 +1,4 @@
-"""Chosen paths, kept whole at the times of record."""
+"""Chosen paths, kept at all record times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .base import Extras, Observer, State, Statistic, Variables
 
 @dataclass(frozen=True)
 class KeepPaths(Statistic):
-    """The paths of these numbers (from 0), kept at every time of record: 8 rows bytes a path and time.
+    """The paths of these numbers (from 0), kept at every record time: 8 bytes per path, time and row.
 
     Variables: `path_value` (path, time), in dim d > 1 (path, time, component), and `path_<name>` (path, time) of each
     `Functional`; with `Adaptive` steps also `path_steps` and `path_forced`, from t0 to each time. Raises InputError.

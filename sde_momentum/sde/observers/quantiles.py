@@ -1,4 +1,4 @@
-"""Quantiles at each time, from counts in bins that are fine about the centre of the law and widen away from it."""
+"""Quantiles at each time, from counts in bins that are narrow at the centre of the distribution and widen away from it."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class Quantiles(Observer):
     x_p with P(X <= x_p) = p, for `probabilities` p in (0, 1), over the n paths that are not faulty.
 
     Values are counted in dyadic bins [j 2^l, (j + 1) 2^l). A chunk takes as its centre c and scale s the median and
-    interquartile range of its first 32 good paths (if that is 0 their range, then the chunk's); near c the bins are
+    interquartile range of its first 32 paths that are not faulty (if s = 0: their range, then the chunk's); near c the bins are
     at most s / resolution wide, at a distance d at most d / resolution. When chunks are merged, the coarser of their
-    bins is taken everywhere: dyadic bins nest, so this only adds whole numbers, and the result is that of the set
-    of chunks, in whatever order and grouping.
+    bins is taken everywhere: dyadic bins nest, so this only adds whole numbers, and the result depends on the
+    set of chunks only, not on order or grouping.
 
     Guarantee: `quantile` is in the same bin as the exact quantile (the smallest value with at least p n values at or
     below it), so the two differ by less than the bin's width, which is given as `quantile_resolution`. It is at most
     max(s, d) / resolution, s the largest scale of the chunks, d the distance to the farthest of their centres, or
-    2^-45 |c| if that is more. As s and d follow the spread, a mean far from 0 does no harm, nor do heavy
-    tails. Inside its bin a quantile is interpolated, so the error is mostly far smaller. A chunk of a few paths
+    2^-45 |c| if that is more. As s and d scale with the spread, a mean far from 0 and heavy
+    tails do no harm. Inside its bin a quantile is interpolated, so the error is mostly far smaller. A chunk of a few paths
     may have its centre in a tail: d counts it. A quantile beyond a value that is further than 2^63 s from the centre of
     its chunk is infinite, and so is its resolution.
 
     `quantile_se`: half the distance between the quantiles at p +- sqrt(p (1 - p) / n) (Woodruff 1952, J. Am. Stat.
     Assoc. 47, 635), which needs no density; NaN where one of them is beyond 0 or 1. Variables (time, probability, row),
-    all in the unit of the row. Memory: 16 (resolution + 1) bytes a level, time and row; levels are 2 to 4 without
+    all in the unit of the row. Memory: 16 (resolution + 1) bytes per level, time and row; levels are 2 to 4 without
     heavy tails, log2(range / s) with them, at most 64 in a chunk. For fewer than 2^32 paths.
     Raises InputError.
     """
@@ -138,7 +138,7 @@ def with_errors(state: State, t: int, i: int, p: NDArray[np.float64], n: int) ->
 
 
 def _inverse(state: State, t: int, i: int, p: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where p n of the n paths are passed, interpolated in the bin, and the bin's width."""
+    """The values below which p n of the n paths lie, interpolated in the bin, and the bin's width."""
     counts, level, (first, last) = state["counts"][t, i], int(state["level"][t, i]), state["centre"][t, i]
     low = np.array([_window(first, last, level + k, counts.shape[1] // 2)[0] for k in range(len(counts))])
     k, slot = np.nonzero(counts)
@@ -280,7 +280,7 @@ def _count(values: Any, n_active: int, centre: Any, level: Any, extremes: Any, c
                 inverse[m] = math.ldexp(1.0, -(level[t, i] + m))
             smallest, largest, below, above = extremes[t, i, 0], extremes[t, i, 1], 0, 0
             for b in range(blocks):
-                # a value's level is the number of windows that it is outside of: no branches, whose way would be chance
+                # a value's level is the number of windows that it is outside of: no branches, which are unpredictable
                 for k in range(lanes):
                     v = values[b, t, i, k] if good[b, k] > 0.0 else smallest
                     x[k] = min(max(v, smallest), largest)

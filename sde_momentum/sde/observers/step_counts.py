@@ -1,4 +1,4 @@
-"""Numbers of steps, where each path chooses its own."""
+"""Statistics of the numbers of steps that adaptive paths take."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .base import Extras, Observer, State, Variables
 
 @dataclass(frozen=True)
 class StepCounts(Observer):
-    """Steps of a path from t0 to each time, on average, what they cost, and those that missed the tolerance.
+    """Numbers of steps from t0 to each time: kept, computed, and those that missed the tolerance.
 
-    Variables over `time`: `steps`, the mean number of steps of a path, with `steps_se`; `tried`, the mean number of all steps
+    Variables over `time`: `steps`, the mean number of steps of a path, with `steps_se`; `tried`, that of all steps
     computed; `forced`, the number of intervals of all paths whose smallest steps missed the tolerance.
     attrs: `paths_with_forced`, of all paths.
     """

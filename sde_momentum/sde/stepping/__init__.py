@@ -1,4 +1,4 @@
-"""Ways to step the paths of an equation, one a file: fixed steps, adaptive ones, multilevel, on given increments."""
+"""Steppings, one per file: steps of fixed size, adaptive steps, multilevel Monte Carlo, steps on given increments."""
 
 from .adaptive import Adaptive
 from .base import Stepping

@@ -1,4 +1,4 @@
-"""Steps as small as each path needs: step doubling on a dyadic Brownian tree (Gaines, Lyons 1997, SIAM J. Appl. Math. 57)."""
+"""Adaptive steps for each path: step doubling on a dyadic Brownian tree (Gaines, Lyons 1997, SIAM J. Appl. Math. 57)."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from .base import PathStepping
 from .brownian_tree import brownian_keys, compiled_trees
 
 _WORK = 1 << 15
-"""Root intervals that make a chunk worth its overhead."""
+"""Root intervals of a chunk, enough to be worth its overhead."""
 _LEAST, _MOST = 64, 4096
-"""Paths of a chunk, at least and at most."""
+"""Least and greatest number of paths of a chunk."""
 _RECORD = 1 << 21
-"""Numbers of record held for a chunk."""
+"""Recorded numbers held for a chunk, at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class Adaptive(PathStepping):
-    """Steps of a size that each path chooses for itself, in step / 2^1 .. step / 2^max_depth.
+    """Adaptive steps, for each path on its own, of sizes from step / 2 down to step / 2^max_depth.
 
     Over an interval one step of the base method, to x_one, and two of half its length on the same Brownian path, to x_two;
     if |x_two - x_one| <= atol + rtol max(|x|, |x_two|) in every component, the path goes on from x_two, else each half is
-    treated so in turn. The base method is of strong order 1: Milstein, or Euler where the noise is additive. The tolerance is
-    one for each step, not for the path: the error at a fixed time falls as its power 0.6 or so, near 1 / steps. Where a path
-    needs small steps for a short while, they are several times fewer than steps of one size would be; where it is equally
-    rough everywhere they are hardly fewer, and for each one that is kept two or three are computed. A short force that no
-    end or middle of a `step` meets is not seen: `step` must find it.
+    treated so in turn. The base method is of strong order 1: Milstein, or Euler where the noise is additive. The tolerance
+    is for each step, not for the path: the error at a fixed time falls about as its power 0.6, near 1 / (number of steps).
+    Where a path needs small steps for a short while, they are several times fewer than steps of one size would be; where it
+    is equally rough everywhere they are hardly fewer, and for each one that is kept two or three are computed. A short force
+    that no end or middle of a root interval meets is not seen: `step` must be small enough to find it.
 
-    A step's size is chosen by looking at the increment. That is safe, whatever the rule, where the base method has all terms
-    of order dW dW: an Ito `SDE` with diagonal noise, b_i of x_i and t alone (tried at x0), scalar noise, or additive noise of
-    any kind (the noise is then commutative; else such a rule may converge to another process, Gaines, Lyons 1997). Others
-    are refused, as are events.
+    A step's size depends on its increment. The paths still converge to the right process, whatever the rule, where the base
+    method has all terms of order dW dW: an Ito `SDE` with diagonal noise, b_i of x_i and t alone (tried at x0), scalar noise,
+    or additive noise of any kind (the noise is then commutative; else the limit may be another process, Gaines, Lyons 1997).
+    Others are refused, as are events.
 
     Args:
         step: the largest interval, the root of a tree; a path's Brownian path is a function of (seed, path, step) alone: for
@@ -148,4 +148,4 @@ def _check_commutative(task: Task) -> None:
             for i, one, two in zip(driven, before, after, strict=True):
                 if i != j and one != two and (one == one or two == two):
                     given = f"b_{i} that depends on x_{j}: {one} and {two}"
-                    raise InputError("diffusion", given, "b_i of x_i and t alone: steps that look at dW need commutative noise")
+                    raise InputError("diffusion", given, "b_i of x_i and t alone: steps that depend on dW need commutative noise")

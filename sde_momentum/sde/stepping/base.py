@@ -1,4 +1,4 @@
-"""The contract of a stepping: how the paths of an equation are stepped, as an object given to `solve`."""
+"""The contract of a stepping: how the paths of an equation are stepped, the option `step` of `solve`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import xarray as xr
 
 from ...core.errors import InputError, check_integer, check_one, check_positive
-from ..collect import Collected, Collection, How
+from ..collect import Collected, Collection, Execution
 from ..paths import Paths
 from ..task import Task
 from ..until import UntilError
@@ -25,26 +25,26 @@ class Stepping(ABC):
         object.__setattr__(self, "step", check_one(check_positive, self.step, "step"))
 
     @abstractmethod
-    def run(self, task: Task, n_paths: int | UntilError, how: How) -> xr.Dataset:
-        """The result for so many paths, or for as many as an error takes. Raises InputError for what it cannot give."""
+    def run(self, task: Task, n_paths: int | UntilError, how: Execution) -> xr.Dataset:
+        """The result for `n_paths` paths, or as many as a target error needs. Raises InputError for what it cannot give."""
 
 
 class PathStepping(Stepping):
-    """A stepping that follows each path to its end: its ensembles are collected chunk by chunk."""
+    """A stepping that gives whole paths: its ensembles are collected chunk by chunk."""
 
     @abstractmethod
     def paths(self, task: Task) -> Paths:
         """The source of the task's paths. Raises InputError for an equation that it cannot step."""
 
-    def run(self, task: Task, n_paths: int | UntilError, how: How) -> xr.Dataset:
+    def run(self, task: Task, n_paths: int | UntilError, how: Execution) -> xr.Dataset:
         until = n_paths if isinstance(n_paths, UntilError) else None
         n = until.limit if until is not None else check_integer(n_paths, "n_paths", 1)
-        if task.asked.kept and task.asked.kept[-1] >= n:
-            raise InputError("numbers", list(task.asked.kept), f"different whole numbers from 0 to {n - 1}, one at least")
+        if task.statistics.kept and task.statistics.kept[-1] >= n:
+            raise InputError("numbers", list(task.statistics.kept), f"different whole numbers from 0 to {n - 1}, one at least")
         collection = Collection.of(self.paths(task))
         if until is None:
             return collection.result(collection.gather(n, how))
-        known = [f"{f}{moment}" for f in ("", *(f"{f}_" for f in task.asked.functionals)) for moment in ("mean", "variance")]
+        known = [f"{f}{moment}" for f in ("", *(f"{f}_" for f in task.statistics.functionals)) for moment in ("mean", "variance")]
         if until.quantity not in known:
             raise InputError("quantity", until.quantity, ", ".join(known))
 

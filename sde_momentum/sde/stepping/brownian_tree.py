@@ -1,8 +1,8 @@
 """Paths on dyadic Brownian trees, compiled (Gaines, Lyons 1997, SIAM J. Appl. Math. 57).
 
 The increment over a root interval of length H is drawn first; the increments over the halves of any interval are
-(dW ± sqrt(h) Z) / 2, Z standard normal (Lévy's construction). Z is a hash of seed, path, root and place in the tree, so that the
-Brownian path is there before it is looked at: how far one interval is refined changes nothing elsewhere.
+(dW ± sqrt(h) Z) / 2, Z standard normal (Lévy's construction). Z is a hash of seed, path, root and node of the tree, so that
+the Brownian path does not depend on which intervals are refined.
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ def trees(keys, start, roots, t0, step, p, rtol, atol, depth, out, counts):
 
 @lru_cache(maxsize=64)
 def compiled_trees(kernel: Kernel) -> Any:
-    """`trees` for the kernel's equation, method and functionals; InputError if numba refuses a function."""
-    text = KernelText(kernel.equation, kernel.method, kernel.n_parameters, kernel.observe, None, lanes=1)
+    """`trees` for the kernel's equation, method and functionals; InputError if numba cannot compile a function."""
+    text = KernelText(kernel.equation, kernel.method, kernel.n_parameters, kernel.functionals, None, lanes=1)
     step = text.write(kernel.layout, wide=False)
     step = step.partition("\n\n\n@njit(types.void(A, types.Array(")[
         0
@@ -160,7 +160,7 @@ def compiled_trees(kernel: Kernel) -> Any:
     try:
         module = cache.load(step, names, identity, uses=(random,))
     except NumbaError as error:
-        raise kernel.whose_fault(names, error) from error
+        raise kernel.compile_error(names, error) from error
     source = _TEXT.format(
         n_parameters=kernel.n_parameters, dim=kernel.equation.dim, rows=kernel.rows, numbers=kernel.layout.numbers
     )

@@ -21,14 +21,14 @@ from ..task import Array, Task
 from .base import PathStepping
 
 _LEAST, _MOST = 1024, 16384
-"""Paths of a chunk, at least and at most."""
+"""Least and greatest number of paths of a chunk."""
 _WORK = {"normal": 1 << 20, "rademacher": 1 << 22}
-"""Component-steps that make a chunk worth its overhead, for each law of the increments: about a millisecond's."""
+"""Component-steps of a chunk, enough to be worth its overhead, for each law of the increments: about a millisecond."""
 _SLAB = 1 << 20
-"""Numbers of record held at a time for a chunk (8 MiB): the times are cut into slabs of so many."""
+"""Recorded numbers held at a time for a chunk (8 MiB): the record times are cut into slabs of this size."""
 
 Advance = Callable[[int, NDArray[np.int64], Array, Array, Array], None]
-"""(k, steps, x, extra, out): x (blocks, dim, lanes) from step k to the last of `steps`, rows of record to out."""
+"""(k, steps, x, extra, out): x (blocks, dim, lanes) from step k to the last of `steps`, recorded rows to out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,22 +50,22 @@ class Fixed(PathStepping):
 
 
 class KernelPaths(Paths):
-    """Paths stepped in blocks of lanes, in steps of one size; where the increments come from is left open."""
+    """Paths stepped in blocks of lanes, in steps of one size; subclasses supply the increments."""
 
     offers: ClassVar[frozenset[str]] = frozenset({"exits", "passages"})
 
     @abstractmethod
     def stepper(self, first: int, blocks: int) -> Advance:
-        """What steps the paths from number `first` on, in blocks of lanes."""
+        """The function that steps the paths from number `first` on, in blocks of lanes."""
 
     @cached_property
     def constants(self) -> Array:
-        """The method's numbers for this step."""
+        """The method's constants for this step."""
         return self.kernel.constants(self.task.step)
 
     @cached_property
     def chunk_size(self) -> int:
-        """Paths of a chunk, a power of two."""
+        """Number of paths of a chunk, a power of two."""
         worth = _WORK[self.kernel.layout.law] // (int(self.task.steps[-1]) * self.task.equation.dim + 1)
         return min(max(_LEAST, 1 << worth.bit_length()), _MOST)
 
@@ -76,8 +76,8 @@ class KernelPaths(Paths):
         x[:] = task.start[:, None]
         extra = np.zeros((blocks, max(1, kernel.extras.rows), lanes))
         if kernel.extras.value is not None and kernel.extras.passage is not None:
-            assert task.asked.event is not None
-            value = task.at_start("event", task.asked.event)
+            assert task.statistics.event is not None
+            value = task.at_start("event", task.statistics.event)
             event = -np.inf if value is None else value
             extra[:, kernel.extras.value] = event
             extra[:, kernel.extras.passage] = task.t0 if event >= 0 else np.inf
@@ -95,10 +95,10 @@ class KernelPaths(Paths):
 
 
 class FixedPaths(KernelPaths):
-    """Paths on increments of their own: path i draws from the stream (seed, i)."""
+    """Paths on random increments: path i draws from the stream (seed, i)."""
 
     def prepare(self) -> None:
-        self.kernel.run  # noqa: B018  it is compiled when first asked for
+        self.kernel.run  # noqa: B018  it is compiled when first used
 
     def stepper(self, first: int, blocks: int) -> Advance:
         kernel, task, lanes = self.kernel, self.task, self.kernel.lanes
@@ -117,7 +117,7 @@ _SPACES = threading.local()
 
 
 def _space(size: int) -> Array:
-    """A buffer of so many numbers for this thread, used again and again: fresh pages would cost as much as filling them."""
+    """A buffer of `size` numbers of this thread, reused: new memory pages would cost as much as filling them."""
     room: Array = getattr(_SPACES, "room", np.empty(0))
     if len(room) < size:
         room = _SPACES.room = np.empty(size)

@@ -1,4 +1,4 @@
-"""Multilevel Monte Carlo: an expectation to a wanted error, most of it from coarse steps (Giles 2008, Oper. Res. 56).
+"""Multilevel Monte Carlo: an expectation to a given error, mostly from coarse paths (Giles 2008, Oper. Res. 56).
 
 E[P_L] = E[P_0] + sum_{l=1}^{L} E[P_l - P_{l-1}], P_l = f(X_T) with the step 2^-l of the coarsest. Both paths of a difference
 follow one Brownian path, so that its variance falls with l, and with it the number of fine paths that are needed.
@@ -21,7 +21,7 @@ from ...core.progress import track
 from ...core.random import MULTILEVEL
 from ...core.simd import cache
 from ...core.threads import in_order
-from ..collect import How
+from ..collect import Execution
 from ..kernel import Kernel, compiled
 from ..methods import METHODS, Method, describe, follows_paths
 from ..noise import path_words
@@ -31,28 +31,28 @@ from ..until import UntilError
 from .base import Stepping
 
 _BIAS_SHARE = 0.25
-"""Part of error^2 that the bias may take: little, as halving it costs one more level, of few paths (Giles 2015, sec. 2)."""
+"""Share of error^2 for the bias: small, as one more level, of few paths, halves the bias (Giles 2015, sec. 2)."""
 _PILOT = 1024
-"""Paths of a level before anything is decided from their variance."""
+"""Paths of a level before its variance is used."""
 _WORK = 1 << 15
-"""Component-steps that make a chunk worth its overhead."""
+"""Component-steps of a chunk, enough to be worth its overhead."""
 _PATHS = 16384
 """Paths of a chunk, at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class Multilevel(Stepping):
-    """E[f(X_T)] at one time T to a root-mean-square error, bias and chance together, at a cost near error^-2.
+    """E[f(X_T)] at one time T to a root-mean-square error (bias and sampling error), at a cost near error^-2.
 
-    Given with `n_paths=UntilError(absolute=error)` and `statistics=[Functional(name, f)]` (f(X) = X in dim 1 without).
+    Needs `n_paths=UntilError(absolute=error)` and `statistics=[Functional(name, f)]` (without one, in dim 1, f(X) = X).
     mean = sum_l <P_l - P_{l-1}>, P_{-1} = 0, P_l = f(X_T) with the step h_l = step / 2^l. With V_l the variance of a
     difference and C_l its steps, level l gets N_l = sqrt(V_l / C_l) sum_k sqrt(V_k C_k) / (3/4 error^2) paths, so that
     mean_se^2 = sum_l V_l / N_l <= 3/4 error^2; levels are added until the bias |E[P_L] - E[P]| is at most error / 2, as
     estimated from the last two means: max(|m_L|, |m_{L-1}| / 2^a) / (2^a - 1), a the method's weak order.
 
     For f without a kink or a jump V_l falls as h^2 with "milstein" (h with "euler-maruyama", unless the noise is additive);
-    with a jump it falls slower. Decisions start from 1024 paths a level: an f that is 0 on nearly all paths may look constant
-    to them.
+    with a jump it falls slower. Variances are first estimated from 1024 paths per level: an f that is 0 on nearly all
+    paths may look constant to them.
 
     Args:
         step: the coarsest step, small enough for the method to be stable
@@ -60,12 +60,12 @@ class Multilevel(Stepping):
         max_level: levels 0 .. max_level at most, >= 2
 
     The result: `mean`, `mean_se`, `bias` (an estimate of its size) with `bias_se`, `rms_error` = sqrt(mean_se^2 + bias^2),
-    `reached`, whether the bias fits with max_level. Over `level`: `step`, `n_paths` (whole chunks), `level_mean` and
+    `reached`, whether the bias is small enough with max_level. Over `level`: `step`, `n_paths` (whole chunks), `level_mean` and
     `level_variance` (of one difference), `cost` (steps of a pair, fine and coarse), `faulty` (pairs of which a path is
     not finite at T or has left a domain whose rule is "fault": they are left out, and the result is then conditional
-    on survival), `exits` (steps of fine paths out of the domain). attrs: `path_steps`, the whole cost.
+    on survival), `exits` (steps of fine paths out of the domain). attrs: `path_steps`, the total cost in steps.
 
-    Path i of level l draws from the stream (seed, l, i); every decision is made on whole chunks in a fixed order.
+    Path i of level l draws from the stream (seed, l, i); the numbers of paths are decided on whole chunks in a fixed order.
     Raises InputError.
 
     >>> from sde_momentum import sde
@@ -85,11 +85,11 @@ class Multilevel(Stepping):
         super().__post_init__()
         check_integer(self.max_level, "max_level", 2)
 
-    def run(self, task: Task, n_paths: int | UntilError, how: How) -> xr.Dataset:
+    def run(self, task: Task, n_paths: int | UntilError, how: Execution) -> xr.Dataset:
         method = self._method(task)
-        error = _check_asked(task, n_paths, how)
-        kernel = compiled(task.equation, method, len(task.parameters), task.asked.functionals)
-        _pairs(kernel)  # compiled before the threads ask for it
+        error = _check_request(task, n_paths, how)
+        kernel = compiled(task.equation, method, len(task.parameters), task.statistics.functionals)
+        _pairs(kernel)  # compiled before threads use it
         pairs = Pairs(task, kernel)
         levels, reached = self._estimate(pairs, error, how)
         return _dataset(pairs, levels).assign(reached=reached).assign_attrs(error=error)
@@ -104,7 +104,7 @@ class Multilevel(Stepping):
             raise InputError("equation", kind, f"an SDE that one of {', '.join(m.name for m in able)} accepts")
         raise InputError("method", self.method, f"{', '.join(fitting)} (following paths with one draw a step, for {kind})")
 
-    def _estimate(self, pairs: Pairs, error: float, how: How) -> tuple[list[Level], bool]:
+    def _estimate(self, pairs: Pairs, error: float, how: Execution) -> tuple[list[Level], bool]:
         """The levels with as many paths as they need, and whether the bias is small enough."""
         method = pairs.kernel.method
         order, rate = 2.0**method.weak_order, 2.0 ** (2.0 * float(method.strong_order or 0.5))
@@ -128,14 +128,14 @@ class Multilevel(Stepping):
             wanted.append(float(_PILOT))
 
 
-def _check_asked(task: Task, n_paths: int | UntilError, how: How) -> float:
-    """The error wanted; InputError for what a multilevel estimate cannot give."""
-    asked, until = task.asked, n_paths
+def _check_request(task: Task, n_paths: int | UntilError, how: Execution) -> float:
+    """The target error; InputError for a request that a multilevel estimate cannot meet."""
+    requested, until = task.statistics, n_paths
     if not isinstance(until, UntilError) or until != UntilError(absolute=until.absolute or 1.0):
         raise InputError("n_paths", until, "UntilError(absolute=...) alone, the root-mean-square error, with Multilevel steps")
     if len(task.times) > 1 or task.steps[0] == 0:
         raise InputError("times", task.times, f"one time > t0 = {task.t0:g} with Multilevel steps")
-    n, others = len(asked.functionals), len(asked.observers) + bool(asked.kept)
+    n, others = len(requested.functionals), len(requested.observers) + bool(requested.kept)
     if others or n > 1 or (n == 0 and task.equation.dim > 1):
         raise InputError("statistics", f"{n} functionals and {others} others", "one Functional alone with Multilevel steps")
     if how.checkpoint is not None:
@@ -190,7 +190,7 @@ def _pairs(kernel: Kernel) -> Any:
 
 @dataclass
 class Level:
-    """Estimate of E[P_l - P_{l-1}] so far: number of pairs, finite ones, their mean, the sum of squares about it, exits."""
+    """Estimate of E[P_l - P_{l-1}] so far: numbers of pairs and of finite ones, mean, sum of squares about it, exits."""
 
     index: int
     n_steps: int
@@ -233,7 +233,7 @@ class Pairs:
     kernel: Kernel
 
     def level(self, index: int) -> Level:
-        """Level number `index`, of which nothing is known yet."""
+        """Level number `index`, without any paths yet."""
         n_steps, lanes = int(self.task.steps[0]) << index, self.kernel.lanes
         worth = 1 << (_WORK // (n_steps * self.task.equation.dim)).bit_length()
         return Level(index, n_steps, min(max(worth, lanes), _PATHS))
@@ -275,7 +275,7 @@ def _jobs(pairs: Pairs, levels: list[Level], missing: list[int]) -> Iterator[Cal
 def _optimal(levels: list[Level], rate: float, variance: float) -> list[float]:
     """Numbers of paths of the least cost with sum_l V_l / N_l = variance."""
     v = [level.variance for level in levels]
-    for i in range(2, len(v)):  # few paths may see no variance where there is some: it cannot fall much faster than expected
+    for i in range(2, len(v)):  # few paths may underestimate the variance: it cannot fall much faster than expected
         v[i] = max(v[i], 0.5 * v[i - 1] / rate)
     total = sum(math.sqrt(vi * level.cost) for vi, level in zip(v, levels, strict=True))
     return [math.ceil(math.sqrt(vi / level.cost) * total / variance) for vi, level in zip(v, levels, strict=True)]

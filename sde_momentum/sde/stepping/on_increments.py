@@ -1,4 +1,4 @@
-"""Paths on given Wiener increments: for strong errors, common noise, and a coarse and a fine grid on one Brownian path."""
+"""Paths on given Wiener increments: for strong errors, common noise, or a coarse and a fine grid on one Brownian path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ...core.errors import InputError, check, check_integer
-from ..collect import How
+from ..collect import Execution
 from ..methods import METHODS, Method, follows_paths, method_for
 from ..paths import Paths
 from ..task import Array, Task
@@ -24,9 +24,9 @@ class OnIncrements(PathStepping):
     """Steps on given Wiener increments dW (n_steps, n_noise, n_paths), of variance `step` each: path i on increments[..., i].
 
     Sums of fine increments drive a coarse grid along the same Wiener path (`coarsen`). Methods of two draws a step ("sra1")
-    also need `integrals` int (W_s - W_t) ds over each step, in the shape of the increments. The step is the very code of
+    also need `integrals` int (W_s - W_t) ds over each step, in the shape of the increments. The step's code is that of
     `Fixed`, whose own increments are sqrt(step) times `standard_increments`. Record times may not go beyond the increments,
-    nor n_paths beyond their number; there is no seed. Raises InputError, also for methods that approximate no path.
+    nor n_paths beyond their number; there is no seed. Raises InputError, also for methods that only approximate expectations.
 
     >>> from sde_momentum import sde
     >>> fine = 0.1 * sde.standard_increments(0, n_paths=3, n_steps=200)  # of variance 0.01
@@ -52,7 +52,7 @@ class OnIncrements(PathStepping):
                 value = check(name, getattr(self, name), lambda a: np.full(a.shape, True), "finite numbers")
                 object.__setattr__(self, name, value)
 
-    def run(self, task: Task, n_paths: int | UntilError, how: How) -> xr.Dataset:
+    def run(self, task: Task, n_paths: int | UntilError, how: Execution) -> xr.Dataset:
         dw = np.asarray(self.increments)
         most = dw.shape[-1] if dw.ndim else 0
         if isinstance(n_paths, UntilError) or check_integer(n_paths, "n_paths", 1) > most:
@@ -94,7 +94,7 @@ class GivenPaths(KernelPaths):
     z: Array
 
     def prepare(self) -> None:
-        self.kernel.given  # noqa: B018  it is compiled when first asked for
+        self.kernel.given  # noqa: B018  it is compiled when first used
 
     def stepper(self, first: int, blocks: int) -> Advance:
         task, (kernel, c) = self.task, (self.kernel, self.constants)
