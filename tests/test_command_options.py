@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import sde_momentum as sm
-from sde_momentum.commands import estimate, main, phase_diagram, predict, simulate
+from sde_momentum.commands import main, simulate
 from sde_momentum.core.errors import InputError
 from sde_momentum.core.options import REQUIRED, Form, Option, default_text, fill, union
 
-MODULES = {"predict": predict, "simulate": simulate, "phase-diagram": phase_diagram}
+EVERY_MODULE = {name: import_module(f"sde_momentum.commands.{name.replace('-', '_')}") for name in main.COMMANDS}
+MODULES = {name: module for name, module in EVERY_MODULE.items() if hasattr(module, "FORMS")}
 SAMPLES = {float: 0.5, int: 3, str: "x", bool: True, Path: Path("x.png"), list[float]: [0.5], list[str]: ["closed form"]}
 SELECTORS = {"problem", "noise", "curvature", "eigenvalue", "ref_lr", "ref_momentum"}
 """Options that choose the form: beside those of another form, either may be the one that is refused."""
@@ -251,7 +253,7 @@ def test_the_version_and_both_ways_to_the_help(monkeypatch, capsys):
 def test_every_option_says_its_default_and_the_help_shows_it(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "1500")
     for name in main.COMMANDS:
-        options = union(MODULES[name].FORMS) if name in MODULES else estimate.OPTIONS
+        options = union(MODULES[name].FORMS) if name in MODULES else EVERY_MODULE[name].OPTIONS
         text = call(monkeypatch, capsys, name, "--help")[1]
         for option in options:
             assert option.flag in text

@@ -151,6 +151,7 @@ def _of_problem(given: dict[str, Any], values: dict[str, Any]) -> PhaseDiagram:
     check_target(entry, given, values["metric"])
     sigma = float(check_positive(values["label_noise"], "--label-noise"))
     problem, start = set_up(entry, given)
+    problem.find_metric(values["metric"], "--metric")
     predictor = sm.EffectiveLossPredictor(
         problem,
         start,

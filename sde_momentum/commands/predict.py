@@ -100,6 +100,7 @@ def _predict_problem(given: dict[str, Any]) -> None:
     if values["plot"] is not None:
         check_picture("--plot", values["plot"])
     problem, start = set_up(entry, given)
+    problem.find_metric(values["metric"], "--metric")
     with track("predict", 1):  # shows the time passed; ways that take long have bars of their own
         answer = sm.predict(
             problem,
@@ -121,8 +122,11 @@ def _refuse_for_ways(given: dict[str, Any]) -> None:
     """An InputError for an option that none of the ways to predict uses that are asked for."""
     from ..predictors.ways.registry import WAYS, users
 
+    for way in given["method"] or ():
+        if way not in WAYS:
+            raise InputError("--method", way, ", ".join(WAYS))
     for name, extra in _EXTRAS.items():
-        used = not given["method"] or any(extra in WAYS[way].uses for way in given["method"] if way in WAYS)
+        used = not given["method"] or any(extra in WAYS[way].uses for way in given["method"])
         if is_given(given[name]) and not used:
             raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {users(extra)}")
     if is_given(given["store"]) and given["nesterov"]:

@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class Problem(ABC):
     targets: Array
     n_parameters: int
     name: str = "problem"
-    own_metrics: ClassVar[Sequence[Metric]] = ()
+    own_metrics: Sequence[Metric] = ()
 
     @property
     def n_outputs(self) -> int:

@@ -2,7 +2,7 @@
 
 from .equation import SDE
 from .langevin import Langevin
-from .methods import METHODS
+from .methods import METHODS, Method
 from .noise import standard_increments
 from .observers import Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles
 from .ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -21,6 +21,7 @@ __all__ = [
     "Histogram",
     "KeepPaths",
     "Langevin",
+    "Method",
     "Multilevel",
     "OnIncrements",
     "OrnsteinUhlenbeck",

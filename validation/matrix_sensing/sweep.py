@@ -33,13 +33,6 @@ N_RECORDS = 240
 TORCH_STEPS = 200
 """Steps of the run that is repeated by torch."""
 
-METRICS = {
-    "train_loss": "train loss without noise",
-    "test_error": "squared error of the matrix, relative",
-    "trace_hessian": "tr H",
-    "distance": "first-order distance to Gamma",
-}
-
 
 class Setting:
     """One configuration: problem, start, update rule and the predictor of times on the effective loss."""
@@ -173,7 +166,8 @@ class Sweep:
         n_lr, n_momentum = self.one_minus_beta.shape
         steps = np.array([[self.steps(i, j) for j in range(n_momentum)] for i in range(n_lr)])
         dims = ("lr", "momentum", "seed", "time")
-        metrics = {name: (dims, values[m], {"long_name": METRICS[name], "units": "1"}) for m, name in enumerate(self.metrics)}
+        known = self.setting.problem.metrics
+        metrics = {name: (dims, values[m], known[name].attributes) for m, name in enumerate(self.metrics)}
         note = {"long_name": "step at which the run diverged, -1: none", "units": "steps"}
         return xr.Dataset(
             {**metrics, "diverged": (dims[:3], diverged, note)},

@@ -21,19 +21,20 @@ METHODS: dict[str, type[Method]] = {
 __all__ = ["METHODS", "Method", "describe", "follows_paths", "method_for", "methods_table"]
 
 
-def method_for(equation: Equation, name: str | None) -> type[Method]:
-    """The method of that name, which must fit the equation; None: the equation's default.
+def method_for(equation: Equation, method: str | type[Method] | None) -> type[Method]:
+    """The method of that name, or the class itself, which must fit the equation; None: the equation's default.
 
     Raises InputError with the names of the methods that fit.
     """
-    if name is None:
+    if method is None:
         return next(METHODS[n] for n in ("exact", "obabo", "euler-maruyama", "heun") if METHODS[n].fits(equation))
-    if name not in METHODS:
-        raise InputError("method", name, ", ".join(METHODS))
-    if not METHODS[name].fits(equation):
+    found = METHODS.get(method) if isinstance(method, str) else method
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise InputError("method", method, f"{', '.join(METHODS)}, or a class of your own, a sde.Method")
+    if not found.fits(equation):
         fitting = ", ".join(m.name for m in METHODS.values() if m.fits(equation))
-        raise InputError("method", name, f"{fitting} (for {describe(equation)})")
-    return METHODS[name]
+        raise InputError("method", found.name, f"{fitting} (for {describe(equation)})")
+    return found
 
 
 def follows_paths(method: type[Method]) -> bool:

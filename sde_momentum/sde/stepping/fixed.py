@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.random import WIENER, seed_streams
-from ..methods import method_for
+from ..methods import Method, method_for
 from ..noise import path_words
 from ..observers import Extras
 from ..paths import Paths
@@ -35,15 +35,16 @@ Advance = Callable[[int, NDArray[np.int64], Array, Array, Array], None]
 class Fixed(PathStepping):
     """Steps of one size.
 
-    `method`: one of `METHODS` that fits the equation; None: "euler-maruyama" (Ito), "heun" (Stratonovich), "exact"
-    (Ornstein-Uhlenbeck), "obabo" (Langevin). A path's noise depends on (seed, path, step) alone. Raises InputError.
+    `method`: the name of one of `METHODS` that fits the equation, or a `Method` of your own; None: "euler-maruyama" (Ito),
+    "heun" (Stratonovich), "exact" (Ornstein-Uhlenbeck), "obabo" (Langevin). A path's noise depends on (seed, path, step)
+    alone. Raises InputError.
 
     >>> Fixed(0.01, "milstein")
     Fixed(step=0.01, method='milstein')
     """
 
     step: float
-    method: str | None = None
+    method: str | type[Method] | None = None
 
     def paths(self, task: Task) -> Paths:
         return FixedPaths(task, method_for(task.equation, self.method))

@@ -56,7 +56,7 @@ class Multilevel(Stepping):
 
     Args:
         step: the coarsest step, small enough for the method to be stable
-        method: one that follows paths with one draw a step: "euler-maruyama", "milstein", "heun"
+        method: one that follows paths with one draw a step: "euler-maruyama", "milstein", "heun", or a `Method` of your own
         max_level: levels 0 .. max_level at most, >= 2
 
     The result: `mean`, `mean_se`, `bias` (an estimate of its size) with `bias_se`, `rms_error` = sqrt(mean_se^2 + bias^2),
@@ -78,7 +78,7 @@ class Multilevel(Stepping):
     """
 
     step: float
-    method: str = "milstein"
+    method: str | type[Method] = "milstein"
     max_level: int = 12
 
     def __post_init__(self) -> None:
@@ -95,10 +95,11 @@ class Multilevel(Stepping):
         return _dataset(pairs, levels).assign(reached=reached).assign_attrs(error=error)
 
     def _method(self, task: Task) -> type[Method]:
-        able = [m for m in METHODS.values() if follows_paths(m) and m.draws == 1]
+        able = [m for m in METHODS.values() if _couples(m)]
         fitting = [m.name for m in able if m.fits(task.equation)]
-        if self.method in fitting:
-            return METHODS[self.method]
+        given = METHODS.get(self.method) if isinstance(self.method, str) else self.method
+        if given is not None and _couples(given) and given.fits(task.equation):
+            return given
         kind = describe(task.equation)
         if not fitting:
             raise InputError("equation", kind, f"an SDE that one of {', '.join(m.name for m in able)} accepts")
@@ -126,6 +127,11 @@ class Multilevel(Stepping):
                 return levels, reached
             levels.append(pairs.level(len(levels)))
             wanted.append(float(_PILOT))
+
+
+def _couples(method: Any) -> bool:
+    """Whether a coarse and a fine path of the method can follow one Brownian path, with one draw a step."""
+    return isinstance(method, type) and issubclass(method, Method) and follows_paths(method) and method.draws == 1
 
 
 def _check_request(task: Task, n_paths: int | UntilError, how: Execution) -> float:

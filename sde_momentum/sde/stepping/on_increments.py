@@ -42,7 +42,7 @@ class OnIncrements(PathStepping):
 
     increments: ArrayLike
     step: float
-    method: str = "euler-maruyama"
+    method: str | type[Method] = "euler-maruyama"
     integrals: ArrayLike | None = None
 
     def __post_init__(self) -> None:
