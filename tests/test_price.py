@@ -49,7 +49,10 @@ def test_the_fastest_within_a_price_is_on_it(price):
 
 
 def test_where_modes_are_slow_the_price_is_that_of_training():
-    """Matrix sensing within 4 standard errors (false alarms 6e-5), 96 and 1,024 runs; with all modes averaged it would be twice as high."""
+    """Matrix sensing within 4 standard errors (false alarms 6e-5), 96 and 1,024 runs.
+
+    With all modes averaged the price would be twice as high.
+    """
     problem, sigma, lr = sm.MatrixSensing(6, 1, 20), 0.1, 0.01
     point = sm.ManifoldPoint(problem, sm.drift_flow(problem, problem.interpolating_start()).points[-1])
     method, delta = sm.LabelNoiseSGD(problem, sigma), 0.2 * lr ** (2 / 3)
