@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 _LONGEST = (
     "test_validate",
     "test_network_sweep",
@@ -15,3 +17,14 @@ _LONGEST = (
 def pytest_collection_modifyitems(items):
     rank = {f"{name}.py": i for i, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread():
+    """Small products lose time to a second thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
