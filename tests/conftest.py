@@ -6,10 +6,13 @@ import pytest
 
 _LONGEST = (
     "test_validate",
+    "test_sde_orders",
+    "test_symbolic_model",
     "test_network_sweep",
-    "test_stacked_networks",
-    "test_estimate_timescales",
+    "test_prediction",
+    "test_phase_diagram_command",
     "test_effective_loss",
+    "test_estimate_timescales",
     "test_documentation",
 )
 
