@@ -8,38 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sensing_module import Sensing, data_of, half_square
 
 import sde_momentum as sm
 from sde_momentum.core.errors import InputError
 from sde_momentum.training import QUICK, MomentumUpdates
 
-
-class Sensing(torch.nn.Module):
-    def __init__(self, problem, w):
-        super().__init__()
-        self.u, self.v = (torch.nn.Parameter(torch.tensor(x)) for x in problem.factors(w))
-
-    def forward(self, a):
-        return (a * (self.u @ self.v)).sum((1, 2))
-
-
-def half_square(f, y):
-    return (f - y).square().mean() / 2
-
-
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 PROBLEM = sm.MatrixSensing(6, 1, 20)
 START = PROBLEM.interpolating_start()
-DATA = (torch.tensor(PROBLEM.measurements), torch.tensor(PROBLEM.targets))
+DATA = data_of(PROBLEM)
 NOISE = 0.1
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Small products lose time to a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Run:

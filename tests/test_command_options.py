@@ -54,6 +54,15 @@ def test_an_option_that_a_form_does_not_use_is_refused(module, form, option):
 NUMBERS = {"noise": 1e-3, "curvature": 2.0, "eigenvalue": [0.5, 2.0], "coupling": 5.0}
 SENSING = {"problem": "matrix-sensing", "d": 4, "measurements": 12}
 VALLEY = {"problem": "valley", "modes": 4, "coupling": 0.5}
+OTHER_SENSING = {
+    "start": "random",
+    "d": 5,
+    "rank": 2,
+    "measurements": 13,
+    "problem_seed": 1,
+    "start_seed": 1,
+    "problem": ("valley", {"d": None, "measurements": None}),
+}
 RUN = {"lr": [0.05], "momentum": [0.5], "steps": 20, "records": 2, "seeds": 2}
 LOSS = {"lr": 0.01, "method": ["effective loss", "critical limit"]}
 USED = [
@@ -74,13 +83,7 @@ USED = [
             "method": ["closed form"],
             "nesterov": True,
             "store": Path("curves"),
-            "start": "random",
-            "d": 5,
-            "rank": 2,
-            "measurements": 13,
-            "problem_seed": 1,
-            "start_seed": 1,
-            "problem": ("valley", {"d": None, "measurements": None}),
+            **OTHER_SENSING,
         },
     ),
     (
@@ -102,13 +105,7 @@ USED = [
             "weight_decay": 0.1,
             "nesterov": True,
             "label_noise": 0.2,
-            "start": "random",
-            "d": 5,
-            "rank": 2,
-            "measurements": 13,
-            "problem_seed": 1,
-            "start_seed": 1,
-            "problem": ("valley", {"d": None, "measurements": None}),
+            **OTHER_SENSING,
         },
     ),
     (

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sensing_module import Sensing, data_of, half_square
 from torch import nn
 
 import sde_momentum as sm
@@ -15,27 +16,7 @@ from sde_momentum.core.errors import InputError
 from sde_momentum.training import EstimatorSettings, krylov
 from sde_momentum.training.output_map import OutputMap
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Small products lose time to a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def half_square(f, y):
-    return (f - y).square().mean() / 2
-
-
-class Sensing(nn.Module):
-    def __init__(self, problem, w):
-        super().__init__()
-        self.u, self.v = (nn.Parameter(torch.tensor(x)) for x in problem.factors(w))
-
-    def forward(self, a):
-        return (a * (self.u @ self.v)).sum((1, 2))
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 class Student(nn.Module):
@@ -51,7 +32,7 @@ class Student(nn.Module):
 def _sensing():
     problem = sm.MatrixSensing(6, 1, 20)
     w = problem.interpolating_start()
-    return problem, w, Sensing(problem, w), (torch.tensor(problem.measurements), torch.tensor(problem.targets))
+    return problem, w, Sensing(problem, w), data_of(problem)
 
 
 def _student():
@@ -73,18 +54,18 @@ def case(request):
     return problem, point, model, data, point.tangent @ basis[:, -1] + 0.3 * point.tangent @ basis[:, len(basis) // 2]
 
 
+def estimate(model, data, *, displacement=None, batch_size=None, follow=0, seed=0, **settings):
+    """At lr = 0.05, with half the mean square as loss and label noise of 0.1."""
+    return sm.estimate_timescales(
+        model, half_square, data, lr=0.05, label_noise=0.1, batch_size=batch_size, follow=follow, seed=seed,
+        displacement=None if displacement is None else torch.tensor(displacement), settings=EstimatorSettings(**settings),
+    )  # fmt: skip
+
+
 def test_with_every_unit_vector_as_a_probe_it_is_the_exact_geometry(case):
     _, point, model, data, displacement = case
-    for given in (None, torch.tensor(displacement)):
-        found = sm.estimate_timescales(
-            model,
-            half_square,
-            data,
-            lr=0.05,
-            label_noise=0.1,
-            displacement=given,
-            settings=EstimatorSettings(n_draws=2, rank_tolerance=1e-6),
-        )
+    for given in (None, displacement):
+        found = estimate(model, data, displacement=given, n_draws=2, rank_tolerance=1e-6)
         assert found.trace_hessian == pytest.approx(point.trace_hessian, rel=1e-9)
         assert found.gradient_norm == pytest.approx(np.linalg.norm(point.gradient), rel=1e-6)
         assert found.eigenvalues == pytest.approx(point.eigenvalues[:5], rel=1e-6)
@@ -97,9 +78,7 @@ def test_with_every_unit_vector_as_a_probe_it_is_the_exact_geometry(case):
 def test_noise_is_sigma_squared_over_the_batch(case, batch_size):
     """Two-sided at 3.3 standard errors (0.1 %) each."""
     problem, _, model, data, _ = case
-    found = sm.estimate_timescales(
-        model, half_square, data, lr=0.05, label_noise=0.1, batch_size=batch_size, settings=EstimatorSettings(n_draws=200)
-    )
+    found = estimate(model, data, batch_size=batch_size, n_draws=200)
     expected = 0.1**2 / (batch_size or problem.n_outputs)
     assert found.noise == pytest.approx(expected, abs=3.3 * found.noise_se)
     assert found.noise_se < 0.15 * expected
@@ -114,10 +93,8 @@ def test_few_probes_are_right_within_their_standard_errors(case):
     _, point, model, data, displacement = case
     errors = []
     for seed in range(8):
-        found = sm.estimate_timescales(
-            model, half_square, data, lr=0.05, label_noise=0.1, displacement=torch.tensor(displacement),
-            settings=EstimatorSettings(n_probes=15, n_draws=2, n_eigenvalues=1, n_lanczos=4, rank_tolerance=1e-6), seed=seed,
-        )  # fmt: skip
+        few = dict(n_probes=15, n_draws=2, n_eigenvalues=1, n_lanczos=4, rank_tolerance=1e-6)
+        found = estimate(model, data, displacement=displacement, seed=seed, **few)
         mu = point.curvature(displacement)
         errors.append(
             [(found.trace_hessian - point.trace_hessian) / found.trace_hessian_se, (found.curvature - mu) / found.curvature_se]
@@ -128,15 +105,7 @@ def test_few_probes_are_right_within_their_standard_errors(case):
 
 def test_momentum_is_the_rule_at_exact_c_and_mu(case):
     problem, point, model, data, displacement = case
-    found = sm.estimate_timescales(
-        model,
-        half_square,
-        data,
-        lr=0.05,
-        label_noise=0.1,
-        displacement=torch.tensor(displacement),
-        settings=EstimatorSettings(n_draws=200),
-    )
+    found = estimate(model, data, displacement=displacement, n_draws=200)
     exact = sm.MomentumRule.from_geometry(0.1**2 / problem.n_outputs, point.curvature(displacement)).one_minus_beta(0.05)
     assert found.one_minus_beta == pytest.approx(exact, abs=3.3 * found.one_minus_beta_se)
     assert found.one_minus_beta == pytest.approx(exact, rel=0.1)
@@ -147,10 +116,7 @@ def test_momentum_is_the_rule_at_exact_c_and_mu(case):
 def test_conjugate_gradients_find_the_same_tangent_space(case, monkeypatch):
     _, point, model, data, displacement = case
     monkeypatch.setattr(krylov, "DENSE", 0)
-    found = sm.estimate_timescales(
-        model, half_square, data, lr=0.05, label_noise=0.1, displacement=torch.tensor(displacement),
-        settings=EstimatorSettings(n_draws=2, n_lanczos=10, rank_tolerance=1e-4),
-    )  # fmt: skip
+    found = estimate(model, data, displacement=displacement, n_draws=2, n_lanczos=10, rank_tolerance=1e-4)
     assert found.projection_error <= 1e-8
     assert found.curvature == pytest.approx(point.curvature(displacement), rel=1e-3)
 
@@ -158,9 +124,7 @@ def test_conjugate_gradients_find_the_same_tangent_space(case, monkeypatch):
 def test_following_the_drift_finds_the_curvature_at_the_flattest_point():
     problem, w, model, data = _sensing()
     flat = sm.drift_flow(problem, w).flattest
-    found = sm.estimate_timescales(
-        model, half_square, data, lr=0.05, label_noise=0.1, follow=80, settings=EstimatorSettings(n_draws=2)
-    )
+    found = estimate(model, data, follow=80, n_draws=2)
     assert found.flatter_trace_hessian == pytest.approx(flat.trace_hessian, rel=1e-3)
     assert found.curvature == pytest.approx(flat.curvature(w - flat.w), rel=0.02)
     assert found.trace_hessian == pytest.approx(float(problem.trace_hessian(w)))  # of the model, which stands where it stood
@@ -351,7 +315,7 @@ def test_the_model_is_left_alone():
     _, _, model, data = _sensing()
     half_square(model(data[0]), data[1] + 1).backward()
     before = [(p.detach().clone(), p.grad.clone()) for p in model.parameters()]
-    sm.estimate_timescales(model, half_square, data, lr=0.05, label_noise=0.1, follow=2, settings=EstimatorSettings(n_draws=2))
+    estimate(model, data, follow=2, n_draws=2)
     for p, (value, gradient) in zip(model.parameters(), before, strict=True):
         assert torch.equal(p, value)
         assert torch.equal(p.grad, gradient)
@@ -375,7 +339,7 @@ def test_datasets_loaders_and_tensors_give_the_same_and_seeds_decide():
 
 def test_the_result_prints_and_is_plain():
     _, _, model, data = _sensing()
-    found = sm.estimate_timescales(model, half_square, data, lr=0.05, label_noise=0.1, settings=EstimatorSettings(n_draws=4))
+    found = estimate(model, data, n_draws=4)
     assert f"momentum        {found.momentum:.6g} at lr = 0.05" in str(found)
     plain = found.to_dict()
     assert plain["eigenvalues"] == list(found.eigenvalues)

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+import torch
 from numba import njit
 
 import sde_momentum as sm
@@ -10,6 +11,7 @@ from sde_momentum.core.random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, draws
 from sde_momentum.problems.compiled import KERNEL, PULLBACK, Kernels
 from sde_momentum.problems.problem import Problem
 from sde_momentum.theory import formulas
+from validation.matrix_sensing import torch_sgd
 
 PROBLEMS = [
     sm.MatrixSensing(5, 1, 12),
@@ -22,7 +24,6 @@ PROBLEMS = [
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("law", ["rademacher", "normal"])
 def test_the_update_equals_torch_sgd_on_the_same_noise(problem, nesterov, law):
-    torch_sgd = pytest.importorskip("validation.torch_sgd")
     method = sm.LabelNoiseSGD(problem, 0.1, nesterov=nesterov, noise_law=law)
     assert torch_sgd.difference(method, problem.random_start(0.3), 0.02, 0.9, seed=7, n_steps=30) < 1e-10
 
@@ -42,8 +43,6 @@ def test_the_update_equals_a_plain_loop(problem, nesterov):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_weight_decay_is_that_of_torch_sgd(nesterov):
-    torch_sgd = pytest.importorskip("validation.torch_sgd")
-    torch = torch_sgd.torch
     problem, lr, beta, sigma, decay, n = PROBLEMS[1], 0.02, 0.9, 0.1, 0.3, 30
     start = problem.random_start(0.3)
     method = sm.LabelNoiseSGD(problem, sigma, nesterov=nesterov, weight_decay=decay)

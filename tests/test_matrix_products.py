@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
-from numba import njit, types
+from numba import njit
 
 from sde_momentum.core.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed
 
-_M = types.Array(types.float64, 2, "C")
-_N = types.int64
 
-
-@njit(types.void(_M, _M, _M, types.boolean))
+@njit
 def multiply(a, x, y, transposed):
     if transposed:
         product_transposed(a, x, y)
@@ -18,7 +15,7 @@ def multiply(a, x, y, transposed):
         product(a, x, y)
 
 
-@njit(types.void(_M, _M, _M, _N, _N, _N, types.boolean, types.boolean))
+@njit
 def multiply_by_lane(a, x, y, m, size, n, turn_left, turn_right):
     """Row by row within the lanes' rows, or column by column."""
     left = (a, 0, 1, m) if turn_left else (a, 0, size, 1)

@@ -126,19 +126,28 @@ def test_the_mean_in_the_valley_is_that_of_the_discrete_update(coupling, modes, 
     coupling, and the variance along the valley with it. Pilot runs showed 1.0, 0.4 and 1.0 %; it was set above them: this
     guards what was found, and proves no more. 18 comparisons, of which few rest on chance alone: a false alarm
     in 1000 suites with other seeds.
+
+    With coupling theta fluctuates. The closure has what vanishes with lr, lr c g / (4 delta), settled to 1e-4 at s = 20, but not
+    what the energies drive: the runs' variance is that of eq. 9.7, less 3 <theta^2> / reach^2 as the squared slopes fall
+    where the valley ends. Of the next order there is 2 %, of the standard error 5 %: 4 of them, false alarms below 1e-4.
     """
     valley = SignedValley.balanced(modes, 1.0, coupling, lowest=2.5, highest=5.0)
     lr, kappa, delta, theta, n = 1e-3, 0.25, 0.01, 2.5, 512
     method = sm.LabelNoiseSGD(valley, np.sqrt(4 * kappa * delta**3 / lr**2 * modes))
-    steps = np.rint(np.linspace(0, 10, 7)[1:] / delta).astype(int)
+    scaled = [*np.linspace(0, 10, 7)[1:], *([20] if coupling else [])]
+    steps = np.rint(np.array(scaled) / delta).astype(int)
     how = {"lr": lr, "momentum": 1 - delta}
     x = sm.solve(method, valley.start(theta), steps, seeds=range(n), metrics=("distance",), **how).distance.values[0, 0]
     answer = sm.solve(sm.dynamics.MomentClosure(method), valley.start(theta), steps, **how)
     ours, error = answer["mean"].values[0, 0, :, 0], x.std(axis=0, ddof=1) / np.sqrt(n)
-    assert (np.abs(ours - x.mean(axis=0)) < 4 * error + tolerance * theta).all(), f"{ours} against {x.mean(axis=0)} +- {error}"
-    if coupling:  # the variance that the energies drive is missing: what is left vanishes with lr
-        assert answer.variance.values[0, 0, -1, 0] == pytest.approx(lr * method.noise * coupling / (4 * delta), rel=0.2)
-        assert x.var(axis=0)[-1] > 0.5 * formulas.valley_variance(kappa, 1.0, coupling, valley.squared_slopes)
+    off = np.abs(ours - x.mean(axis=0)) - 4 * error
+    assert (off[:6] < tolerance * theta).all(), f"{ours} against {x.mean(axis=0)} +- {error}"
+    if coupling:
+        assert answer.variance.values[0, 0, -1, 0] == pytest.approx(lr * method.noise * coupling / (4 * delta), rel=1e-3)
+        squares = np.square(x[:, -1] - x[:, -1].mean())
+        driven = float(formulas.valley_variance(kappa, 1.0, coupling, valley.squared_slopes))
+        expected = driven * (1 - 3 * driven / valley.reach**2)
+        assert abs(squares.mean() - expected) < 4 * squares.std() / np.sqrt(n), f"{squares.mean()} against {expected}"
 
 
 @pytest.mark.parametrize(("d", "measurements"), [(4, 10), (5, 15)])

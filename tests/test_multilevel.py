@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from given_noise import follow
 from scipy import stats
+from sde_equations import EXPLOSIVE, GEOMETRIC, constant, linear, volatility
 
 import sde_momentum as sm
 from sde_momentum.core.random import MULTILEVEL, fill_normal, streams
@@ -17,18 +18,6 @@ from sde_momentum.sde import METHODS, Covariance, Functional, KeepPaths, Langevi
 from sde_momentum.sde.kernel import compiled
 from sde_momentum.sde.stepping.multilevel import Pairs
 from sde_momentum.sde.task import Task
-
-
-def linear(x, t, p):
-    return p[0] * x
-
-
-def volatility(x, t, p):
-    return p[1] * x
-
-
-def constant(x, t, p):
-    return p[1]
 
 
 def identity(x, t, p):
@@ -55,10 +44,8 @@ def mixing(x, t, p):
     return ((1.0, 0.5, -0.3), (0.2, -1.0, 0.7))
 
 
-GEOMETRIC = sm.SDE(linear, volatility)
 OU = sm.SDE(linear, constant)
 STRATONOVICH = sm.SDE(lambda x, t, p: (p[0] - 0.5 * p[1] * p[1]) * x, volatility, interpretation="stratonovich")  # the same
-EXPLOSIVE = sm.SDE(lambda x, t, p: x * x, lambda x, t, p: 1.0)
 
 
 def euler_second_moment(theta, sigma, x0, h, n):

@@ -21,7 +21,7 @@ from sde_momentum.theory import formulas
 from validation.cli import app, report
 from validation.neighbours import local_sgd, noise_injection, representational_drift
 from validation.neighbours import momentum_as_larger_lr as larger_lr
-from validation.neighbours.drift_rate import decay_rate, weighted_slope
+from validation.neighbours.drift_rate import decay_rate, predicted_rate, weighted_slope
 from validation.neighbours.experiment import PAPERS, paper
 from validation.neighbours.mean_course import mean_course
 from validation.neighbours.noisy_descent import noisy_descent
@@ -77,10 +77,13 @@ def momentum():
 
 
 def test_momentum_deviates_from_sgd_as_the_mean_with_exact_energies(momentum):
-    """1 % of the start is left for the energies' fluctuations, 3 % for the finite lr of the small-lr curve."""
-    assert np.all(momentum.deviation_se < 0.02)
-    assert np.all(np.abs(momentum.deviation - momentum.deviation_finite) < 4 * momentum.deviation_se + 0.01)
-    assert np.all(np.abs(momentum.deviation - momentum.deviation_predicted) < 4 * momentum.deviation_se + 0.03)
+    """With the exact energies at this lr to the standard error, 0.6 % of the start at most.
+
+    The curve for small lr is not simulated: 1.5 % are left for its own error at these lr (found: 1.2 %).
+    """
+    assert np.all(momentum.deviation_se < 0.006)
+    assert np.all(np.abs(momentum.deviation - momentum.deviation_finite) < 4 * momentum.deviation_se)
+    assert np.all(np.abs(momentum.deviation_finite - momentum.deviation_predicted) < 0.015)
     assert momentum.deviation_predicted[0, 0] < 0.01 < 0.3 < momentum.deviation_predicted[0, -1]
 
 
@@ -95,8 +98,12 @@ def test_the_mean_course_tends_to_the_oscillator_at_small_lr():
 
 
 def test_ten_percent_is_passed_at_one_multiple_of_lr_to_two_thirds(momentum):
+    """1.97 as lr -> 0; 1.90 and 1.97 at these lr, with the exact energies (found: 1.90 ± 0.02 and 1.99 ± 0.02)."""
     assert momentum.attrs["crossing_predicted"] == pytest.approx(1.97, abs=0.02)
-    assert np.all(np.abs(momentum.crossing - momentum.attrs["crossing_predicted"]) < 4 * momentum.crossing_se + 0.08)
+    ratio = tuple(momentum.ratio.values)
+    expected = [larger_lr._crossing(ratio, row) for row in momentum.deviation_finite.values]
+    assert expected[1] == pytest.approx(1.97, abs=0.02)
+    within(momentum.crossing, momentum.crossing_se, expected, precision=0.015)
 
 
 def test_the_deviation_falls_as_the_cube_of_one_minus_beta():
@@ -207,15 +214,25 @@ def test_both_noises_drift_at_the_predicted_rates(injection):
 
 
 def test_label_noise_drifts_as_the_square_of_lr_and_parameter_noise_as_its_first_power(injection):
-    label, parameter = (noise_injection.rate_slope(injection, kind, 1.0).value for kind in injection.noise_kind.values)
-    assert label == pytest.approx(2, abs=0.05)
-    assert parameter == pytest.approx(1, abs=0.05)
+    """The powers as lr -> 0, of which the prediction is off by a share of lr; at these lr it has 2.023 and 1.023."""
+    valley = sm.Valley([1.0] * 16, 0.0, curvature=1.0)
+    for kind, force, power in (
+        (noise_injection.LABEL, sm.forces.LabelNoise(0.3), 2),
+        (noise_injection.PARAMETER, sm.forces.ParameterNoise(0.02), 1),
+    ):
+        low, high = (predicted_rate(force, valley, lr, 1.0, 1.0) for lr in (2e-5, 8e-5))
+        assert np.log(high / low) / np.log(4) == pytest.approx(power, abs=1e-4)
+        slope = noise_injection.rate_slope(injection, kind, 1.0)
+        predicted = noise_injection.rate_slope(injection, kind, 1.0, "rate_predicted").value
+        within(slope.value, slope.standard_error, predicted, precision=0.0025)
 
 
 def test_the_best_momentum_follows_the_force(injection):
-    label, parameter = (noise_injection.best_slope(injection, kind) for kind in injection.noise_kind.values)
-    within(label.value, label.standard_error, 2 / 3, precision=0.1, errors=3)
-    within(parameter.value, parameter.standard_error, 0.513, precision=0.1, errors=3)
+    """lr^(2/3) with label noise; with parameter noise the rule's own power at these lr, 0.513, which tends to 1/2."""
+    for kind, expected, precision in ((noise_injection.LABEL, 2 / 3, 0.03), (noise_injection.PARAMETER, 0.513, 0.07)):
+        slope = noise_injection.best_slope(injection, kind)
+        assert noise_injection.best_slope(injection, kind, "best_predicted").value == pytest.approx(expected, abs=1e-3)
+        within(slope.value, slope.standard_error, expected, precision=precision)
 
 
 # --- Local SGD ---------------------------------------------------------------------------------------

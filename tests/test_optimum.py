@@ -42,12 +42,17 @@ def test_intervals_of_the_exponent_cover_the_truth_as_often_as_they_say():
 
 
 def test_without_noise_every_law_is_recovered_to_the_grid():
+    """ln of the best momentum to half a step of the 400 points on which the fitted curve is searched, 0.3 % (found: 0.1 %).
+
+    All learning rates are off by the same, so exponent and corrections are exact to rounding (found: 1e-13).
+    """
+    half_a_step = np.log(RATIO[-1] / RATIO[0]) / 399 / 2
     for corrections in ((), (0.8,), (1.5, -1.2)):
         _, optima = sweep(0, gamma=0.6, corrections=corrections, n_lr=7, spread=1e-9)
         law = optima.power_law(len(corrections))
-        assert law.exponent.value == pytest.approx(0.6, abs=2e-3)  # the fitted curve is searched on 400 points
-        assert law.prefactor.value == pytest.approx(0.5, rel=0.03)
-        assert [a.value for a in law.corrections] == pytest.approx(list(corrections), abs=0.1)
+        assert law.exponent.value == pytest.approx(0.6, abs=1e-10)
+        assert law.prefactor.value == pytest.approx(0.5, rel=half_a_step)
+        assert [a.value for a in law.corrections] == pytest.approx(list(corrections), abs=1e-10)
 
 
 def test_a_neglected_correction_shows_in_the_exponent_and_in_chi_squared():

@@ -20,21 +20,27 @@ ASKED = {"noise": 1e-3, "start": START}
 
 @pytest.fixture(scope="module")
 def answer():
-    return sm.predict(VALLEY, 0.01, **ASKED, reference=(0.1, 0.98))
+    return sm.predict(VALLEY, 0.05, **ASKED, reference=(0.1, 0.98))
 
 
 def test_every_way_answers_and_the_times_agree(answer):
+    """The effective loss and the moment closure leave out the fluctuations of the energies, kappa m / P of their mean.
+
+    That is 9 % here; found: times 5.7 and 5.5 % shorter than the critical limit's, known to 0.2 %. And 4 of its standard
+    errors: false alarms 6e-5, of a difference as large as that allowed.
+    """
     assert tuple(answer.ways) == tuple(WAYS)[:-1]  # the last only when asked for
     assert answer.method == "critical limit"
     best = answer.best
     assert best.low <= best.one_minus_beta <= best.high
+    fluctuation = float(formulas.critical_kappa(0.05, best.one_minus_beta, 1e-3)) * VALLEY.curvature / VALLEY.n_outputs
     for name in ("effective loss", "moment closure"):
         way = answer.ways[name]
         at = np.interp(best.one_minus_beta, way.tried, way.times)
-        assert at == pytest.approx(best.time, rel=0.1)
+        assert abs(at - best.time) < fluctuation * best.time + 4 * best.time_se
     rule = sm.MomentumRule.from_geometry(1e-3, 1.0, target=np.sqrt(0.1))
-    assert answer.ways["closed form"].one_minus_beta >= rule.one_minus_beta(0.01) * (1 - 1e-3)
-    assert answer.ways["transfer"].one_minus_beta == pytest.approx(0.02 * 0.1 ** (2 / 3))
+    assert answer.ways["closed form"].one_minus_beta >= rule.one_minus_beta(0.05) * (1 - 1e-3)
+    assert answer.ways["transfer"].one_minus_beta == pytest.approx(0.02 * 0.5 ** (2 / 3))
 
 
 def test_it_prints_and_turns_into_json(answer):
@@ -74,13 +80,14 @@ def test_a_broken_assumption_is_named():
 
 
 def test_an_ordinary_start_adds_the_descent():
+    """To rounding: the descent ends where the other prediction starts, and both try the same momenta."""
     problem = sm.MatrixSensing(3, 1, 6)
     begin, landing = problem.random_start(0.5), problem.interpolating_start(0.5)
     ask = {"noise": 1e-3, "methods": ["closed form", "effective loss"], "target": ("trace_hessian", 0.7)}
     near, far = (sm.predict(problem, 0.05, start=start, **ask) for start in (landing, begin))
     at = far.best.one_minus_beta
     alone = np.interp(at, near.best.tried, near.best.times)
-    assert far.time == pytest.approx(alone + float(sm.predictors.first_phase(problem, begin, 0.05)(at)), rel=0.05)
+    assert far.time == pytest.approx(alone + float(sm.predictors.first_phase(problem, begin, 0.05)(at)), rel=1e-9)
 
 
 def test_the_first_phase_is_heavy_ball_on_the_loss():

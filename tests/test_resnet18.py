@@ -15,20 +15,13 @@ from validation.networks import resnet18
 from validation.networks.augmentation import crop_and_flip
 from validation.networks.resnet18 import ResNet18
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 
 def assert_equal(found, expected):
     """To rounding: 1e-12 of the largest number."""
     size = max(1.0, float(expected.abs().max()))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12 * size)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Small products lose time to a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def normal(*shape, seed=0):

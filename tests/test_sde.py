@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from given_noise import follow
 from scipy import stats
+from sde_equations import constant, linear, pair_drift, volatility
 
 import sde_momentum as sm
 from sde_momentum.core import moments
@@ -19,27 +20,11 @@ DIAGONAL = ("euler-maruyama", "weak-euler", "milstein", "heun")  # the others ha
 INTERPRETATION = {m: METHODS[m].interpretations[0] for m in METHODS}
 
 
-def linear(x, t, p):
-    return p[0] * x
-
-
-def volatility(x, t, p):
-    return p[1] * x
-
-
-def constant(x, t, p):
-    return p[1]
-
-
 GEOMETRIC = (0.5, 0.5)  # dX = 0.5 X dt + 0.5 X dW: multiplicative noise
 
 
 def geometric(method):
     return sm.SDE(linear, volatility, interpretation=INTERPRETATION[method])
-
-
-def pair_drift(x, t, p):
-    return (x[1], -x[0] - p[0] * x[1] + math.sin(t))
 
 
 def pair_diffusion(x, t, p):

@@ -38,9 +38,10 @@ def test_kappa_for_inverts_the_fluctuations():
 
 
 def test_price_in_a_valley_is_what_training_pays():
-    """Stationary tr H of the discrete update at lr = 0.01, C* and 1.6 C*: within 5 standard errors and 5 %.
+    """Stationary tr H of the discrete update at lr = 0.01, C* and 1.6 C*: within 4 standard errors of 2.5 %, and `bend`.
 
-    With few modes w leaves the region where the slopes are constant, by 4 kappa g^2 / (m P) in relative terms.
+    The state is linear: as w leaves the middle of the valley the squared slopes fall by bend = 3 <theta^2> / reach^2, 1.7 and
+    0.4 %, which is taken off, and other terms of its order are not known. False alarms below 7e-5 each.
     """
     valley = sm.Valley.balanced(64, curvature=1.0, coupling=0.5)
     sigma, lr = 0.1, 1e-2
@@ -51,15 +52,21 @@ def test_price_in_a_valley_is_what_training_pays():
         delta = ratio * best
         steps = np.round(np.linspace(12, 24, 13) * ratio**3 / delta).astype(int)  # the mean square settles as exp(-2 kappa s)
         runs = sm.solve(
-            sm.LabelNoiseSGD(valley, sigma), valley.start(0.0), steps, lr=lr, momentum=1 - delta, seeds=range(512),
+            sm.LabelNoiseSGD(valley, sigma), valley.start(0.0), steps, lr=lr, momentum=1 - delta, seeds=range(1024),
             metrics=["trace_hessian"],
         )  # fmt: skip
         each = runs.trace_hessian.values[0, 0].mean(axis=1) - valley.eigenvalues.sum()
-        assert state.price(lr, delta, c) == pytest.approx(each.mean(), rel=0.05, abs=5 * each.std() / np.sqrt(512))
+        price, error = state.price(lr, delta, c), each.std(ddof=1) / np.sqrt(1024)
+        bend = 3 * state.displacement(float(formulas.critical_kappa(lr, delta, c))) / valley.reach**2
+        assert error < 0.03 * price
+        assert abs(each.mean() - price * (1 - bend)) < 4 * error + bend * price
 
 
 def test_in_many_directions_it_is_what_the_critical_limit_leaves():
-    """Two-layer linear network, 9 curved directions: mean excess of tr H over s = 60 to 120, within 5 errors and 10 %."""
+    """Two-layer linear network, 9 curved directions: mean excess of tr H over s = 60 to 120.
+
+    Two-sided at 4 standard errors of 8 %: false alarms 7e-5; the linear state and the simulation agree within one of them.
+    """
     model = two_layer_linear()
     problem = model.compile()
     flattest = sm.drift_flow(problem, model.interpolating_point()).flattest
@@ -69,7 +76,9 @@ def test_in_many_directions_it_is_what_the_critical_limit_leaves():
         flattest.w, np.linspace(60, 120, 13), kappa=kappa, seeds=range(64), step=0.1, metrics=["trace_hessian"]
     )
     each = runs.trace_hessian.values[0].mean(axis=1) - flattest.trace_hessian
-    assert state.excess(kappa) == pytest.approx(each.mean(), rel=0.1, abs=5 * each.std() / 8)
+    error = each.std(ddof=1) / 8
+    assert error < 0.1 * each.mean()
+    assert abs(state.excess(kappa) - each.mean()) < 4 * error
 
 
 def test_bad_input_is_refused():

@@ -251,15 +251,21 @@ def test_docstrings_show_what_happens(module):
 
 
 def test_in_the_readme_the_predicted_momentum_reaches_the_flattest_point_first():
-    """Seeds are fixed. Means of 5 times over 256 runs: 0.01 against 0.05 and 0.28, standard error 0.02 at most."""
+    """Of three momenta, over the second half: tr H of the predicted one is the least there is, that of the others is above it.
+
+    By 4 standard errors of the mean over the 256 runs, two-sided: false alarms 6e-5 each. Found: 0.000 ± 0.002 above the
+    flattest point, against 0.276 ± 0.001 and 0.055 ± 0.012. Seeds are fixed.
+    """
     names: dict = {}
     example = next(block.code for block in blocks(README) if "SymbolicModel" in block.code)
     exec(example, names)
     assert sum(bool(line) for line in example.splitlines()) < 10
     flattest = names["model"].at(names["model"].flattest_point()).trace_hessian
-    late = names["runs"].trace_hessian.mean("seed").sel(time=slice(400, None))
-    excess = np.abs(late.values[0] - flattest).mean(axis=1)
-    assert excess[1] < 0.5 * min(excess[0], excess[2]), excess
+    late = names["runs"].trace_hessian.isel(lr=0).sel(time=slice(400, None)).mean("time") - flattest
+    excess, error = late.mean("seed").values, (late.std("seed", ddof=1) / late.seed.size**0.5).values
+    assert abs(excess[1]) < 4 * error[1], f"{excess} ± {error}"
+    for other in (0, 2):
+        assert excess[other] - excess[1] > 4 * np.hypot(error[other], error[1]), f"{excess} ± {error}"
 
 
 # -- the cache -----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from sde_momentum.core import threads
 from sde_momentum.core.threads import in_order
 
 THREADS = threading.active_count
@@ -45,16 +46,28 @@ def test_few_jobs_are_begun_before_their_results_are_taken():
     begun, before = [], THREADS()
     results = in_order((partial(begun.append, i) for i in range(1000)), 2)
     next(results)
-    time.sleep(0.05)
+    time.sleep(0.05)  # threads that ignored the window would run on meanwhile
     assert len(begun) <= 2 * (4 * 2 + 16)  # a window taken, and a window ahead of it
     results.close()  # whoever stops taking stops the work
     assert THREADS() == before
     assert len(begun) < 1000
 
 
-def test_slow_results_are_not_kept_back():
-    clock = time.monotonic()
-    results = in_order((partial(job, i, 0.15) for i in range(8)), 2)
+@pytest.mark.parametrize(("seconds", "batch"), [(0.0, 16), (0.15, 1)])
+def test_quick_results_come_in_batches_and_slow_ones_one_by_one(seconds, batch, monkeypatch):
+    """By a clock that only the jobs move; all jobs after the batch wait until its first result has come."""
+    clock, done, come = [0.0], [], threading.Event()
+    monkeypatch.setattr(threads, "monotonic", lambda: clock[0])
+
+    def work(i):
+        if i >= batch:
+            come.wait()
+        clock[0] += seconds
+        done.append(i)
+        return i
+
+    results = in_order((partial(work, i) for i in range(40)), 2)
     assert next(results) == 0
-    assert time.monotonic() - clock < 0.15 * 3
-    results.close()
+    assert sorted(done) == list(range(batch))
+    come.set()
+    assert list(results) == list(range(1, 40))

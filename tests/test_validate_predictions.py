@@ -9,8 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 import sde_momentum as sm
+from sde_momentum.predictors.curve.universal_curve import TOLERANCE
 from validation.cases import CASES
 from validation.cli import app, report
+from validation.predictions.measure import CRITICAL_LIMIT
 
 CASE = "valley, g = 0"
 
@@ -28,10 +30,26 @@ def finished(tmp_path_factory):
 
 
 def test_the_valley_s_predictions_hold(finished):
-    _, answer = finished
+    """Within 4 standard errors, false alarms 6e-5 each: 0.9 % of the regret, which the recommendation sets, and 1 % of the times.
+
+    Found: regret 1.022 ± 0.009 where 1.03 is asked for, and times within 0.8 % at 20 momenta. Fixed seed.
+    """
+    out, answer = finished
     (row,) = answer["summary"]
-    assert row["critical limit"]["regret"] < 1.07
-    assert row["time_ratio"][0] == pytest.approx(1, abs=0.05)
+    way = row[CRITICAL_LIMIT]
+    assert way["regret_se"] < 0.01
+    assert abs(way["regret"] - (1 + TOLERANCE)) < 4 * way["regret_se"]
+    ratios = []
+    for result in json.loads((out / "results.json").read_text())["results"]:
+        asked = np.array(result["one_minus_beta"]) >= result["ways"][CRITICAL_LIMIT]["one_minus_beta"] * (1 - 1e-9)
+        time, error, predicted = (
+            np.array(values, dtype=float)[asked]
+            for values in (result["time"], result["time_se"], result["predicted"][CRITICAL_LIMIT])
+        )
+        assert np.all(error < 0.016 * time)
+        assert np.all(np.abs(predicted - time) < 4 * error), f"{predicted / time} ± {error / time}"
+        ratios += list(predicted / time)
+    assert abs(np.log(row["time_ratio"][0])) == pytest.approx(np.abs(np.log(ratios)).max())
 
 
 def test_regret_is_time_over_the_shortest_of_the_sweep(finished):
