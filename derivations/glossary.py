@@ -69,6 +69,21 @@ WORDS: Mapping[Section, Mapping[str, str]] = {
 }
 """Words by the section of docs/theory.md that introduces them."""
 
+SIMULATION: Mapping[str, str] = {
+    "run": "one trajectory of a dynamics, for one learning rate, momentum and seed",
+    "path": "one sample path of an ensemble of a stochastic differential equation",
+    "sample": "one training sample",
+    "clock": "what time counts: steps k, or t, s, tau of [theory: Setting, eq. 1.6]",
+    "record times": "the times at which metrics or moments are taken",
+    "course": "the mean of a metric against time",
+    "diverged": "a run that became infinite, or that could not be brought back to Gamma",
+    "faulty": "a path that is not finite, or that left a domain which it may not leave: it is left out and counted",
+    "lane": "the place of a run or a path in a vector register",
+    "chunk": "the runs or paths of one job, which run together and whose results are stored or merged together",
+    "block": "the lanes of one call of a compiled kernel",
+}
+"""Words of the simulations, which no section of the theory introduces."""
+
 
 def page() -> str:
     """The text of docs/glossary.md."""
@@ -91,6 +106,11 @@ def page() -> str:
         "| word | meaning | section |",
         "| --- | --- | --- |",
         *(f"| {word} | {_cell(meaning)} | {_link(section)} |" for word, meaning, section in sorted(words, key=_word)),
+        "",
+        "## Words of the simulations",
+        "| word | meaning |",
+        "| --- | --- |",
+        *(f"| {word} | {_cell(meaning)} |" for word, meaning in sorted(SIMULATION.items())),
     ]
     return "\n".join(lines) + "\n"
 
