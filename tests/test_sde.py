@@ -254,7 +254,7 @@ def test_a_method_of_one_s_own_needs_no_name_in_the_list():
     assert one.attrs["method"] == "own"
     assert one.equals(two)
     for wrong in (int, Own(), 3):
-        with pytest.raises(sm.InputError, match="method: given .*; allowed: euler-maruyama, .*, or a class of your own"):
+        with pytest.raises(sm.InputError, match=r"method: given .*; allowed: euler-maruyama, .*, or a class of your own"):
             sm.solve(**GOOD | {"step": Fixed(0.1, wrong)})
 
 
