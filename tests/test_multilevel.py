@@ -264,7 +264,7 @@ GENERAL = sm.SDE(no_drift, mixing, 2, noise="general", n_noise=3)
         (dict(functional=lambda x, t, p: float(str(x)[:3])), r"f: given .*; allowed: scalar code that numba"),
         (
             dict(method="weak-euler"),
-            r"method: given weak-euler; allowed: euler-maruyama, milstein \(following paths with one draw a step, for ito",
+            r"method: given weak-euler; allowed: euler-maruyama, milstein.* \(following paths with one draw a step, for ito",
         ),
         (dict(method="sra1"), r"method: given sra1; allowed: euler-maruyama, milstein"),
         (

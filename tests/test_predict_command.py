@@ -65,6 +65,8 @@ def test_a_problem_is_predicted_and_drawn(tmp_path):
         (("--problem", "valley", "--plot", "nowhere/x.png"), "--plot: given nowhere/x.png"),
         (("--problem", "valley", "--metric", "trace_hessian"), "--fraction: given nothing; allowed: a number in (0, 1)"),
         (("--problem", "valley", "--ref-lr", "0.1"), "--ref-momentum: given nothing; allowed: a number, beside --ref-lr"),
+        (("--problem", "valley", "--metric", "banana", "--fraction", "0.5"), "--metric: given banana; allowed: train_loss"),
+        (("--problem", "valley", "--method", "banana"), "--method: given banana; allowed: transfer, closed form"),
         (("--problem", "valley", "--label-noise", "0"), "--label-noise: given 0.0; allowed: finite numbers > 0"),
         (("--problem", "valley", "--start", "flattest", "--start-theta", "1"), "--start-theta: given 1.0; allowed: nothing with"),
         (

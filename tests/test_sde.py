@@ -209,8 +209,11 @@ GOOD = dict(system=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=
         (dict(n_paths=0), r"n_paths: given 0; allowed: a whole number >= 1"),
         (dict(seed=-1), r"seed: given -1; allowed: a whole number >= 0"),
         (dict(workers=0), r"workers: given 0; allowed: -1"),
-        (dict(step=Fixed(0.1, "euler")), r"method: given euler; allowed: euler-maruyama, weak-euler, milstein, heun"),
-        (dict(step=Fixed(0.1, "heun")), r"method: given heun; allowed: euler-maruyama, weak-euler, milstein \(for ito with diag"),
+        (dict(step=Fixed(0.1, "euler")), f"method: given euler; allowed: {', '.join(METHODS)}, or a class"),
+        (
+            dict(step=Fixed(0.1, "heun")),
+            r"method: given heun; allowed: euler-maruyama, weak-euler, milstein.* \(for ito with diag",
+        ),
         (dict(parameters=(1.0,)), r"diffusion: given a function that raises IndexError.*; allowed: f\(x, t, p\) with 1 param"),
         (dict(parameters=(np.nan, 1.0)), r"parameters: given nan; allowed"),
         (
@@ -226,6 +229,18 @@ GOOD = dict(system=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=
 def test_bad_input_names_argument_given_and_allowed(change, message):
     with pytest.raises(sm.InputError, match=message):
         sm.solve(**(GOOD | change))
+
+
+def test_a_method_of_one_s_own_needs_no_name_in_the_list():
+    class Own(METHODS["euler-maruyama"]):
+        name = "own"
+
+    one, two = (sm.solve(**GOOD | {"step": Fixed(0.1, method)}) for method in (Own, "euler-maruyama"))
+    assert one.attrs["method"] == "own"
+    assert one.equals(two)
+    for wrong in (int, Own(), 3):
+        with pytest.raises(sm.InputError, match=r"method: given .*; allowed: euler-maruyama, .*, or a class of your own"):
+            sm.solve(**GOOD | {"step": Fixed(0.1, wrong)})
 
 
 def test_an_equation_that_cannot_be_is_refused():

@@ -15,7 +15,15 @@ from .moment_closure import ByMomentClosure
 from .transfer import Transfer
 
 WAYS: dict[str, Way] = {
-    way.name: way for way in (Transfer(), ByClosedForm(), ByEffectiveLoss(), ByMomentClosure(), ByCriticalLimit(), ByFiniteLr())
+    way.name: way
+    for way in (
+        Transfer(),
+        ByClosedForm(),
+        ByEffectiveLoss(),
+        ByMomentClosure(),
+        ByCriticalLimit(),
+        ByFiniteLr(),
+    )
 }
 """By name, from the cheapest to the most faithful."""
 
