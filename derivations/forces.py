@@ -123,7 +123,7 @@ DERIVATION = Derivation(
             _by_arc,
             _by_multiplier,
         ),
-        Step("which on a circle is 0: |w| does not change", _by_multiplier.subs(_B, _A), sp.Integer(0)),
+        Step("which on a circle is 0: |w| does not change", _by_multiplier.subs(_B, _A)),
         Step(
             "explicit force and label noise: k / delta^2 falls with delta",
             sp.diff(stiffness / delta**2, delta),
@@ -200,19 +200,18 @@ DERIVATION = Derivation(
         ),
         Step("local SGD: evaluated without 1 - beta", _psi.rewrite(sp.exp), _plain_psi),
         Step("local SGD: psi(x) of x = H delta at small delta", sp.Limit(_plain_psi.subs(_H, _x / delta), delta, 0), _psi_of_x),
-        Step("local SGD: H = 1 is a batch of all workers", _plain_psi.subs(_H, 1), sp.Integer(0)),
+        Step("local SGD: H = 1 is a batch of all workers", _plain_psi.subs(_H, 1)),
         Step("local SGD: workers that never meet", sp.Limit(_psi_of_x, _x, sp.oo), sp.Integer(1)),
         Step(
             "schedule: the share b solves b' = delta - (delta + omega'/omega + s'/s) b = 0",
             delta - (delta + _frequency_rate + _variance_rate) * _share,
-            sp.Integer(0),
         ),
         Step(
             "mini-batch: covariance of a mean of B out of P terms of mean 0 and variance r^2",
             squared_residual * _P * _per_term / _size**2,
             minibatch,
         ),
-        Step("mini-batch: none left with all samples", minibatch.subs(_size, _P), sp.Integer(0)),
+        Step("mini-batch: none left with all samples", minibatch.subs(_size, _P)),
         Step("label noise alone has the stiffness of the drift's potential", _label_noise, delta * small_lr_weight * curvature),
     ),
     formulas=(

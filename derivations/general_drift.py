@@ -106,7 +106,7 @@ DERIVATION = Derivation(
             _entries(_sigma),
         ),
         Step("gamma < 1/2, entry by entry: X_xy = Sigma_xy / (lambda_x + lambda_y)", _few[0, 1], _xy / (_l_x + _l_y)),
-        Step("gamma > 1/2: the modes decouple, X_xy = 0", _many[0, 1], sp.Integer(0)),
+        Step("gamma > 1/2: the modes decouple, X_xy = 0", _many[0, 1]),
         Step(
             "gamma > 1/2: the drift is -(1/4) sum_i Sigma_ii (ln lambda_i)'",
             -_contracted(_many) / 2,

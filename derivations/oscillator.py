@@ -192,7 +192,7 @@ _NESTEROV_TIME = Formula(
 _steps_nesterov = (
     Step("Nesterov: p(1) = a", _q.subs(chi, 1), a),
     Step("Nesterov: p(-1) = 2 (1 + beta) - a (1 + 2 beta)", _q.subs(chi, -1), nesterov_margin),
-    Step("Nesterov: the margin vanishes at the limit", nesterov_margin.subs(a, nesterov_limit), sp.Integer(0)),
+    Step("Nesterov: the margin vanishes at the limit", nesterov_margin.subs(a, nesterov_limit)),
     Step(
         "Nesterov: 1 - d = delta + a - a delta: effective damping delta + a at small a",
         1 - nesterov_determinant,
