@@ -12,25 +12,7 @@ from .symbolic import from_sympy, to_ito, to_stratonovich
 from .until import UntilError
 
 __all__ = [
-    "METHODS",
-    "SDE",
-    "Adaptive",
-    "Covariance",
-    "Fixed",
-    "Functional",
-    "Histogram",
-    "KeepPaths",
-    "Langevin",
-    "Multilevel",
-    "OnIncrements",
-    "OrnsteinUhlenbeck",
-    "PassageTimes",
-    "Quantiles",
-    "UntilError",
-    "coarsen",
-    "from_sympy",
-    "solve",
-    "standard_increments",
-    "to_ito",
-    "to_stratonovich",
-]
+    "METHODS", "SDE", "Adaptive", "Covariance", "Fixed", "Functional", "Histogram", "KeepPaths", "Langevin", "Multilevel",
+    "OnIncrements", "OrnsteinUhlenbeck", "PassageTimes", "Quantiles", "UntilError", "coarsen", "from_sympy", "solve",
+    "standard_increments", "to_ito", "to_stratonovich",
+]  # fmt: skip
