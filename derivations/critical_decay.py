@@ -164,6 +164,5 @@ DERIVATION = Derivation(
         _f1: "f' at d",
         _t: "a number in (0, 1), or one that marks the order of smallness",
         _v: "a number in (0, 1) that sets the size of P and Q",
-        "kappa": "= eta^2 c / (4 delta^3)",
     },
 )

@@ -150,6 +150,5 @@ DERIVATION = Derivation(
     symbols={
         "k": "stiffness of the force along Gamma, per step squared",
         _gamma: "exponent in delta = C eta^gamma",
-        "tau_par": "time scale along Gamma, in steps",
     },
 )

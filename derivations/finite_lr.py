@@ -184,7 +184,6 @@ DERIVATION = Derivation(
     ),
     symbols={
         "b": "b(k), share of a mode's stationary variance that is there after k steps",
-        a: "= eta lambda of a normal mode",
         "k": "stiffness along Gamma, per step squared; in b(k) the number of steps",
         _s: "= sqrt(k) = 1 - sqrt(beta)",
         _p: "= 4 eta h",
@@ -193,9 +192,7 @@ DERIVATION = Derivation(
         _x: "= 1 - beta, or lambda in units of eta",
         _t: "a factor that is free, or tends to 0",
         "delta0": "= (c mu)^(1/3) eta^(2/3)",
-        _theta: "position along Gamma",
         _slope: "slope of the two eigenvalues at theta = 0, opposite to each other",
-        "V": "potential of the drift",
         "'": "derivative by theta",
         _l[0]: "an eigenvalue at theta = 0",
         _l[1]: "an eigenvalue at theta = 0",

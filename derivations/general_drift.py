@@ -161,7 +161,6 @@ DERIVATION = Derivation(
     symbols={
         "k": "number of steps",
         a: "= eta lambda of the first mode",
-        _theta: "position along Gamma",
         _turn: "rate at which the eigenvectors turn with theta",
         _l_x: "eigenvalue of the first mode",
         _l_y: "eigenvalue of the second mode",

@@ -285,7 +285,6 @@ DERIVATION = Derivation(
         _NESTEROV_TIME,
     ),
     symbols={
-        a: "= eta lambda of the mode",
         "T": "trace of the update's matrix: 1 + beta - a for heavy ball, (1 - a) (1 + beta) for Nesterov",
         "d": "determinant of the update's matrix: beta for heavy ball, (1 - a) beta for Nesterov",
         "p": "p(chi) = chi^2 - T chi + d, characteristic polynomial; stable iff p(1) > 0, p(-1) > 0, |d| < 1",
