@@ -186,25 +186,16 @@ class SDE(Equation):
         given = {"drift": self.drift, "diffusion": self.diffusion}
         return given if self.diffusion_derivative is None else given | {"diffusion_derivative": self.diffusion_derivative}
 
-    @property
-    def component_names(self) -> tuple[str, ...]:
-        """Names of the components: x in dim 1, else x0, x1, ...; of a Langevin equation q, v, or q0, q1, ..., v0, v1, ..."""
-        n = self.n_indices
-        return tuple(part if n == 1 else f"{part}{i}" for part in self.parts for i in range(n))
-
     def noise_shape(self, name: str) -> str:
         return self.noise if name.startswith("diffusion") else "vector"
 
     def probe(self, start: NDArray[np.float64], t: float, p: tuple[float, ...]) -> None:
         super().probe(start, t, p)
         if self.additive:
-            values = [call("diffusion", self.diffusion, x if self.dim > 1 else x[0], t, p) for x in _two_points(start)]
+            points = [tuple(map(float, start + shift)) for shift in (0.0, 0.125)]
+            values = [call("diffusion", self.diffusion, x if self.dim > 1 else x[0], t, p) for x in points]
             if values[0] != values[1]:
                 raise InputError("additive", f"True, but b depends on x: {values[0]} and {values[1]}", "True for b(t)")
-
-
-def _two_points(start: NDArray[np.float64]) -> list[tuple[float, ...]]:
-    return [tuple(map(float, start + shift)) for shift in (0.0, 0.125)]
 
 
 def _check_driven(driven: Any, dim: int, noise: str) -> tuple[int, ...]:
