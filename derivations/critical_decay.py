@@ -97,12 +97,10 @@ DERIVATION = Derivation(
             .subs(*_DEFINE_U)
             .subs(_root_of_D, sp.sqrt(_DEFINE_D[1]))
             .subs({_Q: -_v, _P: _t}),
-            sp.Integer(0),
         ),
         Step(
             "Viete solves it where D < 0",
             (_w**3 + _P * _w + _Q).subs(_w, _viete).subs(*_DEFINE_ANGLE).subs({_P: -3 * _v**2, _Q: 2 * _v**3 * (2 * _t - 1)}),
-            sp.Integer(0),
         ),
         Step(
             "expanded at d: f = f(d) + f'(d) h + (3 d - 2) h^2 + h^3",
@@ -119,7 +117,6 @@ DERIVATION = Derivation(
             sp.series(
                 (_h**3 + _bend * _h**2 + _t * (_f1 * _h + _f0)).subs(_h, -_bend + _t * (_far_offset + _bend)), _t, 0, 2
             ).removeO(),
-            sp.Integer(0),
         ),
     ),
     formulas=(
@@ -167,6 +164,5 @@ DERIVATION = Derivation(
         _f1: "f' at d",
         _t: "a number in (0, 1), or one that marks the order of smallness",
         _v: "a number in (0, 1) that sets the size of P and Q",
-        "kappa": "= eta^2 c / (4 delta^3)",
     },
 )

@@ -151,7 +151,7 @@ _steps_linear = (
     ),
     Step("Routh-Hurwitz: 2 a_1 > a_0 is 2 + kappa (m - g) > 0", _quadratic * _linear - _constant, edge_margin),
     Step("which makes a_1 positive too, for m > 0", _linear, (edge_margin + kappa * m) / 2),
-    Step("the edge: kappa = 2 / (g - m)", edge_margin.subs(kappa, _edge), sp.Integer(0)),
+    Step("the edge: kappa = 2 / (g - m)", edge_margin.subs(kappa, _edge)),
     Step(
         "an explicit force adds eta h / delta^2 to kappa m: the mean is stable iff 2 + eta h / delta^2 + kappa (m - g) > 0",
         _with_force.coeff(_r, 2) * _with_force.coeff(_r, 1) - _with_force.coeff(_r, 0),
@@ -171,12 +171,10 @@ _steps_linear = (
     Step(
         "at the edge r = +-i sqrt(kappa m / 2): the mean swings",
         cubic.subs(_r, sp.I * sp.sqrt(kappa * m / 2)).subs(g, m + 2 / kappa),
-        sp.Integer(0),
     ),
     Step(
         "without coupling (g = 0) critical damping is kappa m = 1/4",
         sp.discriminant(cubic.subs(g, 0) / (_r + 1), _r).subs(kappa, 1 / (4 * m)),
-        sp.Integer(0),
     ),
     Step("which is the closed form delta^3 = eta^2 c mu", _definition.subs(delta, sp.cbrt(lr**2 * noise * m)), 1 / (4 * m)),
     Step(
@@ -187,7 +185,6 @@ _steps_linear = (
     Step(
         "with its first correction r = -kappa m (1 + kappa (m + g / 2)): order 2 of the cubic vanishes",
         sp.series(cubic.subs(_r, -kappa * m * (1 + kappa * (m + g / 2))), kappa, 0, 3).removeO(),
-        sp.Integer(0),
     ),
 )
 
@@ -265,14 +262,10 @@ DERIVATION = Derivation(
     symbols={
         "k": "number of steps",
         "m": "= mu, curvature of tr H along one direction at the flattest point",
-        _theta: "position along Gamma",
         _p: "= d theta / ds",
-        "s": "= delta k, the clock of the critical limit",
-        _lambda: "eigenvalue of a normal mode",
         "lambda_j": "eigenvalue of mode j",
         "lambda''": "second derivative of an eigenvalue that vanishes at theta = 0",
         _A: "amplitude of a mode",
-        _omega: "= sqrt(eta lambda), frequency of a mode",
         _omega_dot: "omega', its change in a step",
         _lambda_dot: "lambda', change of the eigenvalue in a step; along Gamma its derivative",
         "'": "derivative by steps, of lambda_j and tr H by theta, of y by s",
@@ -289,7 +282,6 @@ DERIVATION = Derivation(
         "X": "= sum_j (ln lambda_j)' (e_j - lambda_j), the energies' force",
         "a_0": "the cubic's constant, kappa m",
         "a_1": "the cubic's coefficient of r",
-        "tau_par": "time scale of the drift, in steps",
         _l[0]: "eigenvalue of mode 1 at the flattest point",
         _l[1]: "eigenvalue of mode 2 at the flattest point",
         _l[2]: "eigenvalue of mode 3 at the flattest point",

@@ -127,7 +127,7 @@ DERIVATION = Derivation(
         Step("both forces: the explicit one is stiffer, gamma = 1/2", crossing(LABEL_NOISE, EXPLICIT_FORCE).gamma, HALF),
         Step("noise c ~ eta^p: equal above 1/2 at gamma = (2 + p) / 3", _above, (2 + noise_power) / 3),
         Step("noise c ~ eta^p: equal below 1/2 at gamma = 1 + p", _below, 1 + noise_power),
-        Step("they meet at p = -1/2 and gamma = 1/2", (_above - _below).subs(noise_power, -HALF), sp.Integer(0)),
+        Step("they meet at p = -1/2 and gamma = 1/2", (_above - _below).subs(noise_power, -HALF)),
         *(
             Step(
                 f"noise c ~ eta^({p}): fastest at gamma = max(1/2, (2 + p) / 3)",
@@ -150,6 +150,5 @@ DERIVATION = Derivation(
     symbols={
         "k": "stiffness of the force along Gamma, per step squared",
         _gamma: "exponent in delta = C eta^gamma",
-        "tau_par": "time scale along Gamma, in steps",
     },
 )

@@ -203,8 +203,6 @@ DERIVATION = Derivation(
         ),
     ),
     symbols={
-        a: "= eta lambda of the mode",
-        _theta: "position along Gamma",
         _x: "displacement of the normal mode",
         _second_moment: "E x^2 at the point where the gradient is taken",
         _slope: "lambda', change of the eigenvalue along Gamma",

@@ -73,7 +73,6 @@ DERIVATION = Derivation(
     symbols={
         "x": "displacement of the mode",
         "'": "derivative by k",
-        _omega: "= sqrt(eta lambda), the mode's frequency",
         _omega1: "omega', its rate of change",
         _omega2: "omega'', the rate of change of that",
         "r": "= 2 / tau_perp, rate at which noise fills the mode, per step",

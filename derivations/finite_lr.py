@@ -100,14 +100,9 @@ DERIVATION = Derivation(
         Step(
             "critical damping of the update: the discriminant vanishes at k = (1 - sqrt(beta))^2",
             heavy_ball_discriminant.subs(a, r**2),
-            sp.Integer(0),
         ),
         Step("there delta = 2 sqrt(k) - k", 2 * r - r**2, delta),
-        Step(
-            "with an explicit force alone: delta = 2 sqrt(eta h) - eta h",
-            _equation.subs({_q: 0, _s: sp.sqrt(_p) / 2}),
-            sp.Integer(0),
-        ),
+        Step("with an explicit force alone: delta = 2 sqrt(eta h) - eta h", _equation.subs({_q: 0, _s: sp.sqrt(_p) / 2})),
         Step(
             "k(delta) = k is the equation that is solved",
             (_s**2 - stiffness.subs(delta, _delta_of_s)) * _delta_of_s,
@@ -115,11 +110,7 @@ DERIVATION = Derivation(
         ),
         Step("a fixed point of the iteration solves it", (_s - _newton(_s)) * sp.diff(_equation, _s), _equation),
         Step("the inverse: k(delta) = (1 - sqrt(beta))^2 at that eta", stiffness.subs(lr, discrete_lr), r**2),
-        Step(
-            "delta = delta0 - delta0^2 / 6: orders 3 and 4 vanish",
-            _order(-(_u**2) / 6, 3) + _order(-(_u**2) / 6, 4),
-            sp.Integer(0),
-        ),
+        Step("delta = delta0 - delta0^2 / 6: orders 3 and 4 vanish", _order(-(_u**2) / 6, 3) + _order(-(_u**2) / 6, 4)),
         Step("and at order 4 no other second-order term does it", _order(_t * _u**2, 4), 3 * _t + sp.Rational(1, 2)),
         Step("weight of grad lambda to first order: 1 + a / (2 (1 + beta))", _first_order, 1 + a / (2 * (1 + beta))),
         Step(
@@ -130,7 +121,6 @@ DERIVATION = Derivation(
         Step(
             "its flattest point moves by -eta (tr H^2)' / (4 (1 + beta) mu)",
             sp.diff(_potential, _theta).subs(_theta, lr * _u).diff(lr).subs(lr, 0).subs(_u, _shift / lr),
-            sp.Integer(0),
         ),
         Step(
             "the curvature there, to first order in eta: mu + eta nu / (4 (1 + beta)) + (tr H)''' times the shift",
@@ -194,7 +184,6 @@ DERIVATION = Derivation(
     ),
     symbols={
         "b": "b(k), share of a mode's stationary variance that is there after k steps",
-        a: "= eta lambda of a normal mode",
         "k": "stiffness along Gamma, per step squared; in b(k) the number of steps",
         _s: "= sqrt(k) = 1 - sqrt(beta)",
         _p: "= 4 eta h",
@@ -203,9 +192,7 @@ DERIVATION = Derivation(
         _x: "= 1 - beta, or lambda in units of eta",
         _t: "a factor that is free, or tends to 0",
         "delta0": "= (c mu)^(1/3) eta^(2/3)",
-        _theta: "position along Gamma",
         _slope: "slope of the two eigenvalues at theta = 0, opposite to each other",
-        "V": "potential of the drift",
         "'": "derivative by theta",
         _l[0]: "an eigenvalue at theta = 0",
         _l[1]: "an eigenvalue at theta = 0",

@@ -67,7 +67,7 @@ class Formula:
 
 @dataclass(frozen=True)
 class Step:
-    """The claim that `left` equals `right`.
+    """The claim that `left` equals `right`, or vanishes where nothing stands on the right.
 
     A rational identity is proved by cancellation. Any other is evaluated at 12 random points of `region`,
     which writes some symbols in terms of others; those left are drawn from (0, 1). It is worked out with 80
@@ -76,7 +76,7 @@ class Step:
 
     claim: str
     left: sp.Expr  # a limit stays as `sp.Limit`, so that it can be read
-    right: sp.Expr
+    right: sp.Expr = sp.S.Zero
     region: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
 
     @cached_property

@@ -106,7 +106,7 @@ DERIVATION = Derivation(
             _entries(_sigma),
         ),
         Step("gamma < 1/2, entry by entry: X_xy = Sigma_xy / (lambda_x + lambda_y)", _few[0, 1], _xy / (_l_x + _l_y)),
-        Step("gamma > 1/2: the modes decouple, X_xy = 0", _many[0, 1], sp.Integer(0)),
+        Step("gamma > 1/2: the modes decouple, X_xy = 0", _many[0, 1]),
         Step(
             "gamma > 1/2: the drift is -(1/4) sum_i Sigma_ii (ln lambda_i)'",
             -_contracted(_many) / 2,
@@ -161,7 +161,6 @@ DERIVATION = Derivation(
     symbols={
         "k": "number of steps",
         a: "= eta lambda of the first mode",
-        _theta: "position along Gamma",
         _turn: "rate at which the eigenvectors turn with theta",
         _l_x: "eigenvalue of the first mode",
         _l_y: "eigenvalue of the second mode",

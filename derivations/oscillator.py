@@ -192,7 +192,7 @@ _NESTEROV_TIME = Formula(
 _steps_nesterov = (
     Step("Nesterov: p(1) = a", _q.subs(chi, 1), a),
     Step("Nesterov: p(-1) = 2 (1 + beta) - a (1 + 2 beta)", _q.subs(chi, -1), nesterov_margin),
-    Step("Nesterov: the margin vanishes at the limit", nesterov_margin.subs(a, nesterov_limit), sp.Integer(0)),
+    Step("Nesterov: the margin vanishes at the limit", nesterov_margin.subs(a, nesterov_limit)),
     Step(
         "Nesterov: 1 - d = delta + a - a delta: effective damping delta + a at small a",
         1 - nesterov_determinant,
@@ -285,7 +285,6 @@ DERIVATION = Derivation(
         _NESTEROV_TIME,
     ),
     symbols={
-        a: "= eta lambda of the mode",
         "T": "trace of the update's matrix: 1 + beta - a for heavy ball, (1 - a) (1 + beta) for Nesterov",
         "d": "determinant of the update's matrix: beta for heavy ball, (1 - a) beta for Nesterov",
         "p": "p(chi) = chi^2 - T chi + d, characteristic polynomial; stable iff p(1) > 0, p(-1) > 0, |d| < 1",

@@ -144,7 +144,7 @@ DERIVATION = Derivation(
         ),
         Step("gamma = 1/2: the exact covariance tends to it", sp.Limit(_scaled(2), _s, 0), _operator),
         Step("gamma < 1/2 (1/4): it tends to the Lyapunov solution", sp.Limit(_scaled(1), _s, 0), lyapunov_operator),
-        Step("gamma > 1/2 (3/4): distinct modes decouple", sp.Limit(_scaled(3), _s, 0), sp.Integer(0)),
+        Step("gamma > 1/2 (3/4): distinct modes decouple", sp.Limit(_scaled(3), _s, 0)),
         Step(
             "as eta^(2 gamma - 1): what is left is 2 C^2 / (lambda_i - lambda_j)^2 times that",
             sp.Limit(_scaled(3) / _s**2, _s, 0),

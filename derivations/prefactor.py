@@ -83,18 +83,13 @@ DERIVATION = Derivation(
         Step(
             "theta(t) solves theta'' + 2 zeta omega theta' + omega^2 theta = 0",
             sp.diff(_swing, _time, 2) + 2 * _decay * sp.diff(_swing, _time) + _omega**2 * _swing,
-            sp.Integer(0),
         ),
         Step(
             "half a period later it is at minus the overshoot",
             _swing.subs(_time, sp.pi / _frequency),
             -_overshoot,
         ),
-        Step(
-            "there its velocity vanishes",
-            sp.diff(_swing, _time).subs(_time, sp.pi / _frequency),
-            sp.Integer(0),
-        ),
+        Step("there its velocity vanishes", sp.diff(_swing, _time).subs(_time, sp.pi / _frequency)),
         Step("zeta(x) overshoots by just x", _overshoot.subs(zeta, ratio_of_target), target),
         Step("x -> 0 is critical damping", sp.Limit(ratio_of_target, target, 0), sp.Integer(1)),
         Step(
@@ -112,11 +107,7 @@ DERIVATION = Derivation(
         Step("Viete solves the cubic", _cubic(_viete_full), sp.Integer(0), {_q: sp.sqrt(4 * _p**3 / 27) * _t}),
         Step("without an explicit force it gives the closed form", _cardano_full.subs(_p, 0), sp.cbrt(_q)),
         Step("without noise it gives sqrt(p)", _viete_full.subs(_q, 0), sp.sqrt(_p)),
-        Step(
-            "the inverse solves the cubic",
-            (delta**3 - linear * delta - constant).subs(lr, inverse),
-            sp.Integer(0),
-        ),
+        Step("the inverse solves the cubic", (delta**3 - linear * delta - constant).subs(lr, inverse)),
         Step("the power law's inverse", power_law.subs(lr, power_law_inverse), delta),
     ),
     formulas=(

@@ -96,7 +96,5 @@ DERIVATION = Derivation(
             (DEFINE_A, DEFINE_CONTRACTION, DEFINE_NESTEROV_MARGIN),
         ),
     ),
-    symbols={
-        a: "= eta lambda of the mode",
-    },
+    symbols={},
 )

@@ -39,99 +39,114 @@ class Quantity:
         return ", ".join(part for part in (start, unit, self.allowed) if part)
 
 
-# The symbols are named as the library's arguments are.
-lr = sp.Symbol("lr", positive=True)
-eigenvalue = sp.Symbol("eigenvalue", positive=True)
-one_minus_beta = sp.Symbol("one_minus_beta", positive=True)
-noise = sp.Symbol("noise", nonnegative=True)
-curvature = sp.Symbol("curvature", nonnegative=True)
-explicit_curvature = sp.Symbol("explicit_curvature", nonnegative=True)
-damping_ratio = sp.Symbol("damping_ratio", positive=True)
-target = sp.Symbol("target", positive=True)
-reference_lr = sp.Symbol("reference_lr", positive=True)
-reference_one_minus_beta = sp.Symbol("reference_one_minus_beta", positive=True)
-exponent = sp.Symbol("exponent", positive=True)
-energy_share = sp.Symbol("energy_share", nonnegative=True)
-relaxation_time = sp.Symbol("relaxation_time", positive=True)
-eigenvalue_growth = sp.Symbol("eigenvalue_growth", real=True)
-n_steps = sp.Symbol("n_steps", nonnegative=True)
-other_eigenvalue = sp.Symbol("other_eigenvalue", positive=True)
-noise_covariance = sp.Symbol("noise_covariance", real=True)
-scaled_damping = sp.Symbol("scaled_damping", positive=True)
-noise_power = sp.Symbol("noise_power", real=True)
-square_curvature = sp.Symbol("square_curvature", real=True)
-kappa = sp.Symbol("kappa", positive=True)
-coupling = sp.Symbol("coupling", nonnegative=True)
-squared_slopes = sp.Symbol("squared_slopes", nonnegative=True)
-parameter_noise = sp.Symbol("parameter_noise", nonnegative=True)
-n_workers = sp.Symbol("n_workers", positive=True)
-local_steps = sp.Symbol("local_steps", positive=True)
-decay_rate = sp.Symbol("decay_rate", real=True)
-squared_residual = sp.Symbol("squared_residual", nonnegative=True)
-n_outputs = sp.Symbol("n_outputs", positive=True)
-batch_size = sp.Symbol("batch_size", positive=True)
-
 _EIGENVALUE, _CURVATURE = "loss / parameter^2", "loss / parameter^4"
 
-SYMBOLS: Mapping[sp.Symbol, Quantity] = {
-    lr: Quantity("eta", "learning rate", Section.SETTING, "parameter^2 / loss", "> 0"),
-    eigenvalue: Quantity("lambda", "eigenvalue of the Hessian on Gamma; a = eta lambda", Section.SETTING, _EIGENVALUE, "> 0"),
-    one_minus_beta: Quantity("delta", "= 1 - beta, beta the momentum", Section.SETTING, "", "in (0, 1]"),
-    noise: Quantity("c", "label-noise strength sigma^2 / B", Section.SETTING, "loss", ">= 0"),
-    n_outputs: Quantity("P", "number of outputs on the training set", Section.SETTING, "", "> 1"),
-    batch_size: Quantity("B", "samples in a batch", Section.SETTING, "", "from 1 to P"),
-    n_steps: Quantity("k", "number of steps", Section.SETTING, "", ">= 0"),
-    relaxation_time: Quantity(
-        "tau_perp", "relaxation time of a normal mode's amplitude", Section.RELAXATION, "steps", "> 0 (inf: never)"
-    ),
-    other_eigenvalue: Quantity(
-        "lambda_j", "eigenvalue of the other mode; b = eta lambda_j", Section.RELAXATION, _EIGENVALUE, "> 0"
-    ),
-    noise_covariance: Quantity(
-        "Sigma_ij", "covariance of the gradient noise in two modes", Section.RELAXATION, "loss^2 / parameter^2"
-    ),
-    scaled_damping: Quantity("C", "= delta / sqrt(eta)", Section.RELAXATION, "sqrt(loss) / parameter", "> 0"),
-    curvature: Quantity(
-        "mu", "curvature of tr H along Gamma at the flattest point (m for one direction)", Section.DRIFT, _CURVATURE, ">= 0"
-    ),
-    exponent: Quantity("gamma", "exponent in 1 - beta ~ lr^gamma", Section.CROSSING, "", "> 0"),
-    noise_power: Quantity("p", "exponent in c ~ lr^p, 0 for label noise of fixed strength", Section.CROSSING),
-    energy_share: Quantity("b", "share of a mode's stationary variance that is there", Section.EFFECTIVE_LOSS, "", ">= 0"),
-    eigenvalue_growth: Quantity(
-        "rho", "= d ln lambda / dk, growth of an underdamped mode's eigenvalue (0 if overdamped)",
-        Section.EFFECTIVE_LOSS, "1 / step",
-    ),
-    damping_ratio: Quantity("zeta", "damping ratio along Gamma, 1 for critical damping", Section.EFFECTIVE_LOSS, "", "> 0"),
-    target: Quantity(
-        "x", "target: the displacement stays below this fraction of its start", Section.EFFECTIVE_LOSS, "", "in (0, 1)"
-    ),
-    explicit_curvature: Quantity(
-        "h", "curvature along Gamma of an explicit force such as weight decay", Section.FORCES, _EIGENVALUE, ">= 0"
-    ),
-    parameter_noise: Quantity(
-        "s^2", "variance of the noise in each parameter where the gradient is taken", Section.FORCES, "parameter^2", ">= 0"
-    ),
-    n_workers: Quantity("K", "number of workers of local SGD", Section.FORCES, "", ">= 1"),
-    local_steps: Quantity("H", "steps of local SGD between two averages", Section.FORCES, "", ">= 1"),
-    decay_rate: Quantity("r", "= -d ln eta / dk, decay of a learning-rate schedule", Section.FORCES, "1 / step"),
-    squared_residual: Quantity("r^2", "mean square of the residuals", Section.FORCES, "loss", ">= 0"),
-    kappa: Quantity(
-        "kappa", "= eta^2 c / (4 delta^3), strength of the energies' force", Section.CRITICAL_LIMIT, "1 / curvature", "> 0"
-    ),
-    square_curvature: Quantity(
-        "nu", "= (tr H^2)'' - (tr H)''' (tr H^2)' / mu along Gamma at the flattest point", Section.FINITE_LEARNING_RATE,
-        "loss^2 / parameter^6",
-    ),
-    coupling: Quantity(
-        "g", "= sum_j |grad lambda_j|^2 / lambda_j at the flattest point", Section.PRICE_OF_SPEED, _CURVATURE, ">= 0"
-    ),
-    squared_slopes: Quantity(
-        "G2", "= sum_j |grad lambda_j|^2 at the flattest point", Section.PRICE_OF_SPEED, "loss^2 / parameter^6", ">= 0"
-    ),
-    reference_lr: Quantity("eta0", "learning rate of a tuned pair", Section.WAYS_TO_PREDICT, "parameter^2 / loss", "> 0"),
-    reference_one_minus_beta: Quantity("delta0", "= 1 - beta0 of a tuned pair", Section.WAYS_TO_PREDICT, "", "in (0, 1]"),
-}  # fmt: skip
+SYMBOLS: dict[sp.Symbol, Quantity] = {}
 """The arguments of the generated formulas, in the order of docs/theory.md."""
+
+
+def _argument(name: str, letter: str, meaning: str, section: Section, unit: str = "", allowed: str = "") -> sp.Symbol:
+    """A row of SYMBOLS: the symbol, named as the library's argument is; its range says what sympy may assume."""
+    sign = "nonnegative" if allowed.startswith(">= 0") else "positive" if allowed else "real"
+    symbol = sp.Symbol(name, **{sign: True})
+    SYMBOLS[symbol] = Quantity(letter, meaning, section, unit, allowed)
+    return symbol
+
+
+# fmt: off  (a line an argument, or two)
+lr = _argument("lr", "eta", "learning rate", Section.SETTING, "parameter^2 / loss", "> 0")
+eigenvalue = _argument(
+    "eigenvalue", "lambda", "eigenvalue of the Hessian on Gamma; a = eta lambda", Section.SETTING, _EIGENVALUE, "> 0"
+)
+one_minus_beta = _argument("one_minus_beta", "delta", "= 1 - beta, beta the momentum", Section.SETTING, "", "in (0, 1]")
+noise = _argument("noise", "c", "label-noise strength sigma^2 / B", Section.SETTING, "loss", ">= 0")
+n_outputs = _argument("n_outputs", "P", "number of outputs on the training set", Section.SETTING, "", "> 1")
+batch_size = _argument("batch_size", "B", "samples in a batch", Section.SETTING, "", "from 1 to P")
+n_steps = _argument("n_steps", "k", "number of steps", Section.SETTING, "", ">= 0")
+relaxation_time = _argument(
+    "relaxation_time", "tau_perp", "relaxation time of a normal mode's amplitude", Section.RELAXATION, "steps", "> 0 (inf: never)"
+)
+other_eigenvalue = _argument(
+    "other_eigenvalue", "lambda_j", "eigenvalue of the other mode; b = eta lambda_j", Section.RELAXATION, _EIGENVALUE, "> 0"
+)
+noise_covariance = _argument(
+    "noise_covariance", "Sigma_ij", "covariance of the gradient noise in two modes", Section.RELAXATION, "loss^2 / parameter^2"
+)
+scaled_damping = _argument("scaled_damping", "C", "= delta / sqrt(eta)", Section.RELAXATION, "sqrt(loss) / parameter", "> 0")
+curvature = _argument(
+    "curvature",
+    "mu",
+    "curvature of tr H along Gamma at the flattest point (m for one direction)",
+    Section.DRIFT,
+    _CURVATURE,
+    ">= 0",
+)
+exponent = _argument("exponent", "gamma", "exponent in 1 - beta ~ lr^gamma", Section.CROSSING, "", "> 0")
+noise_power = _argument("noise_power", "p", "exponent in c ~ lr^p, 0 for label noise of fixed strength", Section.CROSSING)
+energy_share = _argument(
+    "energy_share", "b", "share of a mode's stationary variance that is there", Section.EFFECTIVE_LOSS, "", ">= 0"
+)
+eigenvalue_growth = _argument(
+    "eigenvalue_growth",
+    "rho",
+    "= d ln lambda / dk, growth of an underdamped mode's eigenvalue (0 if overdamped)",
+    Section.EFFECTIVE_LOSS,
+    "1 / step",
+)
+damping_ratio = _argument(
+    "damping_ratio", "zeta", "damping ratio along Gamma, 1 for critical damping", Section.EFFECTIVE_LOSS, "", "> 0"
+)
+target = _argument(
+    "target", "x", "target: the displacement stays below this fraction of its start", Section.EFFECTIVE_LOSS, "", "in (0, 1)"
+)
+explicit_curvature = _argument(
+    "explicit_curvature",
+    "h",
+    "curvature along Gamma of an explicit force such as weight decay",
+    Section.FORCES,
+    _EIGENVALUE,
+    ">= 0",
+)
+parameter_noise = _argument(
+    "parameter_noise",
+    "s^2",
+    "variance of the noise in each parameter where the gradient is taken",
+    Section.FORCES,
+    "parameter^2",
+    ">= 0",
+)
+n_workers = _argument("n_workers", "K", "number of workers of local SGD", Section.FORCES, "", ">= 1")
+local_steps = _argument("local_steps", "H", "steps of local SGD between two averages", Section.FORCES, "", ">= 1")
+decay_rate = _argument("decay_rate", "r", "= -d ln eta / dk, decay of a learning-rate schedule", Section.FORCES, "1 / step")
+squared_residual = _argument("squared_residual", "r^2", "mean square of the residuals", Section.FORCES, "loss", ">= 0")
+kappa = _argument(
+    "kappa", "kappa", "= eta^2 c / (4 delta^3), strength of the energies' force", Section.CRITICAL_LIMIT, "1 / curvature", "> 0"
+)
+square_curvature = _argument(
+    "square_curvature",
+    "nu",
+    "= (tr H^2)'' - (tr H)''' (tr H^2)' / mu along Gamma at the flattest point",
+    Section.FINITE_LEARNING_RATE,
+    "loss^2 / parameter^6",
+)
+coupling = _argument(
+    "coupling", "g", "= sum_j |grad lambda_j|^2 / lambda_j at the flattest point", Section.PRICE_OF_SPEED, _CURVATURE, ">= 0"
+)
+squared_slopes = _argument(
+    "squared_slopes",
+    "G2",
+    "= sum_j |grad lambda_j|^2 at the flattest point",
+    Section.PRICE_OF_SPEED,
+    "loss^2 / parameter^6",
+    ">= 0",
+)
+reference_lr = _argument(
+    "reference_lr", "eta0", "learning rate of a tuned pair", Section.WAYS_TO_PREDICT, "parameter^2 / loss", "> 0"
+)
+reference_one_minus_beta = _argument(
+    "reference_one_minus_beta", "delta0", "= 1 - beta0 of a tuned pair", Section.WAYS_TO_PREDICT, "", "in (0, 1]"
+)
+# fmt: on
 
 LETTERS: Mapping[str, Quantity] = {
     quantity.letter: quantity

@@ -7,9 +7,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.linalg import solve_discrete_lyapunov
 
 import sde_momentum as sm
-from sde_momentum.dynamics.moment_closure import _Expectation
+from sde_momentum.dynamics.moment_closure import State, _Expectation
 from sde_momentum.theory import formulas
 
 RATE, BETA, SIGMA = 0.3, 0.8, 0.7
@@ -170,11 +171,63 @@ def test_flatness_and_loss_in_matrix_sensing_are_those_of_the_discrete_update(d,
         assert (np.abs(ours - x.mean(axis=0)) < allowed).all(), f"{name}: {ours} against {x.mean(axis=0)} +- {error}"
 
 
+def slowest_multiplier(closure, lr, beta, near, *, along=True):
+    """The largest multiplier of a step, linearised in mean and covariance at the fixed point near `near`; `along`: of those with
+    which the mean answers a displacement along the manifold.
+
+    Else the mean of a normal mode x_j and its covariance with the position theta along the manifold are among them, which excite
+    each other in the closure (not in training, where x_j loses its phase): D (D^2 + D + kappa m) =
+    -i kappa b^2 omega_j / (2 lambda_j delta), which grows as lr^(-1/6), with D = r + 1/2, r = ln mu / delta - i omega_j / delta
+    and b = d lambda_j / d theta.
+    """
+    expect, n = _Expectation(closure.method.problem, near), len(near)
+    upper = np.triu_indices(2 * n)
+    eigenvalues, axes = np.linalg.eigh(expect(near, np.zeros((n, n))).gram)
+    flat = eigenvalues < 1e-9 * eigenvalues[-1]
+    covariance = np.zeros((2, n, 2, n))
+    for lam, axis in zip(eigenvalues[~flat], axes.T[~flat], strict=True):
+        move = np.array([[1 - lr * lam, beta], [-lr * lam, beta]])
+        mode = solve_discrete_lyapunov(move, np.full((2, 2), lr**2 * closure.method.noise * lam))
+        covariance += mode[:, None, :, None] * np.outer(axis, axis)[None, :, None, :]
+    covariance = covariance.reshape(2 * n, 2 * n)
+    spread = np.sqrt(np.maximum(np.diagonal(covariance), 1e-6 * np.diagonal(covariance).max()))
+    length = 1 + np.abs(near).max()  # all unknowns in units that make them of order 1
+    unit = np.concatenate([np.full(n, length), np.full(n, length * (1 - beta)), np.outer(spread, spread)[upper]])
+
+    def step(x):
+        full = np.zeros((2 * n, 2 * n))
+        full[upper] = (x * unit)[2 * n :]
+        full += np.triu(full, 1).T
+        w, v = (x * unit)[:n], (x * unit)[n : 2 * n]
+        after = closure._step(expect, State(w, v, full[:n, :n], full[:n, n:], full[n:, n:]), lr, beta)
+        blocks = np.block([[after.ww, after.wv], [after.wv.T, after.vv]])
+        return np.concatenate([after.w, after.v, blocks[upper]]) / unit
+
+    def derivative(x, h=1e-3):
+        """By differences of fourth order: a step is a polynomial of low degree, or nearly."""
+        shifts = h * np.eye(len(x))
+        columns = [8 * (step(x + e) - step(x - e)) - (step(x + 2 * e) - step(x - 2 * e)) for e in shifts]
+        return np.stack(columns, axis=1) / (12 * h)
+
+    x = np.concatenate([near, np.zeros(n), covariance[upper]]) / unit
+    for _ in range(20):  # Newton
+        change = np.linalg.lstsq(np.eye(len(x)) - derivative(x), step(x) - x, rcond=1e-14)[0]
+        x = x + change
+        if np.abs(change).max() < 1e-8 * (1 + np.abs(x).max()):
+            break
+    multipliers, modes = np.linalg.eig(derivative(x))
+    if along:  # residues of the response of the mean, along the manifold, to being displaced there
+        tangent = axes.T[flat]
+        residues = np.abs(tangent @ modes[:n]) * np.abs(np.linalg.inv(modes)[:, :n] @ tangent.T).T
+        multipliers = multipliers[residues.sum(axis=0) > 1e-6]
+    return multipliers[np.abs(multipliers).argmax()]
+
+
 def critical(kappa, lr, **how):
     """(decay rate per unit of s, the critical limit's rate) in a valley with m = 1, g = 1.2 at delta = lr^(2/3)."""
     valley, delta = sm.Valley.balanced(2, 1.0, 1.2), lr ** (2 / 3)
     closure = sm.dynamics.MomentClosure(sm.LabelNoiseSGD(valley, np.sqrt(4 * kappa * 2)))
-    multiplier = closure.slowest_multiplier(lr, 1 - delta, valley.start(0.01), **how)
+    multiplier = slowest_multiplier(closure, lr, 1 - delta, valley.start(0.01), **how)
     return -np.log(abs(multiplier)) / delta, float(formulas.critical_decay_rate(kappa, 1.0, 1.2))
 
 
@@ -189,7 +242,7 @@ def test_the_slowest_multiplier_tends_to_the_critical_rate_with_order_one_third(
 
 def test_other_disturbances_grow_at_small_lr():
     """A mode's mean and its covariance with theta excite each other: an instability of the closure that training lacks."""
-    assert critical(1.0, 1e-5)[0] > 0 > critical(1.0, 1e-5, disturbance="any")[0]
+    assert critical(1.0, 1e-5)[0] > 0 > critical(1.0, 1e-5, along=False)[0]
 
 
 def test_a_recursion_that_leaves_the_finite_world_is_marked():
@@ -232,17 +285,6 @@ CLOSURE = sm.dynamics.MomentClosure(sm.LabelNoiseSGD(VALLEY, 0.1))
         (
             lambda: CLOSURE.solve(VALLEY.start(1), [1], lr=1, momentum=0.9, metrics=["distance"]),
             "metrics: given distance; allowed: train_loss, test_error, trace_hessian",
-        ),
-        (lambda: CLOSURE.slowest_multiplier([0.1, 0.2], 0.9, VALLEY.start(0)), r"lr: given shape \(2,\); allowed: one number"),
-        (lambda: CLOSURE.slowest_multiplier(9.0, 0.9, VALLEY.start(0)), "lr: given 9.0; allowed: a stable learning rate"),
-        (lambda: CLOSURE.slowest_multiplier(0.1, 0.9, [0.0]), r"point: given shape \(1,\); allowed: shape \(3,\)"),
-        (
-            lambda: CLOSURE.slowest_multiplier(0.1, 0.9, VALLEY.start(0), disturbance="across"),
-            "disturbance: given across; allowed: 'along' or 'any'",
-        ),
-        (
-            lambda: sm.dynamics.MomentClosure(sm.LabelNoiseSGD(SENSING, 0.1)).slowest_multiplier(0.1, 0.9, np.zeros(18)),
-            "method: given a problem of 18 parameters; allowed: at most 12",
         ),
     ],
 )

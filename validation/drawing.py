@@ -16,10 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from sde_momentum.figures.style import BLACK, STYLE, render
+from sde_momentum.figures.style import BLACK, STYLE
+from sde_momentum.figures.style import render as render
 from sde_momentum.predictors.measured_optimum import Optima, PowerLaw
-
-__all__ = ["Fitted", "best_momentum", "measured", "one_legend", "plt", "render", "times_of_momenta"]
 
 
 def one_legend(figure: Figure, axes: Iterable[Axes], ncols: int) -> None:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.resources import files
 
 import sympy as sp
 
@@ -15,7 +16,6 @@ from ..formula import POINTS, Derivation, Formula, Step
 from ..sections import Section
 from ..symbols import letter
 from .notation import displayed, mathml, typeset
-from .style import STYLE
 
 FOLD_FROM = 70  # operations; a longer side of an equation is folded away on the page
 _WIDTH = 100
@@ -155,9 +155,10 @@ def as_html(checked: Mapping[str, tuple[Derivation, list[Checked]]]) -> str:
         f"<li><a href='#{name}'>{html.escape(d.title)}</a> <span class=tag>{d.place}</span></li>" for name, d, _ in entries
     )
     body = "\n".join(_article(*entry) for entry in entries)
+    style = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     return (
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>sde-momentum: derivations</title><style>{STYLE}</style></head><body>\n"
+        f"<title>sde-momentum: derivations</title><style>{style}</style></head><body>\n"
         "<header><h1>Momentum, label noise and the flat direction: derivations</h1>"
         f"<p>Every formula of <code>sde_momentum.theory.formulas</code> is generated from these. {verdict}.</p></header>\n"
         f"<nav><h2>Contents</h2><ol>{links}</ol></nav>\n<main>{body}</main></body></html>\n"

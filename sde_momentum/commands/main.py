@@ -21,12 +21,7 @@ from .phase_diagram import phase_diagram
 from .predict import predict
 from .simulate import simulate
 
-COMMANDS = {
-    "predict": predict,
-    "simulate": simulate,
-    "phase-diagram": phase_diagram,
-    "estimate": estimate,
-}
+COMMANDS = {"predict": predict, "simulate": simulate, "phase-diagram": phase_diagram, "estimate": estimate}
 """The commands of this folder, in the order of the help."""
 
 _HELP = (
@@ -79,25 +74,16 @@ def main() -> None:
     try:
         _add_commands()
         sys.exit(app(standalone_mode=False))
-    except typer.TyperException as error:  # an unknown option, a value of the wrong type
-        if debug:
+    except (typer.TyperException, InputError, ModuleNotFoundError, OSError) as error:
+        ours = isinstance(error, ModuleNotFoundError) and (error.name or "sde_momentum").partition(".")[0] == "sde_momentum"
+        if debug or ours:
             raise
-        # without arguments the help has been printed already, and the message is empty
-        if message := " ".join(error.format_message().split()):
+        if isinstance(error, typer.TyperException):  # an unknown option, a value of the wrong type
+            message = " ".join(error.format_message().split())
+        elif isinstance(error, ModuleNotFoundError):
+            message = f"this command needs {error.name}: pip install 'sde-momentum[all]'"
+        else:
+            message = str(error)
+        if message:  # empty without arguments: the help has been printed already
             typer.echo(f"sde-momentum: {message}", err=True)
-        sys.exit(2)
-    except InputError as error:
-        if debug:
-            raise
-        typer.echo(f"sde-momentum: {error}", err=True)
-        sys.exit(2)
-    except ModuleNotFoundError as error:
-        if debug or error.name is None or error.name.partition(".")[0] == "sde_momentum":
-            raise
-        typer.echo(f"sde-momentum: this command needs {error.name}: pip install 'sde-momentum[all]'", err=True)
-        sys.exit(1)
-    except OSError as error:
-        if debug:
-            raise
-        typer.echo(f"sde-momentum: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, typer.TyperException | InputError) else 1)

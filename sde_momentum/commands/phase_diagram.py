@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..core.errors import InputError, check_lr, check_one, check_positive
-from ..core.files import write_whole
+from ..core.files import json_value, write_whole
 from ..core.options import REQUIRED, Form, Option, is_given, union
 from ..core.progress import track
 from ..problems.registry import built_in, built_in_problems
@@ -179,9 +179,8 @@ def _lines(diagram: PhaseDiagram, lr: Any, tidy: xr.Dataset, measured: xr.Datase
     import numpy as np
 
     low, high = diagram.optimum_band(lr)
-    settings = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in tidy.attrs.items()}
     result: dict[str, Any] = {
-        "settings": {name: None if value != value or value == float("inf") else value for name, value in settings.items()},
+        "settings": {name: json_value(value) for name, value in tidy.attrs.items()},
         "lr": lr.tolist(),
         "optimum": diagram.optimum(lr).tolist(),
         "optimum_low": low.tolist(),

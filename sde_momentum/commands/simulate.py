@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..core.errors import check_integer
-from ..core.files import write_whole
+from ..core.files import json_value, write_whole
 from ..core.options import REQUIRED, Option, union
 from ..problems.registry import built_in, built_in_problems
 from .build import build
@@ -86,11 +86,6 @@ def _table(result: list[dict[str, Any]], metrics: tuple[str, ...], n_seeds: int)
     return lines
 
 
-def _numbers(series: xr.DataArray) -> list[float | None]:
-    """As JSON has them: no NaN."""
-    return [value if value == value else None for value in series.values.tolist()]
-
-
 def _means(runs: xr.Dataset, metrics: tuple[str, ...]) -> list[dict[str, Any]]:
     """For each (lr, momentum) the mean of each metric over the seeds that have not diverged, and its standard error."""
     diverged = (runs.diverged >= 0).sum("seed")
@@ -99,8 +94,8 @@ def _means(runs: xr.Dataset, metrics: tuple[str, ...]) -> list[dict[str, Any]]:
     result = []
     for lr, momentum in product(runs.lr.values.tolist(), runs.momentum.values.tolist()):
         at = {"lr": lr, "momentum": momentum}
-        series = {name: _numbers(mean[name].sel(at)) for name in metrics}
-        series |= {f"{name}_se": _numbers(error[name].sel(at)) for name in metrics}
+        series = {name: json_value(mean[name].sel(at).values) for name in metrics}
+        series |= {f"{name}_se": json_value(error[name].sel(at).values) for name in metrics}
         result.append(at | {"diverged": int(diverged.sel(at)), "steps": runs.time.values.tolist()} | series)
     return result
 

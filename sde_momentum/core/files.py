@@ -1,11 +1,12 @@
-"""Atomic writing of files."""
+"""Atomic writing of files, and values as JSON has them."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -20,3 +21,16 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def json_value(x: Any) -> Any:
+    """As JSON has it: lists for arrays, and None for a number that is not finite.
+
+    >>> json_value([1.5, float("nan")]), json_value("trace_hessian")
+    ([1.5, None], 'trace_hessian')
+    """
+    if hasattr(x, "tolist"):
+        x = x.tolist()
+    if isinstance(x, list):
+        return [json_value(value) for value in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x

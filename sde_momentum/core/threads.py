@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain, islice
-from time import monotonic
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits
@@ -15,8 +15,8 @@ from threadpoolctl import threadpool_limits
 from .errors import InputError
 
 _Result = TypeVar("_Result")
-_BATCH, _PATIENCE = 16, 0.1
-"""Results are handed over 16 at a time, or after 0.1 s: waking the caller takes the interpreter's lock from the workers."""
+_AHEAD = 16
+"""Jobs begun ahead of the results taken, beside four for each thread: none waits for a slow one."""
 
 
 def n_threads(workers: int) -> int:
@@ -44,78 +44,11 @@ def in_order(jobs: Iterator[Callable[[], _Result]], workers: int) -> Iterator[_R
     if n == 1 or len(first) < 2:
         yield from (job() for job in jobs)
         return
-    pool = _Pool(jobs, window=4 * n + _BATCH)
-    threads = [threading.Thread(target=pool.work, daemon=True) for _ in range(n)]
+    pool = ThreadPoolExecutor(n)
     try:
-        for thread in threads:
-            thread.start()
-        while results := pool.next_results():
-            yield from results
+        waiting = deque(pool.submit(job) for job in islice(jobs, 4 * n + _AHEAD))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(job) for job in islice(jobs, 1))
     finally:
-        pool.stop()
-        for thread in threads:
-            thread.join()
-
-
-class _Pool(Generic[_Result]):
-    """Worker threads that take the next job, at most `window` jobs ahead of the results that have been taken."""
-
-    def __init__(self, jobs: Iterator[Callable[[], _Result]], window: int) -> None:
-        self.jobs, self.window = jobs, window
-        self.begun, self.taken, self.done = 0, 0, dict[int, _Result]()
-        self.over, self.failure = False, None  # type: bool, BaseException | None
-        self.change, self.handed = threading.Condition(), monotonic()
-
-    def work(self) -> None:
-        """The loop of a worker thread."""
-        try:
-            while (found := self._next_job()) is not None:
-                number, job = found
-                result = job()
-                with self.change:
-                    self.done[number] = result
-                    if self._ready():
-                        self.change.notify_all()
-        except BaseException as failure:  # it is raised where the results are taken
-            with self.change:
-                self.failure = failure
-                self.stop()
-
-    def _next_job(self) -> tuple[int, Callable[[], _Result]] | None:
-        with self.change:
-            while self.begun - self.taken >= self.window and not self.over:
-                self.change.wait()
-            job = None if self.over else next(self.jobs, None)
-            if job is None:
-                self.stop()
-                return None
-            self.begun += 1
-            return self.begun - 1, job
-
-    def _ready(self) -> bool:
-        """Whether a batch is ready to hand over, or the last results are."""
-        if self.failure is not None or (self.over and len(self.done) == self.begun - self.taken):
-            return True
-        enough = 1 if monotonic() - self.handed > _PATIENCE else _BATCH
-        return all(self.taken + i in self.done for i in range(enough))
-
-    def next_results(self) -> list[_Result]:
-        """The next results in order, none at the end. Raises what a job has raised."""
-        with self.change:
-            while not self._ready():
-                self.change.wait()
-            if self.failure is not None:
-                raise self.failure
-            results = []
-            while self.taken in self.done:
-                results.append(self.done.pop(self.taken))
-                self.taken += 1
-            self.handed = monotonic()
-            self.change.notify_all()
-            return results
-
-    def stop(self) -> None:
-        """No more jobs are begun."""
-        with self.change:
-            self.over = True
-            self.change.notify_all()
+        pool.shutdown(cancel_futures=True)

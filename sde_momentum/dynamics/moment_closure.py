@@ -26,21 +26,17 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import solve_discrete_lyapunov
 from scipy.sparse import csr_array
 
 from ..core.dataset import as_attributes
 from ..core.dynamics import Dynamics
-from ..core.errors import InputError, check_lr, check_momentum, check_one
+from ..core.errors import InputError, check_lr, check_momentum
 from ..core.progress import track
 from ..core.threads import in_order, one_blas_thread
 from ..problems.metrics import METRICS, Metric
 from ..problems.problem import Array, Problem
 from .label_noise_sgd import LabelNoiseSGD, check_steps
 
-_LARGEST = 12  # parameters for which the recursion is linearised in full: 2 N + N (2 N + 1) = 324 unknowns
-_FLAT = 1e-9  # eigenvalues below this share of the largest: directions along the manifold
-_SEEN = 1e-6  # residues below this are rounding errors
 _STEP = 1e-4  # relative, of the central differences of H; the error is of relative order _STEP^2
 
 
@@ -256,86 +252,6 @@ class MomentClosure(Dynamics):
             advance((then - now) / max(1, int(steps[-1])))
         return out, moments, diverged
 
-    def slowest_multiplier(self, lr: float, momentum: float, point: ArrayLike, *, disturbance: str = "along") -> complex:
-        """The largest multiplier of a step, linearised in mean and covariance at the fixed point near `point`.
-
-        A disturbance shrinks by the multiplier's modulus |chi| in each step, so its decay time is -1 / ln |chi| steps. In the
-        critical limit -ln |chi| / delta tends to the rate along the manifold [theory: Price of speed, eq. 9.2].
-
-        Args:
-            lr: eta > 0
-            momentum: beta in [0, 1)
-            point: near the flattest point, which must be isolated, (N,), N <= 12
-            disturbance: "along": of the multipliers in the mean's response to a displacement along the manifold;
-                "any": of all. Among these are the mean of a normal mode x_j and its covariance with the position theta along
-                the manifold, which excite each other in the closure (not in training, where x_j loses its phase). With
-                q = r + 1/2, r = ln chi / delta - i omega_j / delta, omega_j = sqrt(eta lambda_j), b = d lambda_j / d theta:
-                q (q^2 + q + kappa mu) = -i kappa b^2 omega_j / (2 lambda_j delta), which grows as lr^(-1/6): they become
-                unstable at small lr.
-
-        Raises:
-            InputError: for a value out of range, or no fixed point near.
-        """
-        eta, beta = check_one(check_lr, lr, "lr"), check_one(check_momentum, momentum, "momentum")
-        problem = self.method.problem
-        if problem.n_parameters > _LARGEST:
-            raise InputError(
-                "method", f"a problem of {problem.n_parameters} parameters", f"at most {_LARGEST} of them to be linearised"
-            )
-        if disturbance not in ("along", "any"):
-            raise InputError("disturbance", disturbance, "'along' or 'any'")
-        near = problem.check_point(point, "point")
-        expect = _Expectation(problem, near)
-        step, x = self._unknowns(expect, eta, beta)
-        multipliers, modes = np.linalg.eig(_derivative(step, _fixed_point(step, x, near)))
-        if disturbance == "along":
-            # residues of the mean's response, along the manifold, to a displacement along it
-            n = len(near)
-            eigenvalues, axes = np.linalg.eigh(expect(near, np.zeros((n, n))).gram)
-            flat = axes[:, eigenvalues < _FLAT * eigenvalues[-1]].T
-            residues = np.abs(flat @ modes[:n]) * np.abs(np.linalg.inv(modes)[:, :n] @ flat.T).T
-            multipliers = multipliers[residues.sum(axis=0) > _SEEN]
-        return complex(multipliers[np.abs(multipliers).argmax()])
-
-    def _unknowns(self, expect: _Expectation, eta: float, beta: float) -> tuple[Callable[[Array], Array], Array]:
-        """An update of mean and covariance as a function of one vector of order 1, and a vector close to its fixed point."""
-        near = expect.point
-        n = len(near)
-        upper = np.triu_indices(2 * n)
-        covariance = self._stationary(expect, near, eta, beta)
-        spread = np.sqrt(np.maximum(np.diagonal(covariance), 1e-6 * np.diagonal(covariance).max() + 1e-30))
-        length = 1 + np.abs(near).max()
-        unit = np.concatenate([np.full(n, length), np.full(n, length * (1 - beta)), np.outer(spread, spread)[upper]])
-
-        def step(x: Array) -> Array:
-            full = np.zeros((2 * n, 2 * n))
-            full[upper] = (x * unit)[2 * n :]
-            full = full + np.triu(full, 1).T
-            w, v = (x * unit)[:n], (x * unit)[n : 2 * n]
-            after = self._step(expect, State(w, v, full[:n, :n], full[:n, n:], full[n:, n:]), eta, beta)
-            blocks = np.block([[after.ww, after.wv], [after.wv.T, after.vv]])
-            return np.concatenate([after.w, after.v, blocks[upper]]) / unit
-
-        return step, np.concatenate([near, np.zeros(n), covariance[upper]]) / unit
-
-    def _stationary(self, expect: _Expectation, point: Array, eta: float, beta: float) -> Array:
-        """Covariance of (w, v), (2 N, 2 N), 0 in directions along the manifold: close to that of the fixed point."""
-        n = len(point)
-        gram = expect(point, np.zeros((n, n))).gram
-        eigenvalues, axes = np.linalg.eigh(gram)
-        out = np.zeros((2, n, 2, n))
-        for lam, axis in zip(eigenvalues, axes.T, strict=True):
-            if lam < _FLAT * eigenvalues[-1]:
-                continue
-            a = eta * lam
-            b = beta * (1 - a) if self.method.nesterov else beta
-            move = np.array([[1 - a, b], [-a, b]])
-            if np.abs(np.linalg.eigvals(move)).max() >= 1:
-                raise InputError("lr", eta, f"a stable learning rate: the mode of eigenvalue {lam:.3g} is unstable")
-            mode = solve_discrete_lyapunov(move, np.full((2, 2), eta**2 * self.method.noise * lam))
-            out += mode[:, None, :, None] * np.outer(axis, axis)[None, :, None, :]
-        return out.reshape(2 * n, 2 * n)
-
     def _step(self, expect: _Expectation, state: State, eta: float, beta: float) -> State:
         """One update of all moments."""
         w, v, ww, wv, vv = state
@@ -373,27 +289,3 @@ class MomentClosure(Dynamics):
             return float(here + both.sum() / 2)
 
         return [closed[metric.value] if metric.value in closed else mean(metric) for metric in metrics]
-
-
-def _fixed_point(step: Callable[[Array], Array], x: Array, near: Array) -> Array:
-    """The fixed point of `step` near x, by Newton's method; InputError if there is none."""
-    for _ in range(20):
-        change = np.linalg.lstsq(np.eye(len(x)) - _derivative(step, x), step(x) - x, rcond=1e-14)[0]
-        x = x + change
-        if not np.abs(change).max() < 1e6:
-            break
-        if np.abs(change).max() < 1e-8 * (1 + np.abs(x).max()):
-            return np.asarray(x)
-    raise InputError("point", near, "a point near a stable fixed point of the recursion, at the flattest of Gamma")
-
-
-def _derivative(step: Callable[[Array], Array], x: Array) -> Array:
-    """Jacobian of `step` by differences of fourth order: the step is a polynomial of low degree, or nearly."""
-    out = np.empty((len(x), len(x)))
-    h = 1e-3
-    for k in range(len(x)):
-        e = np.zeros(len(x))
-        e[k] = h
-        near, far = step(x + e) - step(x - e), step(x + 2 * e) - step(x - 2 * e)
-        out[:, k] = (8 * near - far) / (12 * h)
-    return out

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.files import json_value
 from .checks import Check
 from .target import Target
 from .ways.base import Answer
@@ -83,10 +84,10 @@ class Prediction:
             "target": {"metric": str(self.target.metric), "fraction": self.target.fraction},
             "momentum": self.momentum,
             "one_minus_beta": self.one_minus_beta,
-            "time": _plain(self.time),
+            "time": json_value(self.time),
             "method": self.method,
             "edge": self.edge,
-            "ways": {name: {key: _plain(value) for key, value in vars(way).items()} for name, way in self.ways.items()},
+            "ways": {name: {key: json_value(value) for key, value in vars(way).items()} for name, way in self.ways.items()},
             "checks": [asdict(check) for check in self.checks],
             "verdict": self.verdict,
         }
@@ -107,10 +108,3 @@ class Prediction:
         draw(axes, curves, {name: way.one_minus_beta for name, way in self.ways.items()}, self.edge)
         axes.legend(fontsize=8)
         return axes
-
-
-def _plain(x: Any) -> Any:
-    """As JSON has it: lists, and None for what is not finite."""
-    if isinstance(x, np.ndarray):
-        return [_plain(value) for value in x.tolist()]
-    return None if isinstance(x, float) and not np.isfinite(x) else x

@@ -192,13 +192,10 @@ class SDE(Equation):
     def probe(self, start: NDArray[np.float64], t: float, p: tuple[float, ...]) -> None:
         super().probe(start, t, p)
         if self.additive:
-            values = [call("diffusion", self.diffusion, x if self.dim > 1 else x[0], t, p) for x in _two_points(start)]
+            points = [tuple(map(float, start + shift)) for shift in (0.0, 0.125)]
+            values = [call("diffusion", self.diffusion, x if self.dim > 1 else x[0], t, p) for x in points]
             if values[0] != values[1]:
                 raise InputError("additive", f"True, but b depends on x: {values[0]} and {values[1]}", "True for b(t)")
-
-
-def _two_points(start: NDArray[np.float64]) -> list[tuple[float, ...]]:
-    return [tuple(map(float, start + shift)) for shift in (0.0, 0.125)]
 
 
 def _check_driven(driven: Any, dim: int, noise: str) -> tuple[int, ...]:

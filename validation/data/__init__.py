@@ -2,5 +2,3 @@
 
 from .image_set import Arrays, ImageSet
 from .load import NAMES, default_images, load_images
-
-__all__ = ["NAMES", "Arrays", "ImageSet", "default_images", "load_images"]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import sde_momentum as sm
 from sde_momentum.core.errors import InputError
+from sde_momentum.core.files import json_value
 from sde_momentum.predictors.measured_optimum import Optima
 
 from ..experiment import Configuration
@@ -197,7 +198,7 @@ def look(found: list[tuple[Block, Arrays]], lr: float) -> dict[str, Any]:
     time = optima.time[0]
     return {
         **seen,
-        "time": [float(t) if np.isfinite(t) else None for t in time],
+        "time": json_value(time),
         "best": best.value,
         "best_time": min(at, float(time.min())),
     }

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sde_momentum as sm
+from sde_momentum.core.files import json_value
 from sde_momentum.dynamics.critical_course import critical_course
 from sde_momentum.predictors.ways.critical_limit import ByCriticalLimit
 from sde_momentum.predictors.ways.finite_lr import ByFiniteLr
@@ -112,9 +113,9 @@ def measure(work: Work, curves: Path, workers: int, report: Callable[[float], ob
         "lr": work.lr,
         "n_seeds": work.n_seeds,
         "one_minus_beta": deltas.tolist(),
-        "time": _plain(times),
-        "time_se": _plain(time_se),
-        "predicted": {way: _plain(steps) for way, steps in predicted.items()},
+        "time": json_value(times),
+        "time_se": json_value(time_se),
+        "predicted": {way: json_value(steps) for way, steps in predicted.items()},
         "edge": answers[CRITICAL_LIMIT].edge,
         "ways": {way: _row(deltas, times, resampled, value, answers[way]) for way, value in asked.items()},
         "checks": {check.name: check.holds for check in answers[CRITICAL_LIMIT].checks},
@@ -179,15 +180,8 @@ def _row(deltas: Floats, times: Floats, resampled: Floats, value: float, answer:
     return {
         "one_minus_beta": value,
         "over_fastest": value / best,
-        "regret": _plain(float(regret)),
-        "regret_se": _plain(float(np.std(regrets[np.isfinite(regrets)]))) if np.isfinite(regrets).any() else None,
-        "predicted_time": _plain(answer.time),
-        "measured_time": _plain(float(times[i])),
+        "regret": json_value(float(regret)),
+        "regret_se": json_value(float(np.std(regrets[np.isfinite(regrets)]))) if np.isfinite(regrets).any() else None,
+        "predicted_time": json_value(answer.time),
+        "measured_time": json_value(float(times[i])),
     }
-
-
-def _plain(x: Any) -> Any:
-    """Numbers as JSON has them: None for those that are not finite."""
-    if isinstance(x, np.ndarray):
-        return [_plain(value) for value in x.tolist()]
-    return None if x is None or not np.isfinite(x) else x

@@ -18,8 +18,6 @@ METHODS: dict[str, type[Method]] = {
     m.name: m for m in (EulerMaruyama, WeakEuler, Milstein, Heun, SRA1, ExactOrnsteinUhlenbeck, OBABO)
 }
 
-__all__ = ["METHODS", "Method", "describe", "follows_paths", "method_for", "methods_table"]
-
 
 def method_for(equation: Equation, method: str | type[Method] | None) -> type[Method]:
     """The method of that name, or the class itself, which must fit the equation; None: the equation's default.

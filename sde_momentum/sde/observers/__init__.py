@@ -9,20 +9,3 @@ from .passage import PassageTimes
 from .paths import KeepPaths, KeptPaths
 from .quantiles import Quantiles
 from .step_counts import StepCounts
-
-__all__ = [
-    "Covariance",
-    "Extras",
-    "Functional",
-    "Histogram",
-    "KeepPaths",
-    "KeptPaths",
-    "Moments",
-    "Observer",
-    "PassageTimes",
-    "Quantiles",
-    "State",
-    "Statistic",
-    "StepCounts",
-    "Variables",
-]

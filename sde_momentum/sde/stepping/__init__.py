@@ -5,5 +5,3 @@ from .base import Stepping
 from .fixed import Fixed
 from .multilevel import Multilevel
 from .on_increments import OnIncrements, coarsen
-
-__all__ = ["Adaptive", "Fixed", "Multilevel", "OnIncrements", "Stepping", "coarsen"]
