@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,9 @@ from sde_momentum.problems.problem import Array
 from .kernels.compiled_problem import CompiledProblem
 from .model_point import ModelPoint
 
+_CLOSED_OUTPUTS, _CLOSED_PARAMETERS = 2, 40
+"""Up to here the geometry of Gamma is written as formulas; with more outputs only where J J^T is diagonal on a known Gamma."""
+
 
 class SymbolicModel:
     """f: R^N -> R^P and targets y, from expressions; loss |f(w) - y|^2 / (2P), Gamma = {f = y} [theory: Setting, eq. 1.1].
@@ -33,6 +36,7 @@ class SymbolicModel:
         data: their values, (S, number of inputs)
         name: stands in results
         point: a known point of Gamma, or one to start looking for it, (N,)
+        manifold: a parametrisation of Gamma, parameters -> expressions in the others; closed forms use it
 
     Raises:
         InputError: for an unknown symbol, a function that is not smooth, a wrong shape, a target that is not real.
@@ -58,6 +62,7 @@ class SymbolicModel:
         data: ArrayLike | None = None,
         name: str = "symbolic",
         point: ArrayLike | None = None,
+        manifold: Mapping[sp.Symbol, sp.Expr] | None = None,
     ) -> None:
         self.name = name
         self.parameters = _symbols(parameters, "parameters")
@@ -67,6 +72,7 @@ class SymbolicModel:
         self.formulas = _expressions(outputs, {*self.parameters, *self.inputs})
         self.data = self._check_data(data)
         self.targets = _targets(targets, max(1, len(self.data)), len(self.formulas))
+        self.manifold = dict(manifold or {})
         self._problem = CompiledProblem(name, self.formulas, self.parameters, self.targets, self.inputs, self.data, point)
         self._point = self._problem.point
 
@@ -116,9 +122,90 @@ class SymbolicModel:
         return sp.Matrix(self.outputs).jacobian(sp.Matrix(self.parameters))
 
     @cached_property
+    def hessian_on_manifold(self) -> sp.Matrix:
+        """H = J^T J / P, (N, N): the loss's Hessian where f = y."""
+        return self.jacobian.T * self.jacobian / self.n_outputs
+
+    @cached_property
     def trace_hessian(self) -> sp.Expr:
         """tr H = |J|^2 / P."""
         return sp.Add(*(entry**2 for entry in self.jacobian)) / self.n_outputs
+
+    @cached_property
+    def trace_hessian_gradient(self) -> sp.Matrix:
+        """Ambient gradient of tr H, (N, 1)."""
+        return sp.Matrix([sp.diff(self.trace_hessian, w) for w in self.parameters])
+
+    @cached_property
+    def _normal_matrix(self) -> sp.Matrix | None:
+        """J J^T / P on Gamma, (P, P), where it is small or diagonal; its eigenvalues are the normal ones."""
+        if self.n_parameters > _CLOSED_PARAMETERS or (self.n_outputs > _CLOSED_OUTPUTS and not self.manifold):
+            return None
+        j = self._on_manifold(self.jacobian)
+        k = (j * j.T / self.n_outputs).applyfunc(sp.factor_terms)
+        return k if self.n_outputs <= _CLOSED_OUTPUTS or k.is_diagonal() else None
+
+    def _on_manifold(self, expression: Any) -> Any:
+        return expression.subs(self.manifold, simultaneous=True) if self.manifold else expression
+
+    @cached_property
+    def _inverse(self) -> sp.Matrix | None:
+        """(J J^T / P)^-1 on Gamma."""
+        k = self._normal_matrix
+        if k is None:
+            return None
+        return sp.diag(*(1 / entry for entry in k.diagonal())) if k.is_diagonal() else k.adjugate() / k.det()
+
+    @cached_property
+    def _tangent_projection(self) -> sp.Matrix | None:
+        """P_T = 1 - J^T (J J^T)^-1 J on Gamma."""
+        if self._inverse is None:
+            return None
+        j = self._on_manifold(self.jacobian)
+        return sp.eye(self.n_parameters) - j.T * self._inverse * j / self.n_outputs
+
+    @cached_property
+    def riemannian_gradient(self) -> sp.Matrix | None:
+        """P_T grad tr H on Gamma, (N, 1). None without a short closed form: `at(w).gradient` is the number."""
+        projection = self._tangent_projection
+        return None if projection is None else projection * self._on_manifold(self.trace_hessian_gradient)
+
+    @cached_property
+    def riemannian_hessian(self) -> sp.Matrix | None:
+        """M = P_T (hess tr H - sum_i nu_i hess f_i) P_T on Gamma, grad tr H = J^T nu in the normal space, (N, N)
+        [theory: Drift, eq. 3.9].
+
+        None without a short closed form: `at(w).hessian` is the number, in a basis of the tangent space.
+        """
+        if self._inverse is None or self._tangent_projection is None:
+            return None
+        j = self._on_manifold(self.jacobian)
+        nu = self._inverse * j * self._on_manifold(self.trace_hessian_gradient) / self.n_outputs
+        inner = self._on_manifold(sp.hessian(self.trace_hessian, self.parameters))
+        for multiplier, output in zip(nu, self.outputs, strict=True):
+            inner -= multiplier * self._on_manifold(sp.hessian(output, self.parameters))
+        return self._tangent_projection * inner * self._tangent_projection
+
+    @cached_property
+    def normal_eigenvalues(self) -> tuple[sp.Expr, ...] | None:
+        """lambda_j on Gamma, for P <= 2 or where J J^T is diagonal on a known Gamma; else None: `at(w).eigenvalues`."""
+        k = self._normal_matrix
+        return None if k is None else _eigenvalues(k)
+
+    @cached_property
+    def normal_eigenvalue_gradients(self) -> sp.Matrix | None:
+        """P_T grad lambda_j on Gamma, (P, N), in the order of `normal_eigenvalues`; None where that is None.
+
+        Where eigenvalues cross only the derivatives of their sum exist.
+        """
+        if self._normal_matrix is None or self._tangent_projection is None:
+            return None
+        j = self.jacobian
+        if self._normal_matrix.is_diagonal():  # first-order perturbation theory asks for the diagonal alone
+            off = [sp.Add(*(x**2 for x in j.row(i))) / self.n_outputs for i in range(self.n_outputs)]
+        else:
+            off = list(_eigenvalues(j * j.T / self.n_outputs))
+        return self._on_manifold(sp.Matrix(off).jacobian(sp.Matrix(self.parameters))) * self._tangent_projection
 
     # -- points --------------------------------------------------------------------------------------
 
@@ -211,6 +298,14 @@ class SymbolicModel:
 
     def __repr__(self) -> str:
         return f"SymbolicModel({self.name!r}, N = {self.n_parameters}, P = {self.n_outputs})"
+
+
+def _eigenvalues(k: sp.Matrix) -> tuple[sp.Expr, ...]:
+    """Of a symmetric matrix that is diagonal or 2 x 2."""
+    if k.is_diagonal():
+        return tuple(k.diagonal())
+    mean, gap = k.trace() / 2, sp.sqrt((k[0, 0] - k[1, 1]) ** 2 / 4 + k[0, 1] ** 2)
+    return mean + gap, mean - gap
 
 
 def _symbols(given: Sequence[sp.Symbol], argument: str) -> tuple[sp.Symbol, ...]:

@@ -189,6 +189,30 @@ def test_equal_eigenvalues_split_along_gamma():
     np.testing.assert_allclose(derivatives, [1, -3, 1], atol=1e-12)
 
 
+def two_outputs():
+    return SymbolicModel([w[0] * w[1], w[1] * sp.exp(w[2])], w[:3], [1.0, 2.0], point=[1, 0.6, 0.4])
+
+
+@pytest.mark.parametrize(
+    "make", [MODELS["valley"], lambda: models.two_factor(3), two_outputs], ids=["valley", "uv", "two outputs"]
+)
+def test_closed_forms_agree_with_the_numbers(make):
+    model = make()
+    point = model.at(model.interpolating_point())
+
+    def number(expression):
+        return np.array(sp.lambdify([model.parameters], expression)(point.w), dtype=float)
+
+    order = np.argsort(-number(sp.Matrix(model.normal_eigenvalues))[:, 0])
+    np.testing.assert_allclose(number(sp.Matrix(model.normal_eigenvalues))[order, 0], point.eigenvalues, rtol=1e-12)
+    np.testing.assert_allclose(number(model.normal_eigenvalue_gradients)[order], point.eigenvalue_gradients, atol=1e-11)
+    np.testing.assert_allclose(number(model.hessian_on_manifold).trace(), point.trace_hessian, rtol=1e-12)
+    np.testing.assert_allclose(number(model.riemannian_gradient)[:, 0], point.gradient, atol=1e-12)
+    # the numeric Hessian takes differences of the exact gradient
+    in_tangent = point.tangent.T @ number(model.riemannian_hessian) @ point.tangent
+    np.testing.assert_allclose(in_tangent, point.hessian, atol=1e-8)
+
+
 @pytest.mark.parametrize("target", [1.0, -2.0])
 def test_two_factor_geometry_is_the_known_one(target):
     n = 9

@@ -28,8 +28,8 @@ def valley(
 
     w = (theta, x_1 .. x_P).
 
-    >>> valley(3, curvature=6.0).at([1, 0, 0, 0]).eigenvalues.round(6).tolist()
-    [2.0, 2.0, 2.0]
+    >>> valley(3, curvature=6.0).normal_eigenvalues
+    (theta**2 + 1, theta**2 + 1, theta**2 + 1)
     """
     if eigenvalues is None:
         p = check_integer(n_modes, "n_modes", 1)
@@ -48,4 +48,5 @@ def valley(
         np.zeros(p),
         name="valley",
         point=np.concatenate([[start], np.zeros(p)]),
+        manifold=dict.fromkeys(x, sp.Integer(0)),
     )
