@@ -115,7 +115,7 @@ def measure(work: Work, curves: Path, workers: int, report: Callable[[float], ob
         "time": _plain(times),
         "time_se": _plain(time_se),
         "predicted": {way: _plain(steps) for way, steps in predicted.items()},
-        "edge": answers[CRITICAL_LIMIT].edge,
+        "cliff": answers[CRITICAL_LIMIT].cliff,
         "ways": {way: _row(deltas, times, resampled, value, answers[way]) for way, value in asked.items()},
         "checks": {check.name: check.holds for check in answers[CRITICAL_LIMIT].checks},
     }
