@@ -106,7 +106,7 @@ def fastest_within(curve: UniversalCurve, price: xr.Dataset, excess: float) -> t
     dear = np.flatnonzero(cost > goal)
     first = int(dear[-1]) + 1 if dear.size else 0
     if first == len(deltas):
-        raise InputError("excess", goal, f"at least {cost[-1]:.4g}, that of the least momentum in `price`")
+        raise InputError("excess", goal, f"at least {cost[-1]:.4g}, the price of the least momentum in `price`")
     lowest = float(deltas[first])
     if first:
         share = np.log(goal / cost[first - 1]) / np.log(cost[first] / cost[first - 1])
