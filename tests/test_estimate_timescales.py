@@ -306,9 +306,7 @@ def test_a_direction_that_is_not_convex_and_a_large_lr_are_named():
 
 def test_the_direction_of_the_drift_lost_in_noise_is_named():
     _, _, model, data = _student()
-    assert "the drift's direction is not resolved by 2 probes" in _failures(
-        model, half_square, data, label_noise=0.1, n_probes=2
-    )
+    assert "the drift's direction is not resolved by 2 probes" in _failures(model, half_square, data, label_noise=0.1, n_probes=2)
 
 
 class _WrongForward(nn.Module):
@@ -344,7 +342,7 @@ def test_a_layer_with_wrong_derivatives_is_named():
     torch.manual_seed(0)
     model, x = _WrongForward().double(), torch.randn(6, 4, dtype=torch.float64)
     data = (x, model(x).detach())
-    assert "derivatives disagree" in _failures(model, half_square, data, label_noise=0.1)
+    assert "derivatives of a layer disagree" in _failures(model, half_square, data, label_noise=0.1)
 
 
 def test_the_model_is_left_alone():

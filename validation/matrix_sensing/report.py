@@ -1,4 +1,4 @@
-"""The report of a sweep on matrix sensing."""
+"""The report of the sweep on matrix sensing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _regret(estimate: Estimate) -> str:
 
 
 def _predicted(summary: Summary) -> Table:
-    """Best 1 - beta of each learning rate beside what each way recommends, and the regret of that."""
+    """Measured and recommended 1 - beta at each learning rate, and the regrets of the recommendations."""
     rows = []
     predicted = {method: summary.predicted(method) for method in METHODS}
     for i, lr in enumerate(summary.lr):
@@ -50,7 +50,7 @@ def _predicted(summary: Summary) -> Table:
 
 
 def findings(summary: Summary) -> list[str]:
-    """What was found, a sentence each, misses included."""
+    """The findings, a sentence each, failures of the predictions included."""
     gamma, worst = summary.law.exponent, summary.worst_time_ratio()
     contains = "contains" if gamma.low <= 2 / 3 <= gamma.high else "misses"
     cliff = max(summary.cliff())
@@ -97,7 +97,7 @@ def _how(summary: Summary, c: dict[str, Any]) -> list[str]:
         f"that the drift leads to has {of['trace_hessian_flattest']:.4g}.",
         f"Label noise {c['label_noise']} at every step, full batch, {kind}.",
         f"Time of a run: after which {c['metric'].replace('_', ' ')} stays below {c['fraction']} of its start. Time of a "
-        f"momentum: 1 / (mean of 1 / time over {c['n_seeds']} seeds); a run that never arrives counts as speed 0.",
+        f"momentum: 1 / (mean of 1 / time over {c['n_seeds']} seeds); a run that misses the target counts as 1 / time = 0.",
         "Best 1 − β: the lowest point of a cubic through ln time against ln(1 − β) near the minimum, weighted by the standard "
         "errors.",
         f"Intervals: 95 %, from {N_RESAMPLES:,} resamples of the seeds, which all learning rates and momenta share.",

@@ -1,4 +1,4 @@
-"""Local SGD: K workers that average every H steps drift along the minima up to K times as fast [theory: Forces]."""
+"""Local SGD: with K workers that average every H steps the drift is up to K times as fast [theory: Forces, eq. 6.8]."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ NOISE = {1.0: 0.4, 0.05: 0.002}
 """c of one worker at each 1 - beta."""
 LAWS = {"H = 2 / lr": lambda lr: 2 / lr, "H = 1 / lr^2": lambda lr: 1 / lr**2}
 DECAY = 0.4
-"""-ln of how far theta falls, at least, while its rate is measured."""
+"""Least number of e-folds by which theta falls while its rate is measured."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a profile runs: local steps at LR, learning rates of the two laws, number of runs of each."""
+    """Amount of work of a profile: local steps at LR, learning rates of the two laws, number of runs of each."""
 
     local_steps: tuple[int, ...]
     lr: tuple[float, ...]
@@ -112,7 +112,7 @@ def _cell(delta: float, lr: float, local_steps: int, n_runs: int, seed: int) -> 
     noise = NOISE[delta]
     exact = (1 + (N_WORKERS - 1) * filling(lr, EIGENVALUE, delta, local_steps)) / N_WORKERS
     expected = exact * predicted_rate(sm.forces.LabelNoise(noise), valley, lr, delta, START)
-    # whole rounds, both: the energies of the mean fill, and the motion along Gamma builds up, in the first
+    # both whole rounds; in the first the energies reach their stationary values, and the drift its speed
     rounds = [
         int(np.ceil(steps / local_steps)) for steps in (6 * max(delta / (2 * lr * EIGENVALUE), 1 / delta), DECAY / expected)
     ]
@@ -132,14 +132,13 @@ def _cell(delta: float, lr: float, local_steps: int, n_runs: int, seed: int) -> 
     theta = runs[..., 0]
     rate = decay_rate(theta[0], theta[1], float(times[1] - times[0]))
     middle = float(np.sqrt(theta[0].mean() * theta[1].mean()))
-    # the oscillator's correction k / delta^2 is that of the drift there is, so shares are of noise: c times the share
+    # the share multiplies c before the oscillator's correction k / delta^2, which depends on the whole force
     one = predicted_rate(sm.forces.LabelNoise(noise * exact), valley, lr, delta, middle) / exact
     return rate.value / one, rate.standard_error / one, exact, closed_form(lr, EIGENVALUE, delta, local_steps)
 
 
 def filling(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: int) -> float:
-    """Filling psi of a mode: mean of its variance over a round that starts without any, over the stationary variance
-    [theory: Relaxation]."""
+    """psi of a mode: its mean variance over a round that starts at 0, over its stationary variance [theory: Forces, eq. 6.8]."""
     beta = 1 - one_minus_beta
     step = np.array([[1 + beta - lr * eigenvalue, -beta], [1.0, 0.0]])
     moments, total = np.zeros((2, 2)), 0.0
@@ -161,7 +160,7 @@ def closed_form(lr: float, eigenvalue: float, one_minus_beta: float, local_steps
 
 
 def findings(result: xr.Dataset) -> list[str]:
-    """What was found, in sentences."""
+    """The findings, in sentences."""
     k = int(result.attrs["n_workers"])
     lines = []
     for delta in result.one_minus_beta.values:

@@ -1,7 +1,7 @@
-"""One learning rate of one case: what every way predicts, beside the times measured in a sweep of momenta.
+"""One learning rate of one case: the predictions of every way, and the times measured in a sweep of momenta.
 
-The time of a momentum is that after which the mean of the metric over the runs stays below the target. All momenta of a
-learning rate share their noise; standard errors come from resampling the runs.
+A time is the number of steps after which the mean of the metric over the runs stays below the target. All momenta of a learning
+rate share their noise; standard errors come from resampling the runs.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Floats = NDArray[np.float64]
 
 CRITICAL_LIMIT, AT_FINITE_LR = ByCriticalLimit.name, ByFiniteLr.name
 WAYS = tuple(name for name in ALL_WAYS if name not in ("transfer", "moment closure"))
-"""The ways that are tested: those that need no tuned pair and take problems of any size."""
+"""The ways tested: those that need no tuned pair and allow problems of any size."""
 
 _GRID = np.array([0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.07, 1.15, 1.35, 1.7, 2.2, 3.0, 4.0])
-"""1 - beta of the sweep over that of the critical limit, at finite lr where that is tried."""
+"""1 - beta of the sweep over that recommended by the critical limit (at finite lr where available)."""
 
 N_RECORDS = 200
 
@@ -83,13 +83,13 @@ def works(n_lr: int, share: float, names: Sequence[str] | None, seed: int) -> li
 
 
 def measure(work: Work, curves: Path, workers: int, report: Callable[[float], object]) -> dict[str, Any]:
-    """What every way recommends and predicts, beside the measured times of a sweep of momenta around that.
+    """Recommendations and predicted times of every way, and measured times in a sweep of momenta around them.
 
     Args:
         work: the learning rate and the case
         curves: folder where simulated curves of the critical limit are kept
         workers: threads; -1: every core
-        report: told of shares of the work
+        report: called with shares of the work, of sum 1
     """
     answers = _answers(work, curves, workers)
     best = answers[AT_FINITE_LR if AT_FINITE_LR in answers else CRITICAL_LIMIT].best
@@ -187,7 +187,7 @@ def _row(deltas: Floats, times: Floats, resampled: Floats, value: float, answer:
 
 
 def _plain(x: Any) -> Any:
-    """Numbers as JSON has them: None for those that are not finite."""
+    """Numbers for JSON: None for those that are not finite."""
     if isinstance(x, np.ndarray):
         return [_plain(value) for value in x.tolist()]
     return None if x is None or not np.isfinite(x) else x
