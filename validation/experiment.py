@@ -63,7 +63,7 @@ class Stage:
 
     Attributes:
         title: what the progress bar says
-        chunks: those whose file is there are not run again
+        chunks: those whose file exists are not run again
         spread: where the chunks run
     """
 

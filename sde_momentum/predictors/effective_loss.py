@@ -44,7 +44,7 @@ class EffectiveLossPredictor:
 
         L_eff(w, k) = L(w) + (delta / eta) sum_j b_j(k) V(lambda_j(w))
 
-    V is the potential of the drift, b_j the share of mode j's stationary variance that is there at step k.
+    V is the potential of the drift, b_j mode j's variance at step k over its stationary variance.
 
     Args:
         problem: the training problem

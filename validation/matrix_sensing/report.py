@@ -82,7 +82,7 @@ def _exponent_note(summary: Summary) -> str:
         "Theory has γ = 2/3 in the limit of small learning rates, with corrections in powers of lr^(1/3). The last of the fits "
         f"to all learning rates has them up to lr^({len(law.corrections)}/3): at the largest learning rate they move the best "
         f"1 − β by {shift}. A fit without them finds a larger exponent, the more so the larger the learning rates it is given, "
-        "as the lower rows show. Two corrections were settled on when a first full run had shown that one is too few. χ² tells "
+        "as the lower rows show. Two corrections were chosen after a first full run, in which one was too few. χ² tells "
         "how well a fit follows the optima, and p how often a true law would fit worse."
     )
 

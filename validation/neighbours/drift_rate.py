@@ -34,8 +34,8 @@ def predicted_rate(force: Force, valley: Valley, lr: float, one_minus_beta: floa
     NaN where the motion is underdamped, delta^2 < 4 k.
     """
     pull = force.pull(valley, lr, one_minus_beta)(valley.start(theta)[None])[0, 0]
-    swing = one_minus_beta**2 - 4 * pull / theta
-    return float((one_minus_beta - np.sqrt(swing)) / 2) if swing >= 0 else np.nan
+    discriminant = one_minus_beta**2 - 4 * pull / theta
+    return float((one_minus_beta - np.sqrt(discriminant)) / 2) if discriminant >= 0 else np.nan
 
 
 def weighted_slope(x: Floats, y: Floats, error: Floats) -> Measured:

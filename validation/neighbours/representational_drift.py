@@ -281,7 +281,7 @@ def findings(result: xr.Dataset) -> list[str]:
     spread = ratio * np.hypot(reduced_error[highest] / reduced[highest], reduced_error[lowest] / reduced[lowest])
     lines.append(
         f"As SGD at lr / (1 - beta) it would diffuse {ratio:.2f} ± {spread:.2f} times as fast as it does "
-        f"at 1 - beta = {float(quiet.one_minus_beta[lowest]):g}: modes that swing at different frequencies sweep less area."
+        f"at 1 - beta = {float(quiet.one_minus_beta[lowest]):g}: modes of different frequencies sweep less area."
     )
     for critical in np.flatnonzero(result.kappa.values >= _SMALL):
         at = result.isel(setting=critical)

@@ -95,7 +95,7 @@ class Profile:
         changes: options that it changes, the experiment's own or shared ones
         questions: variants that it runs
         n_records: number of measurements of a run
-        grid: 1 - beta of the sweep over that of the first look, carried over by lr^(2/3), increasing
+        grid: 1 - beta of the sweep over that of the first look, moved by lr^(2/3), increasing
     """
 
     lr: tuple[float, ...]

@@ -58,7 +58,7 @@ def findings(summary: Summary) -> list[str]:
         fixed = summary.worst_regret(name, FIXED)
         what = "time" if name == FASTEST else "test loss"
         lines.append(
-            f"A momentum tuned at the largest learning rate and carried over by lr^(2/3) costs at most {_regret(worst)} times "
+            f"A momentum tuned at the largest learning rate and moved by lr^(2/3) costs at most {_regret(worst)} times "
             f"the least {what}; momentum 0.9 at every learning rate {_regret(fixed)}."
         )
     if FASTEST not in summary.optima:
@@ -210,7 +210,7 @@ def _answer(summary: Summary) -> list[str]:
         law = summary.laws[kind][0]
         worst = _regret(summary.worst_regret(kind, TRANSFER))
         notes.append(
-            f"{kind.capitalize()}: γ = {law.exponent.value:.2f} ({interval(law.exponent)}); carried over by lr^(2/3) from "
+            f"{kind.capitalize()}: γ = {law.exponent.value:.2f} ({interval(law.exponent)}); moved by lr^(2/3) from "
             f"its own largest learning rate: regret {worst} at most."
         )
     if FASTEST not in summary.optima:
