@@ -1,4 +1,4 @@
-"""The SDE engine against itself and the machine: share of the generator, scaling, two cores, user code, compilation.
+"""Limits of the SDE engine: share of time in the random generator, scaling, two cores, user code, compilation.
 
 Everything is printed as a ratio within one run: P1's throughput over the generator's own; time per path-step from 10^6 to
 10^9 path-steps; one thread over two; a user's plain functions over the library's own kernels; the first call of a
@@ -6,7 +6,7 @@ process that has to compile, and of one that finds the kernel on disk.
 
     python benchmarks/engine_limits.py [--rounds 5] [--largest 1e9]
 
-On a busy machine the figures mean nothing: the load is printed with them.
+On a busy machine the figures are meaningless: the load is printed with them.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def ratio(over: list[float], under: list[float]) -> str:
 
 
 def ensemble(n_paths: int, n_steps: int, workers: int = -1, method: str | None = None) -> Callable[[], object]:
-    """P1 of another size."""
+    """Problem P1 with another number of paths and steps."""
     times = P1.dt * n_steps / 10 * np.arange(1, 11)
     step, parameters = sm.sde.Fixed(P1.dt, method), (P1.rate, P1.noise)
     return lambda: sm.solve(OU, 1.0, times, step=step, n_paths=n_paths, parameters=parameters, workers=workers)
 
 
 def generator_share(rounds: int) -> None:
-    """P1 over what the generator alone makes, on one and on two threads."""
+    """Throughput of P1 over that of the generator alone, on one and on two threads."""
     size = 100_000_000
     for workers in (1, 2):
         runs = {"P1": ensemble(100_000, 1000, workers), "generator": partial(normals_per_second, workers, size)}

@@ -1,4 +1,4 @@
-"""The same work through this library and its peers, side by side: throughput, ratio, compile time, memory.
+"""This library and its peers on the same problems: throughput, ratio, compile time, memory.
 
 P1: an ensemble of Ornstein-Uhlenbeck paths. P2: the SDE of the critical limit in a valley with 14 normal modes. P3: discrete
 label-noise SGD on matrix sensing (equations in `peers/problems.py`). Every engine runs in its own
@@ -9,7 +9,7 @@ median over rounds of ours / theirs within the round. Everything in float64, war
     python benchmarks/engines.py [--only P1,jax] [--quick] [--rounds 5] [--json FILE]
 
 needs the peers: an environment with this package and `pip install -r benchmarks/requirements.txt`. On a busy machine
-the figures mean nothing: the load is printed with them.
+the figures are meaningless: the load is printed with them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from peers.worker import versions, write_references
 
 
 class Engine:
-    """An entry's process, and what it answered."""
+    """The process of an entry, and its answers."""
 
     def __init__(self, index: int, entry: Entry, folder: Path, quick: bool, cores: set[int]) -> None:
         self.entry, self.rates, self.facts = entry, list[float](), dict[str, Any]()
@@ -52,7 +52,7 @@ class Engine:
             os.sched_setaffinity(self.process.pid, cores)
 
     def _answer(self, limit: float) -> dict[str, Any]:
-        """The next line of the process, or the fault that took its place."""
+        """The next line of the process, or its error."""
         assert self.process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
@@ -69,7 +69,7 @@ class Engine:
         return fields
 
     def warm_up(self, limit: float) -> None:
-        """Compile, warm, check the law."""
+        """Compile, warm up, and check mean and variance."""
         self.facts = self._answer(limit)
         if "missing" in self.facts:
             self.fault = self.facts["missing"]

@@ -1,4 +1,4 @@
-"""`estimate_timescales` on plain modules against the library's exact geometry: c, mu and 1 - beta, with many and few probes."""
+"""Accuracy of `estimate_timescales` on plain modules, against exact geometry: c, mu and 1 - beta, with many and few probes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def main() -> None:
         z = OutputMap(build(w), half_square, *data)
         back = follow_drift(z, Probes(z, 64, (0,)), 30, Accuracy(1e-8, 500, 1e-6 * 7))
         flat = sm.problems.project_to_manifold(problem, z.point().numpy())
-        for label, place, displacement in (("gradient of tr H, start", w, None), ("way of 30 steps, its end", flat, back)):
+        for label, place, displacement in (("gradient of tr H, start", w, None), ("drift of 30 steps, at its end", flat, back)):
             point = sm.ManifoldPoint(problem, place, rank_tolerance=1e-3)
             mu = point.curvature(point.gradient if displacement is None else displacement.numpy())
             c = SIGMA**2 / BATCH

@@ -1,11 +1,11 @@
-"""How well a momentum tuned at one learning rate carries over to smaller ones, on a small MLP with real images.
+"""Transfer of a momentum tuned at one learning rate to smaller ones, on a small MLP with real images.
 
 A tanh network of one hidden layer learns two groups of FashionMNIST classes (targets -1 and 1, square loss, full batch)
 under label noise, from one interpolating point. Time: steps after which tr H, averaged over the seeds, stays below a
 stated share of its start. 1 - beta is tuned on a grid at the largest lr (the least momentum within 5 % of the best),
 and each rule carries it to the other learning rates. Regret: the time there over the shortest time of that lr's own
-grid (and of the rules themselves), with an interval from resampled seeds. It is infinite where tr H does not come down
-within the horizon; then the regret is at least `regret_of_none`.
+grid (and of the rules themselves), with an interval from resampled seeds. It is infinite where tr H does not reach
+the target within the horizon; then the regret is at least `regret_of_none`.
 """
 
 from __future__ import annotations

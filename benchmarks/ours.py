@@ -1,4 +1,4 @@
-"""This library's side of the comparison: the same functions that every peer has, and the limits of its generator."""
+"""This library's entries of the comparison, the same functions as every peer's, and the speed of its generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks trained together: against torch.optim.SGD one after another, and against the machine's own matrix products.
+"""Speed of networks trained together, against torch.optim.SGD one after another and against the matrix products alone.
 
     python benchmarks/stacked_networks.py
 

@@ -38,7 +38,7 @@ def test_the_phase_diagram_shows_optimum_edge_and_measured_points():
     phase_diagram.draw(axes, data, measured)
     np.testing.assert_allclose(line(axes, "optimum, closed form")[:, 1], diagram.optimum(data["lr"]))
     np.testing.assert_allclose(line(axes, "stability edge along $\\Gamma$")[:, 1], diagram.edge(data["lr"]))
-    np.testing.assert_allclose(line(axes, "a normal mode turns unstable")[:, 0], diagram.stable_lr(data["one_minus_beta"]))
+    np.testing.assert_allclose(line(axes, "a normal mode becomes unstable")[:, 0], diagram.stable_lr(data["one_minus_beta"]))
     np.testing.assert_allclose(line(axes, "$L_{eff}$ recommends")[:, 1], 0.11 * lr ** (2 / 3))
     (bars,) = axes.containers
     ends = np.array([segment[:, 1] for segment in bars[2][0].get_segments()])
@@ -52,7 +52,7 @@ def test_what_a_diagram_lacks_is_not_in_its_legend():
     axes = Figure().add_subplot()
     data = sm.PhaseDiagram(1e-3, 2.0, [0.5, 2.0]).dataset(np.geomspace(1e-4, 0.1, 20), np.geomspace(1e-3, 1, 20))
     phase_diagram.draw(axes, data)
-    assert not {"stability edge along $\\Gamma$", "a normal mode turns unstable", "measured optimum, 95 %"} & set(labels(axes))
+    assert not {"stability edge along $\\Gamma$", "a normal mode becomes unstable", "measured optimum, 95 %"} & set(labels(axes))
     legend = phase_diagram.phase_diagram(data).axes[0].artists[0]
     assert [text.get_text() for text in legend.get_texts()] == ["overdamped", "mixed", "underdamped", "inertial drift"]
 
@@ -68,7 +68,7 @@ def test_a_curve_is_sorted_and_has_a_band_of_95_percent():
     on_curve = 100 * 1.5 ** (np.log(2) / np.log(3))  # a power law between 0.01 and 0.03
     np.testing.assert_allclose(line(axes, "SGD recommends"), [[0.02, on_curve]])
     np.testing.assert_allclose(line(axes, "rule recommends")[:, 0], 0.05)
-    assert labels(axes)[0] == "beyond the stability edge"
+    assert labels(axes)[0] == "beyond the cliff"
 
 
 def test_a_curve_without_errors_and_a_picture_without_edge():
@@ -84,7 +84,7 @@ def test_a_curve_without_errors_and_a_picture_without_edge():
         ({}, "curves: given none; allowed: at least one"),
         ({"a": (DELTA, TIME[:2], None)}, r"curves\['a'\]: given shapes \(4,\), \(2,\), \(2,\); allowed: three arrays"),
         ({"a": (DELTA[:1], [np.inf], None)}, r"curves\['a'\]: given no finite time; allowed"),
-        ({str(i): (DELTA, TIME, None) for i in range(7)}, "curves: given 7 methods; allowed: at most 6"),
+        ({str(i): (DELTA, TIME, None) for i in range(7)}, "curves: given 7 curves; allowed: at most 6"),
     ],
 )
 def test_bad_curves_are_refused(curves, message):

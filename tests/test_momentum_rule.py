@@ -132,7 +132,7 @@ def test_explain_says_why_the_answer_is_clamped():
     first, second = RULES["reference"].explain([0.1, 10.0]).splitlines()
     assert "clamped" not in first
     assert "lr = 10: clamped to momentum 0: the rule asks for 1 - beta = 2.1544" in second
-    assert "Above lr = 3.1623 even plain SGD is damped less" in second
+    assert "Above lr = 3.1623 momentum does not help" in second
 
 
 def test_a_rule_says_where_it_comes_from():

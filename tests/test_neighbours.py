@@ -241,7 +241,7 @@ def local():
     return local_sgd.measure(local_sgd.Profile((1, 20, 200), (0.1, 0.05), 24), 4, 2, silent)
 
 
-def test_local_sgd_drifts_by_the_filling_of_its_rounds(local):
+def test_local_sgd_drifts_by_the_variance_share_of_its_rounds(local):
     within(local.share, local.share_se, local.share_exact, precision=0.04)
     within(local.share_by_law, local.share_by_law_se, local.share_by_law_exact, precision=0.02)
 
@@ -253,10 +253,10 @@ def test_local_steps_as_lr_to_minus_two_gain_what_lr_to_minus_one_cannot(local):
     assert np.all(squared > 0.95 * k)
 
 
-def test_the_closed_forms_are_the_limits_of_the_exact_filling():
+def test_the_closed_forms_are_the_limits_of_the_exact_share():
     for delta, lr in ((1.0, 1e-3), (0.05, 0.05)):
         for steps in (2000, 20000):
-            exact = (1 + 3 * local_sgd.filling(lr, 1.0, delta, steps)) / 4
+            exact = (1 + 3 * local_sgd.variance_share(lr, 1.0, delta, steps)) / 4
             assert local_sgd.closed_form(lr, 1.0, delta, steps) == pytest.approx(exact, rel=0.002)
 
 

@@ -64,7 +64,7 @@ def test_the_recommendation_is_the_largest_within_tolerance(curve):
     assert best.low <= best.one_minus_beta <= best.high
     low, high = curve.band(0.1)
     assert low <= curve.scaled_one_minus_beta[curve.best] < high
-    assert curve.edge[0] <= curve.edge[1] <= curve.scaled_one_minus_beta[curve.best]
+    assert curve.cliff[0] <= curve.cliff[1] <= curve.scaled_one_minus_beta[curve.best]
 
 
 def test_drift_ratio_is_the_exact_weight_of_the_modes():
@@ -134,8 +134,8 @@ def test_a_guess_that_is_several_times_too_short_costs_time_and_not_truth(curve,
     other = sm.universal_curve(VALLEY, START)
     error = np.hypot(other.scaled_time_se[other.best], curve.scaled_time_se[curve.best])
     assert other.scaled_time[other.best] == pytest.approx(curve.scaled_time[curve.best], abs=4 * error)
-    assert other.edge[0] <= curve.edge[1]
-    assert curve.edge[0] <= other.edge[1]
+    assert other.cliff[0] <= curve.cliff[1]
+    assert curve.cliff[0] <= other.cliff[1]
     ours, theirs = (np.interp(1.0, c.scaled_one_minus_beta, c.scaled_time) for c in (other, curve))
     assert ours == pytest.approx(theirs, rel=0.03)
 

@@ -1,1 +1,1 @@
-"""The predictions against training: experiments, their sweeps, fits, figures and reports."""
+"""Tests of the predictions against training: experiments with their sweeps, fits, figures and reports."""

@@ -1,4 +1,4 @@
-"""The problems on which every prediction is tested: built-in ones, each with its sizes, target and learning rates."""
+"""The built-in problems on which predictions are tested, each with its sizes, target and learning rates."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Case:
-    """A built-in problem of some size, started on the manifold of minimizers, with its target.
+    """A built-in problem of given sizes, started on Gamma, with its target.
 
     Attributes:
-        name: what it is called in tables
-        problem: name of the built-in problem; label noise and metric are its own
+        name: in tables
+        problem: name of the built-in problem, whose label noise and metric are used
         fraction: the target: the metric stays below this fraction of its start
         lr: lowest and highest learning rate, 1.5 decades apart or more
-        n_seeds: runs for each (lr, momentum): the fewer modes average their noise out, the more runs it takes
-        values: of the problem's options, where they are not the defaults
+        n_seeds: number of runs for each (lr, momentum); fewer normal modes need more runs
+        values: option of the problem -> value, where that is not the default
     """
 
     name: str

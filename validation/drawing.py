@@ -1,4 +1,4 @@
-"""What the pictures of all experiments share: matplotlib without a display, one legend for many panels, measured points."""
+"""Parts of the pictures of all experiments: matplotlib without a display, shared legends, measured points."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def times_of_momenta(
     relative_error: NDArray[np.float64],
     arrived: NDArray[np.float64],
 ) -> None:
-    """Measured points with 95 % bars, all (n,); hollow where the share of runs that have `arrived` is below 1."""
+    """Measured points with 95 % bars, all (n,); hollow where the share `arrived` of runs that reach the target is below 1."""
     finite = np.isfinite(value)
     for mask, face, label in (
         (arrived == 1, BLACK, "measured, 95 %"),
-        (arrived < 1, "white", "measured, some runs never arrive"),
+        (arrived < 1, "white", "measured, some runs miss the target"),
     ):
         some = mask & finite
         bars = 1.96 * relative_error[some] * value[some]
@@ -63,7 +63,7 @@ def measured(
 
 @dataclass(frozen=True)
 class Fitted:
-    """Measured optima of 1 - beta with a power law; `whole`: none is at an end of the sweep, so that the law means something."""
+    """Measured optima of 1 - beta with a power law; `whole`: no optimum is at an end of the sweep."""
 
     name: str
     optima: Optima

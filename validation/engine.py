@@ -1,4 +1,4 @@
-"""Chunks of work spread over threads, over processes of this machine (joblib's loky) or over a Dask cluster."""
+"""Runs chunks of work in threads, in processes of this machine (joblib's loky) or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ Result = TypeVar("Result")
 Results = Generator[tuple[Chunk, Result], None, None]
 
 RETRIES = 3
-"""A chunk whose worker died is run again so many times; Dask's own default (`distributed.scheduler.allowed-failures`)."""
+"""Number of times that a chunk whose worker died is run again: Dask's default (`distributed.scheduler.allowed-failures`)."""
 MANY = 8
-"""So many chunks that end like this have a common cause: the rest is not tried."""
+"""Number of such chunks from which on a common cause is assumed, and the rest is not tried."""
 _IDLE, _CONNECT = 300.0, 10.0
-"""Seconds: after which a process without a chunk ends, as those of a client that was killed do; to reach a scheduler."""
+"""Seconds after which an idle worker process ends (that of a killed client, too); seconds to reach a scheduler."""
 _ONE = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 _SAME = ("sde-momentum", "numpy", "scipy", "numba", "torch")
 """Packages on which results may depend."""

@@ -1,4 +1,4 @@
-"""How estimates, intervals and power laws are written: as text for tables, as plain data for machines."""
+"""Estimates, intervals and power laws as text for tables and as plain data for JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from sde_momentum.predictors.measured_optimum import Estimate, PowerLaw
 
 POWER_LAWS = ("C lr^γ", "C lr^γ exp(a₁ lr^(1/3))", "C lr^γ exp(a₁ lr^(1/3) + a₂ lr^(2/3))")
-"""With 0, 1 and 2 corrections of the theory's series in lr^(1/3)."""
+"""With 0, 1 and 2 corrections in powers of lr^(1/3) [theory: Ways to predict, eq. 11.4]."""
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits; "–" for one that is not finite."""
+    """A number with `digits` significant digits; "–" for one that is not finite."""
     return f"{value:.{digits}g}" if np.isfinite(value) else "–"
 
 
@@ -38,7 +38,7 @@ LAW_HEAD = ("fit to the measured optima", "exponent γ", "95 %", "prefactor C", 
 
 
 def law_rows(laws: Sequence[PowerLaw], among: Sequence[tuple[str, Estimate]]) -> list[list[str]]:
-    """Rows below LAW_HEAD: each law, then exponents of the plain law fitted to some of the learning rates."""
+    """Rows below LAW_HEAD: each law, then exponents of the plain law fitted to parts of the learning rates."""
     rows = []
     for name, law in zip(POWER_LAWS, laws, strict=False):
         fit = f"{law.chi2:.1f} / {law.freedom} (p = {law.p_value:.2g})" if law.freedom else "–"

@@ -1,6 +1,6 @@
-"""The contract of an experiment: options, a configuration, a plan in stages of chunks, and a report.
+"""The contract of an experiment: options, a configuration, a plan of stages made of chunks, and a report.
 
-An experiment is an object without state, one for each command `sde-momentum validate NAME`. `runner.py` runs any of them.
+An experiment is a stateless object, one for each command `sde-momentum validate NAME`. `runner.py` runs any of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Configuration = dict[str, Any]
 
 
 class Spread(Enum):
-    """How the chunks of a stage are spread; the value says how a chunk's job is called."""
+    """Where the chunks of a stage run; the value says how a chunk's job is called."""
 
     THREADS = "job(), in a thread of this process: compiled code that runs without the interpreter's lock"
     PROCESSES = "job(), in a process of this machine or on a Dask cluster, with one thread of torch and BLAS; it is pickled"
@@ -63,8 +63,8 @@ class Stage:
 
     Attributes:
         title: what the progress bar says
-        chunks: those whose file is there are not run again
-        spread: over threads, processes, or none
+        chunks: those whose file exists are not run again
+        spread: where the chunks run
     """
 
     title: str
@@ -86,14 +86,14 @@ class Switch(Option):
 
 
 def shared_options(profiles: str, seed: str, workers: str = "threads; -1: every core") -> tuple[Option, ...]:
-    """The options of every experiment; the arguments are the help of three of them."""
+    """The options of every experiment; the arguments are the help texts of --profile, --seed and --workers."""
     return (
         Option("profile", str, "quick", profiles),
-        Option("out", Path, None, "folder of the results; results/EXPERIMENT-PROFILE where not given"),
+        Option("out", Path, None, "folder of the results (default: results/EXPERIMENT-PROFILE)"),
         Option("json", bool, False, "machine-readable summary on standard output"),
-        Option("seed", int, 0, seed),
+        Option("seed", int, 0, f"seed {seed}"),
         Option("workers", int, -1, workers),
-        Option("resume", bool, False, "go on where an interrupted run stopped"),
+        Option("resume", bool, False, "continue an interrupted run"),
     )
 
 
@@ -106,8 +106,8 @@ class Experiment(ABC):
         title: of its report
         help: first line of its command's help
         options: of its command, `shared_options` among them
-        profiles: name -> how much is run
-        spelling: key of the configuration -> name of the option that sets it, where they differ
+        profiles: name -> amount of work
+        spelling: key of the configuration -> name of the option that sets it, where these differ
     """
 
     name: str
@@ -128,11 +128,11 @@ class Experiment(ABC):
         return {"experiment": self.name, "profile": given["profile"], "seed": seed, **own, "version": sm.__version__}
 
     def check(self, configuration: Configuration) -> None:
-        """Check what takes longer to check than `configuration` may take, before anything is written. Raises InputError."""
+        """Slow checks, made before anything is written. Raises InputError."""
         return None
 
     def workers(self, configuration: Configuration, asked: int) -> int:
-        """Number of workers to use where `asked` are asked for; -1: every core."""
+        """Number of workers to use if the user gives `asked`; -1: every core."""
         return asked
 
     @abstractmethod

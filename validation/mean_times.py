@@ -1,4 +1,4 @@
-"""The time of the mean over many runs, and its spread when the runs are resampled."""
+"""Time to the target of the mean over many runs, with resamples of the runs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def mean_times(courses: Sequence[tuple[NDArray[np.int64], Floats]], fraction: fl
     """Steps after which the mean of a metric over the runs stays below a fraction of its start.
 
     Args:
-        courses: n of them, (steps (n_time,), metric (n_run, n_time)), the same runs in each
-        fraction: of the start
+        courses: n pairs (steps (n_time,), metric (n_run, n_time)), with the same runs in each
+        fraction: of the start, in (0, 1)
         seed: of the resampling
 
     Returns:
-        The times (n,), and those of resampled runs (N_RESAMPLES, n), the same resamples for each course. A mean with a run that
-        diverged is infinite.
+        The times in steps, (n,), and those of the resamples, (N_RESAMPLES, n), the same for each course. A time is infinite where
+        a run of the mean diverged.
     """
     n_seed = len(courses[0][1])
     rng = np.random.default_rng([seed, 30])

@@ -1,4 +1,4 @@
-"""Every experiment: a module that has it as EXPERIMENT. A line here is a command `sde-momentum validate NAME`."""
+"""The list of experiments: modules with an EXPERIMENT, each a command `sde-momentum validate NAME`."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def experiment_of(folder: Path) -> Experiment:
     else:  # a results file of a sweep on its own
         name = "matrix-sensing" if (folder / "results.nc").exists() else None
     if name not in experiments():
-        raise InputError("folder", folder, "a folder that `sde-momentum validate` wrote")
+        raise InputError("folder", folder, "a folder written by `sde-momentum validate`")
     return experiments()[name]

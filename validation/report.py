@@ -1,4 +1,4 @@
-"""The report of any experiment: one self-contained page, its pictures as files, and the main tables for the terminal."""
+"""The report of an experiment: a self-contained HTML page, pictures as files, and the main tables for the terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Table:
         head: of each column
         rows: each as long as `head`
         groups: (name, number of columns) of what stands above the head, from the second column on
-        shown: also on the terminal, where the two columns of a group of two stand in one
+        shown: also on the terminal, where a group of two columns becomes one
     """
 
     head: Sequence[str]
@@ -71,10 +71,10 @@ class Report:
     Attributes:
         title, subtitle: of the page
         summary: plain numbers, lists and strings, for --json
-        findings: a sentence each, misses included
+        findings: a sentence each, failures of the predictions included
         sections: in order
-        how: how it was measured, a sentence or two each
-        command: what repeats it
+        how: methods of measurement, a sentence or two each
+        command: that repeats the experiment
         versions: package -> version
         configuration: as JSON
     """

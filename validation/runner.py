@@ -1,4 +1,4 @@
-"""Run any experiment in its folder: what is there is not run again, an interrupt keeps what is done, and the report is drawn."""
+"""Runs an experiment in its folder: finished chunks are not run again, an interrupt keeps them, and the report is written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Engine:
 
 
 def validate(experiment: Experiment, given: Mapping[str, Any]) -> None:
-    """The command `sde-momentum validate NAME`: run what is missing, draw the report, say what was found."""
+    """The command `sde-momentum validate NAME`: run the missing chunks, write the report and print its findings."""
     from .engine import check_engine
 
     given = fill(experiment.options, given)
@@ -143,7 +143,7 @@ def _run_here(chunk: Chunk, workers: int, report: Callable[[float], object]) -> 
 
 
 def draw(experiment: Experiment, folder: Path, *, as_json: bool) -> None:
-    """Write pictures and report of finished results into their folder, and say what they say on standard output."""
+    """Write pictures and report of finished results into their folder, and print tables and findings."""
     from .report import show, write
 
     report = experiment.report(experiment.results(folder))
@@ -155,6 +155,6 @@ def draw(experiment: Experiment, folder: Path, *, as_json: bool) -> None:
 
 
 def _stop(path: Path) -> NoReturn:
-    """End this process at once, with one line: workers are in the middle of something that nobody waits for."""
+    """End this process at once, with one line, without waiting for busy workers."""
     print(f"interrupted; finished runs are kept: add --resume to go on ({path})", file=sys.stderr, flush=True)
     os._exit(130)

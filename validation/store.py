@@ -1,4 +1,4 @@
-"""The files of a folder of results: each is whole or absent, and all belong to one configuration."""
+"""Files of a results folder: each is complete or absent, and all belong to one configuration."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ def read(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Any
 
 
 class Folder:
-    """The folder of one configuration.
+    """The results folder of one configuration.
 
-    `open` checks a folder, new or taken up again, and refuses one that holds something else; `begin` writes its first file.
+    `open` checks a new or existing folder and refuses one with other content; `begin` writes its first file.
     """
 
     def __init__(self, path: Path, configuration: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ class Folder:
         return new
 
     def begin(self) -> None:
-        """Make the folder, write its configuration, and delete what a killed process left half-written."""
+        """Make the folder, write its configuration, and delete incomplete files of a killed process."""
         self.path.mkdir(parents=True, exist_ok=True)
         for part in self.path.rglob("*.part"):
             part.unlink()

@@ -1,4 +1,4 @@
-"""P1, P2 and P3: the problems that every engine solves, and the law that its numbers must have before its time counts."""
+"""The problems P1, P2 and P3 that every engine solves, and the moments that it must reproduce for its time to count."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class OrnsteinUhlenbeck(Work):
 
 @dataclass(frozen=True)
 class CriticalValley(Work):
-    """P2: the critical-limit SDE [theory: Critical limit] in a straight valley, in its energy form with full truncation.
+    """P2: the SDE of the critical limit [theory: Critical limit, eq. 7.3] in a valley, in its energy form with full truncation.
 
     One flat direction theta, `n_modes` normal modes with lambda_j(theta) = b_j + s_j theta + h_j theta^2 / 2 and
     l_j = lambda_j' / lambda_j. With e+ = max(e, 0) (full truncation: Lord, Koekkoek, van Dijk 2010, Quant. Finance 10)

@@ -1,1 +1,1 @@
-"""The commands of `sde-momentum` that need no more than the core, one file each."""
+"""The commands of `sde-momentum`, a file each; those of other packages are found by entry points (`main`)."""

@@ -1,4 +1,4 @@
-"""From a list of options to a typer command; an option that is not given arrives as None, so that it can be refused."""
+"""A typer command made from a list of options; an option that is not given arrives as None, so that it can be refused."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..core.options import Option, default_text
 def build(run: Callable[[dict[str, Any]], None], options: Sequence[Option], summary: str) -> Callable[..., None]:
     """A function that typer turns into a command: it calls `run` with the options by name, None for those not given.
 
-    `core.options.fill` or `core.options.Form.values` then puts the defaults in and refuses those that nothing uses.
-    `summary` is the command's help: its first line, and more after an empty one. Each option's default stands in its help.
+    `run` inserts the defaults by `core.options.fill` or `core.options.Form.values`, which refuses options that nothing uses.
+    `summary` is the command's help: a first line, and more after an empty one. Each option's help shows its default.
     """
 
     def command(**given: Any) -> None:
         run(given)
 
-    # parentheses: what stands in brackets is markup to typer, and not shown
+    # parentheses, because typer takes brackets for markup and does not show them
     parameters, annotations = [], dict[str, Any]()
     for option in options:
         default = default_text(option)

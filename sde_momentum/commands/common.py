@@ -1,4 +1,4 @@
-"""What several commands ask for: a built-in problem with its start and target, --json, files to write."""
+"""Options that several commands share: a built-in problem with its start and target, --json, output files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
-from ..core.options import Form, Option, is_given
+from ..core.options import REQUIRED, Form, Option, is_given
 from ..problems.registry import BuiltIn, built_in, built_in_problems
 
 if TYPE_CHECKING:
@@ -19,16 +19,27 @@ NESTEROV = Option("nesterov", bool, False, "Nesterov's update: the gradient is t
 _GROUP = "Built-in problem"
 
 
+def geometry_options(group: str) -> tuple[Option, ...]:
+    """--noise and --curvature, both required."""
+    noise = "label-noise strength c = sigma^2 / batch size, in units of the loss"
+    curvature = "mu, second derivative of tr H along the manifold of minimizers, in loss / parameter^4"
+    return Option("noise", float, REQUIRED, noise, group), Option("curvature", float, REQUIRED, curvature, group)
+
+
 def problem_option(default: str | None) -> Option:
-    """--problem, with its names."""
+    """The option --problem; its help lists the built-in problems."""
     return Option("problem", str, default, f"built-in problem: {', '.join(built_in_problems())}", _GROUP)
 
 
 def problem_form(problem: BuiltIn, default: str | None, common: Sequence[Option], *, choose_start: bool, target: bool) -> Form:
-    """The form "--problem NAME": the options `common` to all problems, and those of `problem`.
+    """The form "--problem NAME": options `common` to all problems, and those of `problem`.
 
-    With `choose_start` it has --start and the options of every start, else those of the default start; with `target` it has
-    --metric and --fraction.
+    Args:
+        problem: NAME's entry in the registry
+        default: of --problem
+        common: options of the command
+        choose_start: add --start and the options of every start, not only those of the default start
+        target: add --metric and --fraction
     """
     options = [problem_option(default), *common, *_label_noise(problem)]
     if target:
@@ -48,8 +59,8 @@ def _label_noise(problem: BuiltIn) -> list[Option]:
 def _target(problem: BuiltIn) -> list[Option]:
     metric, fraction = problem.target
     return [
-        Option("metric", str, metric, "target: this metric, such as test_error or trace_hessian, ...", _GROUP),
-        Option("fraction", float, fraction, "... stays below this fraction of its value at the start", _GROUP),
+        Option("metric", str, metric, "metric of the target, such as test_error or trace_hessian", _GROUP),
+        Option("fraction", float, fraction, "target: --metric stays below this fraction of its value at the start", _GROUP),
     ]
 
 
@@ -68,25 +79,25 @@ def chosen_form(forms: Mapping[str, Form], name: str) -> Form:
 
 
 def set_up(problem: BuiltIn, given: Mapping[str, Any]) -> tuple[Problem, Array]:
-    """The problem and its start, from the options that were given."""
+    """The problem and its start, (N,), from the given options."""
     names = [option.name for option in (*problem.options, *problem.start_options)]
     return problem.setup(given.get("start"), **{name: given[name] for name in names if is_given(given.get(name))})
 
 
 def check_target(problem: BuiltIn, given: Mapping[str, Any], metric: str) -> None:
-    """The default fraction is that of the problem's default metric: another metric needs a fraction of its own."""
+    """Raise InputError for a metric other than the default without --fraction, whose default is for that metric."""
     if metric != problem.target[0] and not is_given(given.get("fraction")):
         raise InputError("--fraction", "nothing", f"a number in (0, 1): the default is that of --metric {problem.target[0]}")
 
 
 def check_file(option: str, file: Path) -> None:
-    """A file that can be written: its folder exists, and it is none itself."""
+    """Raise InputError for a file that cannot be written: its folder does not exist, or it is a folder itself."""
     if file.is_dir() or not file.parent.is_dir():
         raise InputError(option, file, "a file in a folder that exists")
 
 
 def check_picture(option: str, file: Path) -> None:
-    """A file that can be written, of a kind that can be drawn; before any work: matplotlib may be missing."""
+    """As `check_file`, for a picture: the format must be known and matplotlib installed. Call it before any work."""
     from ..figures.style import FORMATS
 
     if file.suffix[1:] not in FORMATS:

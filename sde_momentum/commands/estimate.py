@@ -1,4 +1,4 @@
-"""The command `sde-momentum estimate`: the timescales and the momentum of a PyTorch model of one's own."""
+"""The command `sde-momentum estimate`: the timescales and the best momentum of a user's PyTorch model."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 _LOSSES = ("mse", "half-mse", "cross-entropy")
 
 
-_DATA_HELP = "pkg.module:factory of (inputs, targets), of a Dataset or of a DataLoader; or a .npz or .pt file of two arrays"
+_DATA_HELP = "pkg.module:factory of (inputs, targets), a Dataset or a DataLoader; or a .npz or .pt file of inputs and targets"
 OPTIONS = (
-    Option("model", str, REQUIRED, "pkg.module:factory, a function without arguments that gives an nn.Module"),
+    Option("model", str, REQUIRED, "pkg.module:factory, a function without arguments that returns an nn.Module"),
     Option("data", str, REQUIRED, _DATA_HELP),
     Option("lr", float, REQUIRED, "learning rate to predict for"),
-    Option("label_noise", float, 0.0, "sigma, in units of the targets; for classes the probability of a flip"),
-    Option("batch_size", int, None, "number of samples a step (default: all)"),
+    Option("label_noise", float, 0.0, "sigma, in units of the targets; for classes the probability that a label is replaced"),
+    Option("batch_size", int, None, "number of samples in a batch (default: all)"),
     Option("loss", str, "mse", f"mean over samples: {', '.join(_LOSSES)}, or pkg.module:function of (outputs, targets)"),
-    Option("weight_decay", float, 0.0, "weight decay as in torch.optim.SGD, in units of the Hessian"),
+    Option("weight_decay", float, 0.0, "weight decay as in torch.optim.SGD, in loss / parameter^2"),
     Option("samples", int, None, "number of samples to estimate from, drawn at random (default: all)"),
-    Option("probes", int, 64, "number of random probes for tr H and its curvature; exact once there is one for each output"),
-    Option("follow", int, 0, "number of steps down tr H along the manifold, towards whose end the curvature is then taken"),
+    Option("probes", int, 64, "number of random probes for tr H and its curvature; with one for each output both are exact"),
+    Option("follow", int, 0, "number of steps down tr H along the manifold, at whose end the curvature is measured"),
     Option("weights", Path, None, "state_dict of the model, saved by torch.save"),
-    Option("tensorboard", Path, None, "folder for TensorBoard's event files"),
+    Option("tensorboard", Path, None, "folder for TensorBoard event files"),
     Option("seed", int, 0, "seed of probes and samples"),
     JSON,
 )
@@ -69,7 +69,7 @@ def run(given: dict[str, Any]) -> None:
 
 
 def log(found: TimescaleEstimate, folder: Path, step: int = 0) -> None:
-    """Every number of the estimate as a scalar `sde_momentum/<name>` at `step`, and its text."""
+    """Log every number of the estimate to TensorBoard as a scalar `sde_momentum/<name>` at `step`, and its text."""
     writer = _summary_writer(folder)(str(folder))
     for name, value in found.to_dict().items():
         if isinstance(value, int | float):
@@ -87,7 +87,7 @@ def _summary_writer(folder: Path) -> Any:
 
 
 def _named(place: str, argument: str) -> Any:
-    """What pkg.module:name names; modules of the current folder count."""
+    """The object pkg.module:name; modules of the current folder are found too."""
     module, _, name = place.partition(":")
     allowed = "pkg.module:name, to be imported from here"
     if not module or not name:
@@ -98,7 +98,7 @@ def _named(place: str, argument: str) -> Any:
         return getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
-            raise  # the user's module was found, but not what it imports
+            raise  # the module was found, but not one that it imports
         raise InputError(argument, place, allowed) from None
     except AttributeError:
         raise InputError(argument, place, allowed) from None

@@ -1,7 +1,7 @@
-"""The command `sde-momentum`. Bad input: one line and exit status 2.
+"""The command `sde-momentum`; for bad input it prints one line and exits with status 2.
 
-Commands that need more than the core live beside it and are found by the entry-point group `sde_momentum.commands`:
-a function is a command, a `typer.Typer` a group of them.
+Further commands, `derive`, `validate` and `report`, are entry points of the group `sde_momentum.commands`: a function is a
+command, a `typer.Typer` a group of commands.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .predict import predict
 from .simulate import simulate
 
 COMMANDS = {"predict": predict, "simulate": simulate, "phase-diagram": phase_diagram, "estimate": estimate}
-"""The commands of this folder, in the order of the help."""
+"""Name -> command of this folder, in the order of the help."""
 
 _HELP = (
-    "Predict, from theory, the momentum with which SGD trains fastest at a given learning rate, and test it by simulation."
+    "Predict the momentum with which SGD trains fastest at a given learning rate, and test it by simulation."
     "\n\nNear a manifold of minimizers noise makes SGD relax across the manifold and drift along it to flatter minima: training "
     "is fastest where the two timescales meet, 1 - beta = C lr^(2/3)."
 )
@@ -67,9 +67,9 @@ def _add_commands() -> None:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command line: the entry point of `sde-momentum`."""
     debug = "--debug" in sys.argv
-    # clusters end a job with SIGTERM: like Control-C it must not leave worker processes behind
+    # clusters end a job by SIGTERM, which like Control-C must not leave worker processes behind
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _add_commands()

@@ -1,4 +1,4 @@
-"""The command `sde-momentum phase-diagram`: the regimes of SGD over learning rate and momentum, with the optimum."""
+"""The command `sde-momentum phase-diagram`: the regimes of SGD over learning rate and momentum, and the optimum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.options import REQUIRED, Form, Option, is_given, union
 from ..core.progress import track
 from ..problems.registry import built_in, built_in_problems
 from .build import build
-from .common import JSON, NESTEROV, check_file, check_picture, check_target, chosen_form, problem_form, set_up
+from .common import JSON, NESTEROV, check_file, check_picture, check_target, chosen_form, geometry_options, problem_form, set_up
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from ..predictors.phase_diagram import PhaseDiagram
 
 _N_LINES = 25
-"""Learning rates at which --json gives the lines of the diagram."""
+"""Number of learning rates at which --json gives the lines of the diagram."""
 _LOWEST_LR = 1e-5
 _DEFAULT = next(iter(built_in_problems()))
 _OPTIONS = (
     Option("band", float, None, "relative half-width of the band around the optimum (default: up to critical damping)"),
-    Option("weight_decay", float, 0.0, "h, curvature of an explicit force along the manifold"),
+    Option("weight_decay", float, 0.0, "h, curvature along the manifold of weight decay or another explicit force"),
     NESTEROV,
     Option("lr_min", float, None, f"lowest learning rate (default: {_LOWEST_LR:g}; half the lowest of --results)"),
     Option("lr_max", float, 1.0, "highest learning rate"),
-    Option("out", Path, Path("phase-diagram.png"), "the picture: .png, .svg or .pdf"),
+    Option("out", Path, Path("phase-diagram.png"), "file of the picture: .png, .svg or .pdf"),
     Option("data", Path, None, "netCDF file for the numbers behind the picture"),
     JSON,
 )
@@ -39,15 +39,14 @@ _GROUP = "From noise, curvature and eigenvalues"
 _NUMBERS_FORM = Form(
     "--noise, --curvature and --eigenvalue",
     (
-        Option("noise", float, REQUIRED, "c = sigma^2 / B, label noise of a batch, in units of the loss", _GROUP),
-        Option("curvature", float, REQUIRED, "mu, second derivative of tr H along the manifold of minimizers", _GROUP),
-        Option("eigenvalue", list[float], REQUIRED, "eigenvalue of the Hessian across the manifold, once for each", _GROUP),
-        Option("coupling", float, 0.0, "g, the pull of the drift on the eigenvalues, in units of the curvature", _GROUP),
-        Option("fraction", float, 0.1, "target: squared distance along the manifold, as a fraction of its start", _GROUP),
+        *geometry_options(_GROUP),
+        Option("eigenvalue", list[float], REQUIRED, "nonzero Hessian eigenvalue on the manifold; repeat for several", _GROUP),
+        Option("coupling", float, 0.0, "g = sum_j |grad lambda_j|^2 / lambda_j along the manifold", _GROUP),
+        Option("fraction", float, 0.1, "target: squared displacement along the manifold, as a fraction of its start", _GROUP),
         *_OPTIONS,
     ),
 )
-_RESULTS = Option("results", Path, None, "results.nc of `sde-momentum validate`: its problem, and the optima it measured")
+_RESULTS = Option("results", Path, None, "results.nc of `validate matrix-sensing`: its problem and measured optima")
 _PROBLEM_FORMS = {
     problem.name: problem_form(problem, _DEFAULT, (_RESULTS, *_OPTIONS), choose_start=False, target=True)
     for problem in built_in_problems().values()
@@ -56,10 +55,10 @@ FORMS = (_NUMBERS_FORM, *_PROBLEM_FORMS.values())
 
 
 def run(given: dict[str, Any]) -> None:
-    """Draw the diagram of the options in `given`, None for those not given, and print optimum and edge."""
+    """Draw the diagram of the options in `given`, None for those not given; print optimum and stability edge."""
     import numpy as np
 
-    from ..figures import phase_diagram as picture  # before any work: matplotlib may be missing
+    from ..figures import phase_diagram as picture  # fails before any work where matplotlib is missing
     from ..figures.style import render
     from ..predictors.measured_optimum import measured_optima, read_results
     from ..predictors.phase_diagram import N_GRID
@@ -144,7 +143,7 @@ def _of_numbers(values: dict[str, Any]) -> PhaseDiagram:
 
 
 def _of_problem(given: dict[str, Any], values: dict[str, Any]) -> PhaseDiagram:
-    """The diagram of a built-in problem from its default start."""
+    """The diagram of a built-in problem with its default start."""
     import sde_momentum as sm
 
     entry = built_in(values["problem"])
@@ -164,18 +163,18 @@ def _of_problem(given: dict[str, Any], values: dict[str, Any]) -> PhaseDiagram:
 
 
 def _summary(diagram: PhaseDiagram, lr: float) -> str:
-    """Optimum and edge at one learning rate, in two lines."""
+    """Optimum and stability edge at one learning rate, in two lines."""
     lines = [f"{diagram.rule.explain(lr)}: the optimum in closed form", "no stability edge along the manifold"]
     best, edge = float(diagram.optimum(lr)), float(diagram.edge(lr))
     if edge:
         lines[1] = f"stability edge along the manifold there: 1 - beta = {edge:.5g}"
         if edge > best:
-            lines[1] += ", less momentum than the closed form, which does not know of it: stay above the edge"
+            lines[1] += ", above the closed form, which does not take it into account: stay above the edge"
     return "\n".join(lines)
 
 
 def _lines(diagram: PhaseDiagram, lr: Any, tidy: xr.Dataset, measured: xr.Dataset | None) -> dict[str, Any]:
-    """Optimum, edge and boundaries as plain numbers."""
+    """The lines of the diagram (optimum, stability edge, stability limit) and the measured optima as plain numbers."""
     import numpy as np
 
     low, high = diagram.optimum_band(lr)

@@ -14,12 +14,12 @@ from ..core.options import REQUIRED, Form, Option, is_given, union
 from ..core.progress import track
 from ..problems.registry import built_in, built_in_problems
 from .build import build
-from .common import JSON, NESTEROV, check_picture, check_target, chosen_form, problem_form, set_up
+from .common import JSON, NESTEROV, check_picture, check_target, chosen_form, geometry_options, problem_form, set_up
 
 _LR = Option("lr", float, REQUIRED, "learning rate to predict for")
 _PAIR, _GEOMETRY = "From a tuned pair", "From noise and curvature"
 _REFERENCE = (
-    Option("ref_lr", float, None, "learning rate of a tuned pair", _PAIR),
+    Option("ref_lr", float, None, "learning rate of a tuned pair (lr, momentum)", _PAIR),
     Option("ref_momentum", float, None, "the best momentum at --ref-lr", _PAIR),
 )
 _REFERENCE_FORM = Form("--ref-lr and --ref-momentum", (_LR, *_REFERENCE, JSON))
@@ -27,18 +27,19 @@ _GEOMETRY_FORM = Form(
     "--noise and --curvature",
     (
         _LR,
-        Option("noise", float, REQUIRED, "c = sigma^2 / B, label noise of a batch, in units of the loss", _GEOMETRY),
-        Option("curvature", float, REQUIRED, "mu, second derivative of tr H along the manifold of minimizers", _GEOMETRY),
-        Option("weight_decay", float, 0.0, "h, curvature of an explicit force along the manifold", _GEOMETRY),
+        *geometry_options(_GEOMETRY),
+        Option(
+            "weight_decay", float, 0.0, "h, curvature along the manifold of weight decay or another explicit force", _GEOMETRY
+        ),
         JSON,
     ),
 )
 _PROBLEM_OPTIONS = (
     _LR,
     *_REFERENCE,
-    Option("method", list[str], (), "way to predict, once for each, by name as printed (default: all that apply)"),
+    Option("method", list[str], (), "way to predict, such as 'closed form'; repeat for several (default: those that apply)"),
     NESTEROV,
-    Option("store", Path, None, "folder where universal curves of the critical limit are kept and found again"),
+    Option("store", Path, None, "folder that keeps universal curves of the critical limit between calls"),
     Option("plot", Path, None, "picture of the time to the target against momentum: .png, .svg or .pdf"),
     JSON,
 )
@@ -48,7 +49,7 @@ _PROBLEM_FORMS = {
 }
 FORMS = (_REFERENCE_FORM, _GEOMETRY_FORM, *_PROBLEM_FORMS.values())
 _EXTRAS = {"store": "store", "nesterov": "nesterov", "ref_lr": "reference", "ref_momentum": "reference"}
-"""Options that only some ways to predict use, and what the ways call them."""
+"""Options that only some ways to predict use -> fields of `Extras`."""
 
 
 def run(given: dict[str, Any]) -> None:
@@ -101,7 +102,7 @@ def _predict_problem(given: dict[str, Any]) -> None:
         check_picture("--plot", values["plot"])
     problem, start = set_up(entry, given)
     problem.find_metric(values["metric"], "--metric")
-    with track("predict", 1):  # shows the time passed; ways that take long have bars of their own
+    with track("predict", 1):  # shows the elapsed time; slow ways have progress bars of their own
         answer = sm.predict(
             problem,
             values["lr"],
@@ -119,7 +120,7 @@ def _predict_problem(given: dict[str, Any]) -> None:
 
 
 def _refuse_for_ways(given: dict[str, Any]) -> None:
-    """An InputError for an option that none of the ways to predict uses that are asked for."""
+    """Raise InputError for an option that no requested way to predict uses."""
     from ..predictors.ways.registry import WAYS, users
 
     for way in given["method"] or ():

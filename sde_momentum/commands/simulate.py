@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 METRICS = ("train_loss", "test_error", "trace_hessian")
 _DEFAULT = next(iter(built_in_problems()))
 _OPTIONS = (
-    Option("lr", list[float], REQUIRED, "learning rate, once for each"),
-    Option("momentum", list[float], REQUIRED, "momentum beta, in [0, 1), once for each; all combinations are run"),
+    Option("lr", list[float], REQUIRED, "learning rate; repeat for several"),
+    Option("momentum", list[float], REQUIRED, "momentum beta, in [0, 1); repeat for several; all combinations are run"),
     Option("steps", int, 1000, "number of updates"),
-    Option("records", int, 10, "number of times at which the metrics are taken, evenly spaced, beside the start"),
+    Option("records", int, 10, "number of evenly spaced times at which the metrics are recorded, besides the start"),
     Option("seeds", int, 64, "number of runs for each (lr, momentum)"),
     Option("seed", int, 0, "seed of the first run's noise; the next runs have the next seeds"),
-    Option("batch_size", int, None, "samples a step, drawn without replacement (default: all)"),
-    Option("weight_decay", float, 0.0, "weight decay as in torch.optim.SGD, in units of the Hessian"),
+    Option("batch_size", int, None, "number of samples in a batch, drawn without replacement (default: all)"),
+    Option("weight_decay", float, 0.0, "weight decay as in torch.optim.SGD, in loss / parameter^2"),
     NESTEROV,
     Option("out", Path, None, "netCDF file for the metrics of every run"),
     JSON,
@@ -74,7 +74,7 @@ def run(given: dict[str, Any]) -> None:
 
 
 def _table(result: list[dict[str, Any]], metrics: tuple[str, ...], n_seeds: int) -> list[str]:
-    """The lines of a table for each (lr, momentum)."""
+    """The lines of the tables, one table for each (lr, momentum)."""
     lines = []
     for at in result:
         lines.append(f"lr {at['lr']:g}, momentum {at['momentum']:g}: {at['diverged']} of {n_seeds} runs diverged (left out)")
@@ -87,7 +87,7 @@ def _table(result: list[dict[str, Any]], metrics: tuple[str, ...], n_seeds: int)
 
 
 def _means(runs: xr.Dataset, metrics: tuple[str, ...]) -> list[dict[str, Any]]:
-    """For each (lr, momentum) the mean of each metric over the seeds that have not diverged, and its standard error."""
+    """For each (lr, momentum) the mean of each metric over the runs that have not diverged, and its standard error."""
     diverged = (runs.diverged >= 0).sum("seed")
     kept = runs.where(runs.diverged < 0)
     mean, error = kept.mean("seed"), kept.std("seed", ddof=1) / (runs.sizes["seed"] - diverged) ** 0.5

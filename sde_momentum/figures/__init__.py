@@ -1,1 +1,1 @@
-"""Pictures of tidy data; needs matplotlib, which the rest of the library does without."""
+"""Pictures of arrays and datasets; the only room that needs matplotlib."""

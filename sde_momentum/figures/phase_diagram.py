@@ -1,4 +1,4 @@
-"""The phase diagram: regimes over (lr, 1 - beta), contours of the two timescales, optimum, edge and measured optima."""
+"""Picture of the phase diagram: regimes, contours of the two timescales, optimum, stability edge, measured optima."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .style import BLACK, BLUE, GREEN, PURPLE, RED, STYLE
 Floats = NDArray[np.float64]
 
 _FILL = ("#cfe0f0", "#dfeaf2", "#f3f6f0", "#fbeec4", "#f6cfba", "#c4c4c4")
-"""Of the regimes, in the order of their codes."""
+"""Colours of the regimes, in the order of their codes."""
 
-_ROOM = 0.03  # a contour's number needs this much, as a fraction of the axes
+_ROOM = 0.03  # least distance of a contour's number from everything else, as a fraction of the axes
 
 _CONTOUR = {
     "transverse": (GREEN, (0, (5, 2)), r"$\tau_\perp$, slowest normal mode (steps)"),
@@ -46,7 +46,7 @@ def draw(axes: Axes, diagram: xr.Dataset, measured: xr.Dataset | None = None) ->
     if edge.any():
         axes.plot(lr, edge, color=RED, lw=2, ls="-.", label="stability edge along $\\Gamma$")
     if diagram["stable_lr"].values.min() < lr[-1]:
-        axes.plot(diagram["stable_lr"].values, delta, color=BLACK, lw=1.5, label="a normal mode turns unstable")
+        axes.plot(diagram["stable_lr"].values, delta, color=BLACK, lw=1.5, label="a normal mode becomes unstable")
     lines = [(lr, diagram["optimum"].values), (lr, edge), (diagram["stable_lr"].values, delta)]
     if measured is not None:
         _measured(axes, measured)
@@ -58,7 +58,7 @@ def draw(axes: Axes, diagram: xr.Dataset, measured: xr.Dataset | None = None) ->
 
 
 def phase_diagram(diagram: xr.Dataset, measured: xr.Dataset | None = None) -> Figure:
-    """The whole picture with its legends; arguments as for `draw`."""
+    """The whole figure with its legends; arguments as for `draw`."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 5.4), layout="constrained")
         axes = figure.add_subplot()
@@ -82,7 +82,7 @@ def regime_names(diagram: xr.Dataset) -> list[str]:
 
 
 def _contours(axes: Axes, diagram: xr.Dataset, name: str, colour: str, dashes: Any, occupied: Floats) -> Floats:
-    """Contours at whole decades, each with its number where there is most room; returns `occupied` with the numbers' places."""
+    """Draw contours at decades, labelled where there is most room; returns `occupied` (n, 2) with the labels' places added."""
     lr, delta = diagram["lr"].values, diagram["one_minus_beta"].values
     shown = np.isfinite(diagram[name].values)
     if name == "longitudinal":  # tau_par is the time along Gamma only while that motion is overdamped
@@ -118,7 +118,7 @@ def _decade(level: float) -> str:
 
 
 def _place(axes: Axes, x: Floats, y: Floats) -> Floats:
-    """Fractions of the axes' width and height, (n, 2)."""
+    """Positions of points as fractions of the axes' width and height, (n, 2)."""
     with np.errstate(divide="ignore"):
         ends = [np.log(limits) for limits in (axes.get_xlim(), axes.get_ylim())]
         places = np.stack([(np.log(v) - low) / (high - low) for v, (low, high) in zip((x, y), ends, strict=True)], axis=-1)
@@ -146,7 +146,7 @@ def _measured(axes: Axes, measured: xr.Dataset) -> None:
 def _band(diagram: xr.Dataset) -> str:
     if np.isfinite(diagram.attrs["band"]):
         return f"optimum $\\pm$ {100 * diagram.attrs['band']:.3g} %"
-    return "its band, to critical damping"
+    return "from the optimum to critical damping"
 
 
 def _title(diagram: xr.Dataset) -> str:

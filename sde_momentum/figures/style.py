@@ -1,4 +1,4 @@
-"""What all pictures share: colours that are safe for the colour-blind (Okabe-Ito, its purple darkened; viridis), type, ticks."""
+"""Style of all pictures: colour-blind-safe colours (Okabe-Ito with a darker purple; viridis), fonts, ticks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 BLUE, ORANGE, GREEN, RED, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222"
 SKY, PURPLE = "#56B4E9", "#AA4499"
 LINES = (BLUE, RED, GREEN, PURPLE, SKY, ORANGE)
-"""For lines of one kind, in this order."""
+"""Colours of lines, in order of use."""
 
 STYLE: Any = {
     "font.size": 11,
@@ -42,16 +42,16 @@ def plain_ticks(axes: Axes) -> None:
 
 
 def tick(value: float, _: object = None) -> str:
-    """A short text of a tick's number."""
+    """Label of a tick."""
     return f"{value:.0e}".replace("e-0", "e-") if value < 1e-2 else f"{value:,.5g}"
 
 
 FORMATS = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-"""What a picture can be, with the metadata that would make two of the same differ."""
+"""File formats of pictures -> metadata to leave out, so that the same figure gives the same bytes."""
 
 
 def render(figure: Figure, kind: str) -> bytes:
-    """The picture as the content of a file of one of FORMATS; the same figure gives the same bytes."""
+    """The figure as the content of a file of one of FORMATS; the same figure gives the same bytes."""
     buffer = BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format=kind, metadata=FORMATS[kind])

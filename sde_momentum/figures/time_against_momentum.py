@@ -1,4 +1,4 @@
-"""Convergence time against 1 - beta at one learning rate: several methods, what is recommended, the stability edge."""
+"""Picture of convergence time against 1 - beta at one learning rate: several ways to predict, recommendations, the cliff."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ def draw(
     axes: Axes,
     curves: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike | None]],
     recommended: Mapping[str, float],
-    edge: float | None = None,
+    cliff: float | None = None,
 ) -> None:
     """Draw times over 1 - beta on log axes; no legend.
 
     Args:
-        axes: where
-        curves: by method: (1 - beta, time in steps, its standard error in steps or None), each (n,); infinite times are
-            left out, a finite one without standard error (None, 0 or NaN) is drawn without band
-        recommended: by method its recommended 1 - beta: a diamond on the curve of that name, a dotted line without one
-        edge: 1 - beta below which training leaves the flattest point [theory: Critical limit], shaded; None or 0: none
+        axes: to draw on
+        curves: name -> (1 - beta, time in steps, its standard error in steps or None), each (n,); infinite times are left out,
+            those without standard error (None, 0 or NaN) are drawn without band
+        recommended: name -> recommended 1 - beta: a diamond on the curve of that name, a dotted line without one
+        cliff: 1 - beta below which the target is met much later or never, shaded; None or 0: none
 
     Raises:
-        InputError: for no curve, more methods than colours, arrays that differ in length, or no finite time.
+        InputError: for no curve, more names than colours, arrays that differ in length, or no finite time.
 
     >>> from matplotlib.figure import Figure
     >>> axes = Figure().add_subplot()
-    >>> draw(axes, {"SGD": ([0.01, 0.1], [100.0, 300.0], [2.0, 5.0])}, {"closed form": 0.02}, edge=0.012)
+    >>> draw(axes, {"SGD": ([0.01, 0.1], [100.0, 300.0], [2.0, 5.0])}, {"closed form": 0.02}, cliff=0.012)
     >>> [text for text in axes.get_legend_handles_labels()[1]]
-    ['beyond the stability edge', 'SGD', 'closed form recommends']
+    ['beyond the cliff', 'SGD', 'closed form recommends']
     """
     names = list(dict.fromkeys([*curves, *recommended]))
     if len(names) > len(LINES):
-        raise InputError("curves", f"{len(names)} methods", f"at most {len(LINES)}")
+        raise InputError("curves", f"{len(names)} curves", f"at most {len(LINES)}")
     if not curves:
         raise InputError("curves", "none", "at least one")
     colour = dict(zip(names, LINES, strict=False))
-    dashes = dict(zip(names, _DASHES * len(names), strict=False))  # so that curves that coincide are both seen
+    dashes = dict(zip(names, _DASHES * len(names), strict=False))  # curves that coincide stay visible
     lines = {name: _curve(name, *given) for name, given in curves.items()}
     every = np.concatenate([*(delta for delta, _, _ in lines.values()), np.array(list(recommended.values()))])
     low, high = every.min() / 1.15, min(1.0, every.max() * 1.15)
-    if edge:
-        low = min(low, edge / 1.3)
-        axes.axvspan(low, edge, color="0.9", lw=0, zorder=0, label="beyond the stability edge")
+    if cliff:
+        low = min(low, cliff / 1.3)
+        axes.axvspan(low, cliff, color="0.9", lw=0, zorder=0, label="beyond the cliff")
     for name, (delta, time, error) in lines.items():
         axes.plot(delta, time, color=colour[name], ls=dashes[name], lw=2, label=name)
         if np.any(error > 0):
@@ -79,5 +79,5 @@ def _curve(
     order = np.argsort(delta)
     order = order[np.isfinite(steps[order])]
     if not order.size:
-        raise InputError(f"curves[{name!r}]", "no finite time", "a method that reaches the target somewhere")
+        raise InputError(f"curves[{name!r}]", "no finite time", "a curve with a finite time")
     return delta[order], steps[order], error[order]

@@ -1,9 +1,9 @@
-"""From theory to a momentum: rules, forces, ways to predict, phase diagram [theory: Ways to predict].
+"""Predictions of the best momentum: rules, forces, ways to predict, phase diagram [theory: Ways to predict].
 
 predict                 `predict`: the best momentum for a learning rate by every way that applies
-prediction, checks      its answer: `Prediction`; the assumptions of the theory: `Check`; `target`: `Target`
-ways/                   one file a way: tuned pair, closed form, effective loss, moment closure, critical limit
-curve/                  `universal_curve`: time against momentum in the critical limit, for all lr and noises at once
+prediction, checks      `Prediction`: its result; `Check`: of the theory's assumptions; target: `Target`
+ways/                   the methods of predicting: tuned pair, closed form, effective loss, moment closure, critical limit
+curve/                  `universal_curve`: time against momentum in the critical limit, for every lr and noise strength
 drift_path              `DriftPath`: the drift along Gamma from a start to a target
 closed_form             `ClosedForm`: critical damping along Gamma, bounded by the stationary fluctuations
 effective_loss          `EffectiveLossPredictor`: convergence times of noise-free heavy ball on the effective loss

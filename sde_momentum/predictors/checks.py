@@ -1,4 +1,4 @@
-"""The assumptions of the theory, checked for one question, and whether the ways agree [theory: Ways to predict]."""
+"""Checks of the theory's assumptions for one prediction, and whether the ways to predict agree [theory: Ways to predict]."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ..theory import formulas
 from .ways.base import Answer, Question
 
 _AGREE = 1.5
-"""Ways agree if their 1 - beta lie within this factor: the time is flat to 10 % over a factor of 2 [theory: Effective loss]."""
+"""Ways agree if their 1 - beta differ by at most this factor: the time changes by some 10 % over a factor of 2."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """An assumption of the theory.
+    """The check of one assumption of the theory.
 
     Attributes:
         name: the assumption
-        holds: whether it does
-        found: what was found, in words
+        holds: whether it holds
+        found: the numbers that decided, in words
     """
 
     name: str
@@ -30,7 +30,7 @@ class Check:
 
 
 def assumptions(question: Question, answer: Answer) -> tuple[Check, ...]:
-    """The assumptions at the momentum of `answer`."""
+    """The checks at the momentum of `answer`."""
     path, problem, flattest = question.path, question.problem, question.path.flattest
     lr, delta, noise = question.lr, answer.one_minus_beta, question.noise
     top = float(np.linalg.eigvalsh(problem.jacobian(path.start) @ problem.jacobian(path.start).T)[-1]) / problem.n_outputs
@@ -40,7 +40,7 @@ def assumptions(question: Question, answer: Answer) -> tuple[Check, ...]:
     coupling = flattest.coupling(path.arrival) / max(flattest.curvature(path.arrival), np.finfo(float).tiny)
     vanishing = problem.n_outputs - flattest.rank
     rank = f"{vanishing} of {problem.n_outputs} modes vanish" if vanishing else "J has full rank"
-    begins = "the start is on Gamma" if question.first_phase is None else "started off Gamma, the descent is counted"
+    begins = "the start is on Gamma" if question.first_phase is None else "the start is off Gamma; the descent to it is counted"
     found = [
         Check("interpolating", True, begins),
         Check("normal modes stable", lr < 0.9 * limit, f"lr is {lr / limit:.2g} of the limit at the start"),
@@ -56,9 +56,8 @@ def assumptions(question: Question, answer: Answer) -> tuple[Check, ...]:
     if question.closed_form.state is not None:
         bound = question.closed_form.state.edge_kappa
         found.append(Check("inside the stability edge", kappa < bound, f"kappa = {kappa:.3g}, edge {bound:.3g}"))
-    elif answer.edge is not None:
-        inside = delta > answer.edge
-        found.append(Check("inside the stability edge", inside, f"1 - beta = {delta:.3g}, edge {answer.edge:.3g}"))
+    elif answer.cliff is not None:
+        found.append(Check("clear of the cliff", delta > answer.cliff, f"1 - beta = {delta:.3g}, cliff {answer.cliff:.3g}"))
     return tuple(found)
 
 

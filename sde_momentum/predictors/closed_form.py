@@ -1,4 +1,4 @@
-"""The closed form of the best momentum: damping along Gamma, bounded by the stationary fluctuations [theory: Effective loss]."""
+"""The closed form of the best momentum: damping along Gamma, bounded by fluctuations [theory: Effective loss, eq. 5.8]."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from .momentum_rule import MomentumRule
 from .stationary_state import StationaryState
 
 _SHARE = 0.8
-"""Share of what the target allows that the stationary fluctuations may take up."""
+"""Largest stationary fluctuation along Gamma, as a share of the displacement (or excess of tr H) that the target allows."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClosedForm:
-    """The larger of two 1 - beta: what damps the motion along Gamma, and what keeps its fluctuations below the target.
+    """The best 1 - beta from the geometry of the drift path: the larger of two bounds [theory: Effective loss, eq. 5.8].
 
-        (c mu zeta^2)^(1/3) eta^(2/3)    damping, with the damping ratio zeta of the target [theory: Effective loss]
-        (eta^2 c / (4 kappa))^(1/3)      kappa: where the stationary fluctuations take up four fifths of what the target allows
-                                         [theory: Price of speed]
+        1 - beta = max((c mu zeta^2)^(1/3), (c / (4 kappa_q))^(1/3)) eta^(2/3)
 
-    The fluctuations are those of the position along Gamma at the flattest point, which the eigenvalues' slopes cause. They are
-    measured by the excess of tr H if that is the target, or else by the mean square displacement.
+    The first damps the motion along Gamma with the damping ratio zeta of the target. The second keeps fluctuations below the
+    target: at kappa_q the stationary fluctuations along Gamma are four fifths of what the target allows. They are measured by
+    the excess of tr H if that is the metric, and else by the mean square displacement [theory: Price of speed].
 
     Args:
-        path: the drift from the start to the target
-        noise: c = sigma^2 / B > 0
-        explicit_curvature: h of a further force along Gamma [theory: Forces], >= 0
+        path: the drift along Gamma from the start to the target
+        noise: c = sigma^2 / B > 0, in units of the loss
+        explicit_curvature: h >= 0 of an explicit force along Gamma, such as weight decay [theory: Forces, eq. 6.1]
 
     Raises:
         InputError: for a value out of range.
@@ -46,13 +45,13 @@ class ClosedForm:
 
     @cached_property
     def rule(self) -> MomentumRule:
-        """The damping alone, without regard to the fluctuations."""
+        """The first bound alone, which ignores fluctuations [theory: Forces, eq. 6.2]."""
         geometry = self.noise, self.path.curvature, self.explicit_curvature
         return MomentumRule.from_geometry(*geometry, target=self.path.amplitude)
 
     @cached_property
     def state(self) -> StationaryState | None:
-        """Fluctuations at the flattest point; None where they are not known: J loses rank, no minimum, over 400 directions."""
+        """Fluctuations at the flattest point. None if J loses rank, tr H has no minimum, or Gamma over 400 dimensions."""
         flattest = self.path.flattest
         if not self.path.flow.at_rest or flattest.rank < len(flattest.problem.targets):
             return None
@@ -63,24 +62,24 @@ class ClosedForm:
 
     @cached_property
     def largest_kappa(self) -> float:
-        """kappa at which the stationary fluctuations take up their share; inf if they never do, or are not known."""
+        """kappa_q, in units of 1 / curvature; inf where the fluctuations stay below their bound or `state` is None."""
         if self.state is None:
             return float("inf")
         if self.path.metric == "trace_hessian":
             first, last = self.path.values[[0, -1]]
             return self.state.kappa_for(_SHARE, float(self.path.fraction * first - last), "excess")
-        gone = self.state.directions.T @ (self.path.start - self.path.flattest.w)
-        return self.state.kappa_for(_SHARE, self.path.amplitude**2 * float(gone @ gone))
+        displacement = self.state.directions.T @ (self.path.start - self.path.flattest.w)
+        return self.state.kappa_for(_SHARE, self.path.amplitude**2 * float(displacement @ displacement))
 
     def one_minus_beta(self, lr: float) -> float:
         """The recommended 1 - beta, at most 1."""
         rate = check_one(check_lr, lr, "lr")
         damping = float(self.rule.one_minus_beta(rate))
-        quiet = float(formulas.one_minus_beta_at_kappa(rate, self.noise, self.largest_kappa))
-        return min(1.0, max(damping, quiet))
+        bound = float(formulas.one_minus_beta_at_kappa(rate, self.noise, self.largest_kappa))
+        return min(1.0, max(damping, bound))
 
     def time(self, lr: float, one_minus_beta: float) -> float:
-        """Steps to the target, roughly: the time of the drift and a quarter period of the oscillation along Gamma."""
+        """A rough number of steps to the target: `DriftPath.expected_time`."""
         return float(self.path.expected_time(lr, one_minus_beta, self.noise))
 
     def uncertainty(self, lr: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The 1 - beta that damps the motion along Gamma under given forces, delta^2 = 4 zeta^2 k(delta) [theory: Forces]."""
+"""The 1 - beta that damps the motion along Gamma under given forces [theory: Forces, eq. 6.2]."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .forces import Force
 
 Floats = NDArray[np.float64]
 _SMALLEST = 1e-10
-"""The least 1 - beta that is sought: what asks for less is no force."""
+"""The least 1 - beta that is sought; forces that need less count as not restoring."""
 
 
 @dataclass(frozen=True, eq=False)
 class DampedForces:
-    """delta^2 = 4 zeta^2 sum of the forces' k(lr, delta), as a law for `MomentumRule`.
+    """The root delta of delta^2 = 4 zeta^2 k(delta), k the sum of the forces' stiffnesses, for `MomentumRule`.
 
-    k / delta^2 falls with delta for forces that pull back [theory: Forces], so that there is one root.
+    k / delta^2 falls with delta for restoring forces, so that there is one root [theory: Forces].
 
     Attributes:
-        point, displacement: where and along what the forces are linearised
+        point, displacement: point of Gamma and direction (N,) in which the forces are linearised
         forces: at least one
         damping_ratio: zeta > 0
-        nesterov: the look-ahead update
+        nesterov: Nesterov momentum in place of heavy ball
         dampening: the learning rate is lr (1 - dampening), or lr (1 - beta) for "momentum", the average of past gradients
     """
 
@@ -45,12 +45,12 @@ class DampedForces:
         return np.array([self._root(float(rate)) for rate in np.ravel(lr)]).reshape(np.shape(lr))
 
     def lr(self, one_minus_beta: Floats) -> Floats:
-        """The learning rate of which this is the root; inf if none below the stability limit."""
+        """The learning rate whose root this 1 - beta is; inf if there is none below the stability limit."""
         flat = [self._lr(float(delta)) for delta in np.ravel(one_minus_beta)]
         return np.array(flat).reshape(np.shape(one_minus_beta))
 
     def excess(self, lr: float, one_minus_beta: float) -> float:
-        """4 zeta^2 k / delta^2, which is 1 at the root and falls with delta."""
+        """4 zeta^2 k / delta^2: 1 at the root, falling with delta."""
         rate = lr * self._gain(one_minus_beta)
         self._check_stable(lr, rate, one_minus_beta)
 
@@ -65,14 +65,14 @@ class DampedForces:
         return one_minus_beta if isinstance(self.dampening, str) else 1 - self.dampening
 
     def _largest(self, one_minus_beta: float) -> float:
-        """The stability limit of the learning rate."""
+        """The stability limit of lr (1 - dampening) [theory: Relaxation, eq. 2.5; Relaxation, eq. 2.6]."""
         limit = formulas.nesterov_stability_limit if self.nesterov else formulas.heavy_ball_stability_limit
         return float(limit(one_minus_beta)) / float(self.point.eigenvalues[0])
 
     def _check_stable(self, lr: float, rate: float, one_minus_beta: float) -> None:
-        if rate >= (edge := self._largest(one_minus_beta)):
-            edge /= self._gain(one_minus_beta)
-            raise InputError("lr", f"{lr:.6g}", f"below {edge:.4g}, the stability limit at 1 - beta = {one_minus_beta:.4g}")
+        if rate >= (largest := self._largest(one_minus_beta)):
+            largest /= self._gain(one_minus_beta)
+            raise InputError("lr", f"{lr:.6g}", f"below {largest:.4g}, the stability limit at 1 - beta = {one_minus_beta:.4g}")
 
     def _root(self, lr: float) -> float:
         top = self.excess(lr, 1.0)
@@ -82,7 +82,7 @@ class DampedForces:
         while self.excess(lr, low) < 1:
             low /= 10
             if low < _SMALLEST:
-                raise InputError("forces", "no pull back along the displacement", "forces that restore it at this lr")
+                raise InputError("forces", "no restoring force along the displacement", "forces that restore it at this lr")
         return float(np.exp(brentq(lambda x: np.log(max(self.excess(lr, np.exp(x)), 1e-300)), np.log(low), 0, xtol=1e-13)))
 
     def _lr(self, one_minus_beta: float) -> float:

@@ -19,25 +19,25 @@ from ..theory import formulas
 Floats = NDArray[np.float64]
 
 _LONGEST = 1_000
-"""Steps of the flow: where it is still creeping then, the target has long been met or will not be."""
+"""Most steps of the drift flow; where tr H still falls after them, the target has been met or will not be."""
 _ARRIVAL = 0.01
-"""Share of the distance left at which the direction of arrival is taken."""
+"""Remaining share of the displacement at which the direction of arrival is taken."""
 _SAMPLES = 6
-"""Points of the path at which the modes' shares of the force are taken."""
+"""Points of the path at which each mode's share of the force is taken."""
 
 
 @dataclass(frozen=True, eq=False)
 class DriftPath:
-    """The drift along Gamma from `start` to where `metric` stays below `fraction` of its start, and beyond to rest.
+    """The drift flow from `start` to the flattest point, and the target on it: `metric` stays below `fraction` of its start.
 
     Args:
         problem: the training problem
         start: a point of Gamma, (N,)
         metric: name of a metric of the problem that does not vanish on Gamma
-        fraction: x in (0, 1)
+        fraction: q in (0, 1)
 
     Raises:
-        InputError: for a value out of range, or a target that the drift does not meet.
+        InputError: for a value out of range, or (from `flow`) a target that the drift does not meet.
     """
 
     problem: Problem
@@ -53,7 +53,7 @@ class DriftPath:
 
     @cached_property
     def flow(self) -> DriftFlow:
-        """The drift to the flattest point, or its first 1,000 steps."""
+        """The drift flow to the flattest point, or its first 1,000 steps [theory: Drift, eq. 3.7]."""
         with one_blas_thread():  # many small products: threads would wait for each other
             flow = drift_flow(self.problem, self.start, max_steps=_LONGEST, unfinished="accept")
         first, last = self.problem.metric(self.metric, flow.points[[0, -1]])
@@ -65,14 +65,14 @@ class DriftPath:
         return flow
 
     def same_as(self, other: DriftPath) -> bool:
-        """Whether problem, start and target are the same."""
+        """Whether the other path has the same problem, start and target."""
         same = self.problem.settings() == other.problem.settings()
         same = same and (self.metric, self.fraction) == (other.metric, other.fraction)
         return same and np.allclose(self.start, other.start, rtol=1e-9, atol=1e-12)
 
     @cached_property
     def values(self) -> Floats:
-        """The metric along the flow, (n_time,)."""
+        """The metric along the flow, (n_time,), in its own units."""
         return self.problem.metric(self.metric, self.flow.points)
 
     @property
@@ -82,24 +82,24 @@ class DriftPath:
 
     @cached_property
     def amplitude(self) -> float:
-        """The fraction of its displacement from the flattest point that w may keep.
+        """x = sqrt((q m_0 - m_1) / (m_0 - m_1)), the target as a share of the displacement from the flattest point.
 
-        Near that point the metric's excess is quadratic in the displacement: sqrt((x m0 - m1) / (m0 - m1)).
+        The metric, m_0 at the start and m_1 at that point, is taken as quadratic [theory: Effective loss, eq. 5.7].
         """
         first, last = self.values[[0, -1]]
         return float(np.sqrt((self.fraction * first - last) / (first - last)))
 
     @cached_property
     def curvature(self) -> float:
-        """mu: curvature of tr H at the flattest point along the displacement start - flattest [theory: Effective loss]."""
+        """mu: curvature of tr H at the flattest point along the displacement start - flattest [theory: Drift, eq. 3.10]."""
         return self.flattest.curvature(self.start - self.flattest.w)
 
     @cached_property
     def arrival(self) -> Array:
-        """The direction in which the drift comes to the flattest point: its displacement when little of it is left, (N,)."""
-        way = self.flow.points - self.flattest.w
-        size = np.linalg.norm(way, axis=1)
-        return np.asarray(way[np.flatnonzero(size > _ARRIVAL * size[0])[-1]])
+        """The direction in which the drift reaches the flattest point: the displacement when a hundredth of it is left, (N,)."""
+        left = self.flow.points - self.flattest.w
+        size = np.linalg.norm(left, axis=1)
+        return np.asarray(left[np.flatnonzero(size > _ARRIVAL * size[0])[-1]])
 
     @cached_property
     def time(self) -> float:
@@ -107,14 +107,14 @@ class DriftPath:
         return float(convergence_time(self.values, self.flow.time, self.fraction))
 
     def expected_time(self, lr: ArrayLike, one_minus_beta: ArrayLike, noise: ArrayLike) -> Floats:
-        """A rough guess, in steps: the drift's own time, and a quarter period of the oscillation along Gamma."""
+        """A rough number of steps to the target: the drift's `time`, and a quarter period of the oscillation along Gamma."""
         rate, delta, c = (np.asarray(x, dtype=np.float64) for x in (lr, one_minus_beta, noise))
         stiffness = formulas.longitudinal_stiffness(rate, delta, c, self.curvature, 0.0)
         return np.asarray(self.time * delta**2 / (c * rate**2) + np.pi / 2 / np.sqrt(stiffness))
 
     @cached_property
     def _force(self) -> tuple[Floats, Floats]:
-        """Eigenvalues at points on the way to the target, and each mode's share of the drift's power there, both (n,)."""
+        """Eigenvalues at points of the path to the target, and each mode's share of the power of the force there, both (n,)."""
         until = np.linspace(0, self.time, _SAMPLES)
         where = np.searchsorted(self.flow.time, until, side="right") - 1
         values, powers = [], []
@@ -131,15 +131,15 @@ class DriftPath:
         return np.concatenate(values), share / share.sum()
 
     def drift_ratio(self, lr: float, one_minus_beta: float, *, nesterov: bool = False) -> float:
-        """The exact drift on the way to the target over its limit at small lr: the factor on c at finite lr [theory: Drift]."""
+        """The exact drift over its small-lr form, averaged over the path to the target: the factor on c at finite lr
+        [theory: Drift, eq. 3.2; Drift, eq. 3.4; Drift, eq. 3.6; Finite learning rate]."""
         eigenvalues, share = self._force
         weight = formulas.nesterov_drift_weight if nesterov else formulas.heavy_ball_drift_weight
         exact = weight(lr, eigenvalues, one_minus_beta, 1.0) / formulas.small_lr_drift_weight(lr, one_minus_beta, 1.0)
         return float(share @ exact)
 
     def overdamped_share(self, lr: float, one_minus_beta: float) -> float:
-        """Share of the force along Gamma that comes from overdamped modes, omega_j < delta / 2, in [0, 1]
-        [theory: Critical limit]."""
+        """Share of the force along Gamma that comes from overdamped modes, in [0, 1] [theory: Relaxation, eq. 2.7]."""
         eigenvalues, share = self._force
         over = formulas.heavy_ball_discriminant(lr, eigenvalues, one_minus_beta) > 0
         return float(np.abs(share)[over].sum() / np.abs(share).sum())

@@ -1,4 +1,5 @@
-"""Convergence times by noise-free heavy ball on the effective loss, and the momentum they recommend [theory: Effective loss]."""
+"""Convergence times of noise-free heavy ball on the effective loss, and the momentum that they recommend
+[theory: Effective loss, eq. 5.1]."""
 
 from __future__ import annotations
 
@@ -21,41 +22,44 @@ from .recommendation import Recommendation, largest_within
 Floats = NDArray[np.float64]
 
 TOLERANCE = 0.15
-"""How much more than the shortest predicted time a recommendation may take: L_eff does not see the cliff
-[theory: Effective loss]."""
+"""epsilon: a recommended time is at most so much longer than the shortest. Large, for L_eff does not see the cliff
+[theory: Ways to predict, eq. 11.3]."""
 
 _LANES = 8
-"""Momenta stepped together: neighbours, whose times are alike."""
+"""Momenta stepped together, neighbours of similar times."""
 _SPACING = 1.15
 """Ratio of neighbouring 1 - beta in a search."""
 _BLOCKS = 200
-"""Evaluations of the noise's force within the convergence time; 4 times as many change it by less than 0.2 %.
+"""Evaluations of the regulariser's gradient within the convergence time; 4 times as many change that by less than 0.2 %.
 
-In the block of steps between two evaluations the force is held at a value extrapolated from the blocks before."""
+Between two evaluations, a block of steps, the gradient is held at a value extrapolated from the blocks before."""
 _BEND = 0.2
-"""Relative bend of the force over three blocks beyond which they are halved: stiff directions of Gamma would become unstable."""
+"""Relative second difference of that gradient over three blocks beyond which they are halved: it is stiff along Gamma."""
 _GROWTH, _CAUTIOUS = 1.5, 1.02
-"""Ratio of a block to the one before, until blocks have been halved once, and after."""
+"""Ratio of a block's length to the one before, until blocks have been halved once, and after."""
 
 
 class EffectiveLossPredictor:
-    """How long training takes from a point of Gamma to a target, by heavy ball on L_eff = L + (delta / eta) b V
-    [theory: Effective loss].
+    """Predicts convergence times from a point of Gamma by noise-free heavy ball on L_eff [theory: Effective loss, eq. 5.1].
+
+        L_eff(w, k) = L(w) + (delta / eta) sum_j b_j(k) V(lambda_j(w))
+
+    V is the potential of the drift, b_j mode j's variance at step k over its stationary variance.
 
     Args:
         problem: the training problem
         start: a point of Gamma, (N,)
-        noise: c = sigma^2 / B > 0
+        noise: c = sigma^2 / B > 0, in units of the loss
         metric: name of a metric of the problem
         fraction: the target: the metric stays below this fraction of its start, in (0, 1)
-        nesterov: the look-ahead update
+        nesterov: Nesterov momentum in place of heavy ball
 
-    `of_path` makes one from a `DriftPath` that is there already.
+    `of_path` makes one from an existing `DriftPath`.
 
     Raises:
         InputError: for a value out of range, or a target that the flattest point does not meet.
 
-    Source: [theory: Drift; Effective loss]; at beta = 0 V is the regulariser of Damian, Ma, Lee (arXiv 2106.06530).
+    Source: [theory: Effective loss]; at beta = 0 V is the regulariser of Damian, Ma, Lee (arXiv 2106.06530).
 
     >>> import sde_momentum as sm
     >>> problem = sm.MatrixSensing(6, 1, 20)
@@ -79,7 +83,7 @@ class EffectiveLossPredictor:
 
     @classmethod
     def of_path(cls, path: DriftPath, noise: float, *, nesterov: bool = False) -> EffectiveLossPredictor:
-        """For the problem, start and target of a drift along Gamma."""
+        """For the problem, start and target of a drift path."""
         self = cls.__new__(cls)
         self._set(path, noise, nesterov)
         return self
@@ -92,15 +96,15 @@ class EffectiveLossPredictor:
 
     @cached_property
     def closed_form(self) -> MomentumRule:
-        """Damping along Gamma with this mu and the damping ratio of the target [theory: Effective loss]."""
+        """The rule of the damped motion along Gamma, with the damping ratio of the target [theory: Effective loss, eq. 5.5]."""
         return MomentumRule.from_geometry(self.noise, self.path.curvature, target=self.path.amplitude)
 
     def check_stable(self, lr: float, one_minus_beta: float) -> None:
-        """Raise unless every normal mode is stable at the start [theory: Relaxation]."""
+        """Raise InputError unless every normal mode is stable at the start [theory: Relaxation, eq. 2.5; Relaxation, eq. 2.6]."""
         limit = formulas.nesterov_stability_limit if self.nesterov else formulas.heavy_ball_stability_limit
-        edge = float(limit(one_minus_beta)) / float(ManifoldPoint(self.problem, self.start).eigenvalues[0])
-        if lr >= edge:
-            allowed = f"below {edge:.4g}, the stability limit at the start with 1 - beta = {one_minus_beta:.4g}"
+        largest = float(limit(one_minus_beta)) / float(ManifoldPoint(self.problem, self.start).eigenvalues[0])
+        if lr >= largest:
+            allowed = f"below {largest:.4g}, the stability limit at the start with 1 - beta = {one_minus_beta:.4g}"
             raise InputError("lr", f"{lr:.6g}", allowed)
 
     def convergence_time(self, lr: float, one_minus_beta: ArrayLike) -> Floats:
@@ -122,7 +126,7 @@ class EffectiveLossPredictor:
         return times.reshape(asked.shape)
 
     def recommend(self, lr: float, tolerance: float = TOLERANCE) -> Recommendation:
-        """The largest 1 - beta whose predicted time is within `tolerance` of the shortest [theory: Effective loss].
+        """The largest 1 - beta of a predicted time within 1 + `tolerance` times the shortest [theory: Ways to predict, eq. 11.3].
 
         Raises InputError for a value out of range or an unstable learning rate.
         """
@@ -130,7 +134,7 @@ class EffectiveLossPredictor:
         check_positive(tolerance, "tolerance")
         top = min(1.0, 4 * float(self.closed_form.one_minus_beta(rate)))
         tried, times = np.empty(0), np.empty(0)
-        while True:  # upwards until the largest tried is clearly too slow, or there is no momentum left to give up
+        while True:  # upwards until the largest tried is clearly too slow, or is plain SGD
             grid = top * _SPACING ** -np.arange(_LANES, dtype=float)
             tried, times = np.append(grid, tried), np.append(self.convergence_time(rate, grid), times)
             if top == 1 or times[0] > (1 + tolerance) * times.min():
@@ -141,17 +145,17 @@ class EffectiveLossPredictor:
                 break
             grid = tried[-1] * _SPACING ** -np.arange(1, _LANES + 1, dtype=float)
             tried, times = np.append(tried, grid), np.append(times, self.convergence_time(rate, grid))
-        edge = int(np.argmin(times))
-        if edge + 1 < len(tried):  # the shortest time stands at the edge of a jump: look closer
-            grid = np.geomspace(tried[edge], tried[edge + 1], _LANES + 2)[1:-1]
-            tried = np.insert(tried, edge + 1, grid)
-            times = np.insert(times, edge + 1, self.convergence_time(rate, grid))
+        best = int(np.argmin(times))
+        if best + 1 < len(tried):  # just below the fastest 1 - beta an overshoot makes the time jump: a finer grid there
+            grid = np.geomspace(tried[best], tried[best + 1], _LANES + 2)[1:-1]
+            tried = np.insert(tried, best + 1, grid)
+            times = np.insert(times, best + 1, self.convergence_time(rate, grid))
         shortest = float(times.min())
         if not np.isfinite(shortest):
-            raise InputError("lr", lr, "a learning rate at which the noise-free equivalent reaches the target")
+            raise InputError("lr", lr, "a learning rate at which noise-free heavy ball on L_eff reaches the target")
         goal = (1 + tolerance) * shortest
-        best, time = largest_within(tried[::-1], times[::-1], goal)
-        return Recommendation(rate, best, time, shortest, tried, times)
+        value, time = largest_within(tried[::-1], times[::-1], goal)
+        return Recommendation(rate, value, time, shortest, tried, times)
 
     def _times(self, lr: float, one_minus_beta: Floats) -> Floats:
         """Convergence times of up to _LANES neighbouring momenta."""

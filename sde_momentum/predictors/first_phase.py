@@ -1,4 +1,4 @@
-"""The first phase of training: steps of the descent from an ordinary start to Gamma, at any momentum [theory: Relaxation]."""
+"""The first phase of training: number of steps of the descent from an ordinary start to Gamma [theory: Relaxation]."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ REMAINDER = 0.01
 _LANES = 8
 """Momenta stepped together."""
 _BLOCKS = 200
-"""Records of the loss for each factor e of time."""
+"""Records of the loss while the number of steps grows by a factor e."""
 _LONGEST = 400_000
-"""Steps after which a run that has not arrived never does."""
+"""Steps after which a run that has not reached the remainder counts as never reaching it."""
 
 
 def first_phase(problem: Problem, start: ArrayLike, lr: float, *, nesterov: bool = False) -> Callable[[ArrayLike], Floats]:
-    """Steps of noise-free heavy ball until the loss stays below a hundredth of its start, as a function of 1 - beta; inf: never.
+    """Number of steps of the noise-free update until the loss stays below a hundredth of its start, as a function of 1 - beta.
 
-    The update itself is run, because relaxation times hold only near Gamma. There a mode of eigenvalue lambda takes
-    delta / (eta lambda) steps where it is overdamped and 2 / delta where it is underdamped, fewest at critical damping.
+    The update itself is run, because relaxation times hold only near Gamma [theory: Relaxation, eq. 2.9].
 
     Args:
         problem: the training problem
-        start: (N,)
+        start: initial parameters, (N,)
         lr: eta > 0
-        nesterov: the look-ahead update
+        nesterov: Nesterov momentum in place of heavy ball
 
     Returns:
-        A function of 1 - beta in (0, 1], of its shape.
+        A function from 1 - beta in (0, 1] to steps, of the same shape; inf where the loss never stays below.
 
     Raises:
         InputError: for a value out of range.

@@ -1,7 +1,7 @@
 """The forces along Gamma, from label noise to dropout: one class each, and the contract `Force` [theory: Forces].
 
-A force pulls w by -G(w) per step squared. Its stiffness along a unit displacement x is k = x . grad_x G. The fields of several
-forces add up. The momentum that damps them: `MomentumRule.from_forces`.
+A force adds -G(w) to v at each step; its stiffness along a unit displacement x is k [theory: Forces, eq. 6.4]. Fields of several
+forces add up. `MomentumRule.from_forces` gives the momentum that damps their sum.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from ..problems.problem import Array, Problem
 from ..theory import formulas
 
 Field = Callable[[Array], Array]
-"""G(w) of the pull -G, in units of w per step squared: (n, N) -> (n, N)."""
+"""The field G(w) of a force, in units of w per step squared: (n, N) -> (n, N)."""
 
 
 class Force(ABC):
-    """A source of force along Gamma.
+    """A source of force along Gamma. A subclass gives the field G of `pull`, from which `stiffness` follows.
 
-    A member gives the field G of its pull -G on w, from which `stiffness` follows. Fields of several forces add up where their
-    noises are independent of each other.
+    Fields of several forces add up if their noises are independent of each other.
     """
 
     @abstractmethod
     def pull(self, problem: Problem, lr: float, one_minus_beta: float, nesterov: bool = False) -> Field:
-        """G of the update with this lr and 1 - beta, in units of w per step squared.
+        """The field G at this lr and 1 - beta, in units of w per step squared; the force pulls w by -G.
 
         Raises InputError for a problem that the force does not describe.
         """
@@ -41,7 +40,7 @@ class Force(ABC):
     def stiffness(
         self, point: ManifoldPoint, displacement: Array, lr: float, one_minus_beta: float, *, nesterov: bool = False
     ) -> float:
-        """k(delta) along a displacement from `point`, per step squared [theory: Forces].
+        """k(delta) along a displacement from `point`, per step squared [theory: Forces, eq. 6.4].
 
         Args:
             point: on Gamma, where the force vanishes or is linearised
@@ -59,23 +58,23 @@ class Force(ABC):
 
 
 def _spectral(problem: Problem, one_minus_beta: float, weight: Callable[[Array], Array]) -> Field:
-    """delta grad sum_j V(lambda_j), lambda_j the Hessian's eigenvalues, with dV/dlambda = weight(lambda) per step."""
+    """G = delta grad sum_j V(lambda_j), lambda_j the Hessian's eigenvalues and dV/dlambda = weight(lambda) [theory: Forces]."""
     return lambda w: one_minus_beta * problem.spectral_gradient(w, weight)
 
 
 @dataclass(frozen=True)
 class LabelNoise(Force):
-    """Label noise of strength c (eta / eta0)^p, exact at finite lr [theory: Drift; Forces].
+    """Label noise of strength c (eta / eta0)^p, exact at finite lr [theory: Drift, eq. 3.2; Drift, eq. 3.4].
 
-        k = delta x . (Hess V) x,   V = sum_j V(lambda_j),   dV/dlambda the drift's weight of a mode of eigenvalue lambda
+        k = delta x . (Hess sum_j V(lambda_j)) x,   dV/dlambda the weight of the drift
 
-    At small eta k = eta^2 c mu / (4 delta), mu the curvature of tr H along x; with Nesterov's update each mode's share of it is
-    divided by 1 + eta lambda_j / delta.
+    At small eta k = eta^2 c mu / (4 delta), mu the curvature of tr H along x [theory: Effective loss, eq. 5.4]; with Nesterov
+    momentum each mode's share of it is divided by 1 + eta lambda_j / delta.
 
     Args:
         noise: c = sigma^2 / B at eta0, in units of the loss, >= 0
-        power: p; 0 for noise of fixed strength. Below -1/2 the normal modes would be overdamped at the rule's 1 - beta
-            (`formulas.scaled_noise_one_minus_beta` says what is best there).
+        power: p; 0 for noise of fixed strength. Below -1/2 the rule's 1 - beta would overdamp the normal modes; there
+            `formulas.scaled_noise_one_minus_beta` gives the best [theory: Forces, eq. 6.9].
         reference_lr: eta0 > 0
 
     >>> import numpy as np, sde_momentum as sm
@@ -103,9 +102,9 @@ class LabelNoise(Force):
 
 @dataclass(frozen=True)
 class LocalSGD(Force):
-    """Label noise of K workers that average positions and velocities every H steps [theory: Forces].
+    """Label noise of K workers that average positions and velocities every H steps [theory: Forces, eq. 6.8].
 
-        k = (1 + (K - 1) psi) / K times one worker's,  psi = 1 - (1 - beta^H) / (H delta)
+        k = (1 + (K - 1) psi) / K times that of one worker,  psi = 1 - (1 - beta^H) / (H delta)
 
     At H = 1 it is a batch of all workers. At small delta psi = (exp(-x) - 1 + x) / x at x = H delta, because the energies of
     underdamped modes relax at the rate delta. Workers that keep their own velocities are not described.
@@ -134,11 +133,11 @@ class LocalSGD(Force):
 
 @dataclass(frozen=True)
 class WeightDecay(Force):
-    """weight_decay |w|^2 / 2 in the loss [theory: Forces].
+    """Weight decay: weight_decay |w|^2 / 2 in the loss [theory: Forces, eq. 6.5].
 
         k = eta h,  h = weight_decay x . (I - sum_i nu_i hess f_i) x,   J^T nu = the normal part of w
 
-    On a curved Gamma h is not `weight_decay`: on a circle around 0 it is 0, on u v = 1 at (1, 1) twice that.
+    Where Gamma is curved h differs from `weight_decay`: 0 on a circle around 0, twice as much on u v = 1 at (1, 1).
     """
 
     weight_decay: float
@@ -152,7 +151,8 @@ class WeightDecay(Force):
 
 @dataclass(frozen=True)
 class ParameterNoise(Force):
-    """The gradient is taken at w + s z, z standard normal and fresh each step [theory: Forces].
+    """Parameter noise: the gradient is taken at w + s z, z standard normal, drawn anew at each step
+    [theory: Forces, eq. 6.6; Forces, eq. 6.7].
 
         k = eta s^2 mu / 2 + the stiffness of gradient noise of covariance s^2 H^2
 
@@ -172,18 +172,17 @@ class ParameterNoise(Force):
 
 @dataclass(frozen=True, eq=False)
 class GradientNoise(Force):
-    """Gradient noise of covariance Sigma(w) = B B^T [theory: Relaxation; Drift].
+    """Gradient noise of covariance Sigma(w) = B B^T [theory: Relaxation, eq. 2.14; Drift, eq. 3.11].
 
         k = (eta^2 / (2 delta)) x . grad_x (dH : X)
         X_ij = Sigma_ij 2 C^2 / ((lambda_i - lambda_j)^2 + 2 C^2 (lambda_i + lambda_j)),   C = delta / sqrt(eta)
 
-    i, j are eigenvectors of H. The part in brackets depends on delta through C where they turn along Gamma. It holds at small
-    eta, with Nesterov's update for eta lambda_j below delta. Noise along Gamma also makes w diffuse, which is no force and is
-    left out. Where J loses rank, as at matrix sensing's low-rank solution, the pull has no derivative (InputError): choose a
-    point before it.
+    i, j are eigenvectors of H; where they turn along Gamma, dH : X depends on delta through C. It holds at small eta, with
+    Nesterov momentum for eta lambda_j below delta. The diffusion of w by noise along Gamma is no force and is left out. Where J
+    loses rank, as at matrix sensing's low-rank solution, G has no derivative (InputError): choose a point before it.
 
     Args:
-        factor: w (N,) -> B(w), (N, r), in units of the gradient
+        factor: function from w (N,) to B(w), (N, r), in units of the gradient
     """
 
     factor: Callable[[Array], Array]
@@ -205,7 +204,7 @@ class GradientNoise(Force):
 
 
 def _check_rank(problem: Problem, w: Array) -> None:
-    """Refuse points where J loses rank: the step of the derivative would open further normal directions."""
+    """Raise InputError where J loses rank: the finite-difference step would add normal modes."""
     eigenvalues = np.square(np.linalg.svd(problem.jacobian(w), compute_uv=False))
     share = eigenvalues / eigenvalues[:, :1]
     if np.any((share > 1e-12) & (share < 1e-8)):
@@ -214,13 +213,13 @@ def _check_rank(problem: Problem, w: Array) -> None:
 
 @dataclass(frozen=True, eq=False)
 class SamplingNoise(Force):
-    """Mini-batches drawn without replacement from samples whose residuals are frozen [theory: Forces].
+    """Sampling noise: batches drawn without replacement from samples of fixed residuals [theory: Forces, eq. 6.10].
 
         Sigma = (P - B) / (B (P - 1)) (1/P) sum_i r_i^2 J_i J_i^T
 
-    With equal r_i^2 it is label noise of c = r^2 (P - B) / (B (P - 1)), `formulas.minibatch_noise`. It does not hold where
-    residuals move with the normal modes: at interpolation r_i = 0 and the force vanishes, and with label noise the modes' own
-    residuals add multiplicative noise of relative order eta lambda P / (B delta), which is left out.
+    With equal r_i^2 it is label noise of c = r^2 (P - B) / (B (P - 1)) [theory: Forces, eq. 6.11]. At interpolation r_i = 0 and
+    the force vanishes. Residuals that move with the normal modes add multiplicative noise of relative order
+    eta lambda P / (B delta), which is left out.
 
     Args:
         residuals: r_i = f_i - y_i, (P,), in units of f
@@ -248,7 +247,7 @@ class SamplingNoise(Force):
 
 @runtime_checkable
 class HiddenUnits(Protocol):
-    """What a problem brings for `Dropout`: outputs that are sums over hidden units, f_i = sum_h t_ih."""
+    """What `Dropout` needs of a problem: outputs that are sums over hidden units, f_i = sum_h t_ih."""
 
     def unit_outputs(self, w: Array) -> Array:
         """t_ih: (n, N) -> (n, P, width)."""
@@ -257,19 +256,18 @@ class HiddenUnits(Protocol):
         """sum_ih weights_ih grad t_ih: (n, N), (n, P, width) -> (n, N)."""
 
     def without_units(self) -> Array:
-        """Row h: 0 at the parameters of unit h, 1 elsewhere, (width, N)."""
+        """Masks of the parameters, (width, N): row h is 0 at those of unit h and 1 elsewhere."""
 
 
 @dataclass(frozen=True)
 class Dropout(Force):
-    """Dropout of hidden units, for problems whose outputs are sums over them, f_i = sum_h t_ih (`HiddenUnits`).
+    """Dropout of hidden units, for problems of outputs f_i = sum_h t_ih (`HiddenUnits`) [theory: Forces, eq. 6.12].
 
         k = eta x . (Hess R) x + the stiffness of gradient noise of covariance q sum_h s_h s_h^T
         R = (q / (1 - q)) (1 / (2P)) sum_ih t_ih^2,   s_h = (1/P) sum_i t_ih J_i without unit h
 
-    Unit h is kept with probability 1 - q and then scaled by 1 / (1 - q), by one mask a step for all samples. R is exact; the
-    noise is that at interpolation, to leading order in q. It does not hold where R pulls w far from f = y: residuals of order
-    q are left out.
+    Unit h is kept with probability 1 - q and then scaled by 1 / (1 - q); each step has one mask for all samples. R is exact. The
+    noise is that on Gamma to leading order in q: the residuals of order q that R causes are left out.
 
     Args:
         rate: q in [0, 1)

@@ -1,9 +1,8 @@
-"""The best momentum that a sweep measured: at every learning rate, as a power law, and the regret of a prediction.
+"""The best momentum measured in a sweep: at each learning rate, as a power law of it, and the regret of a prediction.
 
-The speed of a run is 1 / its convergence time, 0 if it never arrives. The time of a momentum is 1 / (mean speed over the
-seeds). So it is defined wherever some run arrives, and smooth across the stability edge, beyond which ever fewer do. All
-intervals are 95 % and come from resampling the seeds: the same resamples for all learning rates and momenta, because these
-share their noise.
+The time of a momentum is the harmonic mean of its runs' convergence times. So it is finite where some run reaches the target,
+and smooth across the cliff, beyond which ever fewer do. Intervals are 95 %, from resampling the seeds: the same resamples for
+all learning rates and momenta, which share their noise.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ..core.errors import InputError
 Floats = NDArray[np.float64]
 N_RESAMPLES = 1000
 _NEAR = 1.35
-"""The optimum is sought among momenta whose time is within this factor of the shortest."""
+"""The optimum is fitted to the momenta whose time is within this factor of the shortest."""
 _DENSE = 400
 """Points at which the fitted cubic is searched for its minimum."""
 
@@ -38,7 +37,7 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, resamples: Floats) -> Estimate:
-        """From a value and its resamples, those that are not finite left out."""
+        """From a value and its resamples, of which only the finite ones count."""
         good = resamples[np.isfinite(resamples)]
         if not good.size:
             return cls(float(value), np.nan, np.nan, np.nan)
@@ -53,15 +52,15 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class PowerLaw:
-    """A power law of the optimum with corrections at finite lr, fitted to a sweep [theory: Finite learning rate].
+    """A power law with corrections at finite lr, fitted to measured optima [theory: Ways to predict, eq. 11.4].
 
         1 - beta* = prefactor lr^exponent exp(a_1 lr^(1/3) + a_2 lr^(2/3) + ...)
 
     Attributes:
         exponent, prefactor: with intervals
-        corrections: the a_i, none for the plain power law
-        chi2, freedom: chi-squared of the fit to the optima, and its degrees of freedom
-        terms, resamples: ln prefactor, exponent, a_1, ..., (n_terms,), and their resamples, (n_resamples, n_terms)
+        corrections: a_1, a_2, ...; none for the plain power law
+        chi2, freedom: chi-squared of the fit, and its degrees of freedom
+        terms, resamples: (ln prefactor, exponent, a_1, ...), (n_terms,), and their resamples, (n_resamples, n_terms)
     """
 
     exponent: Estimate
@@ -74,7 +73,7 @@ class PowerLaw:
 
     @property
     def p_value(self) -> float:
-        """How often a true law would fit worse (chi-squared); NaN without a degree of freedom."""
+        """The p-value of chi2; NaN without a degree of freedom."""
         return float(chdtrc(self.freedom, self.chi2)) if self.freedom else np.nan
 
     def curve(self, lr: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -90,13 +89,16 @@ def _design(lr: Floats, order: int) -> Floats:
 
 
 class Optima:
-    """The optimum momenta of a sweep, from its convergence times.
+    """The measured optima of a sweep, from its convergence times.
 
     Args:
-        lr: (n_lr,)
+        lr: learning rates, (n_lr,)
         one_minus_beta: (n_lr, n_momentum), increasing along the momenta
-        times: convergence time of each run, (n_lr, n_momentum, n_seed), inf: never
+        times: convergence time of each run in steps, (n_lr, n_momentum, n_seed); inf: never
         seed: of the resampling
+
+    Raises:
+        InputError: for one seed, or a learning rate at which no run reaches the target.
     """
 
     def __init__(self, lr: Floats, one_minus_beta: Floats, times: Floats, *, seed: int = 0) -> None:
@@ -112,20 +114,20 @@ class Optima:
 
     @cached_property
     def time(self) -> Floats:
-        """(n_lr, n_momentum), steps; inf where no run arrived."""
+        """Harmonic mean of the runs' times in steps, (n_lr, n_momentum); inf where no run reaches the target."""
         with np.errstate(divide="ignore"):
             return 1 / self._speed.mean(axis=-1)
 
     @cached_property
     def relative_error(self) -> Floats:
-        """Standard error of ln time, (n_lr, n_momentum)."""
+        """Standard error of ln `time`, (n_lr, n_momentum)."""
         mean = self._speed.mean(axis=-1)
         with np.errstate(divide="ignore", invalid="ignore"):
             return self._speed.std(axis=-1, ddof=1) / np.sqrt(self._speed.shape[-1]) / mean
 
     @cached_property
     def arrived(self) -> Floats:
-        """Share of the runs that reach the target within the sweep's horizon, (n_lr, n_momentum)."""
+        """Share of the runs that reach the target, (n_lr, n_momentum)."""
         return (self._speed > 0).mean(axis=-1)
 
     @cached_property
@@ -135,7 +137,7 @@ class Optima:
             return -np.log(np.einsum("bs,lms->blm", self._weights, self._speed))
 
     def _fastest(self, i: int) -> tuple[float, Floats]:
-        """ln of the fastest 1 - beta at learning rate i and its resamples: the lowest point of a cubic in ln(1 - beta)."""
+        """ln of the fastest 1 - beta at learning rate i, the minimum of a cubic in ln(1 - beta), and its resamples."""
         x, y = np.log(self.one_minus_beta[i]), np.log(self.time[i])
         k = int(np.argmin(y))
         first, last = k, k
@@ -156,7 +158,7 @@ class Optima:
             return dense[np.argmin((curves @ solve.T) @ shape.T, axis=-1)]
 
         resampled = self._resampled[:, i, near]
-        # A resample in which no run arrives: slower than any time in which one of all the runs does.
+        # a resample in which no run reaches the target counts as slower than any in which one run does
         never = y[k] + np.log(10 * self._speed.shape[-1])
         return float(lowest(y[near])), lowest(np.where(np.isfinite(resampled), resampled, never))
 
@@ -167,14 +169,14 @@ class Optima:
         return np.array([value for value, _ in found]), np.stack([resamples for _, resamples in found], axis=1)
 
     def optimum(self, i: int) -> Estimate:
-        """The fastest 1 - beta at learning rate i."""
+        """The fastest 1 - beta at learning rate i of `lr`."""
         value, resamples = self._logs
         return Estimate.of(np.exp(value[i]), np.exp(resamples[:, i]))
 
     def power_law(self, order: int, among: NDArray[np.bool_] | None = None) -> PowerLaw:
-        """Fit the optima, weighted by their standard errors, with corrections up to lr^(order / 3).
+        """Fit the optima of the learning rates `among` (n_lr,), weighted by their errors, with corrections to lr^(order / 3).
 
-        `among` (n_lr,) selects learning rates.
+        Raises InputError for fewer than 2 + `order` learning rates.
         """
         use = np.ones(len(self.lr), dtype=bool) if among is None else among
         if use.sum() < 2 + order:
@@ -196,10 +198,7 @@ class Optima:
         )
 
     def regret(self, i: int, one_minus_beta: float) -> Estimate:
-        """Time at `one_minus_beta` (interpolated in the logarithms) over the shortest time of the sweep at learning rate i.
-
-        NaN outside the momenta of the sweep.
-        """
+        """Time at `one_minus_beta`, interpolated in logarithms, over the shortest at learning rate i; NaN outside the sweep."""
         x = np.log(self.one_minus_beta[i])
         at = np.log(one_minus_beta)
         if not x[0] - 1e-9 <= at <= x[-1] + 1e-9:
@@ -208,17 +207,17 @@ class Optima:
         share = np.clip((at - x[j - 1]) / (x[j] - x[j - 1]), 0, 1)
 
         def over_best(y: Floats) -> Floats:
-            # A share of 0 or 1 must not touch the other neighbour, which may be infinite.
+            # with a share of 0 or 1 the other neighbour may be infinite
             left = y[..., j - 1] * (1 - share) if share < 1 else 0.0
             right = y[..., j] * share if share > 0 else 0.0
-            with np.errstate(invalid="ignore"):  # a resample in which no run arrives at all: NaN
+            with np.errstate(invalid="ignore"):  # NaN for a resample in which no run reaches the target
                 return np.asarray(np.exp(left + right - y.min(axis=-1)))
 
         return Estimate.of(float(over_best(np.log(self.time[i]))), over_best(self._resampled[:, i]))
 
 
 def read_results(path: Path) -> xr.Dataset:
-    """The results file of a sweep, or an InputError that names it."""
+    """Read the results file of a sweep. Raises InputError for another file."""
     wanted = {"convergence_time", "predicted_optimum"}
     try:
         data = xr.load_dataset(path, engine="h5netcdf")
@@ -230,9 +229,13 @@ def read_results(path: Path) -> xr.Dataset:
 
 
 def measured_optima(results: xr.Dataset) -> xr.Dataset:
-    """The fastest 1 - beta of a sweep, with 95 % intervals, and what was recommended, over lr (all in units of 1).
+    """The fastest 1 - beta of a sweep with 95 % intervals, and the recommended 1 - beta, over lr.
 
-    Variables: `measured`, `measured_low`, `measured_high`, and `recommended` (method, lr).
+    Args:
+        results: of `sde-momentum validate matrix-sensing`
+
+    Returns:
+        Dataset of `measured`, `measured_low`, `measured_high` (lr) and `recommended` (method, lr).
     """
     lr = results["lr"].values
     optima = Optima(lr, results["one_minus_beta"].values, results["convergence_time"].values)

@@ -1,4 +1,4 @@
-"""The best momentum as a function of the learning rate: from a tuned pair, the geometry, forces, or a sweep."""
+"""The best momentum as a function of the learning rate, from a tuned pair, noise and curvature, forces, or a sweep."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Law(Protocol):
 
 @dataclass(frozen=True)
 class _PowerLaw:
-    """1 - beta = delta0 (eta / eta0)^gamma [theory: Ways to predict]."""
+    """1 - beta = delta0 (eta / eta0)^gamma, and its inverse [theory: Ways to predict, eq. 11.1; Ways to predict, eq. 11.2]."""
 
     reference_lr: Floats
     reference_one_minus_beta: Floats
@@ -45,7 +45,7 @@ class _PowerLaw:
 
 @dataclass(frozen=True)
 class _CriticalDamping:
-    """delta^2 = 4 zeta^2 k(delta), k = eta h + eta^2 c mu / (4 delta) [theory: Effective loss; Forces]."""
+    """delta^2 = 4 zeta^2 k(delta), k = eta h + eta^2 c mu / (4 delta) [theory: Forces, eq. 6.2; Forces, eq. 6.3]."""
 
     noise: Floats
     curvature: Floats
@@ -62,10 +62,9 @@ class _CriticalDamping:
 class MomentumRule:
     """The best momentum as a function of the learning rate.
 
-    Made by `from_reference` (a tuned pair), `from_geometry` (noise and curvature of the model), `from_forces`
-    (several forces on the model itself) or `from_sweep` (a measured fit). A rule may ask for 1 - beta > 1 at
-    a large learning rate; its answers are clamped to beta = 0 there, `clamped` tells where and `explain` why.
-    Scalars in, a float out; arrays in, arrays out.
+    Made by `from_reference` (a tuned pair), `from_geometry` (noise and curvature), `from_forces` (several forces on a
+    problem) or `from_sweep` (a fit to measured optima). Where a formula gives 1 - beta > 1, at a large learning rate, the
+    answer is clamped to beta = 0; `clamped` says where and `explain` why. Scalars in, a float out; arrays in, arrays out.
 
     >>> rule = MomentumRule.from_reference(0.1, 0.9)
     >>> round(rule.momentum(0.01), 6)
@@ -80,7 +79,7 @@ class MomentumRule:
 
     @classmethod
     def from_reference(cls, lr: ArrayLike, momentum: ArrayLike) -> MomentumRule:
-        """Transfer a tuned pair to other learning rates [theory: Ways to predict].
+        """Transfer a tuned pair to other learning rates [theory: Ways to predict, eq. 11.1].
 
             1 - beta = (1 - beta0) (eta / eta0)^(2/3)
 
@@ -105,19 +104,18 @@ class MomentumRule:
         explicit_curvature: ArrayLike = 0.0,
         target: ArrayLike | None = None,
     ) -> MomentumRule:
-        """Damp the motion along Gamma critically, or just less for a finite target [theory: Effective loss; Forces].
+        """The 1 - beta that damps the motion along Gamma critically, or just less for a target [theory: Forces, eq. 6.2].
 
             delta^2 = 4 zeta^2 k(delta),  k(delta) = eta h + eta^2 c mu / (4 delta)
 
-        Without h this is 1 - beta = (c mu zeta^2)^(1/3) eta^(2/3). zeta = 1 is critical damping; with a
-        target, zeta(x) = |ln x| / sqrt(pi^2 + ln^2 x) overshoots by just x.
+        Without h this is 1 - beta = (c mu zeta^2)^(1/3) eta^(2/3) [theory: Effective loss, eq. 5.5]. zeta = 1 is critical
+        damping; zeta(x) = |ln x| / sqrt(pi^2 + ln^2 x) overshoots by just x [theory: Effective loss, eq. 5.6].
 
         Args:
             noise: label-noise strength c = sigma^2 / B, in units of the loss, >= 0
-            curvature: mu, curvature of tr H along Gamma, >= 0
-            explicit_curvature: h, curvature of an explicit force along Gamma (weight decay: h = wd), >= 0
-            target: x in (0, 1): what counts is when the distance stays below this fraction of its start;
-                None for critical damping (x -> 0)
+            curvature: mu, second derivative of tr H along Gamma, >= 0, in loss / parameter^4
+            explicit_curvature: h >= 0 of an explicit force, in loss / parameter^2 (weight decay on a straight Gamma: h = wd)
+            target: x in (0, 1): the displacement is to stay below this fraction of its start; None: critical damping (x -> 0)
 
         Raises:
             InputError: for a value out of range, or when no force along Gamma is left.
@@ -155,23 +153,22 @@ class MomentumRule:
         nesterov: bool = False,
         dampening: float | str = 0.0,
     ) -> MomentumRule:
-        """Damp the motion along Gamma under any forces together, at finite lr [theory: Forces].
+        """The 1 - beta that damps the motion along Gamma under several forces, at finite lr [theory: Forces, eq. 6.2].
 
             delta^2 = 4 zeta^2 k(delta),  k = the sum of the forces' stiffnesses
 
         Args:
-            point: the flattest point, or where the forces balance
-            displacement: what is to decay, (N,); only its part along Gamma counts
-            forces: such as LabelNoise(c), WeightDecay(wd); at least one
+            point: the flattest point, or that where the forces balance
+            displacement: direction of the motion, (N,); only its part along Gamma counts
+            forces: at least one, such as LabelNoise(c), WeightDecay(wd)
             target: x in (0, 1), as in `from_geometry`; None for critical damping
-            nesterov: gradient at w + beta v; its weights differ from heavy ball's by a relative eta lambda / delta
-            dampening: v <- beta v + (1 - dampening) g, as in `torch.optim.SGD`: in [0, 1), or "momentum" for dampening = beta
-                (an average of gradients, for which label noise alone asks for 1 - beta = zeta^2 c mu lr^2); not with nesterov
-
-        The answers raise InputError at an unstable lr, or where the forces do not restore the displacement.
+            nesterov: Nesterov momentum in place of heavy ball [theory: Forces, eq. 6.13]
+            dampening: v <- beta v + (1 - dampening) g, as in `torch.optim.SGD`: in [0, 1), or "momentum" for dampening = beta,
+                an average of gradients [theory: Forces, eq. 6.14]; not with nesterov
 
         Raises:
-            InputError: for a value out of range.
+            InputError: for a value out of range; the rule's answers raise it too, at an unstable lr, or where the forces do not
+                restore the displacement.
 
         >>> import numpy as np, sde_momentum as sm
         >>> valley = sm.Valley([1.0, 2.0], 0.0, curvature=1.0)
@@ -204,7 +201,7 @@ class MomentumRule:
 
     @classmethod
     def from_sweep(cls, result: object) -> MomentumRule:
-        """Use a measured fit 1 - beta = C lr^gamma [theory: Ways to predict].
+        """The power law 1 - beta = C lr^gamma fitted to measured optima [theory: Ways to predict, eq. 11.4].
 
         Args:
             result: has `exponent` (gamma) and `prefactor` (C) as attributes, as keys, or in its `attrs`
@@ -222,7 +219,7 @@ class MomentumRule:
         return cls(law, f"sweep: 1 - beta = {_show(prefactor)} lr^{_show(gamma)}")
 
     def one_minus_beta(self, lr: ArrayLike) -> float | Floats:
-        """1 - beta at `lr`, at most 1; its digits survive where beta rounds to 1."""
+        """1 - beta at `lr`, at most 1, to full relative precision also where beta rounds to 1."""
         return _at_most_one(self._asked(lr))
 
     def momentum(self, lr: ArrayLike) -> float | Floats:
@@ -230,16 +227,16 @@ class MomentumRule:
         return 1 - _at_most_one(self._asked(lr))
 
     def lr(self, momentum: ArrayLike) -> float | Floats:
-        """The learning rate that this momentum suits; at momentum 0, where the clamping starts."""
+        """The learning rate at which this momentum is the best; at momentum 0 the one above which answers are clamped."""
         return _plain(self._law.lr(np.asarray(1 - check_momentum(momentum))))
 
     def clamped(self, lr: ArrayLike) -> bool | NDArray[np.bool_]:
-        """Whether the rule asks for 1 - beta > 1 at `lr`, so that its answer is beta = 0."""
+        """Whether the formula gives 1 - beta > 1 at `lr`, so that the answer is beta = 0."""
         over = self._asked(lr) > 1
         return over if np.ndim(over) else bool(over)
 
     def explain(self, lr: ArrayLike) -> str:
-        """What the rule says at each `lr` and, where clamped, why; one line each.
+        """The momentum at each `lr` in words, with the reason where it is clamped; one line each.
 
         >>> print(MomentumRule.from_reference(0.1, 0.9).explain(0.01))
         lr = 0.01: momentum 0.97846 (1 - beta = 0.021544)
@@ -254,7 +251,7 @@ class MomentumRule:
         return f"MomentumRule({self.source})"
 
     def _asked(self, lr: ArrayLike) -> Floats:
-        """1 - beta as the rule has it, not clamped."""
+        """1 - beta by the formula, not clamped."""
         # an optimizer asks at every step: a float needs no array to be checked
         rates = np.float64(lr) if isinstance(lr, float) and 0 < lr < math.inf else check_lr(lr)
         try:
@@ -265,14 +262,12 @@ class MomentumRule:
             raise InputError("lr", f"shape {rates.shape}", f"a shape that broadcasts with {self!r}") from None
 
 
-def _explain_one(lr: float, asked: float, edge: float) -> str:
+def _explain_one(lr: float, asked: float, largest_lr: float) -> str:
     if asked <= 1:
         return f"lr = {lr:.5g}: momentum {1 - asked:.5g} (1 - beta = {asked:.5g})"
     return (
-        f"lr = {lr:.5g}: clamped to momentum 0: the rule asks for 1 - beta = {asked:.5g}, but the strongest "
-        f"damping there is is 1 - beta = 1, no momentum. Above lr = {edge:.5g} even plain SGD is damped less "
-        "than the motion along the minima calls for, so momentum would only prolong the relaxation: "
-        "lr is too large for the theory, or momentum is of no use here."
+        f"lr = {lr:.5g}: clamped to momentum 0: the rule asks for 1 - beta = {asked:.5g}, but 1 - beta = 1, plain SGD, is the "
+        f"strongest damping. Above lr = {largest_lr:.5g} momentum does not help, or lr is too large for the theory."
     )
 
 

@@ -1,4 +1,4 @@
-"""The phase diagram: regimes of label-noise SGD with momentum over (lr, 1 - beta), its optimum and its stability edge."""
+"""The phase diagram: regimes of label-noise SGD with momentum over (lr, 1 - beta), the optimum and the stability edge."""
 
 from __future__ import annotations
 
@@ -24,48 +24,47 @@ REGIMES = {
     "mixed": "some normal modes are overdamped, some underdamped",
     "underdamped": "every normal mode is underdamped: its multipliers are complex; the motion along Gamma is overdamped",
     "inertial drift": "the motion along Gamma is underdamped: delta^2 < 4 k(delta)",
-    "beyond the edge": "training leaves the flattest point: eta^2 c / (4 delta^3) > 2 / (g - m)",
+    "beyond the edge": "the mean leaves the flattest point: eta^2 c / (4 delta^3) > 2 / (g - m)",
     "unstable normal": "a normal mode diverges: eta lambda >= 2 (1 + beta) at the largest eigenvalue lambda",
 }
 """The regimes in the order of their codes 0, 1, ...; where several hold, the last one counts. Symbols as in `PhaseDiagram`."""
 
 N_GRID = 301
-"""Points of either axis of `PhaseDiagram.dataset` where none are given."""
+"""Default number of points on each axis of `PhaseDiagram.dataset`."""
 _BISECTIONS = 60
-"""Of the stability edge: the last one moves it by less than rounding."""
+"""Number of bisections for the stability edge; the last one moves it by less than rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class PhaseDiagram:
     """The regimes of heavy ball or Nesterov momentum at any (lr, 1 - beta), near one flattest point.
 
-        underdamped normal mode:  the multipliers z, z^2 - (1 + beta - a) z + beta = 0, are complex
-        unstable normal mode:     a >= 2 (1 + beta)
-        inertial drift:           delta^2 < 4 k(delta)
-        beyond the edge:          2 + eta h / delta^2 + kappa (m - g) < 0
-        optimum:                  delta^2 = 4 zeta(x)^2 k(delta)
+        underdamped normal mode:  (1 + beta - a)^2 < 4 beta               [theory: Relaxation, eq. 2.7]
+        unstable normal mode:     a >= 2 (1 + beta)                       [theory: Relaxation, eq. 2.5]
+        inertial drift:           delta^2 < 4 k(delta)                    [theory: Forces, eq. 6.2]
+        beyond the edge:          2 + eta h / delta^2 + kappa (m - g) < 0 [theory: Price of speed, eq. 9.6]
+        optimum:                  delta^2 = 4 zeta(x)^2 k(delta)          [theory: Forces, eq. 6.2]
 
-    eta is the learning rate, delta = 1 - beta, and a = eta lambda of a normal mode of eigenvalue lambda [theory: Relaxation].
-    k = eta h + eta^2 c mu / (4 delta) is the stiffness along Gamma per step squared [theory: Effective loss; Forces], and zeta(x)
-    the damping ratio that overshoots by x. kappa = eta^2 c / (4 delta^3) is the strength of the force along Gamma per unit of
-    s = delta k, m = mu the curvature of tr H and g the coupling to the eigenvalues' slopes [theory: Critical limit].
+    eta is the learning rate, delta = 1 - beta, and a = eta lambda of a normal mode of eigenvalue lambda.
+    k = eta h + eta^2 c mu / (4 delta) is the stiffness along Gamma per step squared, zeta(x) the damping ratio that overshoots
+    by x, kappa = eta^2 c / (4 delta^3) the strength of the energies' force, m = mu the curvature of tr H and g the coupling.
 
-    With h = 0 the edge is kappa = 2 / (g - m) [theory: Price of speed]. It says where training stays: a run can reach a target
-    and still leave later. With Nesterov momentum k, edge and optimum hold for a much below delta only: beyond, its modes are
-    damped by delta + a and push less along Gamma.
+    With h = 0 the stability edge is kappa = 2 / (g - m) [theory: Price of speed, eq. 9.5]. A run can reach a target before it
+    leaves the flattest point. With Nesterov momentum k, edge and optimum hold for a much below delta only: its modes are damped
+    by delta + a and push less along Gamma.
 
     Args:
         noise: c = sigma^2 / B, in units of the loss, >= 0
-        curvature: mu, curvature of tr H along Gamma, >= 0; also the m of the edge
+        curvature: mu, second derivative of tr H along Gamma, >= 0; also the m of the edge
         eigenvalues: Hessian eigenvalues of the normal modes at the flattest point, > 0, (n,)
-        coupling: g, in units of the curvature, >= 0; no edge unless g > mu
+        coupling: g >= 0, in units of curvature; no edge unless g > mu
         edge_kappa: kappa at the edge, > 0, in units of 1 / curvature; in place of `coupling`
-        explicit_curvature: h, curvature along Gamma of an explicit force (weight decay: h = wd), >= 0
-        target: x in (0, 1): what counts is when the distance along Gamma stays below this fraction of its start; None: x -> 0
-        band: half-width of the optimum's band as a factor: from optimum / (1 + band) to optimum * (1 + band), > 0;
-            None: from zeta(x) to critical damping, zeta = 1, which is at more 1 - beta
+        explicit_curvature: h >= 0 of an explicit force, in loss / parameter^2 (weight decay on a straight Gamma: h = wd)
+        target: x in (0, 1): the displacement is to stay below this fraction of its start; None: x -> 0
+        band: the optimum's band is from optimum / (1 + band) to optimum * (1 + band), > 0; None: from the optimum to critical
+            damping, zeta = 1, at a larger 1 - beta
         largest_eigenvalue: the largest met in training, where it exceeds `eigenvalues`; it alone decides stability
-        nesterov: the look-ahead update; in this diagram it changes the normal modes only
+        nesterov: Nesterov momentum in place of heavy ball; in this diagram it changes the normal modes only
 
     Raises:
         InputError: for a value out of range, or when no force along Gamma is left.
@@ -127,7 +126,7 @@ class PhaseDiagram:
         band: float | None = None,
         nesterov: bool = False,
     ) -> PhaseDiagram:
-        """Curvature, coupling and modes of a flattest point, for motion along `displacement` (N,), its normal part left out.
+        """The diagram at a flattest point, for motion along the tangent part of `displacement` (N,).
 
         Raises InputError for a value out of range or a displacement that is normal to Gamma.
         """
@@ -146,10 +145,10 @@ class PhaseDiagram:
     def of_predictor(
         cls, predictor: EffectiveLossPredictor, *, explicit_curvature: float = 0.0, band: float | None = None
     ) -> PhaseDiagram:
-        """Everything from a problem and its start; mu and target are those of the predictor's closed form.
+        """The diagram of a problem and start; mu and target are those of the predictor's closed form.
 
-        The edge depends on the neighbourhood of the flattest point: its m and g are those of the direction in which the
-        drift arrives there, while mu is that of the whole way. Stability counts the largest eigenvalue at the start too.
+        m and g of the edge are taken in the direction in which the drift arrives at the flattest point, mu along the whole
+        displacement. The start's largest eigenvalue counts for stability too.
         """
         path = predictor.path
         end = path.flattest
@@ -169,7 +168,7 @@ class PhaseDiagram:
     # -- at any (lr, 1 - beta); the arguments broadcast ---------------------------------------------
 
     def regime(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> NDArray[np.int8]:
-        """Code of the regime: its place in REGIMES."""
+        """Code of the regime, its index in REGIMES; int8, of the broadcast shape."""
         rate, delta = self._check(lr, one_minus_beta)
         discriminant = formulas.nesterov_discriminant if self.nesterov else formulas.heavy_ball_discriminant
         under = [discriminant(rate, eigenvalue, delta) < 0 for eigenvalue in np.unique(self.eigenvalues)]
@@ -179,31 +178,31 @@ class PhaseDiagram:
         return np.where(self._unstable(rate, delta), 5, code).astype(np.int8)
 
     def transverse(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
-        """tau_perp of the slowest normal mode, in steps [theory: Relaxation]; inf where a mode is unstable."""
+        """tau_perp of the slowest normal mode, in steps [theory: Relaxation, eq. 2.3]; inf where a mode is unstable."""
         rate, delta = self._check(lr, one_minus_beta)
-        # the larger |z| falls with the eigenvalue, then rises: the slowest mode is the first or the last
+        # the larger multiplier falls with the eigenvalue, then rises: the slowest mode is the first or the last
         ends = np.min(self.eigenvalues), np.max(self.eigenvalues)
         times = [timescales(rate, one_minus_beta=delta, eigenvalue=e, nesterov=self.nesterov).transverse for e in ends]
         return np.where(self._unstable(rate, delta), np.inf, np.maximum(*times))
 
     def longitudinal(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
-        """tau_par = delta / k(delta), in steps [theory: Drift; Forces]; without h it is 4 delta^2 / (eta^2 c mu).
+        """tau_par = delta / k(delta), in steps; without h it is 4 delta^2 / (eta^2 c mu) [theory: Drift, eq. 3.8].
 
-        It is the time along Gamma while that motion is overdamped; `convergence` holds in the inertial regime too.
+        It holds while the motion along Gamma is overdamped; `convergence` holds in the inertial regime too.
         """
         rate, delta = self._check(lr, one_minus_beta)
         return np.asarray(delta / self._stiffness(rate, delta))
 
     def convergence(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
-        """Steps per factor e of the slowest motion; inf beyond the edge and where a normal mode is unstable.
+        """Relaxation time of the slowest motion, in steps per factor e; inf beyond the edge and where a normal mode is unstable.
 
-            max(tau_perp, 1 / (delta r)),  r: slowest root of (r^2 + r + k / delta^2) (r + 1) - kappa g r / 2 = 0
+            max(tau_perp, 1 / (delta r)),  r = min -Re of the roots of (r^2 + r + k / delta^2) (r + 1) - kappa g r / 2 = 0
 
-        Without coupling the second is delta / k far above critical damping, and 2 / delta for inertial motion along Gamma.
-        It is the time of the last e-folds: a target that is reached in a few of them can take less near the edge.
+        [theory: Price of speed, eq. 9.2]. Without coupling the second time is delta / k far above critical damping, and
+        2 / delta for inertial motion along Gamma. It is asymptotic: near the edge a target can be reached in less.
         """
         rate, delta = self._check(lr, one_minus_beta)
-        # the cubic depends on kappa m and kappa g alone, so that kappa = 1 stands for any, also for no noise
+        # the cubic depends on kappa m and kappa g alone: with kappa = 1 it has no division by a vanishing noise
         speed = delta * formulas.critical_decay_rate(1.0, *self._pulls(rate, delta))
         with np.errstate(divide="ignore"):
             along = np.where(speed > 0, 1 / speed, np.inf)
@@ -212,7 +211,7 @@ class PhaseDiagram:
     # -- lines --------------------------------------------------------------------------------------
 
     def optimum(self, lr: ArrayLike) -> Floats:
-        """The best 1 - beta, at most 1: that of `MomentumRule.from_geometry` [theory: Effective loss; Forces]."""
+        """The best 1 - beta, at most 1, by `MomentumRule.from_geometry` [theory: Forces, eq. 6.2]."""
         return np.asarray(self.rule.one_minus_beta(lr))
 
     def optimum_band(self, lr: ArrayLike) -> tuple[Floats, Floats]:
@@ -224,12 +223,12 @@ class PhaseDiagram:
         return np.asarray(best / factor), np.asarray(np.minimum(best * factor, 1.0))
 
     def edge(self, lr: ArrayLike) -> Floats:
-        """1 - beta below which training leaves the flattest point [theory: Price of speed]; 0 for none; it may exceed 1."""
+        """1 - beta of the stability edge; 0: none; it may exceed 1 [theory: Price of speed, eq. 9.6]."""
         rate = check_lr(lr)
         high = formulas.one_minus_beta_at_kappa(rate, self.noise, self._edge_kappa)
         if self.explicit_curvature == 0 or not high.any():
             return high
-        # h only steadies: the edge lies below that of h = 0, and delta^3 times the margin grows with delta
+        # h only stabilises: the edge lies below that of h = 0, and delta^3 times the margin grows with delta
         low = high * 1e-12
         for _ in range(_BISECTIONS):
             middle = np.sqrt(low * high)
@@ -238,7 +237,7 @@ class PhaseDiagram:
         return high
 
     def stable_lr(self, one_minus_beta: ArrayLike) -> Floats:
-        """The learning rate from which on a normal mode is unstable [theory: Relaxation]."""
+        """The least learning rate at which a normal mode is unstable [theory: Relaxation, eq. 2.5; Relaxation, eq. 2.6]."""
         delta = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
         limit = formulas.nesterov_stability_limit if self.nesterov else formulas.heavy_ball_stability_limit
         return np.asarray(limit(delta) / self.top_eigenvalue)
@@ -289,7 +288,7 @@ class PhaseDiagram:
                 "edge": (
                     "lr",
                     edge,
-                    about("1 - momentum below which training leaves the flattest point; 0: none"),
+                    about("1 - momentum of the stability edge, below which the mean leaves the flattest point; 0: none"),
                 ),
                 "stable_lr": (
                     "one_minus_beta",
@@ -305,7 +304,7 @@ class PhaseDiagram:
         )
 
     def settings(self) -> dict[str, object]:
-        """What the diagram was made from, as netCDF attributes: NaN for what was not given."""
+        """The diagram's arguments as netCDF attributes; NaN for one not given."""
 
         def number(value: float | None) -> float:
             return np.nan if value is None else float(value)
@@ -324,7 +323,7 @@ class PhaseDiagram:
             "version": __version__,
         }
 
-    # -- the formulas, filled in --------------------------------------------------------------------
+    # -- the formulas with the diagram's numbers --------------------------------------------------------------------
 
     def _check(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> tuple[Floats, Floats]:
         delta = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")

@@ -1,4 +1,4 @@
-"""`predict`: the best momentum for a learning rate by every way that applies, with uncertainty, checks and a verdict."""
+"""The best momentum for a learning rate by every way that applies, with uncertainty, checks and a verdict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ON_MANIFOLD = 1e-6
 
 
 @one_blas_thread()
-def predict(  # one flat list of keywords: first what is asked, then what only some ways use and how it is computed
+def predict(  # many keywords, so that the one call that most users need has no settings object
     problem: Problem,
     lr: float,
     *,
@@ -49,16 +49,15 @@ def predict(  # one flat list of keywords: first what is asked, then what only s
         problem: the training problem
         lr: eta > 0
         noise: c = sigma^2 / B > 0, in units of the loss
-        start: where training starts, (N,): on Gamma, or anywhere, and then the descent to Gamma is counted (None: the problem's
-            own `interpolating_start()`)
-        target: (metric, fraction) (None: the test error at a tenth of its start, or, for a problem without one, nine tenths of
-            the way that tr H falls)
-        methods: names of ways, of `ways.registry.WAYS` (None: those that apply, but the moment closure for small problems only
-            and not the critical limit at finite lr, which is worth its time where eigenvectors turn or modes soften)
+        start: initial parameters, (N,); from a start off Gamma the descent to it is counted (None: `interpolating_start()`)
+        target: (metric, fraction) (None: the test error at a tenth of its start, or, for a problem without one, tr H after nine
+            tenths of its fall)
+        methods: names of ways, the keys of `WAYS` (None: those that apply, but the moment closure for small problems only, and
+            not the slow critical limit at finite lr, which pays where eigenvectors turn along Gamma or eigenvalues get small)
         reference: a tuned (lr, momentum), for "transfer"
-        curve: a universal curve made before, of the same problem, start and target, for "critical limit"
-        store: a folder where universal curves are kept and found again
-        nesterov: the look-ahead update, which the critical limit does not describe
+        curve: an existing universal curve of the same problem, start and target, for "critical limit"
+        store: folder that keeps universal curves between calls
+        nesterov: Nesterov momentum in place of heavy ball; the critical limit does not describe it
         workers: threads, -1 for all cores; the numbers do not depend on it
         progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
 
@@ -89,7 +88,7 @@ def predict(  # one flat list of keywords: first what is asked, then what only s
 
 
 def _landing(problem: Problem, start: Array) -> tuple[Array, bool]:
-    """A point of Gamma, and whether the start was off it."""
+    """The point of Gamma where training arrives, (N,), and whether the start is off Gamma."""
     gap = float(np.linalg.norm(problem.residual(start)))
     if gap <= _ON_MANIFOLD * (1 + float(np.linalg.norm(problem.targets))):
         return start, False

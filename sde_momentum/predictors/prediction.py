@@ -1,4 +1,4 @@
-"""A prediction: what every way answers, the checks of the theory's assumptions, and a verdict [theory: Ways to predict]."""
+"""The result of `predict`: the answer of each way, checks of the theory's assumptions, a verdict [theory: Ways to predict]."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The best momentum for a learning rate and how sure it is, made by `predict` [theory: Ways to predict].
+    """The best momentum for a learning rate with its uncertainty and checks; made by `predict`.
 
     Attributes:
-        lr, noise, target: what was asked
-        ways: the answers, by the name of the way, from the cheapest to the most faithful
-        method: the way that is recommended, the most faithful of them
-        checks: the assumptions of the theory
-        verdict: whether the ways agree, and which assumption is broken if not
+        lr, noise, target: as given to `predict`
+        ways: name of each way -> its answer, from the cheapest to the most faithful
+        method: name of the recommended way, the most faithful of them
+        checks: of the theory's assumptions
+        verdict: whether the ways agree, and which assumptions fail, in words
     """
 
     lr: float
@@ -57,9 +57,9 @@ class Prediction:
         return self.best.time
 
     @property
-    def edge(self) -> float | None:
-        """1 - beta below which the target is met much later or never, by the recommended way; None if it saw none."""
-        return self.best.edge
+    def cliff(self) -> float | None:
+        """1 - beta below which the target is met much later or never, by the recommended way; None if that shows none."""
+        return self.best.cliff
 
     def __str__(self) -> str:
         lines = [
@@ -71,13 +71,13 @@ class Prediction:
             span = f"{'':>9} {'':>9}" if way.low is None or way.high is None else f"{way.low:9.4g} {way.high:9.4g}"
             steps = "" if way.time is None else f"{way.time:.4g}" + (f" ± {way.time_se:.2g}" if way.time_se else "")
             lines.append(f"  {name:15} {way.one_minus_beta:10.4g}  {span} {steps:>16}")
-        if self.edge is not None:
-            lines.append(f"  edge: below 1 - beta = {self.edge:.4g} training does not meet the target")
+        if self.cliff is not None:
+            lines.append(f"  cliff: below 1 - beta = {self.cliff:.4g} the target is met much later or never")
         lines += [f"  {'holds' if check.holds else 'FAILS':5}  {check.name}: {check.found}" for check in self.checks]
         return "\n".join([*lines, self.verdict])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and lists; a time that is never met is None."""
+        """The fields as plain numbers, strings and lists; None for an infinite time."""
         return {
             "lr": self.lr,
             "noise": self.noise,
@@ -86,14 +86,14 @@ class Prediction:
             "one_minus_beta": self.one_minus_beta,
             "time": json_value(self.time),
             "method": self.method,
-            "edge": self.edge,
+            "cliff": self.cliff,
             "ways": {name: {key: json_value(value) for key, value in vars(way).items()} for name, way in self.ways.items()},
             "checks": [asdict(check) for check in self.checks],
             "verdict": self.verdict,
         }
 
     def plot(self, axes: Axes | None = None) -> Axes:
-        """Time against 1 - beta by every way that predicts it, recommendations and edge; needs matplotlib."""
+        """Draw time against 1 - beta by each way that predicts it, recommendations and cliff; needs matplotlib."""
         from matplotlib.figure import Figure
 
         from ..figures.time_against_momentum import draw
@@ -105,6 +105,6 @@ class Prediction:
             for name, way in self.ways.items()
             if np.isfinite(way.times).any()
         }
-        draw(axes, curves, {name: way.one_minus_beta for name, way in self.ways.items()}, self.edge)
+        draw(axes, curves, {name: way.one_minus_beta for name, way in self.ways.items()}, self.cliff)
         axes.legend(fontsize=8)
         return axes

@@ -1,4 +1,4 @@
-"""The price of speed: stationary excess of tr H at a momentum, and the fastest momentum that a price allows."""
+"""The price of speed: stationary excess of tr H against momentum, and the fastest momentum within a tolerated excess."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .normal_excess import normal_excess
 Floats = NDArray[np.float64]
 
 _SETTLED = 12.0
-"""Time in 1 / delta after which the modes, whose own relaxation takes 1, have settled."""
+"""Time s = delta k after which the energies of the modes, which relax in s = 1, are stationary."""
 _WINDOWS = 12
-"""Records in each of the two halves that are compared."""
+"""Records in each of the two halves of the record that are compared."""
 _LEAST_STEP = 0.004
-"""Steps that resolve every mode are worth their time down to this; below it, modes are fast enough for their amplitudes."""
+"""Least step, in s, that is taken to resolve every mode; where more is needed the modes are fast enough to be averaged."""
 _MANY_PARAMETERS = 200
-"""Above so many the curvatures of tr H, whose cost grows as their square, are not computed for the choice of the step."""
+"""Number of parameters above which the curvatures of tr H, of quadratic cost, are not computed to choose the step."""
 
 
 def price_of_speed(
@@ -40,12 +40,12 @@ def price_of_speed(
     workers: int = -1,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Stationary mean of tr H above the flattest point's against 1 - beta, by simulation of the critical limit at finite lr.
+    """Stationary mean of tr H above its flattest value, by simulation of the critical limit at finite lr.
 
-    Takes seconds in a valley, and up to minutes a momentum elsewhere, where its steps resolve every mode.
+    Takes seconds in a valley, elsewhere up to minutes for each momentum, where steps resolve every mode.
 
     Args:
-        point: the flattest point, where the runs start with empty modes
+        point: the flattest point, where the runs start with energies of zero
         lr: eta > 0
         one_minus_beta: delta, increasing in (0, 1], (n,) or one number
         noise: c = sigma^2 / B > 0
@@ -55,14 +55,14 @@ def price_of_speed(
         progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
 
     Returns:
-        Dataset over one_minus_beta, in units of curvature: `along` the part along Gamma and of the slow modes, `along_se`;
-        `across` what the other normal modes add at w [theory: Relaxation]; `excess` their sum; `settled` (bool): whether
-        the two halves of the record agree within 3 standard errors.
+        Dataset over one_minus_beta, in units of curvature: `along`, the part of the motion along Gamma and of slow modes, with
+        `along_se`; `across`, that of the other normal modes; `excess`, their sum; `settled` (bool), whether the two halves
+        of the record agree within 3 standard errors.
 
     Raises:
         InputError: for a value out of range.
 
-    Source: [theory: Price of speed].
+    Source: [theory: Price of speed, eq. 9.9].
 
     >>> import sde_momentum as sm
     >>> valley = sm.Valley.balanced(32, curvature=1.0, coupling=0.5)
@@ -94,11 +94,11 @@ def fastest_within(curve: UniversalCurve, price: xr.Dataset, excess: float) -> t
 
     Args:
         curve: time against momentum
-        price: of `price_of_speed`, at the lr and noise that are meant
-        excess: tolerated stationary mean of tr H above its flattest value, > 0
+        price: of `price_of_speed`; its lr and noise are used
+        excess: tolerated stationary mean of tr H above its flattest value, > 0, in units of curvature
 
     Raises:
-        InputError: if no momentum of `price` is as cheap, or none of them reaches the target.
+        InputError: if no momentum of `price` has so small an excess, or none of those reaches the target.
     """
     goal = check_one(check_positive, excess, "excess")
     lr, noise = float(price.attrs["lr"]), float(price.attrs["noise"])
@@ -106,7 +106,7 @@ def fastest_within(curve: UniversalCurve, price: xr.Dataset, excess: float) -> t
     dear = np.flatnonzero(cost > goal)
     first = int(dear[-1]) + 1 if dear.size else 0
     if first == len(deltas):
-        raise InputError("excess", goal, f"at least {cost[-1]:.4g}, the price of the least momentum asked for")
+        raise InputError("excess", goal, f"at least {cost[-1]:.4g}, the price of the least momentum in `price`")
     lowest = float(deltas[first])
     if first:
         share = np.log(goal / cost[first - 1]) / np.log(cost[first] / cost[first - 1])
@@ -121,7 +121,7 @@ def fastest_within(curve: UniversalCurve, price: xr.Dataset, excess: float) -> t
 
 @dataclass(frozen=True, eq=False)
 class _Stationary:
-    """The stationary state around the flattest point at one momentum, to be simulated."""
+    """The simulation of the stationary state around the flattest point at one momentum."""
 
     point: ManifoldPoint
     critical: CriticalCourse
@@ -131,7 +131,7 @@ class _Stationary:
 
     @property
     def kappa(self) -> float:
-        """eta^2 c / (4 delta^3)."""
+        """eta^2 c / (4 delta^3) [theory: Critical limit, eq. 7.1]."""
         return float(formulas.critical_kappa(self.lr, self.one_minus_beta, self.noise))
 
     @property
@@ -147,7 +147,7 @@ class _Stationary:
 
     @property
     def step(self) -> float:
-        """Of the simulation: where it can, one that resolves every mode, for a slow and a fast mode make no pair."""
+        """Step of the simulation, in s. It resolves every mode where it can: pairs of a slow and a fast mode are left out."""
         coarse = 0.1 if self.strength < 9 else 0.3 / float(np.sqrt(self.strength))
         if self.frequency is None:
             return coarse
@@ -157,11 +157,11 @@ class _Stationary:
 
     @property
     def followed(self) -> float:
-        """The eigenvalue up to which the simulated w has the modes' own displacement."""
+        """The eigenvalue up to which modes are slow, so that the simulated w has their displacement."""
         return 0.0 if self.frequency is None else slow_modes.largest_slow_eigenvalue(self.frequency, self.step)
 
     def along(self, n_seeds: int, seed: int, workers: int, progress: bool | None) -> tuple[float, float, bool]:
-        """(mean, standard error, settled) of tr H above the point's."""
+        """(mean, standard error, settled) of tr H above its value at the point."""
         last = 2 * (_SETTLED + 6 / min(1.0, self.strength))
         request = CourseRequest(
             self.point.w,

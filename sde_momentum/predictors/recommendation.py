@@ -1,4 +1,4 @@
-"""The recommendation from a curve of convergence times: the largest 1 - beta whose time is nearly the shortest."""
+"""The recommended momentum: the largest 1 - beta of nearly the shortest predicted time [theory: Ways to predict, eq. 11.3]."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:
-    """The largest 1 - beta whose predicted time is within a tolerance of the shortest [theory: Effective loss].
+    """The largest 1 - beta whose predicted time is within a tolerance of the shortest [theory: Ways to predict, eq. 11.3].
 
     Attributes:
         lr: learning rate
         one_minus_beta: the recommended 1 - beta
         time: its predicted convergence time, in steps
-        shortest_time: the shortest predicted, in steps; its momentum may lie close to the stability edge, or beyond it where the
-            effective loss predicts, which does not see the edge
-        tried: 1 - beta of every prediction made, (n,)
-        times: their convergence times, in steps, (n,)
-        low, high: `one_minus_beta` if the shortest time is off by two standard errors; equal to it where nothing is drawn
+        shortest_time: the shortest predicted time, in steps; its momentum may lie close to the cliff, or beyond it for a
+            prediction by the effective loss, which does not see the cliff
+        tried: 1 - beta of every predicted time, (n,)
+        times: predicted convergence times, in steps, (n,)
+        low, high: `one_minus_beta` if the shortest time is off by two standard errors; equal to it for a deterministic prediction
     """
 
     lr: float

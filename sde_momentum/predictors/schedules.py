@@ -1,4 +1,4 @@
-"""Momenta for a schedule of learning rates, and where it changes too fast for the rule to hold [theory: Forces]."""
+"""Momenta for a schedule of learning rates, and where it changes too fast for the rule [theory: Forces, eq. 6.15]."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class MomentumSchedule:
     Attributes:
         lr: eta at each step, (n,)
         one_minus_beta: 1 - beta at each step, (n,)
-        speed: |d ln eta / dk| / delta, (n,), k the step: the relative change of lr in 1 / (1 - beta) steps. With
-            1 - beta = C lr^gamma the normal modes' energy is off its stationary value by the fraction (3/2 - gamma) speed, which
-            is 5/6 of `speed` at gamma = 2/3. From about 1 on the modes cannot follow, and the rule assumes that they do.
+        speed: |d ln eta / dk| / delta, (n,): the relative change of lr in 1 / (1 - beta) steps. With 1 - beta = C lr^gamma the
+            energies of the normal modes are off their stationary values by the fraction (3/2 - gamma) speed, 5/6 of `speed` at
+            gamma = 2/3. The rule assumes a small fraction; from speed about 1 on the energies cannot follow.
     """
 
     lr: Floats
@@ -36,7 +36,7 @@ class MomentumSchedule:
 
 
 def momentum_schedule(rule: MomentumRule, lr: ArrayLike) -> MomentumSchedule:
-    """The momentum that `rule` gives for the learning rate of every step [theory: Forces].
+    """The momentum of `rule` at the learning rate of every step.
 
     It holds while lr changes little in 1 / (1 - beta) steps: `speed` well below 1. At a jump of lr set momentum and lr together,
     and expect a transient of some 1 / (1 - beta) steps.

@@ -1,14 +1,14 @@
-"""The critical limit linearised at the flattest point: stability edge, stationary fluctuations, excess of tr H.
+"""The critical limit linearised at the flattest point: stability edge, stationary fluctuations, price of speed.
 
 y is the position along Gamma, on the clock s = delta k, and p = dy/ds. e_j = lambda_j (1 + epsilon_j) is the energy of normal
 mode j, whose eigenvalue is lambda_j. B has the columns B_j = grad lambda_j along Gamma, M is the Riemannian Hessian of tr H, and
-kappa = eta^2 c / (4 delta^3) the strength of the force. To first order
+kappa = eta^2 c / (4 delta^3) the strength of the force. To first order [theory: Price of speed, eq. 9.8]
 
     dy = p ds,   dp = -p ds - kappa (M y + B epsilon) ds,
     d epsilon_j = -epsilon_j ds - (1/2) (B_j / lambda_j) . p ds + sqrt(2) dW_j
 
-Along one direction the decay rates are the roots of the cubic of `formulas.critical_decay_rate`, and the stationary variance is
-`formulas.valley_variance` [theory: Price of speed]. Products of y and epsilon are left out: the error is of relative order
+In one direction the decay rates are roots of a cubic, and the stationary variance has a closed form
+[theory: Price of speed, eq. 9.2; Price of speed, eq. 9.7]. Products of y and epsilon are left out: the error is of relative order
 1 / (number of modes that carry the force).
 """
 
@@ -29,23 +29,23 @@ from .normal_excess import normal_excess
 Floats = NDArray[np.float64]
 
 _NEUTRAL = 1e-6
-"""Directions whose curvature is below this share of the largest are left out: tr H is constant along them."""
+"""Directions of a curvature below this share of the largest are left out: tr H is constant along them."""
 _LARGEST = 400
-"""Dimensions of Gamma at most; the Lyapunov equation costs their cube."""
+"""Largest dimension of Gamma; the cost of the Lyapunov equation grows as its cube."""
 _HIGHEST = 1e6
-"""kappa times the largest curvature up to which the edge is sought."""
+"""Largest kappa, times the largest curvature, at which the stability edge is sought."""
 
 
 class StationaryState:
     """The stationary distribution of training around the flattest point, linearised [theory: Price of speed].
 
     Args:
-        point: the flattest point; J of full rank there, or with its vanishing modes counted as tangent
+        point: the flattest point; where J loses rank its vanishing modes count as tangent directions
 
     Raises:
         InputError: for a point that is no minimum of tr H along Gamma, or more than 400 directions.
 
-    Source: [theory: Price of speed]; we know of no publication of it.
+    Source: [theory: Price of speed, eq. 9.8]; we know of no publication of it.
 
     >>> import sde_momentum as sm
     >>> valley = sm.Valley.balanced(8, curvature=1.0, coupling=3.0)
@@ -66,15 +66,15 @@ class StationaryState:
         if values[-1] <= 0 or values[0] < -1e-3 * values[-1]:
             raise InputError("point", f"a curvature of tr H of {values[0]:.3g}", "a minimum of tr H along Gamma")
         self.curvatures: Floats = values[felt]
-        """Eigenvalues of M, increasing, (n,), without the directions along which tr H is constant."""
+        """Eigenvalues of M, increasing, (n,), without directions along which tr H is constant, in units of curvature."""
         self.directions: Floats = point.tangent @ vectors[:, felt]
-        """Their unit vectors, (N, n)."""
+        """Unit eigenvectors of M, (N, n)."""
         self.slopes: Floats = self.directions.T @ point.ambient_eigenvalue_gradients.T
-        """grad lambda_j along `directions`, (n, n_modes)."""
+        """B: grad lambda_j along `directions`, (n, n_modes), in loss / parameter^3."""
 
     @cached_property
     def coupling(self) -> Floats:
-        """g as a matrix, B diag(1 / lambda) B^T, (n, n)."""
+        """The coupling g as a matrix, B diag(1 / lambda) B^T, (n, n) [theory: Price of speed, eq. 9.1]."""
         return np.asarray((self.slopes / self.point.eigenvalues) @ self.slopes.T)
 
     def _system(self, kappa: float) -> Floats:
@@ -90,12 +90,12 @@ class StationaryState:
         return a
 
     def decay_rate(self, kappa: float) -> float:
-        """Slowest decay rate of a small displacement, per unit of s = delta k; negative beyond the edge."""
+        """Slowest decay rate of a small displacement, per unit of s = delta k; negative beyond the stability edge."""
         return -float(np.linalg.eigvals(self._system(check_one(check_positive, kappa, "kappa"))).real.max())
 
     @cached_property
     def edge_kappa(self) -> float:
-        """The least kappa at which the mean leaves the flattest point; inf for none [theory: Price of speed]."""
+        """kappa of the stability edge, the least at which the mean leaves the flattest point, in 1 / curvature; inf: none."""
         low = 1e-3 / self.curvatures[-1]
         if self.decay_rate(low) <= 0:
             return 0.0
@@ -107,7 +107,7 @@ class StationaryState:
         return float(brentq(self.decay_rate, low, high, xtol=1e-12 * high))
 
     def covariance(self, kappa: float) -> Floats:
-        """Stationary covariance of the position along `directions`, (n, n); beyond the edge an InputError."""
+        """Stationary covariance of the position along `directions`, (n, n), in parameter^2. Raises InputError beyond the edge."""
         strength = check_one(check_positive, kappa, "kappa")
         if strength >= self.edge_kappa:
             raise InputError("kappa", strength, f"below the stability edge, {self.edge_kappa:.4g}")
@@ -117,21 +117,22 @@ class StationaryState:
         return np.asarray(solve_continuous_lyapunov(self._system(strength), -np.diag(noise))[:n, :n])
 
     def displacement(self, kappa: float) -> float:
-        """Stationary mean square of the position along `directions`."""
+        """Stationary mean square displacement along `directions`, in parameter^2."""
         return float(np.trace(self.covariance(kappa)))
 
     def excess(self, kappa: float) -> float:
-        """Stationary mean of tr H above its least value on Gamma, at lr -> 0: (1/2) tr M Cov(y)."""
+        """The price along Gamma: stationary mean of tr H above its least value, (1/2) tr(M Cov(y)), the first part of
+        [theory: Price of speed, eq. 9.9]."""
         return float(self.curvatures @ np.diagonal(self.covariance(kappa)) / 2)
 
     def price(self, lr: float, one_minus_beta: float, noise: float) -> float:
-        """Stationary mean of tr H above the flattest value at this lr and momentum: along Gamma and across it."""
+        """The whole price at this lr and momentum, along and across Gamma [theory: Price of speed, eq. 9.9]."""
         rate = check_one(check_lr, lr, "lr")
         kappa = float(formulas.critical_kappa(rate, one_minus_beta, noise))
         return self.excess(kappa) + normal_excess(self.point, rate, one_minus_beta, noise)
 
     def kappa_for(self, share: float, of: float, what: str = "displacement") -> float:
-        """The largest kappa at which `displacement` or `excess` is at most share * of; inf where it always is."""
+        """The largest kappa at which `displacement` or `excess` (`what`) is at most share * of; inf where it always is."""
         goal = share * of
         measure = getattr(self, what)
         if not self.slopes.any() or not np.abs(self.slopes).max() > 1e-12 * self.point.eigenvalues.max():

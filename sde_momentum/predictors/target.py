@@ -1,4 +1,4 @@
-"""The target of training: a metric, and the fraction of its start below which it must stay."""
+"""The target that ends training: a metric, and the fraction of its start below which it must stay."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ class Target:
 
     @classmethod
     def of(cls, given: Target | tuple[str | Metric, float]) -> Target:
-        """A target from itself or from its two parts."""
+        """The target itself, or one from (metric, fraction)."""
         return given if isinstance(given, Target) else cls(*given)

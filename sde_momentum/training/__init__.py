@@ -1,6 +1,6 @@
-"""PyTorch training: momentum that follows the learning rate, and the timescales and best momentum of a model.
+"""PyTorch: momentum that follows the learning rate in training, and estimates of a model's timescales and best momentum.
 
-Importing this package does not import torch; using a name that needs it does.
+Importing this package does not import torch; using a name that needs torch does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Momentum estimated repeatedly while a PyTorch model trains, within a stated share of the training time."""
+"""Repeated estimates of the best momentum while a PyTorch model trains, within a given share of the training time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .samples import gather
 from .scaler import MomentumScaler
 from .settings import MomentumUpdates
 
-#: Passes over its samples that an estimate with `QUICK` settings takes, roughly; from it the cost of the first is foretold.
+#: Rough number of passes over its samples of an estimate with `QUICK` settings; predicts the cost of the first estimate.
 _PASSES_OF_AN_ESTIMATE = 250
 
 
@@ -41,26 +41,28 @@ class AutoMomentum:
 
         ln(1 - beta) = (1 - s) ln(1 - beta)_before + s ln(1 - beta)_estimated,   s = steps since the estimate / every
 
-    In between, 1 - beta follows the learning rate by lr^(2/3), through a `MomentumScaler`. The curvature mu is measured along
-    the displacement of training since the last estimate (its part along Gamma). 1 - beta goes to one standard error above its
-    estimate, since less momentum costs little and more may cost all [theory: Effective loss], and never below the stability
-    edge of the leading modes [theory: Critical limit]. Every estimate but the first changes it by a factor of at most
-    `updates.max_factor`; one that predicts nothing leaves it.
+    1 - beta also follows the learning rate by lr^(2/3), through a `MomentumScaler`. The curvature mu is measured along the
+    displacement of w since the last estimate (its part along Gamma). 1 - beta goes to one standard error above its estimate,
+    since beyond the best momentum lies the cliff, and never below the stability edge of the leading modes
+    [theory: Critical limit; Price of speed, eq. 9.5]. Each estimate but the first changes it by a factor of at most
+    `updates.max_factor`; one without a prediction leaves it unchanged.
 
-    An estimate is made only when all estimates together, it included, take at most the share `updates.budget` of the time
-    spent training. When that is depends on the clock: with `budget=None` there is an estimate every `every` steps, and runs
-    repeat exactly. An estimate costs some hundred passes over its samples, so a short training of a tiny model affords few.
+    An estimate is made only if all estimates, it included, take at most the share `updates.budget` of the time spent training.
+    That depends on the clock: with `budget=None` there is an estimate every `every` steps, and runs repeat exactly. An estimate
+    costs some hundred passes over its samples, so a short training of a tiny model affords few.
 
     Args:
-        optimizer: `torch.optim.SGD`; its momentum at its lr is where this starts. The lr of the theory is the first group's.
+        optimizer: `torch.optim.SGD`; its lr and momentum are the start, and the first group's lr is the learning rate
         model, loss, data, label_noise, batch_size: as for `estimate_timescales`
-        updates: when to estimate, at what cost, and how far to go
-        seed: of every draw
+        updates: when to estimate, at what cost, and the largest change
+        seed: of all random numbers
 
     Raises:
         InputError: for another optimizer, or a value out of range.
 
-    `estimates` holds (step, `TimescaleEstimate`) so far, `spent` the seconds that they took.
+    Attributes:
+        estimates: pairs (step, `TimescaleEstimate`) so far
+        spent: seconds that they took
     """
 
     def __init__(
@@ -92,17 +94,17 @@ class AutoMomentum:
             self._expected_cost = _PASSES_OF_AN_ESTIMATE * self._time_of_a_pass()
 
     def one_minus_beta(self, lr: float) -> float:
-        """1 - beta at `lr` now."""
+        """The present 1 - beta at `lr`."""
         s = min(self._steps_since / self.updates.every, 1.0)
         return min(math.exp((1 - s) * self._before.log(lr) + s * self._after.log(lr)), 1.0)
 
     def remove(self) -> None:
-        """Take the hooks off the optimizer."""
+        """Remove the hooks from the optimizer."""
         self._handle.remove()
         self.scaler.remove()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the momentum is and where it goes, the step, and the point where the path to the next estimate begins."""
+        """Present and next momentum, number of steps, and the point from which the next displacement is measured."""
         return {
             "steps": self.steps,
             "steps_since": self._steps_since,
@@ -113,7 +115,7 @@ class AutoMomentum:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` saved; the list of estimates begins anew, as does the clock."""
+        """Restore what `state_dict` saved; the list of estimates and the clock start anew."""
         try:
             self._before, self._after = (_PowerLaw(*law) for law in state["laws"])
             self.steps, self._steps_since = int(state["steps"]), int(state["steps_since"])
@@ -180,12 +182,11 @@ class AutoMomentum:
         self._move_towards(found, lr)
 
     def _move_towards(self, found: TimescaleEstimate, lr: float) -> None:
-        """Begin the way to the estimate's 1 - beta, kept from the side of too much momentum and from too large a change."""
+        """Start to move to the estimate's 1 - beta plus its error, limited by the stability edge and `max_factor`."""
         if found.one_minus_beta is None or found.rule is None:
             return
         now = self.one_minus_beta(lr)
-        # one standard error to the side of less momentum: the time is flat there, and beyond the best lies a cliff
-        # [theory: Effective loss]
+        # one standard error towards less momentum, where the time is flat: on the other side is the cliff
         wanted = max(found.one_minus_beta + (found.one_minus_beta_se or 0.0), found.edge_one_minus_beta)
         if self._set_by_estimate:
             wanted = min(max(wanted, now / self.updates.max_factor), now * self.updates.max_factor)
@@ -197,12 +198,12 @@ class AutoMomentum:
         self._refresh()
 
     def _time_of_a_pass(self) -> float:
-        """Seconds of one pass over the samples, from one product each way once all is loaded; counted in `spent`."""
+        """Seconds of one pass over the samples, from a product with J and one with J^T; added to `spent`."""
         clock = self._clock()
         device = self._path_start.device
         inputs, targets = (part.to(device) for part in gather(self.data, self.updates.estimator.n_samples, self.seed))
         z = OutputMap(self.model, self.loss, inputs, targets)
-        z.push(z.pull(torch.ones(z.n_outputs, dtype=z.dtype, device=device)))  # the first one loads libraries
+        z.push(z.pull(torch.ones(z.n_outputs, dtype=z.dtype, device=device)))  # the first call loads libraries
         before, start = z.passes, self._clock()
         z.push(z.pull(torch.ones(z.n_outputs, dtype=z.dtype, device=device)))
         each = (self._clock() - start) / (z.passes - before)

@@ -1,4 +1,4 @@
-"""The common part of the callbacks for training libraries: a `MomentumScaler` on each optimizer while training runs."""
+"""Base of the callbacks for training libraries: a `MomentumScaler` on each optimizer during training."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class MomentumCallback:
         self.scalers: list[MomentumScaler] = []
 
     def attach(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
-        """A scaler on each optimizer."""
+        """Put a scaler on each optimizer."""
         self.scalers = [MomentumScaler(optimizer, self.rule, self.keep) for optimizer in optimizers]
 
     def detach(self) -> None:
-        """Take the scalers off; buffers stay as they are, since a checkpoint or more training may follow."""
+        """Remove the scalers; momentum buffers are left unscaled, since a checkpoint or more training may follow."""
         for scaler in self.scalers:
             scaler.remove(settle=False)
         self.scalers = []

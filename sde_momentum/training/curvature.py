@@ -1,5 +1,5 @@
-"""tr H, its gradient, its second derivative along Gamma, and the path of steepest descent on Gamma, by random probes
-[theory: Drift]."""
+"""tr H, its gradient, its second derivative along Gamma, and its steepest descent on Gamma, by random probes
+[theory: Drift, eq. 3.7; Drift, eq. 3.10]."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .output_map import OutputMap
 
 
 class Probes:
-    """Random vectors u_1 .. u_M in output space with mean u u^T = 1, for traces (Hutchinson 1989).
+    """Random vectors u_1 .. u_M in output space with E u u^T = identity, for traces (Hutchinson 1989).
 
     Each is a vector of random signs; once M reaches P they are the P unit vectors times sqrt(P), and means are exact.
     """
@@ -33,13 +33,13 @@ class Probes:
         return torch.tensor(u, dtype=self._z.dtype, device=self._z.device)
 
     def error(self, values: Tensor) -> float:
-        """Standard error of the mean of one value a probe; 0 when exact."""
+        """Standard error of the mean of `values`, one for each probe; 0 when exact."""
         return 0.0 if self.exact else float(values.std()) / self.n**0.5
 
 
 @dataclass(frozen=True)
 class Trace:
-    """tr H and its ambient gradient (N,), each with a standard error (of the gradient: of the whole vector)."""
+    """tr H and its gradient in parameter space (N,), with standard errors; of the gradient: of the whole vector."""
 
     value: float
     value_se: float
@@ -67,11 +67,11 @@ def trace(z: OutputMap, probes: Probes) -> Trace:
 def curvature(z: OutputMap, x: Tensor, probes: Probes, normal: NormalSpace) -> tuple[float, float]:
     """mu along a unit tangent vector x (N,), and its standard error.
 
-        mu = x^T (hess tr H - sum_i nu_i hess f_i) x,   J^T nu = the normal part of grad tr H     [theory: Drift]
+        mu = x^T (hess tr H - sum_i nu_i hess f_i) x,   J^T nu = the normal part of grad tr H
 
-    This is the second derivative of tr H along the curve on Gamma that starts along x with the least curvature,
-    w(t) = w + t x - t^2 s / 2 with s = J^+ D^2 z[x, x]. For a probe u it is that of |J(w(t))^T u|^2. So nu is not needed, and
-    every probe gives an independent value.
+    [theory: Drift, eq. 3.9; Drift, eq. 3.10]. This is the second derivative of tr H along the geodesic of Gamma, to order t^2
+    w(t) = w + t x - t^2 s / 2 with s = J^+ D^2 z[x, x]. A probe u gives that of |J(w(t))^T u|^2: nu is not needed, and the
+    values of the probes are independent.
     """
     s = normal.inverse(z.second(x, x))
     values = torch.zeros(probes.n, dtype=torch.float64)
@@ -84,9 +84,9 @@ def curvature(z: OutputMap, x: Tensor, probes: Probes, normal: NormalSpace) -> t
 
 
 def coupling(z: OutputMap, x: Tensor, eigenvectors: Tensor) -> float:
-    """The coupling g = sum_j (lambda_j')^2 / lambda_j along x (N,), over the eigenvectors (P, k) of J J^T given.
+    """g = sum_j (lambda_j')^2 / lambda_j along x (N,), over the given eigenvectors (P, k) of J J^T.
 
-    The sum of [theory: Critical limit] is over all normal modes, so this is a lower bound.
+    The coupling is the sum over all normal modes, so this is a lower bound [theory: Price of speed, eq. 9.1].
     """
     total = 0.0
     for u in eigenvectors.mT:
@@ -97,11 +97,11 @@ def coupling(z: OutputMap, x: Tensor, eigenvectors: Tensor) -> float:
 
 
 def follow_drift(z: OutputMap, probes: Probes, n_steps: int, accuracy: Accuracy) -> Tensor:
-    """Descend tr H along Gamma for at most `n_steps` steps from where z stands; returns the displacement back to the start (N,).
+    """Descend tr H along Gamma by at most `n_steps` steps from the point of z; returns the displacement back to the start (N,).
 
     Steps have the length of Barzilai and Borwein (1988), at most a twentieth of |w|. Each is projected back to Gamma by
-    Gauss-Newton, and shortened where that fails or tr H rises. z stands at the flatter point afterwards. The probes are the
-    same at every step, so that one function is descended.
+    Gauss-Newton, and shortened where that fails or tr H rises. z is left at the flatter point. All steps use the same probes,
+    so that they descend one function.
     """
     start = z.point()
     reach = float(start.norm())
@@ -114,7 +114,7 @@ def follow_drift(z: OutputMap, probes: Probes, n_steps: int, accuracy: Accuracy)
         normal = NormalSpace(z, accuracy)
         g = normal.tangent(now.gradient)
         size = float(g.norm())
-        if size * reach <= 1e-4 * now.value:  # flat: tr H changes by less than that over |w|
+        if size * reach <= 1e-4 * now.value:  # tr H would change by less than 1e-4 over the distance |w|
             break
         w = z.point()
         if before is None:
@@ -135,7 +135,7 @@ def follow_drift(z: OutputMap, probes: Probes, n_steps: int, accuracy: Accuracy)
 def _descend(
     z: OutputMap, probes: Probes, normal: NormalSpace, g: Tensor, length: float, above: float, near: float
 ) -> tuple[Trace | None, float]:
-    """One step of -length g on Gamma to a tr H below `above`, quartered until it succeeds; (None, length) if it does not."""
+    """One step of -length g on Gamma to a tr H below `above`, its length quartered until that succeeds; (None, length): never."""
     w = z.point()
     for _ in range(10):
         z.move(-length * g)
@@ -149,7 +149,7 @@ def _descend(
 
 
 def _back_to_gamma(z: OutputMap, normal: NormalSpace, near: float) -> bool:
-    """Whether |rho| <= near is reached, by chord steps: J is that of before the move, which saves a J J^T a step."""
+    """Whether |rho| <= near is reached, by chord steps, which keep the J J^T of before the move."""
     size = float("inf")
     for _ in range(8):
         rho = z.residual()

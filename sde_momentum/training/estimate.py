@@ -1,4 +1,4 @@
-"""The timescales and the best momentum of any PyTorch model, from products with its Jacobian; no matrix is formed."""
+"""Estimates of the timescales and the best momentum of a PyTorch model, from products with its Jacobian."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ def estimate_timescales(
 ) -> TimescaleEstimate:
     """Estimate noise strength c, curvature mu, timescales and best momentum of `model` at its present parameters.
 
-        1 - beta = (c mu zeta^2)^(1/3) lr^(2/3) [theory: Effective loss],   tau_par = 4 delta^2 / (lr^2 c mu) [theory: Drift]
+        1 - beta = (c mu zeta^2)^(1/3) lr^(2/3),   tau_par = 4 delta^2 / (lr^2 c mu)
 
-    with delta = 1 - beta, zeta the damping ratio of the rule; with weight decay as in [theory: Forces]. H is the Gauss-Newton
-    matrix, the Hessian on Gamma. Everything is a product with the Jacobian J of the outputs, or with second and third
-    derivatives along vectors. Memory is a few vectors of N parameters and 30 of P = samples x outputs. tr H, its gradient and
-    mu are means over random probes (Hutchinson 1989) with standard errors. The model and its `.grad` are left as they are.
+    [theory: Effective loss, eq. 5.5; Drift, eq. 3.8; Forces, eq. 6.2]. H is the Gauss-Newton matrix, the Hessian
+    on Gamma. Only products with the Jacobian J of the outputs, and with second and third derivatives along vectors, are
+    formed. Memory is a few vectors of N parameters and 30 of P = samples x outputs. tr H, its gradient and mu are means over
+    random probes (Hutchinson 1989) with standard errors. The model and its `.grad` are not changed.
 
     Args:
-        model: any `nn.Module` whose forward takes one tensor and has forward-mode derivatives; its parameters that require a
-            gradient count
+        model: an `nn.Module` whose forward takes one tensor and has forward-mode derivatives; w is its parameters that require a
+            gradient
         loss: mean over samples of a loss of (outputs, targets), such as `torch.nn.MSELoss()`
         data: (inputs, targets), two tensors of n samples; or a Dataset or DataLoader of such pairs
         lr: learning rate eta to predict for, > 0
-        label_noise: sigma for real targets; for classes the probability of a flip (to a class drawn uniformly); or a function
-            (targets, generator) -> noisy targets
-        batch_size: samples a step; None for all
+        label_noise: sigma for real targets; for classes the probability that a label is replaced by one drawn uniformly; or a
+            function (targets, generator) -> noisy targets
+        batch_size: samples in a batch; None for all
         weight_decay: as in `torch.optim.SGD`
-        target: x in (0, 1) to relax below that fraction; None for critical damping
-        displacement: (N,) vector along which mu is measured, say to a flatter point; None for the drift's direction
-        follow: descend tr H along Gamma by this many steps first, and measure mu along that path, at the flatter point
+        target: x in (0, 1), fraction of the displacement to fall below; None for critical damping
+        displacement: (N,), direction in which mu is measured, such as that to a flatter point; None: that of the drift
+        follow: descend tr H along Gamma by this number of steps first, and measure mu along that path, at its end
         settings: probes, samples and accuracies
-        seed: of every draw
+        seed: of all random numbers
 
     Returns:
-        `TimescaleEstimate`; its `failed` says in words which assumption does not hold.
+        `TimescaleEstimate`; its `failed` lists the assumptions that do not hold, in words.
 
     Raises:
         InputError: for arguments out of range, a loss that is no mean over samples, or layers without forward-mode derivatives.
@@ -114,7 +114,7 @@ def _samples(
 
 
 class _Geometry:
-    """tr H, its gradient along Gamma and the leading eigenvalues where z stands; then mu there, or at the end of a path.
+    """tr H, its gradient along Gamma and the leading eigenvalues at the point of z; then mu there, or at the end of a path.
 
     Random streams: a generator for Lanczos; probes (seed, 0) for tr H, (seed, 1) for mu, (seed, 2) for the path.
     """
@@ -136,7 +136,7 @@ class _Geometry:
         self._failed: list[str] = []
 
     def follow_drift(self, n_steps: int) -> Tensor:
-        """Descend tr H along Gamma; z stands at the flatter point afterwards. Returns the displacement back (N,)."""
+        """Descend tr H along Gamma and leave z at the flatter point; returns the displacement back (N,)."""
         probes = self._probes(2)
         displacement = follow_drift(self._z, probes, n_steps, self._accuracy)
         self._direction = f"the path of {n_steps} steps down tr H, at the flatter point"
@@ -152,21 +152,21 @@ class _Geometry:
             x, reference = self._gradient, float(self.trace.gradient.norm())
             if self.trace.gradient_se > float(x.norm()) > 0:
                 n = self._settings.n_probes
-                self._failed.append(f"the drift's direction is lost in the noise of {n} probes: more probes, or fewer samples")
+                self._failed.append(f"the drift's direction is not resolved by {n} probes: use more probes, or fewer samples")
         else:
             given = torch.as_tensor(displacement).to(device=z.device, dtype=z.dtype)
             if given.shape != (z.n_parameters,):
                 raise InputError("displacement", f"shape {tuple(given.shape)}", f"shape ({z.n_parameters},)")
             if len(self._normals) == 1:
-                self._direction = "the displacement given"
+                self._direction = "the given displacement"
             x, reference = normal.tangent(given), float(given.norm())
         length = float(x.norm())
         if not length > 1e-6 * reference:
-            self._failed.append("no motion along Gamma: tr H is constant on it here, or the direction is normal to it")
+            self._failed.append("no motion along Gamma: the gradient of tr H, or the given displacement, is normal to Gamma")
             return
         x = x / length
         if z.disagreement(x) > 1e-2:
-            self._failed.append("a layer's derivatives disagree between forward and backward: do not trust mu")
+            self._failed.append("forward and backward derivatives of a layer disagree: mu is not reliable")
         self._curvature = curvature(z, x, self._probes(1), normal)
         self._coupling = coupling(z, x, self._eigenvectors)
 
@@ -191,7 +191,7 @@ class _Geometry:
         }
 
     def failures(self) -> list[str]:
-        """What speaks against the numbers found, in sentences."""
+        """Sentences on numerical failures."""
         error = self._projection_error()
         if error <= 0.1:
             return self._failed

@@ -1,4 +1,4 @@
-"""Projections on the tangent space of Gamma and the leading eigenvalues of H, from products with J J^T (P x P, not N x N)."""
+"""Projections onto the tangent space of Gamma and the leading eigenvalues of H, from products with J J^T (P x P)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ DENSE = 256
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy of solutions of (J J^T + damping) y = b: conjugate gradients stop at a relative residual of `tolerance`.
+    """Accuracy of solutions of (J J^T + damping) y = b by conjugate gradients; up to DENSE outputs they are direct.
 
-    Up to DENSE outputs the matrix is formed and solved with directly, and only the damping counts.
-
-    Directions in which |J v|^2 is below the damping count as tangent: J may lose rank where tr H is least, and a normal mode
-    that soft does not relax during training.
+    Attributes:
+        tolerance: relative residual at which conjugate gradients stop
+        max_iterations: of conjugate gradients
+        damping: directions v in which |J v|^2 is below it count as tangent: J may lose rank at the flattest point, and modes of
+            so small an eigenvalue do not relax during training
     """
 
     tolerance: float
@@ -29,7 +30,7 @@ class Accuracy:
 
 
 class NormalSpace:
-    """The space normal to Gamma at the point where z stands now: solutions of (J J^T + damping) y = b, and projections.
+    """The normal space of Gamma at the present point of z: solutions of (J J^T + damping) y = b, and projections.
 
     `leftover` is the largest relative residual |residual| / |b| of the solutions so far.
     """
@@ -48,7 +49,7 @@ class NormalSpace:
             self._factor = vectors[:, keep] / values[keep].sqrt()
 
     def solve(self, b: Tensor) -> Tensor:
-        """y (P,) from b (P,)."""
+        """Solution y of (J J^T + damping) y = b: (P,) -> (P,)."""
         if self._factor is not None:
             return (self._factor @ (self._factor.mT @ b.double())).to(b.dtype)
         return self._conjugate_gradients(b)
@@ -79,7 +80,7 @@ class NormalSpace:
 
 
 def top_eigenvalues(z: OutputMap, k: int, generator: torch.Generator, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The k largest eigenvalues of J J^T, which are those of H on Gamma, by Lanczos with full reorthogonalisation.
+    """The k largest eigenvalues of J J^T, those of H on Gamma, by Lanczos with full reorthogonalisation.
 
     Returns (k,) eigenvalues, decreasing; (k,) bounds |J J^T u - lambda u| on their errors; (P, k) unit eigenvectors.
     """
@@ -97,7 +98,9 @@ def top_eigenvalues(z: OutputMap, k: int, generator: torch.Generator, n_steps: i
         for _ in range(2):  # twice is enough (Giraud, Langou, Rozloznik 2005)
             image = image - q.mT @ (q @ image)
         off_diagonal.append(float(image.norm()))
-        if off_diagonal[-1] <= 1e-6 * max(diagonal):  # an invariant subspace: go on in another, which may repeat its eigenvalues
+        if off_diagonal[-1] <= 1e-6 * max(
+            diagonal
+        ):  # an invariant subspace: restart in its complement, which may have the same eigenvalues
             off_diagonal[-1] = 0.0
             image = drawn()
             for _ in range(2):

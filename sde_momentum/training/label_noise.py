@@ -1,4 +1,4 @@
-"""Label noise on a PyTorch model's targets, and the noise strength c that gradients show [theory: Setting]."""
+"""Label noise on a PyTorch model's targets, and the noise strength c measured from gradients [theory: Setting, eq. 1.4]."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from ..core.errors import InputError, check, check_non_negative, check_one
 from .output_map import Loss, OutputMap
 
-#: sigma for real targets, the probability of a flip for classes, or a function of (targets, generator)
+#: sigma for real targets, the probability of a flip for classes, or a function (targets, generator) -> noisy targets.
 LabelNoiseLaw = float | Callable[[Tensor, torch.Generator], Tensor]
 
 
 def check_label_noise(label_noise: LabelNoiseLaw, targets: Tensor) -> LabelNoiseLaw:
-    """The label noise as a number or a function: sigma >= 0 for real targets, a probability for classes (one integer a sample).
+    """The checked label noise: sigma >= 0 for real targets, a probability for classes (one integer a sample), or a function.
 
     Raises:
         InputError: for a value out of range, or classes of another shape.
@@ -38,12 +38,12 @@ def check_label_noise(label_noise: LabelNoiseLaw, targets: Tensor) -> LabelNoise
 
 @dataclass(frozen=True)
 class NoisySamples:
-    """The samples of an SGD run whose targets carry label noise, drawn anew at every step.
+    """Training samples whose targets get label noise, drawn anew at every step.
 
     Attributes:
         inputs, targets: n samples, targets without noise
-        label_noise: sigma, the probability of a flip, or a function; as `check_label_noise` returns it
-        batch_size: samples of a step, drawn without replacement
+        label_noise: as returned by `check_label_noise`
+        batch_size: samples in a batch, drawn without replacement
     """
 
     inputs: Tensor
@@ -52,9 +52,9 @@ class NoisySamples:
     batch_size: int
 
     def noisy_targets(self, chosen: Tensor, n_classes: int, generator: torch.Generator) -> Tensor:
-        """Targets of the samples `chosen` (indices) with noise: y + sigma xi with xi normal.
+        """Noisy targets of the samples `chosen` (indices): y + sigma xi with xi standard normal.
 
-        A class is replaced, with the probability given, by one drawn uniformly from all `n_classes`.
+        A class is replaced, with the probability `label_noise`, by one drawn uniformly from all `n_classes`.
         """
         targets = self.targets[chosen]
         if callable(self.label_noise):
@@ -67,9 +67,9 @@ class NoisySamples:
         return torch.where(flipped.to(targets.device), drawn.to(targets), targets)
 
     def expected_targets(self, outputs: Tensor, loss: Loss) -> Tensor:
-        """Targets at which the loss has the mean gradient: y itself; for classes under flips, their probabilities (n, D).
+        """Targets whose loss has the mean gradient: y itself; for flipped classes their probabilities (n, n_classes).
 
-        `outputs`: those of the first sample or samples, (.., D).
+        `outputs` are those of at least one sample, (.., n_classes).
         """
         if callable(self.label_noise) or self.targets.is_floating_point() or self.label_noise == 0:
             return self.targets
@@ -86,9 +86,9 @@ class NoisySamples:
 
 @dataclass(frozen=True)
 class MeasuredNoise:
-    """Trace of the covariance of minibatch gradients, in two parts: from label noise, and from the choice of the batch.
+    """Trace of the covariance of batch gradients: `labels` from label noise, `batches` from batch sampling; standard errors.
 
-    On Gamma the first is c tr H and the second 0. Each has a standard error.
+    On Gamma the first is c tr H and the second 0 [theory: Setting, eq. 1.4].
     """
 
     labels: float
@@ -97,7 +97,7 @@ class MeasuredNoise:
     batches_se: float
 
     def strength(self, trace_hessian: float, trace_hessian_se: float) -> tuple[float, float, float]:
-        """(c, its standard error, share of label noise): c = tr Cov / tr H."""
+        """(c, its standard error, share of label noise in the gradient noise), c = tr Cov / tr H."""
         total = self.labels + self.batches
         if not (total > 0 and trace_hessian > 0):
             return 0.0, 0.0, 1.0
@@ -106,9 +106,9 @@ class MeasuredNoise:
 
 
 def gradient_noise(z: OutputMap, samples: NoisySamples, expected: Tensor, n_draws: int, seed: int) -> MeasuredNoise:
-    """Measure the noise from `n_draws` minibatch gradients at the point where z stands.
+    """Measure the gradient noise from `n_draws` batches at the point of z.
 
-    Label noise alone is the difference of two gradients of one batch, with and without it, so that no mean has to be known.
+    Label noise is the difference of two gradients of one batch, with and without it, so that no mean is needed.
     `expected` are the targets of `NoisySamples.expected_targets`.
     """
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""MomentumScaler as a callback of Lightning (`lightning` or `pytorch_lightning`)."""
+"""A Lightning callback that sets the momentum by a `MomentumScaler` (`lightning` or `pytorch_lightning`)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class LightningMomentumCallback(MomentumCallback, Callback):
     """
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """A scaler for each optimizer."""
+        """Put a scaler on each optimizer."""
         self.attach(trainer.optimizers)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """The scalers go with the fit."""
+        """Remove the scalers."""
         self.detach()

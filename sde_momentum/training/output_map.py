@@ -1,4 +1,4 @@
-"""The outputs of a PyTorch model on its data as a function z(w) of the parameters, with H = J^T J on Gamma [theory: Setting]."""
+"""The whitened outputs z(w) of a PyTorch model on its data, for which H = J^T J on Gamma [theory: Setting, eq. 1.3]."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from torch.overrides import TorchFunctionMode
 from ..core.errors import InputError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-#: The curvature of the loss is kept as one matrix a sample; beyond this many outputs only if it is a multiple
-#: of the identity.
+#: Largest number of outputs of a sample, unless the Hessian of the loss in them is a multiple of the identity.
 MOST_OUTPUTS = 256
 
 
@@ -30,7 +29,7 @@ def _layer_norm(
 
 
 class _WrittenOut(TorchFunctionMode):
-    """Layer norm from elementary operations: the derivative of torch's own forward derivative of it is wrong (2.13)."""
+    """Layer norm from elementary operations: torch 2.13 differentiates its own forward derivative of it wrongly."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.nn.functional.layer_norm or func is torch.layer_norm:
@@ -41,20 +40,20 @@ class _WrittenOut(TorchFunctionMode):
 class OutputMap:
     """The whitened outputs z_i(w) = R_i f(x_i; w) and products with their derivatives in the parameters w.
 
-    R_i^T R_i is the Hessian of the loss in the outputs of sample i, over n. With outputs whitened so, every loss reads like the
-    square loss [theory: Setting]: H = J^T J with J = dz/dw. The R_i are constants on Gamma, where the outputs do not change.
-    Vectors in parameter space have length N (parameters that require a gradient, in the model's order), vectors in output space
-    length P (samples x outputs). Only products with J, J^T and the second and third derivatives of z are formed, a chunk of
-    samples at a time; the model's parameters and their `.grad` are never touched.
+    R_i^T R_i is the Hessian of the loss in the outputs of sample i, over n. In whitened outputs every loss is like the square
+    loss: H = J^T J with J = dz/dw. The R_i are constants on Gamma, where the outputs do not change. Vectors in parameter space
+    have length N (parameters that require a gradient, in the model's order), vectors in output space length P (samples x
+    outputs). Only products with J, J^T and the second and third derivatives of z are formed, a chunk of samples at a time; the
+    model's parameters and their `.grad` are not changed.
 
     Args:
-        model: any `nn.Module` whose forward takes one tensor of inputs, in the mode (train or eval) that it has
+        model: an `nn.Module` whose forward takes one tensor of inputs; it stays in its mode, train or eval
         loss: mean over the samples of a loss of (outputs, targets)
         inputs, targets: n samples; targets without label noise
-        chunk_size: samples at a time; memory grows with it
+        chunk_size: number of samples evaluated together; memory grows with it
 
     Raises:
-        InputError: for a loss that is no mean over samples or has no curvature, and for a model without forward-mode
+        InputError: for a loss that is not a mean over samples or has no curvature, or a model without forward-mode
             derivatives.
     """
 
@@ -71,7 +70,7 @@ class OutputMap:
         self.dtype, self.device = first.dtype, first.device
         self.n_samples = len(inputs)
         self._chunks = list(zip(inputs.split(chunk_size), targets.split(chunk_size), strict=True))
-        #: passes over all samples so far, forward and backward
+        #: Number of passes over all samples so far, forward and backward.
         self.passes = 0
         with self._evaluation():
             _check_mean(loss, self._outputs(self.parameters, self._chunks[0][0]), self._chunks[0][1])
@@ -113,10 +112,10 @@ class OutputMap:
         return out
 
     def disagreement(self, v: Tensor, seed: int = 0) -> float:
-        """Relative disagreement of forward and backward derivatives along v (N,), for a random u in output space.
+        """Relative difference between forward- and reverse-mode derivatives along v (N,), for a random u (P,).
 
-        Compares u . J v with v . J^T u, and u . D^2 z[v, v] by two forward passes with one forward pass over a backward one.
-        More than rounding shows a layer whose derivatives are wrong.
+        Compares u . J v with v . J^T u, and u . D^2 z[v, v] by forward over forward with forward over reverse mode. More than
+        rounding shows a layer whose derivatives are wrong.
         """
         u = torch.randn(self.n_outputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(v)
         tangent = self._views(v)
@@ -141,7 +140,7 @@ class OutputMap:
         return self._nested(x, s)
 
     def third(self, x: Tensor, y: Tensor, q: Tensor) -> Tensor:
-        """D^3 z [x, y, q]: (P,)."""
+        """D^3 z [x, y, q]: (N,), (N,), (N,) -> (P,)."""
         return self._nested(x, y, q)
 
     def _nested(self, *directions: Tensor) -> Tensor:
@@ -158,7 +157,7 @@ class OutputMap:
     # -- the loss ----------------------------------------------------------------------------------
 
     def residual(self) -> Tensor:
-        """rho (P,) with J^T rho = gradient of the loss: distance to Gamma; |rho|^2 / 2 is the loss above Gamma's."""
+        """rho (P,) with J^T rho = gradient of the loss, 0 on Gamma; near it |rho|^2 / 2 is the loss above its least value."""
         parts = []
         with self._evaluation():
             for (x, y), root in zip(self._chunks, self._roots, strict=True):
@@ -169,7 +168,7 @@ class OutputMap:
         return torch.cat(parts)
 
     def mean_loss(self) -> float:
-        """The loss over all samples."""
+        """The mean loss of all samples."""
         with self._evaluation(), torch.no_grad():
             values = [float(self._loss(self._outputs(self.parameters, x), y)) * len(x) for x, y in self._chunks]
         return sum(values) / self.n_samples
@@ -185,7 +184,7 @@ class OutputMap:
         return torch.cat([_apply(root, part).ravel() for root, part in zip(self._roots, parts, strict=True)])
 
     def gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Gradient of the loss on the samples given, (N,)."""
+        """Gradient of the loss on the given samples, (N,)."""
         out = torch.zeros(self.n_parameters, dtype=self.dtype, device=self.device)
         n = len(inputs)
         size = len(self._chunks[0][0])
@@ -196,7 +195,7 @@ class OutputMap:
         return out
 
     def move(self, step: Tensor) -> None:
-        """w <- w + step (N,), in this map only."""
+        """w <- w + step (N,), in this map alone, not in the model."""
         self.parameters = tuple(p + d for p, d in zip(self.parameters, self._views(step), strict=True))
 
     def point(self) -> Tensor:
@@ -226,12 +225,12 @@ class OutputMap:
         return iter(enumerate(u.split(self._widths)))
 
     def _root(self, x: Tensor, y: Tensor) -> Tensor:
-        """R_i of the chunk: a number if they are one multiple of the identity, else (samples, D, D)."""
+        """R_i of a chunk: a number if all are the same multiple of the identity, else (samples, D, D), D outputs a sample."""
         f = self._outputs(self.parameters, x).detach().requires_grad_()
         n, width = len(x), f[0].numel()
         with torch.enable_grad():
             slope = torch.autograd.grad(self._loss(f, y) * n, f, create_graph=True)[0]
-            allowed = "a loss that is curved where the model stands, such as the square loss or cross-entropy"
+            allowed = "a loss with a second derivative in the outputs, such as the square loss or cross-entropy"
             if not slope.requires_grad:
                 raise InputError("loss", "no curvature in the outputs", allowed)
             generator = torch.Generator().manual_seed(0)
@@ -254,7 +253,7 @@ class OutputMap:
 
     @contextmanager
     def _evaluation(self) -> Iterator[None]:
-        """Switch to kernels that have forward-mode derivatives; a model without them is an InputError."""
+        """Context that uses kernels with forward-mode derivatives; InputError for a layer that has none."""
         self.passes += 1
         with ExitStack() as stack:
             stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
@@ -262,7 +261,7 @@ class OutputMap:
             stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
             torch.backends.mha.set_fastpath_enabled(False)
             stack.enter_context(_WrittenOut())
-            if any(isinstance(module, torch.nn.RNNBase) for module in self._model.modules()):  # their fused kernels have none
+            if any(isinstance(module, torch.nn.RNNBase) for module in self._model.modules()):  # fused kernels of RNNs have none
                 stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             try:

@@ -1,4 +1,4 @@
-"""The result of the estimator: measured geometry and noise, and the momentum predicted from them. No torch needed."""
+"""Results of the estimator: measured geometry and noise, and the momentum predicted from them; needs no torch."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class Measurement:
     """Geometry and noise of a PyTorch model at one point; `_se` are standard errors.
 
     Attributes:
-        lr: learning rate eta that the prediction is for
+        lr: learning rate eta of the prediction
         weight_decay: as in `torch.optim.SGD`
-        target: fraction to relax below; None for critical damping
-        n_parameters, n_samples, n_outputs: N, samples, P = samples x outputs of one sample
-        loss: mean loss at the point, targets without noise
+        target: fraction of the displacement to fall below; None for critical damping
+        n_parameters, n_samples, n_outputs: N, number of samples, P = samples x outputs of one sample
+        loss: mean loss with targets without noise
         trace_hessian: tr H at the model's parameters
-        flatter_trace_hessian: tr H where mu was measured: at the end of the path that was followed, or here
-        gradient_norm: |grad_Gamma tr H|, the gradient along Gamma; `gradient_norm_se` bounds its error
+        flatter_trace_hessian: tr H at the point where mu is measured: the end of the followed path, or the same point
+        gradient_norm: |grad_Gamma tr H|; `gradient_norm_se` bounds its error
         eigenvalues, eigenvalue_bounds: largest eigenvalues of H, decreasing, and a bound on the error of each
-        noise: c in "gradient covariance = c H", measured as tr Cov / tr H
-        label_share: share of the gradient noise that comes from label noise; the rest comes from the choice of the batch
-        direction: the direction along which mu was measured, in words
-        curvature: mu, the second derivative of tr H along that direction on Gamma
-        coupling: g of the leading eigenvalues, in units of the curvature: a lower bound [theory: Critical limit]
-        projection_error: largest relative residual of the projections on the tangent space
-        passes: passes over the samples that the measurement took
+        noise: c = tr Cov(gradient) / tr H, in units of the loss [theory: Setting, eq. 1.4]
+        label_share: share of the gradient noise that comes from label noise; the rest is batch sampling
+        direction: that in which mu is measured, in words
+        curvature: mu, second derivative of tr H along that direction on Gamma [theory: Drift, eq. 3.10]
+        coupling: g of the leading eigenvalues, in units of curvature, a lower bound [theory: Price of speed, eq. 9.1]
+        projection_error: largest relative residual of the projections onto the tangent space
+        passes: number of passes over the samples
     """
 
     lr: float
@@ -65,13 +65,12 @@ class TimescaleEstimate(Measurement):
     """Geometry, noise, timescales and the best momentum of a PyTorch model. Made by `estimate_timescales`.
 
     Attributes (besides those of `Measurement`):
-        momentum, one_minus_beta: predicted; None if nothing can be predicted
-        edge_one_minus_beta: stability edge: with a smaller 1 - beta training leaves the flat region [theory: Critical limit];
-            0.0 if there is no edge
-        tau_perp: relaxation times of the leading normal modes in steps, (fastest, slowest) [theory: Relaxation]
-        tau_par: relaxation time along Gamma, in steps [theory: Drift]
-        drift_speed: |dw| a step along Gamma at the predicted momentum [theory: Drift]
-        failed: the assumptions that do not hold here, in words
+        momentum, one_minus_beta: the prediction; None where there is none
+        edge_one_minus_beta: 1 - beta of the stability edge by the leading modes [theory: Price of speed, eq. 9.5]; 0.0: none
+        tau_perp: relaxation times of the leading normal modes in steps, (fastest, slowest) [theory: Relaxation, eq. 2.3]
+        tau_par: time scale of the drift along Gamma, in steps [theory: Drift, eq. 3.8]
+        drift_speed: |dw| of the drift in a step at the predicted momentum [theory: Drift, eq. 3.6]
+        failed: the assumptions that do not hold, in words
     """
 
     momentum: float | None
@@ -85,13 +84,13 @@ class TimescaleEstimate(Measurement):
 
     @property
     def rule(self) -> MomentumRule | None:
-        """The momentum at every learning rate, from c and mu; None if nothing can be predicted. `MomentumScaler` takes it."""
+        """The rule of c and mu, for `MomentumScaler`; None where there is no prediction."""
         if self.momentum is None:
             return None
         return MomentumRule.from_geometry(self.noise, max(self.curvature, 0.0), self.weight_decay, self.target)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as plain numbers, texts and lists."""
+        """The fields as plain numbers, strings and lists."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def __str__(self) -> str:
@@ -118,22 +117,20 @@ class TimescaleEstimate(Measurement):
 
 
 def predict_momentum(found: Measurement, failed: list[str]) -> TimescaleEstimate:
-    """Momentum, timescales and drift at that momentum, from a measurement and what `failed` in it so far.
+    """The momentum predicted from a measurement, and the timescales at that momentum; `failed` is extended.
 
-    1 - beta comes from `MomentumRule.from_geometry`; its standard error from those of c and mu, at the local power of c mu.
+    1 - beta is that of `MomentumRule.from_geometry`; its standard error follows from those of c and mu to first order.
     """
     measured = {field.name: getattr(found, field.name) for field in fields(Measurement)}
     lr, c, mu, decay = found.lr, found.noise, found.curvature, found.weight_decay
     failed = list(failed)
     if mu < 0:
-        failed.append(
-            "tr H is not convex along this direction: no relaxation, so no momentum; follow the drift, or give a displacement"
-        )
+        failed.append("tr H is not convex along this direction: no momentum is predicted; use `follow`, or give a displacement")
     if mu < 0 or not (c * mu > 0 or decay > 0):
         return TimescaleEstimate(**measured, **_NO_PREDICTION, failed=tuple(failed))
 
     def one_minus_beta(factor: float) -> float:
-        """With `factor` times the noise strength."""
+        """1 - beta with `factor` times the noise strength."""
         return float(MomentumRule.from_geometry(c * factor, mu, decay, found.target).one_minus_beta(lr))
 
     delta = one_minus_beta(1.0)
@@ -148,7 +145,7 @@ def predict_momentum(found: Measurement, failed: list[str]) -> TimescaleEstimate
     if np.isfinite(kappa) and c > 0:
         edge = float(formulas.one_minus_beta_at_kappa(lr, c, kappa))
     if edge > delta:
-        failed.append(f"beyond the stability edge of the critical limit: use 1 - beta = {edge:.3g} at least, more is safer")
+        failed.append(f"beyond the stability edge: use 1 - beta of at least {edge:.3g}, better more")
     return TimescaleEstimate(
         **measured,
         momentum=min(1 - delta, float(np.nextafter(1.0, 0.0))),

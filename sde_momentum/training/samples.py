@@ -1,4 +1,4 @@
-"""Samples of a data set as two tensors, (inputs, targets)."""
+"""Samples of a PyTorch data set as two tensors, (inputs, targets)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def gather(data: Any, n_samples: int | None, seed: int) -> tuple[Tensor, Tensor]
 
     Args:
         data: two tensors, a map-style Dataset of pairs, or a DataLoader of batches of pairs
-        n_samples: number of samples, >= 1; None for all. A DataLoader is read only until it has given that many
+        n_samples: number of samples, >= 1; None for all. A DataLoader is read only up to this number
         seed: of the draw
     """
     wanted = None if n_samples is None else check_integer(n_samples, "n_samples", 1)

@@ -1,4 +1,4 @@
-"""Momentum that follows the learning rate of a PyTorch optimizer, with the velocity kept [theory: Setting; Ways to predict]."""
+"""Momentum as a function of the learning rate of a PyTorch optimizer, with the velocity kept when lr changes."""
 
 from __future__ import annotations
 
@@ -14,35 +14,33 @@ from ..predictors.momentum_rule import MomentumRule
 
 Rule = MomentumRule | Callable[[float], float]
 
-#: Key of a parameter group: the lr in whose units its momentum buffers b stand, v = -lr b. It lies in the group, so that
-#: the optimizer's own state_dict carries it.
+#: Key, in a parameter group, of the lr for which its momentum buffers b give the velocity v = -lr b. Being in the group it is
+#: part of the optimizer's own state_dict.
 BUFFER_LR = "momentum_buffer_lr"
-# as lr goes to 0 a rule's 1 - beta falls below rounding, and its momentum rounds to 1
+# as lr -> 0 a rule's momentum rounds to 1
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
 class MomentumScaler:
     """Sets the momentum of every parameter group of an SGD optimizer from the group's current learning rate.
 
-    The theory's heavy ball is v <- beta v - lr g, w <- w + v. PyTorch stores b instead and multiplies by lr at use:
+    Heavy ball is v <- beta v - lr g, w <- w + v [theory: Setting, eq. 1.2]. PyTorch stores b instead:
 
         b <- beta b + (1 - dampening) g,   w <- w - lr b,   so v = -lr b.
 
-    When lr changes to lr', PyTorch keeps b, and the velocity jumps by lr' / lr. `keep="velocity"` keeps v, as the theory
-    does: the next step is v <- beta' v - lr' (1 - dampening) g, exactly. `keep="buffer"` is PyTorch's behaviour. A change
-    of beta alone touches neither.
+    When lr changes to lr', PyTorch keeps b, so that v is multiplied by lr' / lr. `keep="velocity"` keeps v, as in the theory:
+    the next step is exactly v <- beta' v - lr' (1 - dampening) g. `keep="buffer"` keeps b. A change of beta alone changes
+    neither.
 
-    It works by hooks on `optimizer.step`, so nothing has to be called: any `torch.optim.lr_scheduler`, warm-up or gradient
-    scaler may stand beside it, in any order. Switch a scheduler's own momentum off (`cycle_momentum=False`): the momentum
-    of the rule wins at every step. The rule is asked at lr (1 - dampening), the theory's learning rate. At lr = 0 nothing
-    moves, the momentum stays as it is, and with `keep="velocity"` the motion starts again from rest. A group whose momentum
-    is 0 has no buffer and starts from rest too; its old buffers are dropped.
+    Hooks on `optimizer.step` do the work, with any `torch.optim.lr_scheduler`, warm-up or gradient scaler. A scheduler's own
+    momentum is overridden (switch it off by `cycle_momentum=False`). The rule is evaluated at lr (1 - dampening). At lr = 0 the
+    momentum is unchanged, and with `keep="velocity"` the motion restarts from rest; so it does after a momentum of 0.
 
-    The buffers are rescaled by the step itself, through the momentum that it is given (for Nesterov, where momentum stands
-    twice, through dampening too, and over several steps). Between steps a group shows the rule's momentum.
+    The step itself rescales the buffers, through a momentum set for that step (with Nesterov, whose update has the momentum
+    twice, through dampening too, and over several steps). Between steps a group has the rule's momentum.
 
-    The state is one number for each group, kept in the group. `optimizer.state_dict()` carries it, so a run resumed
-    from the optimizer's checkpoint is the uninterrupted one; `state_dict` and `load_state_dict` serve to check it.
+    The state is one number in each parameter group, hence in `optimizer.state_dict()`: a run resumed from the optimizer's
+    checkpoint equals the uninterrupted one. `state_dict` and `load_state_dict` serve to check it.
 
     Args:
         optimizer: `torch.optim.SGD`: heavy ball, Nesterov or dampening
@@ -68,7 +66,7 @@ class MomentumScaler:
         if keep not in ("velocity", "buffer"):
             raise InputError("keep", keep, "velocity or buffer")
         self.optimizer, self.keep = optimizer, keep
-        # of the step in progress, for each group: (factor that it brings to the buffers, momentum)
+        # for the step in progress, of each group: (factor by which it rescales the buffers, momentum)
         self._waiting: list[tuple[float, float]] = []
         self.rule = rule
         self._handles = (
@@ -79,7 +77,7 @@ class MomentumScaler:
 
     @property
     def rule(self) -> Rule:
-        """The rule in use; a new one holds from the next step on."""
+        """The present rule; a new one is used from the next step on."""
         return self._rule
 
     @rule.setter
@@ -87,19 +85,19 @@ class MomentumScaler:
         if not isinstance(rule, MomentumRule) and not callable(rule):
             raise InputError("rule", rule, "a MomentumRule, or a function of lr")
         self._rule = rule
-        # groups that share an lr ask once, and a constant lr never asks again
+        # evaluated once for each lr
         self._momentum = lru_cache(maxsize=256)(partial(_answer, rule))
 
     def step(self) -> None:
-        """Show the momentum of the next step in the groups now, say for a log. Not needed for training."""
+        """Set the groups to the momentum of the next step now, for a log; training does not need it."""
         self._between_steps()
 
     def remove(self, *, settle: bool = True) -> None:
-        """Take the hooks off the optimizer; momentum and velocity stay as they are.
+        """Remove the hooks from the optimizer; momentum and velocity do not change.
 
         Args:
-            settle: bring the buffers into the units of the present lr, from which PyTorch alone goes on; without it they stay
-                as they are, with the state that a later scaler needs
+            settle: rescale the buffers to the present lr, so that PyTorch alone can go on; otherwise they are left, with the
+                state that a later scaler needs
         """
         for handle in self._handles:
             handle.remove()
@@ -110,11 +108,11 @@ class MomentumScaler:
             group.pop(BUFFER_LR, None)
 
     def state_dict(self) -> dict[str, Any]:
-        """`keep` and the lr of each group's buffers (None before the first step)."""
+        """`keep`, and for each group the lr to which its buffers belong (None before the first step)."""
         return {"keep": self.keep, "buffer_lr": [group.get(BUFFER_LR) for group in self.optimizer.param_groups]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` saved. The optimizer's own state is loaded by the optimizer, before or after."""
+        """Restore what `state_dict` saved; the optimizer loads its own state, before or after."""
         rates = state.get("buffer_lr")
         if rates is None or len(rates) != len(self.optimizer.param_groups) or state.get("keep") not in ("velocity", "buffer"):
             raise InputError("state", state, f"a state of {len(self.optimizer.param_groups)} groups")
@@ -142,12 +140,12 @@ class MomentumScaler:
                 self._drop(group)
             ratio, scale = self._ratio(group, lr), 1.0
             if ratio != 1 and group["nesterov"] and len(self._buffers(group)) < len(group["params"]):
-                # a buffer that begins with this step would begin in the wrong units
+                # a buffer that this step creates would be scaled wrongly
                 torch._foreach_mul_(self._buffers(group), ratio)
                 ratio = 1.0
             if ratio == 1:
                 group["momentum"] = momentum
-            elif group["nesterov"]:  # momentum stands twice in its update: half of the change now, the rest in later steps
+            elif group["nesterov"]:  # its update has the momentum twice: half of the change now, the rest in later steps
                 scale = math.sqrt(ratio)
                 group["momentum"], group["dampening"] = momentum * scale, 1 - 1 / scale
             else:  # b <- beta (b lr / lr') + g for this one step
@@ -157,7 +155,7 @@ class MomentumScaler:
 
     def _after_step(self, *_: object) -> None:
         for group, (ratio, momentum) in zip(self.optimizer.param_groups, self._waiting, strict=True):
-            if ratio != 1:  # what had no gradient was left out of the step
+            if ratio != 1:  # the step skips parameters without gradient
                 left = self._buffers(group, [p for p in group["params"] if p.grad is None])
                 if left:
                     torch._foreach_mul_(left, ratio)
@@ -166,7 +164,7 @@ class MomentumScaler:
             group["momentum"] = momentum
 
     def _ratio(self, group: dict[str, Any], lr: float) -> float:
-        """Factor for the buffers before a step at `lr`."""
+        """Factor by which the buffers are to be rescaled before a step at `lr`."""
         before = group.get(BUFFER_LR)
         if before is None or before == lr or self.keep == "buffer":
             return 1.0
@@ -180,7 +178,7 @@ class MomentumScaler:
         return [state["momentum_buffer"] for state in states if state.get("momentum_buffer") is not None]
 
     def _drop(self, group: dict[str, Any]) -> None:
-        """Drop the buffers: PyTorch starts a missing one anew, but would go on with one from before momentum was 0."""
+        """Delete the buffers, which PyTorch then starts anew; it would reuse those of before the momentum was 0."""
         for p in group["params"]:
             if self.optimizer.state.get(p, {}).get("momentum_buffer") is not None:
                 self.optimizer.state[p]["momentum_buffer"] = None

@@ -1,4 +1,4 @@
-"""Settings of the estimator and of AutoMomentum: sizes of samples, accuracies, intervals. No torch needed."""
+"""Settings of `estimate_timescales` and `AutoMomentum`: sizes of samples, accuracies, intervals; needs no torch."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ class EstimatorSettings:
     """How accurately `estimate_timescales` measures a model, and at what cost.
 
     Attributes:
-        n_samples: use as many samples, drawn at random; None for all. The tangent space is then that of these samples
-        n_probes: random probes for tr H, and as many for mu; the result is exact once they reach the number of outputs P
-        n_draws: minibatch gradients for the noise strength c
-        n_eigenvalues: leading eigenvalues of H
-        n_lanczos: Lanczos steps for them
-        rank_tolerance: directions whose singular value of J is below this part of the largest count as tangent (smoothly):
-            modes that soft do not relax in the time that counts
-        tolerance: relative residual at which conjugate gradients, projecting on the tangent space, stop;
-            None: 1e-4 in single, 1e-8 in double precision. Up to 256 outputs J J^T is formed and solved with directly
-        max_iterations: largest number of iterations of each such projection
-        chunk_size: samples handled at a time; memory grows with it
+        n_samples: number of samples to use, drawn at random; None for all. Gamma is that of these samples
+        n_probes: number of random probes for tr H, and for mu; from P, the number of outputs, on both are exact
+        n_draws: number of batch gradients for the noise strength c
+        n_eigenvalues: number of leading eigenvalues of H
+        n_lanczos: number of Lanczos steps for them
+        rank_tolerance: singular value of J over the largest below which a direction counts as tangent, for modes so soft do not
+            relax during training; the cut-off is smooth
+        tolerance: relative residual at which conjugate gradients stop in projections onto the tangent space;
+            None: 1e-4 in single, 1e-8 in double precision. Up to 256 outputs the solution is direct
+        max_iterations: largest number of iterations of a projection
+        chunk_size: number of samples evaluated together; memory grows with it
 
     Raises:
         InputError: for a value out of range.
@@ -58,7 +58,7 @@ class EstimatorSettings:
             check_integer(getattr(self, name), name, least)
 
 
-#: An estimate during training: few probes and a loose projection. The direction is right to some ten percent.
+#: For estimates during training: few probes, inaccurate projections. The direction is right to some ten percent.
 QUICK = EstimatorSettings(n_samples=256, n_probes=8, n_draws=8, n_eigenvalues=2, n_lanczos=8, tolerance=1e-2, max_iterations=20)
 
 
@@ -67,12 +67,12 @@ class MomentumUpdates:
     """When and how `AutoMomentum` updates the momentum.
 
     Attributes:
-        every: steps between estimates, >= 1
+        every: number of steps between estimates, >= 1
         budget: largest share of the training time that estimates may take, in (0, 1); None for no limit
-        max_factor: largest factor by which one estimate changes 1 - beta, > 1; the first estimate is free
-        target: x in (0, 1) to relax below that fraction; None for critical damping
-        keep: what an lr change leaves as it is, "velocity" or "buffer"; see `MomentumScaler`
-        estimator: settings of each estimate; its samples are drawn anew for each
+        max_factor: largest factor by which one estimate changes 1 - beta, > 1; the first estimate has no limit
+        target: x in (0, 1), fraction of the displacement to fall below; None for critical damping
+        keep: what a change of lr does not change, "velocity" or "buffer"; see `MomentumScaler`
+        estimator: settings of each estimate, whose samples are drawn anew
 
     Raises:
         InputError: for a value out of range.

@@ -1,4 +1,4 @@
-"""MomentumScaler as a callback of Transformers' Trainer."""
+"""A callback of Transformers' Trainer that sets the momentum by a `MomentumScaler`."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ class TrainerMomentumCallback(MomentumCallback, TrainerCallback):
     """Sets the momentum of the Trainer's SGD optimizer from its lr; arguments as for `MomentumCallback`.
 
     Give the Trainer SGD: `Trainer(optimizers=(sgd, scheduler), callbacks=[TrainerMomentumCallback(rule)])`, or
-    `TrainingArguments(optim="sgd")`. The momentum stands beside the learning rate in `trainer.state.log_history`.
+    `TrainingArguments(optim="sgd")`. `trainer.state.log_history` records it beside the learning rate.
     """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A scaler on the optimizer itself, inside of what wraps it."""
+        """Put a scaler on the optimizer inside any wrappers."""
         optimizer = kwargs["optimizer"]
         while hasattr(optimizer, "optimizer"):
             optimizer = optimizer.optimizer
         self.attach([optimizer])
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """`momentum` of the first group beside `learning_rate`."""
+        """Log the `momentum` of the first group beside `learning_rate`."""
         if self.scalers and logs is not None and "learning_rate" in logs:
             momentum = self.scalers[0].optimizer.param_groups[0]["momentum"]
-            logs["momentum"] = momentum  # for the callbacks that come after this one
+            logs["momentum"] = momentum  # for callbacks after this one
             state.log_history[-1]["momentum"] = momentum
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The scaler goes with the training."""
+        """Remove the scaler."""
         self.detach()

@@ -1,1 +1,1 @@
-"""How fast the limits become true as the learning rate falls."""
+"""Errors of the small-lr limits against the learning rate."""

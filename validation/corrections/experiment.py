@@ -1,5 +1,5 @@
-"""How fast the limits become true: errors of the times of the effective loss and of the critical limit against the learning
-rate, at one scaled momentum, and the powers of lr that they go with [theory: Critical limit; Effective loss]."""
+"""Errors of the small-lr limits of the convergence time against the learning rate, and the powers of lr as which they fall:
+the critical limit and the effective loss, at one scaled momentum [theory: Critical limit, eq. 7.9; Effective loss]."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROBLEMS = ("valley, g = 0", "valley, g = 3 m", "diagonal linear network")
 
 @dataclass(frozen=True)
 class Profile:
-    """Learning rates, runs over those of the case, and the precision of the critical limit's curve."""
+    """Learning rates, number of runs over that of the case, and precision of the universal curve."""
 
     lr: tuple[float, ...]
     share: float
@@ -28,7 +28,7 @@ class Profile:
 
 
 class Corrections(PlainExperiment):
-    """The limits' times on three problems."""
+    """Errors of the limits on three problems."""
 
     def configuration(self, given: Mapping[str, Any]) -> Configuration:
         """Profile and seed."""
@@ -49,8 +49,8 @@ class Corrections(PlainExperiment):
 
 EXPERIMENT = Corrections(
     name="corrections",
-    title="How fast the limits become true",
-    help="Errors of the limits' times as lr falls, with and without fluctuations of the energies, and their powers of lr.",
+    title="How the error of the limits falls with the learning rate",
+    help="Errors of predicted times in the limit lr -> 0, with and without fluctuations of the energies, against lr.",
     options=shared_options("quick (minutes) or full (half an hour)", "of the label noise"),
     profiles={
         "quick": Profile(tuple(np.geomspace(0.1, 1e-3, 5).tolist()), 0.5, 0.015),

@@ -1,7 +1,7 @@
-"""Times of training at one scaled momentum as the learning rate falls, against the numbers that the limits have for them.
+"""Convergence times of training at one scaled momentum D, against their limit as lr -> 0.
 
-At 1 - beta = D (c lr^2)^(1/3) the steps times (c lr^2)^(1/3) go to a number as lr -> 0. The critical limit says which; the
-effective loss, without fluctuations of the energies, another [theory: Critical limit; Effective loss].
+At 1 - beta = D (c lr^2)^(1/3) the steps times (c lr^2)^(1/3) tend to tau(D) [theory: Critical limit, eq. 7.9]. The effective
+loss, without fluctuations of the energies, predicts another limit.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from ..mean_times import mean_times
 Floats = NDArray[np.float64]
 
 _MORE = 1.3
-"""D over that of the shortest time in the limit: far enough from the cliff, where times jump."""
+"""D over that of the shortest time: far enough from the cliff, where the time jumps."""
 _LIMIT = 1e-6
 """The learning rate at which the limit of the effective loss is taken: on the valleys it has 6 digits there."""
 _N_RECORDS = 400
 _CLEAR = 2.0
-"""Standard errors from 0 at which an error counts in the fit of its power."""
+"""Number of standard errors from 0 from which on an error counts in the fit of the power of lr."""
 
 
 @dataclass(frozen=True)
 class Approach:
-    """How the time on one problem approaches its limit as lr -> 0.
+    """The convergence time on one problem against lr, and its limits as lr -> 0.
 
     Attributes:
         case: its name
         scaled: D
         lr: (n,)
         time, time_se: steps times (c lr^2)^(1/3) in training, and the standard error, (n,)
-        limits: name of the limit -> (its number, standard error)
+        limits: name of the limit -> (tau, standard error)
     """
 
     case: str
@@ -53,13 +53,13 @@ class Approach:
     limits: dict[str, tuple[float, float]]
 
     def error(self, limit: str) -> tuple[Floats, Floats]:
-        """Relative error of the limit's number at every lr, and its standard error."""
+        """Time over the limit, less 1, at every lr, and its standard error, both (n,)."""
         value, se = self.limits[limit]
         ratio = np.array(self.time) / value
         return ratio - 1, np.hypot(np.array(self.time_se) / value, ratio * se / value)
 
     def power(self, limit: str) -> tuple[float, float] | None:
-        """a of error ~ lr^a and its standard error, by least squares in logarithms; None where fewer than 3 are clear."""
+        """a of error ~ lr^a and its standard error, by least squares in logarithms; None with fewer than 3 significant errors."""
         error, se = self.error(limit)
         clear = np.abs(error) > _CLEAR * se
         if clear.sum() < 3:
@@ -85,7 +85,7 @@ def measure(
     workers: int,
     report: Callable[[float], object],
 ) -> dict[str, Any]:
-    """Measure the times of one problem at every learning rate, and compute the limits' numbers: the fields of an Approach.
+    """Measure the times of one problem at every learning rate and compute the limits: the fields of an Approach.
 
     Args:
         case: the problem
@@ -95,7 +95,7 @@ def measure(
         seed: of the label noise
         curves: folder where simulated curves of the critical limit are kept
         workers: threads; -1: every core
-        report: told of shares of the work
+        report: called with shares of the work, of sum 1
     """
     problem, start = case.make()
     method = sm.LabelNoiseSGD(problem, case.label_noise)
@@ -127,5 +127,5 @@ def measure(
 
 
 def _scale(noise: float, lr: float) -> float:
-    """(c eta^2)^(1/3), without `UniversalCurve.scale`'s correction of the drift at finite lr: that is part of the error."""
+    """(c eta^2)^(1/3), without the finite-lr factor of `UniversalCurve.scale`, which is part of the error measured here."""
     return float(np.cbrt(noise * lr**2))

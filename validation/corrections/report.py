@@ -1,4 +1,4 @@
-"""Errors of the limits' times at each learning rate, and the powers of lr that they go with."""
+"""The report: errors of the limits at each learning rate, and the powers of lr as which they fall."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _power(one: Approach, limit: str) -> str:
     power = one.power(limit)
-    return "not told from 0" if power is None else f"{power[0]:.2f} ± {power[1]:.2f}"
+    return "compatible with 0" if power is None else f"{power[0]:.2f} ± {power[1]:.2f}"
 
 
 def _table(found: Sequence[Approach]) -> Table:

@@ -1,1 +1,1 @@
-"""Matrix sensing: the time for the test error to fall, swept over learning rate and momentum, against every prediction."""
+"""Matrix sensing: a sweep of convergence times over learning rate and momentum, against the predictions."""

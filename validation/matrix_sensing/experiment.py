@@ -1,8 +1,8 @@
-"""Matrix sensing from an interpolating start: the time for the test error to fall, against the predicted
+"""Matrix sensing from an interpolating start: convergence times in a sweep of lr and momentum, against the predictions
 [theory: Effective loss; Ways to predict].
 
 The model of Cowsik, Can, Glorioso's first experiment (arXiv 2210.16400), full batch: the start interpolates, then label
-noise is switched on and w slides to the flattest solution, the hidden matrix.
+noise is switched on and w drifts to the flattest solution, the hidden matrix.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..store import RESULTS
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a profile runs: learning rates, and runs for each (lr, momentum)."""
+    """Amount of work of a profile: learning rates, and number of runs for each (lr, momentum)."""
 
     lr: tuple[float, ...]
     n_seeds: int
@@ -60,7 +60,7 @@ class MatrixSensing(Experiment):
         }
 
     def check(self, configuration: Configuration) -> None:
-        """Raise for sizes that make no problem, a target that cannot be reached, or an unstable learning rate."""
+        """Raise InputError for impossible sizes, an unreachable target, or an unstable learning rate."""
         from .sweep import setting
 
         setting(configuration).check()
@@ -83,15 +83,15 @@ EXPERIMENT = MatrixSensing(
     help="Matrix sensing from an interpolating start: sweep lr and momentum, compare with every prediction.",
     options=(
         *shared_options("quick (a minute or two) or full (tens of minutes)", "of the label noise"),
-        Option("lr", list[float], None, "learning rate, once for each; the profile's where not given"),
-        Option("seeds", int, None, "number of runs for each (lr, momentum); the profile's where not given"),
+        Option("lr", list[float], None, "learning rate; repeat for several (default: those of the profile)"),
+        Option("seeds", int, None, "number of runs for each (lr, momentum) (default: that of the profile)"),
         Option("d", int, 8, "the matrix is d x d"),
-        Option("rank", int, 1, "of the hidden matrix"),
+        Option("rank", int, 1, "rank of the hidden matrix"),
         Option("measurements", int, 40, "number of measurements"),
         Option("label_noise", float, 0.1, "standard deviation sigma of the label noise"),
-        Option("metric", str, "test_error", "of the target: test_error or trace_hessian"),
-        Option("fraction", float, 0.1, "target: the metric stays below this fraction of its start"),
-        Option("nesterov", bool, False, "Nesterov's look-ahead update"),
+        Option("metric", str, "test_error", "metric of the target: test_error or trace_hessian"),
+        Option("fraction", float, 0.1, "target: --metric stays below this fraction of its start"),
+        Option("nesterov", bool, False, "Nesterov momentum: the gradient is taken at w + beta v"),
     ),
     profiles={"quick": Profile(_decades(1e-4, 1e-1, 7), 64), "full": Profile(_decades(1e-5, 1e-1, 9), 256)},
     spelling={"n_seeds": "seeds", "n_measurements": "measurements"},

@@ -1,4 +1,4 @@
-"""The pictures of a sweep; each function draws one and returns it."""
+"""Pictures of a sweep; each function returns one figure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _lr(value: float) -> str:
 
 
 def time_against_momentum(summary: Summary) -> Figure:
-    """Convergence time against 1 - beta, a panel for each learning rate: measured, predicted, recommended, best."""
+    """Convergence time against 1 - beta, a panel for each learning rate: measured, predicted, recommended, optimum."""
     data, optima = summary.data, summary.optima
     n = len(summary.lr)
     columns = min(3, n)
@@ -46,7 +46,7 @@ def time_against_momentum(summary: Summary) -> Figure:
 
 
 def collapse(summary: Summary) -> Figure:
-    """Time x lr^(2/3) against (1 - beta) / lr^(2/3): one curve for every learning rate, but for the cliff."""
+    """Time x lr^(2/3) against (1 - beta) / lr^(2/3), which collapses all learning rates outside the cliff."""
     data, optima = summary.data, summary.optima
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.5, 5))
@@ -69,7 +69,7 @@ def collapse(summary: Summary) -> Figure:
             yscale="log",
             xlabel=r"$C = (1-\beta)\,/\,\mathrm{lr}^{2/3}$",
             ylabel=r"time to target $\times\ \mathrm{lr}^{2/3}$ (steps)",
-            title="One curve for every learning rate; the cliff on the left is more momentum",
+            title="All learning rates collapse; on the left, at more momentum, the cliff",
         )
         plain_ticks(axis)
         axis.legend(title="learning rate", ncols=2)
@@ -77,7 +77,7 @@ def collapse(summary: Summary) -> Figure:
 
 
 def exponent(summary: Summary) -> Figure:
-    """The measured optimum against the learning rate, the fit with its band, and the predictions."""
+    """Measured optimum against learning rate, its fit with a 95 % band, and the predictions."""
     marks = ((EFFECTIVE_LOSS, BLUE, "--"), (CLOSED_FORM, GREEN, ":"))
     rules = [(method, summary.predicted(method), colour, style) for method, colour, style in marks]
     return best_momentum(summary.lr, [Fitted("measured", summary.optima, summary.law, BLACK)], rules)

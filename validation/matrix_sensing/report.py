@@ -1,4 +1,4 @@
-"""The report of a sweep on matrix sensing."""
+"""The report of the sweep on matrix sensing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _regret(estimate: Estimate) -> str:
 
 
 def _predicted(summary: Summary) -> Table:
-    """Best 1 - beta of each learning rate beside what each way recommends, and the regret of that."""
+    """Measured and recommended 1 - beta at each learning rate, and the regrets of the recommendations."""
     rows = []
     predicted = {method: summary.predicted(method) for method in METHODS}
     for i, lr in enumerate(summary.lr):
@@ -50,7 +50,7 @@ def _predicted(summary: Summary) -> Table:
 
 
 def findings(summary: Summary) -> list[str]:
-    """What was found, a sentence each, misses included."""
+    """The findings, a sentence each, failures of the predictions included."""
     gamma, worst = summary.law.exponent, summary.worst_time_ratio()
     contains = "contains" if gamma.low <= 2 / 3 <= gamma.high else "misses"
     cliff = max(summary.cliff())
@@ -82,7 +82,7 @@ def _exponent_note(summary: Summary) -> str:
         "Theory has γ = 2/3 in the limit of small learning rates, with corrections in powers of lr^(1/3). The last of the fits "
         f"to all learning rates has them up to lr^({len(law.corrections)}/3): at the largest learning rate they move the best "
         f"1 − β by {shift}. A fit without them finds a larger exponent, the more so the larger the learning rates it is given, "
-        "as the lower rows show. Two corrections were settled on when a first full run had shown that one is too few. χ² tells "
+        "as the lower rows show. Two corrections were chosen after a first full run, in which one was too few. χ² tells "
         "how well a fit follows the optima, and p how often a true law would fit worse."
     )
 
@@ -97,7 +97,7 @@ def _how(summary: Summary, c: dict[str, Any]) -> list[str]:
         f"that the drift leads to has {of['trace_hessian_flattest']:.4g}.",
         f"Label noise {c['label_noise']} at every step, full batch, {kind}.",
         f"Time of a run: after which {c['metric'].replace('_', ' ')} stays below {c['fraction']} of its start. Time of a "
-        f"momentum: 1 / (mean of 1 / time over {c['n_seeds']} seeds); a run that never arrives counts as speed 0.",
+        f"momentum: 1 / (mean of 1 / time over {c['n_seeds']} seeds); a run that misses the target counts as 1 / time = 0.",
         "Best 1 − β: the lowest point of a cubic through ln time against ln(1 − β) near the minimum, weighted by the standard "
         "errors.",
         f"Intervals: 95 %, from {N_RESAMPLES:,} resamples of the seeds, which all learning rates and momenta share.",

@@ -1,4 +1,4 @@
-"""Predicted against measured: the numbers that the table, the figures and the machine-readable output share."""
+"""Summary of a sweep: predicted against measured, for tables, figures and JSON."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ METHODS = {
     TRANSFER: "the optimum measured at the largest lr, moved by lr^(2/3); there its regret is in sample",
     MEASURED: "the power law with its corrections, fitted to these very optima: its regret is in sample everywhere",
 }
-"""The ways to predict that are compared, and what each is."""
+"""Name of each compared way to predict -> its description."""
 
 ORDER = 2
-"""Corrections to the power law: chosen when a first full run showed that one is too few where lr^(1/3) reaches 0.46."""
+"""Number of corrections to the power law: a first full run, where lr^(1/3) reaches 0.46, showed that one is too few."""
 
 
 class Summary:
-    """What the results of a sweep say.
+    """Optima, fits and regrets of a sweep.
 
     Args:
         data: the Dataset of `sweep.dataset`
@@ -41,17 +41,17 @@ class Summary:
 
     @cached_property
     def laws(self) -> list[PowerLaw]:
-        """Power laws with 0, 1, 2 terms of theory's series in lr^(1/3), as many as leave a learning rate to spare."""
+        """Power laws with 0, 1, 2 corrections, as far as a degree of freedom is left [theory: Ways to predict, eq. 11.4]."""
         return [self.optima.power_law(order) for order in range(ORDER + 1) if len(self.lr) > order + 2]
 
     @property
     def law(self) -> PowerLaw:
-        """The headline: the one with the most terms, whatever it gives."""
+        """The law with the most corrections, which the report quotes first."""
         return self.laws[-1]
 
     @cached_property
     def rule(self) -> dict[str, float]:
-        """The plain power law, for `MomentumRule.from_sweep`: within the swept learning rates it is close to the optima."""
+        """The plain power law, for `MomentumRule.from_sweep`; close to the optima within the swept learning rates."""
         return {"exponent": self.laws[0].exponent.value, "prefactor": self.laws[0].prefactor.value}
 
     def exponent_between(self) -> list[tuple[float, float, Estimate]]:
@@ -87,7 +87,7 @@ class Summary:
     def worst_time_ratio(self) -> dict[str, float]:
         """Where the predicted time is furthest from the measured one, from the recommendation upwards."""
         ratio, error = self.time_ratio
-        with np.errstate(divide="ignore"):  # where no run arrived
+        with np.errstate(divide="ignore"):  # where no run reaches the target
             off = np.where(self.safe, np.abs(np.log(ratio)), -1.0)
         i, j = np.unravel_index(int(np.argmax(off)), off.shape)
         delta = self.data["one_minus_beta"].values[i, j]
@@ -104,7 +104,7 @@ class Summary:
         return float((self.data["one_minus_beta"].values[:, 0] / self.predicted(EFFECTIVE_LOSS)).min())
 
     def cliff(self) -> list[float]:
-        """Measured time at the most momentum of the sweep over the shortest, for each learning rate."""
+        """Measured time at the largest momentum of the sweep over the shortest, for each learning rate."""
         return [float(self.optima.time[i, 0] / self.optima.time[i].min()) for i in range(len(self.lr))]
 
     def row(self, i: int) -> dict[str, Any]:

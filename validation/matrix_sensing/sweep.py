@@ -1,4 +1,4 @@
-"""The sweep over (lr, momentum, seed): predictions, the momenta around them, the runs, and all of it in one Dataset."""
+"""The sweep over (lr, momentum, seed): predictions, momenta around them, runs, and the Dataset of the results."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ from .summary import Summary
 Floats = NDArray[np.float64]
 
 GRID = np.array([0.35, 0.42, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.35, 1.7, 2.2, 3.0, 4.2, 6.0])
-"""1 - beta of the sweep over the recommended: dense where the optimum is expected, up to 6 times it, where training is slow but
-safe."""
+"""1 - beta of the sweep over the recommended one: dense near the expected optimum, up to 6, where training is slow and stable."""
 
 N_RECORDS = 240
-"""Times at which a run is recorded, equally spaced, 0 and the horizon among them."""
+"""Number of equally spaced times at which a run is recorded, from 0 to the horizon."""
 
 TORCH_STEPS = 200
-"""Steps of the run that is repeated by torch."""
+"""Number of steps of the run repeated by torch."""
 
 
 class Setting:
@@ -52,7 +51,7 @@ class Setting:
         )
 
     def check(self) -> None:
-        """Raise for a target that cannot be reached or an unstable learning rate, before anything is run."""
+        """Raise InputError for an unreachable target or an unstable learning rate, before anything is run."""
         top = max(self.configuration["lr"])
         self.predictor.check_stable(top, min(1.0, 4 * float(self.predictor.closed_form.one_minus_beta(top))))
 
@@ -74,7 +73,7 @@ class Setting:
             highest = best.one_minus_beta * GRID[-1]
             raise InputError("--lr", lr, f"smaller: the sweep would need 1 - beta = {highest:.3g} > 1")
         predicted = self.predictor.convergence_time(lr, grid)
-        # Long enough to see a late return above the target; there is none well above the optimum.
+        # long enough for a late return above the target; well above the optimum there is none
         horizon = np.where(GRID < 1, 3 * best.time, np.where(GRID < 2, 2.0, 1.5) * predicted)
         return {
             "effective_loss": best.one_minus_beta,
@@ -92,13 +91,13 @@ def _setting(configuration: str) -> Setting:
 
 
 def setting(configuration: Configuration) -> Setting:
-    """The Setting of a configuration; its predictor takes a moment, so the last one is remembered."""
+    """The Setting of a configuration; the last one is cached, since its predictor takes a moment."""
     return _setting(json.dumps(configuration))
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """Which runs there are.
+    """The runs of the sweep.
 
     Attributes:
         setting: problem, start and update rule
@@ -184,7 +183,7 @@ def dataset(
     sweep: Sweep, found: Sequence[dict[str, NDArray[Any]]], predicted: Sequence[dict[str, Any]], command: str
 ) -> xr.Dataset:
     """Runs, convergence times and predictions, with units, the full configuration and the command that repeats it."""
-    from .torch_sgd import difference  # torch takes seconds to load: not before a mistake in the input is told
+    from .torch_sgd import difference  # torch takes seconds to load: import it after the input was checked
 
     setting = sweep.setting
     configuration, predictor = setting.configuration, setting.predictor

@@ -1,4 +1,4 @@
-"""The same runs by PyTorch: a problem as a module, trained by torch.optim.SGD on the simulator's own noise."""
+"""The same runs in PyTorch: a problem as a module, trained by torch.optim.SGD with the simulator's noise."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def train(
 ) -> Floats:
     """Parameters (N,) after one step for each row of `noisy_targets` (n_steps, P).
 
-    With `nesterov` torch's parameters are the look-ahead point; the point returned is the one that the theory calls w.
+    With `nesterov` torch's parameters are the look-ahead point w + beta v; w is returned.
     """
     model = MatrixSensingModule(problem, start)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, nesterov=nesterov)

@@ -1,1 +1,1 @@
-"""One small experiment for each neighbouring paper: its claim beside what is measured."""
+"""Claims of neighbouring papers, each tested by a small experiment."""

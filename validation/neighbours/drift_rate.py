@@ -1,5 +1,4 @@
-"""Rates of the motion along Gamma: measured from runs, and predicted from a force by the oscillator of the effective loss
-[theory: Forces; Effective loss]."""
+"""Decay rates of the motion along Gamma, measured from runs and predicted from a force [theory: Effective loss, eq. 5.4]."""
 
 from __future__ import annotations
 
@@ -32,11 +31,11 @@ def decay_rate(first: Floats, last: Floats, n_steps: float) -> Measured:
 def predicted_rate(force: Force, valley: Valley, lr: float, one_minus_beta: float, theta: float) -> float:
     """Decay rate of the mean of theta per step, at theta: the slower root of r^2 - delta r + k = 0, k = G(theta) / theta.
 
-    NaN where the motion swings, delta^2 < 4 k.
+    NaN where the motion is underdamped, delta^2 < 4 k.
     """
     pull = force.pull(valley, lr, one_minus_beta)(valley.start(theta)[None])[0, 0]
-    swing = one_minus_beta**2 - 4 * pull / theta
-    return float((one_minus_beta - np.sqrt(swing)) / 2) if swing >= 0 else np.nan
+    discriminant = one_minus_beta**2 - 4 * pull / theta
+    return float((one_minus_beta - np.sqrt(discriminant)) / 2) if discriminant >= 0 else np.nan
 
 
 def weighted_slope(x: Floats, y: Floats, error: Floats) -> Measured:

@@ -1,4 +1,4 @@
-"""The claims of neighbouring papers, each beside a small measurement; one command and one report for all of them."""
+"""The experiment on claims of neighbouring papers: a small measurement for each, one command and one report."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Neighbours(Experiment):
         yield Stage("experiments", chunks, Spread.HERE)
 
     def _measure(self, name: str, configuration: Configuration, workers: int, report: Callable[[float], None]) -> xr.Dataset:
-        """What one module measures, with the configuration, command and versions that made it."""
+        """The measurement of one module, with the configuration, command and versions that made it."""
         from ..store import versions
 
         mine = paper(name)
@@ -71,7 +71,7 @@ def file(name: str) -> str:
 EXPERIMENT = Neighbours(
     name="neighbours",
     title="Neighbouring papers: the claims beside measurements",
-    help="The claims of neighbouring papers, each beside a small measurement.",
+    help="The claims of neighbouring papers, each tested by a small measurement.",
     options=(
         *shared_options("quick (a minute) or full (minutes)", "of all noise"),
         Option("only", list[str], None, f"experiment, once for each: {', '.join(PAPERS)}; all where not given"),

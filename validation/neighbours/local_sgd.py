@@ -1,4 +1,4 @@
-"""Local SGD: K workers that average every H steps drift along the minima up to K times as fast [theory: Forces]."""
+"""Local SGD: with K workers that average every H steps the drift is up to K times as fast [theory: Forces, eq. 6.8]."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ CLAIM = (
     "H = 1 to K times it for H large, the more of it the larger lr H."
 )
 DERIVED = (
-    "The drift is (1 + (K - 1) psi) / K of one worker's. An averaged mode starts a round without its own noise and fills by "
-    "rho = |kappa|^2 a step, psi = mean share over the round. Without momentum rho = (1 - a)^2, for small a "
-    "psi = (e^-x - 1 + x) / x at x = 2 lr lambda H; with momentum and swinging modes rho = beta, psi = 1 - (1 - beta^H) / "
+    "The drift is (1 + (K - 1) psi) / K of one worker's; psi is the mean variance of a mode over a round that starts at 0, over "
+    "its stationary variance. The gap falls by rho = |multiplier|^2 a step. Without momentum rho = (1 - a)^2, for small a "
+    "psi = (e^-x - 1 + x) / x at x = 2 lr lambda H; with momentum and underdamped modes rho = beta, psi = 1 - (1 - beta^H) / "
     "(H delta). So H = alpha / lr keeps a fixed share of the effect as lr falls, and H = alpha / lr^2, the rule of Gu, Lyu, "
     "Arora, Zhang, Huang (arXiv 2310.14423), gains all of it."
 )
@@ -44,12 +44,12 @@ NOISE = {1.0: 0.4, 0.05: 0.002}
 """c of one worker at each 1 - beta."""
 LAWS = {"H = 2 / lr": lambda lr: 2 / lr, "H = 1 / lr^2": lambda lr: 1 / lr**2}
 DECAY = 0.4
-"""-ln of how far theta falls, at least, while its rate is measured."""
+"""Least number of e-folds by which theta falls while its rate is measured."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a profile runs: local steps at LR, learning rates of the two laws, number of runs of each."""
+    """Amount of work of a profile: local steps at LR, learning rates of the two laws, number of runs of each."""
 
     local_steps: tuple[int, ...]
     lr: tuple[float, ...]
@@ -82,11 +82,11 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
         {
             "share": (dims, by_steps[..., 0], {"long_name": share, **one}),
             "share_se": (dims, by_steps[..., 1], one),
-            "share_exact": (dims, by_steps[..., 2], {"long_name": f"{share}: exact filling of a mode", **one}),
+            "share_exact": (dims, by_steps[..., 2], {"long_name": f"{share}: exact psi of a mode", **one}),
             "share_formula": (dims, by_steps[..., 3], {"long_name": f"{share}: closed form", **one}),
             "share_by_law": (laws, by_lr[..., 0], {"long_name": share, **one}),
             "share_by_law_se": (laws, by_lr[..., 1], one),
-            "share_by_law_exact": (laws, by_lr[..., 2], {"long_name": f"{share}: exact filling of a mode", **one}),
+            "share_by_law_exact": (laws, by_lr[..., 2], {"long_name": f"{share}: exact psi of a mode", **one}),
             "share_by_law_formula": (laws, by_lr[..., 3], {"long_name": f"{share}: closed form", **one}),
         },
         coords={
@@ -107,12 +107,12 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
 
 
 def _cell(delta: float, lr: float, local_steps: int, n_runs: int, seed: int) -> tuple[float, float, float, float]:
-    """Drift over that of one worker: measured, its standard error, by the exact filling, by the closed form."""
+    """Drift over that of one worker: measured, its standard error, by the exact psi, by the closed form."""
     valley = sm.Valley([EIGENVALUE] * N_MODES, 0.0, curvature=CURVATURE)
     noise = NOISE[delta]
-    exact = (1 + (N_WORKERS - 1) * filling(lr, EIGENVALUE, delta, local_steps)) / N_WORKERS
+    exact = (1 + (N_WORKERS - 1) * variance_share(lr, EIGENVALUE, delta, local_steps)) / N_WORKERS
     expected = exact * predicted_rate(sm.forces.LabelNoise(noise), valley, lr, delta, START)
-    # whole rounds, both: the energies of the mean fill, and the motion along Gamma builds up, in the first
+    # both whole rounds; in the first the energies reach their stationary values, and the drift its speed
     rounds = [
         int(np.ceil(steps / local_steps)) for steps in (6 * max(delta / (2 * lr * EIGENVALUE), 1 / delta), DECAY / expected)
     ]
@@ -132,14 +132,13 @@ def _cell(delta: float, lr: float, local_steps: int, n_runs: int, seed: int) -> 
     theta = runs[..., 0]
     rate = decay_rate(theta[0], theta[1], float(times[1] - times[0]))
     middle = float(np.sqrt(theta[0].mean() * theta[1].mean()))
-    # the oscillator's correction k / delta^2 is that of the drift there is, so shares are of noise: c times the share
+    # the share multiplies c before the oscillator's correction k / delta^2, which depends on the whole force
     one = predicted_rate(sm.forces.LabelNoise(noise * exact), valley, lr, delta, middle) / exact
     return rate.value / one, rate.standard_error / one, exact, closed_form(lr, EIGENVALUE, delta, local_steps)
 
 
-def filling(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: int) -> float:
-    """Filling psi of a mode: mean of its variance over a round that starts without any, over the stationary variance
-    [theory: Relaxation]."""
+def variance_share(lr: float, eigenvalue: float, one_minus_beta: float, local_steps: int) -> float:
+    """psi of a mode: its mean variance over a round that starts at 0, over its stationary variance [theory: Forces, eq. 6.8]."""
     beta = 1 - one_minus_beta
     step = np.array([[1 + beta - lr * eigenvalue, -beta], [1.0, 0.0]])
     moments, total = np.zeros((2, 2)), 0.0
@@ -161,7 +160,7 @@ def closed_form(lr: float, eigenvalue: float, one_minus_beta: float, local_steps
 
 
 def findings(result: xr.Dataset) -> list[str]:
-    """What was found, in sentences."""
+    """The findings, in sentences."""
     k = int(result.attrs["n_workers"])
     lines = []
     for delta in result.one_minus_beta.values:
@@ -175,7 +174,7 @@ def findings(result: xr.Dataset) -> list[str]:
         )
         lines.append(
             f"{name}: the drift goes from {ends} times that of SGD with the same total batch, K = {k}; within {errors:.1f} "
-            f"standard errors of the exact filling at {at.sizes['local_steps']} values of H, within {off:.1%} of the closed form "
+            f"standard errors of the exact psi at {at.sizes['local_steps']} values of H, within {off:.1%} of the closed form "
             f"(H = {int(at.local_steps[low])})."
         )
     for law in result.law.values:
@@ -185,7 +184,7 @@ def findings(result: xr.Dataset) -> list[str]:
             for lr, s, e in zip(at.lr.values, at.share_by_law.values, at.share_by_law_se.values, strict=True)
         )
         errors, _ = worst(at.share_by_law.values, at.share_by_law_se.values, at.share_by_law_exact.values)
-        lines.append(f"{law}: {pairs} times; within {errors:.1f} standard errors of the exact filling.")
+        lines.append(f"{law}: {pairs} times; within {errors:.1f} standard errors of the exact psi.")
     return lines
 
 
@@ -198,10 +197,10 @@ def figure(result: xr.Dataset) -> Figure:
         steps = np.unique(np.geomspace(1, float(result.local_steps[-1]), 80).round().astype(int))
         for colour, delta in zip(LINES, result.one_minus_beta.values, strict=False):
             at = result.sel(one_minus_beta=delta)
-            exact = [1 + (k - 1) * filling(lr, eigenvalue, float(delta), int(h)) for h in steps]
+            exact = [1 + (k - 1) * variance_share(lr, eigenvalue, float(delta), int(h)) for h in steps]
             formula = [k * closed_form(lr, eigenvalue, float(delta), int(h)) for h in steps]
             name = "no momentum" if delta == 1 else rf"$1-\beta$ = {delta:g}"
-            left.plot(steps, exact, color=colour, lw=1.5, label=f"{name}: exact filling")
+            left.plot(steps, exact, color=colour, lw=1.5, label=f"{name}: exact psi")
             left.plot(steps, formula, color=colour, lw=1.2, ls=":", label=f"{name}: closed form")
             points(left, at.local_steps, k * at.share, k * at.share_se, f"{name}: measured, 95 %", colour=colour)
         left.set(xscale="log", xlabel="local steps H", ylabel="drift over SGD's, same total batch", title=f"lr = {lr:g}, K = {k}")
@@ -213,7 +212,7 @@ def figure(result: xr.Dataset) -> Figure:
             xscale="log",
             xlabel="learning rate, no momentum",
             ylabel="drift over SGD's, same total batch",
-            title="H with the learning rate; lines: exact filling",
+            title="H with the learning rate; lines: exact psi",
         )
         for axis in (left, right):
             for level in (1, k):

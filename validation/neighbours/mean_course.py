@@ -1,5 +1,5 @@
-"""The mean of label-noise SGD in a valley of equal modes at finite lr, with the exact energies of the modes
-[theory: Effective loss; Relaxation]."""
+"""The mean of label-noise SGD against time in a valley of equal modes at finite lr, with exact second moments of the modes
+[theory: Effective loss, eq. 5.4; Relaxation, eq. 2.1]."""
 
 from __future__ import annotations
 

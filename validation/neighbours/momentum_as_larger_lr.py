@@ -1,5 +1,5 @@
-"""SGD with momentum against SGD at lr / (1 - beta): where they are the same, and where that stops
-[theory: Crossing; Effective loss]."""
+"""SGD with momentum against SGD at lr / (1 - beta): the range of 1 - beta in which they agree
+[theory: Crossing; Effective loss, eq. 5.4]."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ NOISE = 22.2
 """c: delta* = 0.02 at the larger lr. eta lambda / delta* is 0.03 there: small, so that SGD at lr / delta* is a flow."""
 LR = (6e-4, 7.5e-5)
 LIMIT = 0.1
-"""A deviation that counts as the end of the claim, as a share of the start."""
+"""Deviation, as a share of the start, at which the two count as different."""
 TIME = 6.0
-"""Length of the courses in t = k c lr^2 / delta^2, in units of 1 / mu: theta^2 falls by e^3."""
+"""Length of the runs in t = k c lr^2 / delta^2, in units of 1 / mu: theta^2 falls by e^3."""
 N_RECORDS = 81
 N_RESAMPLES = 400
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a profile runs: 1 - beta over delta* = (c mu)^(1/3) lr^(2/3), and the number of runs of each."""
+    """Amount of work of a profile: 1 - beta over delta* = (c mu)^(1/3) lr^(2/3), and the number of runs of each."""
 
     ratio: tuple[float, ...]
     n_seeds: int
@@ -83,7 +83,7 @@ def largest_deviation(ratio: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Course:
-    """What is measured and predicted at one (lr, ratio).
+    """Measurement and prediction at one (lr, ratio).
 
     Attributes:
         mean, error: of theta^2 over its start, (n_time, 2 methods)
@@ -133,7 +133,7 @@ def _course(method: sm.LabelNoiseSGD, lr: float, ratio: float, asked: Floats, se
 
 
 def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[float], None]) -> xr.Dataset:
-    """Courses of theta^2 in a valley at two learning rates; `report` is told of shares of 1.
+    """theta^2 against time in a valley at two learning rates; `report` is called with shares of the work, of sum 1.
 
     The deviation is taken where the predicted one is largest: the largest of the measured would be biased by its noise.
     """
@@ -209,7 +209,7 @@ def _spread(ratio: tuple[float, ...], each: Floats, weights: Floats) -> float:
 
 
 def findings(result: xr.Dataset) -> list[str]:
-    """What was found, in sentences."""
+    """The findings, in sentences."""
     far = result.isel(ratio=int(np.argmax(result.ratio.values)))
     lines = []
     for i, lr in enumerate(result.lr.values):
@@ -245,7 +245,7 @@ def findings(result: xr.Dataset) -> list[str]:
 
 
 def figure(result: xr.Dataset) -> Figure:
-    """Courses at three momenta; the deviation against (1 - beta) / delta*."""
+    """theta^2 against time at three momenta; the deviation against (1 - beta) / delta*."""
     with plt.rc_context(STYLE):
         drawn, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
         times = result.time.values

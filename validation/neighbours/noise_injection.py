@@ -1,4 +1,4 @@
-"""Label noise against parameter noise: two regularisers that are the same, on two time scales [theory: Drift; Forces]."""
+"""Label noise against parameter noise: the same regulariser tr H on two time scales [theory: Drift; Forces, eq. 6.6]."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NOISE = {1.0: 0.3, 0.2: 0.03}
 """c at each 1 - beta: less where momentum multiplies its effect, so that the drift stays slow against 1 - beta."""
 LR = (0.01, 0.02, 0.04, 0.08)
 DECAY = 0.4
-"""-ln of how far theta falls while its rate is measured."""
+"""Number of e-folds by which theta falls while its rate is measured."""
 
 BEST_LR = (0.01, 0.04, 0.16)
 BEST_MODES, BEST_EIGENVALUE, BEST_START = 32, 0.1, 0.5
@@ -56,7 +56,7 @@ N_RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a profile runs: runs for the rates; learning rates; momenta and runs of the sweeps for the best momentum."""
+    """Amount of work of a profile: runs for the rates; learning rates; momenta and runs of the sweeps for the best momentum."""
 
     n_runs: int
     lr: tuple[float, ...]
@@ -117,7 +117,7 @@ def _rate(kind: str, delta: float, lr: float, n_runs: int, seed: int) -> tuple[f
     valley = sm.Valley([1.0] * N_MODES, 0.0, curvature=CURVATURE)
     start, noise = valley.start(START), NOISE[delta]
     force: sm.forces.Force = sm.forces.LabelNoise(noise) if kind == LABEL else sm.forces.ParameterNoise(VARIANCE)
-    # the energies fill, and the motion along Gamma builds up, within a few times these
+    # within a few times these the energies and the drift speed become stationary
     first = int(np.ceil(8 * max(delta / (2 * lr), 1 / delta)))
     n_steps = int(np.ceil(DECAY / predicted_rate(force, valley, lr, delta, START)))
     times = [first, first + n_steps]
@@ -134,7 +134,7 @@ def _rate(kind: str, delta: float, lr: float, n_runs: int, seed: int) -> tuple[f
             workers=1,
             progress=False,
         )
-        theta = np.sqrt(found.test_error.values[0, 0].T)  # theta keeps its sign: it decays without a swing
+        theta = np.sqrt(found.test_error.values[0, 0].T)  # theta decays without changing its sign
     else:
         runs = noisy_descent(
             valley, start, times, lr=lr, momentum=1 - delta, n_runs=n_runs, seed=seed, parameter_noise=np.sqrt(VARIANCE)
@@ -186,7 +186,7 @@ def best_slope(result: xr.Dataset, kind: str, name: str = "best") -> Measured:
 
 
 def findings(result: xr.Dataset) -> list[str]:
-    """What was found, in sentences."""
+    """The findings, in sentences."""
     lines = []
     for kind, law in ((LABEL, 2), (PARAMETER, 1)):
         at = result.sel(noise_kind=kind)

@@ -1,5 +1,4 @@
-"""Heavy ball with label noise, parameter noise and local steps, which the simulators of the library do not combine
-[theory: Forces].
+"""Simulator of heavy ball with label noise, parameter noise and local steps together [theory: Forces].
 
 A plain reference: many runs side by side in NumPy, through the compiled outputs and pullbacks of the problem.
 """

@@ -1,4 +1,4 @@
-"""The report on neighbouring papers: claim, derivation, findings and picture of each."""
+"""The report on neighbouring papers: claim, derivation, findings and a picture for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drift of the hidden representation of a two-layer linear network: a diffusion by rotations [theory: Relaxation; Drift]."""
+"""Drift of the hidden representation of a two-layer linear network, a diffusion by rotations [theory: Relaxation, eq. 2.12]."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DERIVED = (
 
 N_RECORDS = 16
 CORRELATION_TIMES = 40
-"""Steps between two records, in correlation times of the area: the squares of its increments are then independent."""
+"""Time between two records in correlation times of the area, so that its increments are independent."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a profile runs: settings, and the number of runs of each."""
+    """Amount of work of a profile: settings, and the number of runs of each."""
 
     settings: tuple[Setting, ...]
     n_seeds: int
@@ -89,7 +89,7 @@ def _quiet(one_minus_beta: float) -> Setting:
 
 _MOMENTA = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
 _CRITICAL = Setting(_LR, 0.03, _VARIANCE)
-"""kappa = 0.2: where the derivation should stop."""
+"""kappa = 0.2, where the derivation is expected to fail."""
 _SLOPES = (Setting(0.2, 1.0, 5e-4), Setting(0.8, 1.0, 2e-3), Setting(0.4, 1.0, 2.5e-4), Setting(0.4, 1.0, 4e-3))
 """With (0.4, 1, 1e-3): lr by factors of 2 at fixed noise, and noise by factors of 4 at fixed lr."""
 
@@ -100,7 +100,7 @@ PROFILES = {
 
 
 class Observed(Problem):
-    """A problem whose test error is a function of w of one's own, so that `sm.solve` records it."""
+    """A problem whose test error is replaced by a given function of w, so that `sm.solve` records that."""
 
     def __init__(self, problem: Problem, observable: Callable[[Array], Array]) -> None:
         self.problem, self.observable = problem, observable
@@ -123,7 +123,7 @@ class Observed(Problem):
         return self.problem.settings()
 
     def test_error(self, w: Array) -> Array:
-        """The observable, in the place of the test error."""
+        """The given function, in place of the test error."""
         return self.observable(w)
 
 
@@ -141,7 +141,7 @@ class Network:
     @classmethod
     @cache
     def make(cls) -> Network:
-        """The network; made once: its formulas take a second."""
+        """The network, cached: compiling its formulas takes a second."""
         model = models.two_layer_linear(2, 2, 2, n_samples=2)
         return cls(model.compile(), model.flattest_point())
 
@@ -177,7 +177,7 @@ class Network:
     def spacing(self, lr: float, one_minus_beta: float) -> int:
         """Steps between two records.
 
-        At least those of plain SGD: where modes swing, the area swings too, and by more than it diffuses in a short time.
+        At least those of plain SGD: with underdamped modes the area oscillates by more than it diffuses in a short time.
         """
         slowest = float(ManifoldPoint(self.problem, self.start).eigenvalues.min())
         times = formulas.heavy_ball_relaxation_time(lr, slowest, np.array([one_minus_beta, 1.0]))
@@ -254,7 +254,7 @@ def scaling(result: xr.Dataset, name: str, of: str = "diffusion") -> Measured | 
 
 
 def findings(result: xr.Dataset) -> list[str]:
-    """What was found, in sentences."""
+    """The findings, in sentences."""
     quiet = result.isel(setting=np.flatnonzero(result.kappa.values < _SMALL))
     measured, error, predicted = (quiet[n].values for n in ("diffusion", "diffusion_se", "diffusion_predicted"))
     errors, off = worst(measured, error, predicted)
@@ -281,7 +281,7 @@ def findings(result: xr.Dataset) -> list[str]:
     spread = ratio * np.hypot(reduced_error[highest] / reduced[highest], reduced_error[lowest] / reduced[lowest])
     lines.append(
         f"As SGD at lr / (1 - beta) it would diffuse {ratio:.2f} ± {spread:.2f} times as fast as it does "
-        f"at 1 - beta = {float(quiet.one_minus_beta[lowest]):g}: modes that swing at different frequencies sweep less area."
+        f"at 1 - beta = {float(quiet.one_minus_beta[lowest]):g}: modes of different frequencies sweep less area."
     )
     for critical in np.flatnonzero(result.kappa.values >= _SMALL):
         at = result.isel(setting=critical)
@@ -309,7 +309,7 @@ def figure(result: xr.Dataset) -> Figure:
         shown = [int(main[i]) for i in sorted({0, len(main) // 2, len(main) - 1})]
         for colour, i in zip(LINES, shown, strict=False):
             at = result.isel(setting=i)
-            # every course over what is derived for its end: their sizes differ by the noise that was chosen
+            # each divided by its derived end value, since the sizes differ by the chosen noise
             last = float(at.step[-1])
             unit = float(at.diffusion_predicted) * last
             label = rf"$1-\beta$ = {float(at.one_minus_beta):g}, $k_1$ = {last:,.0f} steps"

@@ -1,1 +1,1 @@
-"""Networks trained by PyTorch, many runs together: the predictions against real training."""
+"""Sweeps over learning rate and momentum on PyTorch networks, many runs at once, against the predictions."""

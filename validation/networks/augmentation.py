@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from sde_momentum.core.errors import InputError, check_integer
 
-#: Keeps these draws apart from others of the same seed and step.
+#: Key of this random stream, distinct from others of the same seed and step.
 _STREAM = 5
 
 

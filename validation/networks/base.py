@@ -1,4 +1,4 @@
-"""The contract of a stacked network: many runs of one architecture, their parameters side by side [theory: Setting]."""
+"""The contract of a stacked network: R runs of one architecture, with parameters in common tensors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ Parameters = dict[str, Tensor]
 class Network(ABC):
     """Outputs f of R runs at once, each with its own parameters.
 
-    A member supplies `shapes`, `initial` and `forward`; `pullback` follows by automatic differentiation, and a member that
-    knows better overrides it. Runs never touch each other: every output and every gradient is, to rounding, what the run
-    would give alone.
+    A subclass gives `shapes`, `initial` and `forward`; `pullback` follows by automatic differentiation, unless overridden. Runs
+    are independent: to rounding, outputs and gradients are those of each run alone.
 
     Attributes:
         input_shape: of one sample
@@ -60,7 +59,7 @@ class Network(ABC):
         return self.forward(parameters, inputs)
 
     def n_together(self, n_samples: int) -> int:
-        """Largest number of runs whose gradients on so many samples are best taken together: memory sets the limit."""
+        """Largest number of runs whose gradients on this number of samples are computed together; limited by memory."""
         return 1 << 30
 
     @property

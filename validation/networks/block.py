@@ -1,4 +1,4 @@
-"""A block of a sweep: all momenta of one learning rate, a few seeds, trained together from one start."""
+"""A block of a sweep: all momenta of one learning rate and a few seeds, trained together from one start."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .task import METRICS, N_EIGENVALUES, Task, to_tensors
 Arrays = dict[str, NDArray[Any]]
 
 _CHECKPOINT, _PAUSE = 120.0, 20.0
-"""A checkpoint is written after so many seconds, and after so many times what the last one took."""
+"""Interval between checkpoints: at least this many seconds, and this many times the duration of the last one."""
 _HOLD = 1.6
-"""A run ends when it has stayed below its target for this factor of the time that it took to get there."""
+"""A run ends when it has stayed below its target for this fraction of the time that it took to reach it."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """What a process needs to train M x S runs; their results depend on these alone, `checkpoint` aside.
+    """Plain data from which a process trains M x S runs; the results depend on them alone, not on `checkpoint`.
 
     Attributes:
         build: makes the task from `configuration`, the same in every process
@@ -37,10 +37,9 @@ class Block:
         one_minus_beta: (M,)
         seeds: S of them
         records: steps at which the runs are measured, from 0 to the horizon, (T,)
-        level: a run has arrived when tr H stays below it
-        loss_level: and the train loss below this
-        least: steps that every run does at least
-        checkpoint: file from which a stopped block goes on; None: it starts over
+        level, loss_level: the target, tr H and train loss below which a run must stay
+        least: least number of steps of every run
+        checkpoint: file from which a stopped block continues; None: it starts over
     """
 
     build: Callable[[Configuration], Task]
@@ -57,7 +56,7 @@ class Block:
 
     @property
     def cost(self) -> int:
-        """Steps of all runs together, at most."""
+        """Largest number of steps, summed over the runs."""
         return self.records[-1] * len(self.one_minus_beta) * len(self.seeds)
 
     @property
@@ -110,7 +109,7 @@ def train(block: Block) -> Arrays:
 
 @dataclass
 class _Training:
-    """A block in training: M S runs one after another, of which those in `stack` go on.
+    """A block in training: M S runs, of which those in `stack` are not finished.
 
     Attributes:
         values, last, eigenvalues: as `train` returns them, with one axis for all runs
@@ -146,14 +145,14 @@ class _Training:
         return cls(block, task, start, stack, values, last, eigenvalues, np.arange(n_runs), np.zeros(n_runs))
 
     def state(self, first: int) -> Arrays:
-        """Everything that `take_up` needs to go on at the record `first`."""
+        """The state from which `take_up` continues at record `first`."""
         parts = (("w", self.stack.parameters), ("v", self.stack.velocity))
         tensors = {f"{kind} {name}": x.cpu().numpy() for kind, part in parts for name, x in part.items()}
         where = {"first": np.array(first), "step": np.array(self.stack.step), "active": self.active}
         return {**tensors, **where, **{name: getattr(self, name) for name in _KEPT}}
 
     def take_up(self, found: Arrays) -> None:
-        """Go on from a `state`."""
+        """Continue from a `state`."""
         self.first, self.active = int(found["first"]), found["active"]
         for name in _KEPT:
             setattr(self, name, found[name])
@@ -164,7 +163,7 @@ class _Training:
             self.stack.velocity[name] = torch.as_tensor(found[f"v {name}"]).to(self.task.inputs)
 
     def advance(self, t: int) -> bool:
-        """Train to record t, measure, and end the runs that have arrived or diverged; True: none is left."""
+        """Train to record t, measure, and end runs that stay below their target or diverged; True: none is left."""
         block, active = self.block, self.active
         step = block.records[t]
         self.stack.advance(setting(self.task, block.configuration), step - self.stack.step)
@@ -182,7 +181,7 @@ class _Training:
         return not self.active.size
 
     def _end(self, t: int, done: NDArray[np.bool_], finite: NDArray[np.bool_]) -> None:
-        """Keep the last values of the runs that are done, and go on with the others."""
+        """Keep the last values of finished runs, and continue the others."""
         gone = self.active[done]
         self.last[gone] = self.block.records[t]
         self.values[:, gone[~finite[done]], t] = np.inf

@@ -1,4 +1,4 @@
-"""One update of a stack as a CUDA graph: single kernels of small networks take longer to launch than to run."""
+"""One update of a stack as a CUDA graph, because kernels of small networks take longer to launch than to run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 Update = Callable[[Tensor, Tensor], None]
 
-#: Updates done kernel by kernel before the capture, in which libraries take their memory and choose their algorithms.
+#: Number of ordinary updates before the capture, in which libraries allocate memory and choose algorithms.
 _WARM_UP = 2
 
 
 class Captured:
     """A function `update(inputs, targets)` that changes tensors in place, as a CUDA graph after its first calls.
 
-    Shapes must stay as they are. The arithmetic is that of the plain call.
+    Shapes must not change. The arithmetic is that of the plain call.
     """
 
     def __init__(self, update: Update) -> None:

@@ -1,4 +1,4 @@
-"""Random numbers of training: label noise and mini-batches, each a function of (seed, step) alone."""
+"""Random numbers of training, label noise and mini-batches, as functions of (seed, step)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def generator(*key: int) -> torch.Generator:
 class LabelDraws:
     """The random numbers behind the label noise of S runs' seeds: (S, B, K) at every step.
 
-    They are drawn in blocks of steps, a stream for each (seed, block): the same after a stop, in any company, on any device.
+    They are drawn in blocks of steps, a stream for each (seed, block), so that they depend on nothing else.
 
     Args:
         seeds: S of them

@@ -1,10 +1,10 @@
-"""The time to the target on the effective loss, and the momentum that it recommends, before any noisy training
-[theory: Effective loss; Ways to predict].
+"""Times to the target of noise-free training on the effective loss, and the momentum that they recommend
+[theory: Effective loss, eq. 5.1; Effective loss, eq. 5.3].
 
     L_eff(w, k) = L(w) + (eta c / (4 delta)) (1 - exp(-delta k)) tr H(w),   heavy ball with the same eta and beta
 
-Many momenta are trained together. L_eff leaves out that the energies of the normal modes fluctuate, and promises ever shorter
-times for more momentum than training can bear: the recommendation is the least momentum within 15 % of the shortest time.
+Many momenta are trained together. L_eff leaves the fluctuations of the energies out, and so does not see the cliff: the
+recommendation is the least momentum within 15 % of the shortest time.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .task import Task
 
 _WITHIN = 1.15
 _HOLD = 1.6
-_EVERY = 4  # steps between two looks at tr H
+_EVERY = 4  # steps between two evaluations of tr H
 
 
 @dataclass(frozen=True)
 class EffectiveTimes:
-    """Steps to the target on L_eff at one learning rate, (n,), inf: not in the simulated time; and the recommendation."""
+    """Steps to the target on L_eff at one learning rate, (n,), inf where it is not reached; and the recommendation."""
 
     one_minus_beta: NDArray[np.float64]
     time: NDArray[np.float64]
@@ -47,7 +47,7 @@ def effective_times(
     n_probes: int = 4,
     max_steps: int = 20_000,
 ) -> EffectiveTimes | None:
-    """Train on L_eff until the fastest momentum has stayed at its target; None if none gets there.
+    """Train on L_eff until the fastest momentum has stayed below the target; None if none reaches it.
 
     Args:
         task: network, loss and data

@@ -1,6 +1,6 @@
-"""An experiment on networks: which momentum is fastest, and best on test data, at each learning rate, against every rule.
+"""An experiment on networks: the fastest momentum, and the best on test data, at each learning rate, against every rule.
 
-A file of this package states one: its model and data as `build`, its own options, and its profiles.
+Three files of this package define one each: its model and data as `build`, its own options, and its profiles.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 STARTS = {
     "interpolating": "phase 1 without label noise, to a point of Gamma",
-    "initial": "no phase 1: ordinary initialisation, straight into label noise",
+    "initial": "no phase 1: ordinary initialisation, label noise from the first step",
     "noisy": "phase 1 with label noise, at momentum 0.9",
 }
 PRECISIONS = {"float32": "single", "tf32": "single, products in TF32 (CUDA)", "bf16": "outputs in bfloat16", "float64": "double"}
@@ -40,13 +40,14 @@ QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "noisy-fit": ("phase 1 with label noise", {"start": "noisy"}),
     "weight-decay": ("weight decay", {"weight_decay": None}),
 }
-"""Readers' questions: each is a smaller sweep with these options changed (None: the experiment's own value)."""
+"""Questions: name -> (description, changes). Each is answered by a variant of the sweep, a smaller one with these options changed
+(None: the experiment's own value)."""
 
 _TRAINING = {
     *("experiment", "profile", "version", "lr", "n_seeds", "seed", "start", "batch_size", "nesterov", "weight_decay"),
     *("fraction", "budget", "horizon", "questions"),
 }
-"""Keys of a configuration that say how a task is trained, not what it is."""
+"""Keys of a configuration that concern the training of a task, not the task itself."""
 
 _OPTIONS = (
     *shared_options(
@@ -55,34 +56,46 @@ _OPTIONS = (
         "processes; -1: one for each core, one alone on CUDA",
     ),
     Option("dask", str, None, "address of a Dask scheduler to run on instead, such as tcp://HOST:8786"),
-    Option("lr", list[float], None, "learning rate, once for each; the profile's where not given"),
-    Option("seeds", int, None, "number of runs for each (lr, momentum); the profile's where not given"),
-    Option("label_noise", float, None, "standard deviation, or probability of a flip; the experiment's where not given"),
+    Option("lr", list[float], None, "learning rate; repeat for several; default: that of the profile"),
+    Option("seeds", int, None, "number of runs for each (lr, momentum); default: that of the profile"),
+    Option(
+        "label_noise",
+        float,
+        None,
+        "standard deviation of the label noise, or probability of a flip; default: that of the experiment",
+    ),
     Option("start", str, "interpolating", "; ".join(f"{name}: {text}" for name, text in STARTS.items())),
-    Option("batch_size", int, None, "samples a step, 0: all; the profile's where not given"),
-    Option("nesterov", bool, False, "Nesterov's look-ahead update"),
-    Option("weight_decay", float, 0.0, "as in torch.optim.SGD"),
+    Option("batch_size", int, None, "number of samples in a batch, 0: all; default: that of the profile"),
+    Option("nesterov", bool, False, "Nesterov momentum: the gradient is taken at w + beta v"),
+    Option("weight_decay", float, 0.0, "weight decay as in torch.optim.SGD"),
     Option("fraction", float, None, "target: tr H stays below this fraction of its value at the interpolating point"),
-    Option("budget", int, 0, "steps after which the test metric is compared; 0: the shortest time to the target, for each lr"),
-    Option("horizon", int, None, "steps of the first look at the largest lr; the profile's where not given"),
-    Option("precision", str, None, f"{', '.join(PRECISIONS)}; the profile's where not given"),
+    Option(
+        "budget", int, 0, "number of steps after which test losses are compared; 0: the shortest time to the target, for each lr"
+    ),
+    Option(
+        "horizon",
+        int,
+        None,
+        "number of steps of the first look, which tunes the momentum at the largest lr; default: that of the profile",
+    ),
+    Option("precision", str, None, f"{', '.join(PRECISIONS)}; default: that of the profile"),
     Option("device", str, "cpu", "cpu or cuda"),
-    Option("data", Path, None, "folder with the images; SDE_MOMENTUM_DATA, or the digits of scikit-learn, where not given"),
+    Option("data", Path, None, "folder with the images (default: SDE_MOMENTUM_DATA, or else scikit-learn's digits)"),
 )
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a profile runs.
+    """Amount of work of a profile.
 
     Attributes:
         lr: learning rates
         n_seeds: runs for each (lr, momentum)
-        horizon: steps of the first look at the largest learning rate, at most
+        horizon: largest number of steps of the first look
         changes: options that it changes, the experiment's own or shared ones
-        questions: readers' questions that it answers
-        n_records: how often a run is measured
-        grid: 1 - beta of the sweep over that of the first look, carried over by lr^(2/3), increasing
+        questions: variants that it runs
+        n_records: number of measurements of a run
+        grid: 1 - beta of the sweep over that of the first look, moved by lr^(2/3), increasing
     """
 
     lr: tuple[float, ...]
@@ -101,11 +114,11 @@ class NetworkExperiment(Experiment):
     Attributes:
         build: configuration -> Task; a function of a module, so that another process finds it
         sizes: its own options, with the values that hold where neither the command line nor the profile has another
-        label_noise, fraction, weight_decay: its defaults; the decay is that of the reader's question
+        label_noise, fraction, weight_decay: its defaults; the decay is that of the variant "weight-decay"
         describe: configuration -> lines about the model and the data, for the report
-        questions: readers' questions of its own, beside QUESTIONS
-        follow: steps of the estimator down tr H, for the closed form; 0: no closed form, where modes too soft to be told from
-            Gamma keep its projections from converging
+        questions: variants of its own, besides QUESTIONS
+        follow: steps of the estimator down tr H, for the closed form; 0: no closed form, where eigenvalues close to 0 keep its
+            projections from converging
         fit_iterations: of phase 1, at most
     """
 
@@ -120,7 +133,7 @@ class NetworkExperiment(Experiment):
     fit_iterations: int = 3000
 
     def __post_init__(self) -> None:
-        asks = f"also answer: {', '.join(self.every_question)}; or none; the profile's where not given"
+        asks = f"variant of the sweep to run too: {', '.join(self.every_question)}; or none; default: that of the profile"
         text = "{}; {} unless the profile has another"
         sizes = (replace(size, default=None, help=text.format(size.help, size.default)) for size in self.sizes)
         summary = f"{self.title.partition(':')[0]}: sweep lr and momentum, compare with every rule."
@@ -130,7 +143,7 @@ class NetworkExperiment(Experiment):
 
     @property
     def every_question(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Readers' questions that it can answer."""
+        """All its variants, by name."""
         return {**QUESTIONS, **self.questions}
 
     def configuration(self, given: Mapping[str, Any]) -> Configuration:
@@ -177,7 +190,7 @@ class NetworkExperiment(Experiment):
         return super().command({**configuration, "data": configuration["data"] and "DIR"})
 
     def check(self, configuration: Configuration) -> None:
-        """Raise for a device that is not there, data that are not there, and sizes that make no task."""
+        """Raise InputError for a missing device, missing data, and impossible sizes."""
         import torch
 
         if configuration["device"] != "cpu" and not torch.cuda.is_available():
@@ -187,11 +200,11 @@ class NetworkExperiment(Experiment):
             raise InputError("--batch-size", configuration["batch_size"], f"at most the {task.n_samples} training samples")
 
     def workers(self, configuration: Configuration, asked: int) -> int:
-        """One process on a GPU, where none were asked for: it is enough, and several would share the memory."""
+        """One process by default on a GPU, since several would share its memory."""
         return 1 if configuration["device"] != "cpu" and asked == -1 else asked
 
     def plan(self, configuration: Configuration, folder: Path, given: Mapping[str, Any]) -> Plan:
-        """Phase 1, first look, predictions, sweep, results; then the same for each reader's question, in a smaller sweep."""
+        """Phase 1, first look, predictions, sweep, results; then the same for each variant, in a smaller sweep."""
         from .sweep import plan
 
         yield from plan(self, configuration, folder)

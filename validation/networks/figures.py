@@ -1,4 +1,4 @@
-"""The pictures of a sweep on a network; each function draws one and returns it."""
+"""Pictures of a sweep on a network; each function returns one figure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def exponent(summary: Summary) -> Figure:
 
 
 def courses(summary: Summary) -> Figure:
-    """tr H, test loss and train loss in time at the middle learning rate: a line for each momentum, the mean over the seeds."""
+    """tr H, test loss and train loss against time at the middle learning rate: means over the seeds, a line for each momentum."""
     i = len(summary.lr) // 2
     data = summary.data.isel(lr=i)
     names = {"trace_hessian": "tr H", "test_loss": "test loss", "train_loss": "train loss without noise"}

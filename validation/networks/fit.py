@@ -1,5 +1,5 @@
 """Phase 1: from an initialisation to a point of Gamma, without label noise
-[theory: Setting]: by L-BFGS, or by SGD where samples are many."""
+[theory: Setting]: by L-BFGS, or by SGD where there are many samples."""
 
 from __future__ import annotations
 

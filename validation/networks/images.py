@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .losses import Loss
 
 _SMALL = 8
-"""Images of no more pixels a side, such as the digits, are not pooled."""
+"""Largest side of images that are not pooled, such as the digits."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,4 @@
-"""The two losses and their label noise, for R runs: gradient with respect to the outputs, and the factor of H
-[theory: Setting]."""
+"""The two losses and their label noise, for R runs: gradient and second derivative with respect to the outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ class Loss(ABC):
     @property
     @abstractmethod
     def noise(self) -> float:
-        """Noise strength times batch size, c B, B in samples: the gradient noise on Gamma has covariance c H."""
+        """Noise strength times batch size, c B: the gradient noise on Gamma has covariance c H [theory: Setting, eq. 1.4]."""
 
     @abstractmethod
     def noisy(self, targets: Tensor, draw: Tensor) -> Tensor:
@@ -46,7 +45,7 @@ class Loss(ABC):
 
 
 class SquareLoss(Loss):
-    """Square loss L = |f - y|^2 / (2 B K); labels y + sigma xi, xi normal: c = sigma^2 / (B K) [theory: Setting]."""
+    """Square loss L = |f - y|^2 / (2 B K); labels y + sigma xi, xi normal: c = sigma^2 / (B K)."""
 
     law = "normal"
 

@@ -1,4 +1,4 @@
-"""Fully connected networks, R runs as batched matrix products; the gradient by hand, without the tape."""
+"""Fully connected networks, R runs as batched matrix products, with hand-written gradients."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MLP(Network):
         output_scale: size of the last layer at initialisation, over Kaiming's
 
     Raises:
-        InputError: for a size or activation that is none.
+        InputError: for a size below 1 or an unknown activation.
     """
 
     def __init__(

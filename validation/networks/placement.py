@@ -1,4 +1,4 @@
-"""Where and in which precision a task's tensors live."""
+"""Device and precision of a task's tensors."""
 
 from __future__ import annotations
 

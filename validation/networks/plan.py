@@ -1,7 +1,7 @@
-"""Before the sweep: where training starts, a first look at the largest learning rate, and what every rule recommends.
+"""Preparation of a sweep: the start of training (phase 1), the first look at the largest lr, and every rule's recommendation.
 
-The first look trains a dozen momenta, from 0.6 to within 0.001 of 1, with seeds that the sweep does not use. It is
-what a practitioner does: tune at one learning rate, then carry over. The sweep lies around what it found.
+The first look tunes the momentum at the largest learning rate: a dozen momenta, from 0.6 to within 0.001 of 1, with seeds that
+the sweep does not use. The sweep lies around its optimum, moved by lr^(2/3).
 """
 
 from __future__ import annotations
@@ -35,45 +35,45 @@ if TYPE_CHECKING:
 LOOK = 0.4 * 1.7 ** -np.arange(11.0, -1, -1)
 """1 - beta of the first look."""
 N_LOOK = 4
-"""Seeds of the first look, at most those of the sweep."""
+"""Number of seeds of the first look, at most that of the sweep."""
 LONGEST = 5.0
-"""Horizon of the sweep over the shortest time of the first look, carried over."""
+"""Horizon of the sweep over the shortest time of the first look, moved by lr^(-2/3)."""
 _NOISY_FIT, _FIT_SEED = 0.9, 1 << 40
 _UNFITTED = 1e-2
 """A run from an initialisation has fitted when its noise-free loss is below this share of that at the initialisation; with label
-noise, below `_STATIONARY` times the loss that the noise keeps up, if that is more [theory: Relaxation]."""
+noise, below `_STATIONARY` times the stationary loss, if that is more [theory: Relaxation, eq. 2.10]."""
 _STATIONARY = 3.0
 _NEAR = 0.2
-"""A run has left Gamma when its loss is beyond this share of the way from that on Gamma to that of the initialisation."""
+"""A run has left Gamma when its loss exceeds this share of that at the initialisation (both above the loss on Gamma)."""
 
 TRANSFER, LINEAR, ROOT, FIXED = "lr^(2/3)", "lr", "lr^(1/2)", "0.9"
 GEOMETRY, EFFECTIVE, CRITICAL = "closed form", "effective loss", "critical limit"
 RULES = {
-    TRANSFER: "the optimum of the first look at the largest lr, carried over by lr^(2/3)",
+    TRANSFER: "the optimum of the first look at the largest lr, moved by lr^(2/3)",
     GEOMETRY: "(c mu zeta^2)^(1/3) lr^(2/3), c and mu estimated at the start of training, along the way down tr H",
-    EFFECTIVE: "least momentum within 15 % of the shortest time on L_eff at the largest lr, carried over by lr^(2/3)",
+    EFFECTIVE: "least momentum within 15 % of the shortest time on L_eff at the largest lr, moved by lr^(2/3)",
     CRITICAL: "least momentum within 5 % of the shortest time in the critical limit, one simulated curve for every lr",
     LINEAR: "the same optimum, 1 - beta proportional to lr",
     ROOT: "the same optimum, 1 - beta proportional to lr^(1/2)",
     FIXED: "beta = 0.9 at every lr",
 }
-"""The rules that are compared, and what each is."""
+"""Name of each compared rule -> its description."""
 
 _CRITICAL_SEEDS = 8
 _POWER = {TRANSFER: 2 / 3, LINEAR: 1.0, ROOT: 0.5}
 
 
 def records(horizon: int, n: int) -> tuple[int, ...]:
-    """Up to n steps at which runs are measured: denser at the beginning."""
+    """At most n steps at which runs are measured, denser at the beginning."""
     return tuple(np.unique(np.rint(horizon * np.linspace(0, 1, n) ** 1.5).astype(int)).tolist())
 
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """Where training starts, and what is known of that point: the result of phase 1.
+    """The result of phase 1: the start of training, and measurements at that point.
 
     Attributes:
-        experiment, configuration: whose sweep it is
+        experiment, configuration: of the sweep
         start: parameters where training starts, name -> (1, ...)
         about: of the initialisation, the interpolating point and the start: METRICS and largest eigenvalues of H; of the fit its
             excess loss and evaluations; `noise`, c of the label noise
@@ -123,8 +123,8 @@ def begin(experiment: NetworkExperiment, configuration: Configuration) -> tuple[
 def levels(ground: Ground, lr: float, deltas: NDArray[np.float64]) -> tuple[float, float]:
     """The targets of a run: levels that tr H and the train loss must stay below.
 
-    tr H: the asked fraction of that at the interpolating point of phase 1. The loss: a run that starts elsewhere has to fit;
-    one that starts there must not leave Gamma altogether, as a network does whose units die, with a small tr H.
+    tr H: the fraction `--fraction` of its value at the interpolating point of phase 1. Loss: a run that starts elsewhere must fit
+    the data; one that starts there must not leave Gamma, as by dead units, which make tr H small.
     """
     configuration, about = ground.configuration, ground.about
     level = configuration["fraction"] * about["interpolating"]["trace_hessian"]
@@ -168,16 +168,16 @@ def times(block: Block, arrays: Arrays) -> NDArray[np.float64]:
     for name, level in (("trace_hessian", block.level), ("train_loss", block.loss_level)):
         if np.isfinite(level):
             series = values[list(METRICS).index(name)] / level
-            # What starts below its level has to come back to it; beyond the first record this changes nothing.
+            # a run that starts below its level must return to it
             series[..., 0] = 2.0
             out = np.maximum(out, sm.convergence_time(series, np.array(block.records), fraction=0.5))
     return out
 
 
 def look(found: list[tuple[Block, Arrays]], lr: float) -> dict[str, Any]:
-    """What the first look says: times, the fastest momentum, the shortest time.
+    """Times of the first look, the fastest momentum, and the shortest time.
 
-    Where no run arrives: the momentum whose runs have come closest, and a time that gives the sweep no more steps than these had.
+    If no run reaches the target: the momentum whose runs came closest, and a time that gives the sweep as many steps.
 
     Raises:
         InputError: if every run diverges.
@@ -241,12 +241,12 @@ def critical_limit(ground: Ground, store: Path, workers: int) -> list[float]:
 
 
 def _geometry(ground: Ground) -> dict[str, Any]:
-    """c, mu and the rule they make, from the library's estimator at the start of training."""
+    """c, mu and their rule, from `estimate_timescales` at the start of training."""
     configuration = ground.configuration
     if configuration["label_noise"] == 0 or configuration["start"] == "initial":
         return {"rule": None, "failed": ["no interpolating start with label noise to estimate at"]}
     if not ground.experiment.follow:
-        return {"rule": None, "failed": ["modes too soft to be told from Gamma: c and mu are not estimated"]}
+        return {"rule": None, "failed": ["eigenvalues too close to 0 to tell modes from Gamma: c and mu are not estimated"]}
     task = ground.task
     classes = not task.is_interpolable
     targets = task.loss.targets.argmax(dim=-1) if classes else task.loss.targets
@@ -269,7 +269,7 @@ def _geometry(ground: Ground) -> dict[str, Any]:
 
 
 def _effective(ground: Ground) -> float | None:
-    """What L_eff recommends at the largest learning rate; None where it says nothing, or is not wanted."""
+    """The momentum by L_eff at the largest learning rate; None where it gives none, or is switched off."""
     configuration = ground.configuration
     if configuration["label_noise"] == 0 or configuration["start"] == "initial" or not configuration.get("effective_loss", True):
         return None
@@ -287,5 +287,5 @@ def _effective(ground: Ground) -> float | None:
 
 
 def _half_mean_square(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The project's loss, |f - y|^2 / (2P)."""
+    """The square loss |f - y|^2 / (2P) [theory: Setting, eq. 1.1]."""
     return (outputs - targets).square().mean() / 2

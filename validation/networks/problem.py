@@ -1,5 +1,4 @@
-"""A fully connected network as a `Problem` of the library: what geometry, drift and critical limit need of it
-[theory: Setting]."""
+"""A fully connected network as a `Problem` of the library, for geometry, drift and critical limit."""
 
 from __future__ import annotations
 

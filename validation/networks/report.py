@@ -1,4 +1,4 @@
-"""The report of an experiment on networks: the sweep, readers' questions, and which assumption fails where 2/3 is missed."""
+"""The report of an experiment on networks: the sweep, its variants, and which assumption fails where the exponent is not 2/3."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _regret(found: tuple[Estimate, bool]) -> str:
 
 
 def findings(summary: Summary) -> list[str]:
-    """What was found, a sentence each, misses included."""
+    """The findings, a sentence each, failures of the predictions included."""
     lines = []
     for name in summary.optima:
         if summary.at_end(name):
@@ -58,7 +58,7 @@ def findings(summary: Summary) -> list[str]:
         fixed = summary.worst_regret(name, FIXED)
         what = "time" if name == FASTEST else "test loss"
         lines.append(
-            f"A momentum tuned at the largest learning rate and carried over by lr^(2/3) costs at most {_regret(worst)} times "
+            f"A momentum tuned at the largest learning rate and moved by lr^(2/3) costs at most {_regret(worst)} times "
             f"the least {what}; momentum 0.9 at every learning rate {_regret(fixed)}."
         )
     if FASTEST not in summary.optima:
@@ -180,8 +180,8 @@ def _prefactors(summary: Summary) -> Section | None:
 
 
 def _question(experiment: NetworkExperiment, name: str, main: Summary, summary: Summary | None) -> Section:
-    """The answer to a reader's question, beside the main sweep; None: there is none."""
-    title = f"Readers ask: {experiment.every_question[name][0]}"
+    """The section on a variant, compared with the main sweep; None: it could not be run."""
+    title = f"Variant: {experiment.every_question[name][0]}"
     if summary is None:
         return Section(title, notes=["Not answered: at these learning rates the runs diverge."])
     rows = []
@@ -201,7 +201,7 @@ def _question(experiment: NetworkExperiment, name: str, main: Summary, summary: 
 
 
 def _answer(summary: Summary) -> list[str]:
-    """What the sweep of a reader's question says, in sentences."""
+    """The findings of a variant, in sentences."""
     notes = []
     for kind in summary.optima:
         if summary.at_end(kind):
@@ -210,7 +210,7 @@ def _answer(summary: Summary) -> list[str]:
         law = summary.laws[kind][0]
         worst = _regret(summary.worst_regret(kind, TRANSFER))
         notes.append(
-            f"{kind.capitalize()}: γ = {law.exponent.value:.2f} ({interval(law.exponent)}); carried over by lr^(2/3) from "
+            f"{kind.capitalize()}: γ = {law.exponent.value:.2f} ({interval(law.exponent)}); moved by lr^(2/3) from "
             f"its own largest learning rate: regret {worst} at most."
         )
     if FASTEST not in summary.optima:
@@ -230,7 +230,7 @@ def _answer(summary: Summary) -> list[str]:
 
 @dataclass(frozen=True)
 class Results:
-    """The main sweep, and those of the readers' questions that were answered, by name."""
+    """The main sweep, and those of the variants that were run, by name."""
 
     main: xr.Dataset
     asked: Mapping[str, xr.Dataset]
@@ -245,7 +245,7 @@ def read(folder: Path) -> Results:
 
 
 def report(experiment: NetworkExperiment, results: Results) -> Report:
-    """Both optima, their exponents, the regret of each rule, the theory's assumptions, and the readers' questions."""
+    """Both optima, their exponents, the regret of each rule, the theory's assumptions, and the variants."""
     summary = Summary(results.main)
     pictures = [Picture(name, partial(getattr(figures, name), summary), caption) for name, caption in CAPTIONS.items()]
     sections = [_measured(summary, name, () if i else pictures) for i, name in enumerate(summary.optima)]

@@ -1,4 +1,4 @@
-"""tr H and the largest eigenvalues of H for R runs at once; H = J^T S J, the Hessian on Gamma [theory: Setting]."""
+"""tr H and the largest eigenvalues of H for R runs at once; H = J^T S J, the Hessian on Gamma."""
 
 from __future__ import annotations
 

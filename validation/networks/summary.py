@@ -1,4 +1,4 @@
-"""What a sweep on a network says: the two optima, their exponents, what each rule costs, and what is known when 2/3 is missed."""
+"""Summary of a sweep on a network: the two optima, their exponents, the regret of each rule, and tests of the assumptions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _END = 0.01  # in ln(1 - beta)
 
 
 class Summary:
-    """What the results of a sweep say.
+    """Optima, fits, regrets and tests of assumptions of a sweep.
 
     Args:
         data: of `sweep.Sweep.dataset`
@@ -124,7 +124,7 @@ class Summary:
             return Estimate(np.nan, np.nan, np.nan, np.nan), False
         inside = float(np.clip(value, self.one_minus_beta[i, 0], self.one_minus_beta[i, -1]))
         found = self.optima[name].regret(i, inside)
-        if found.value == np.inf and name == FASTEST:  # no run arrives in all the steps that it was given
+        if found.value == np.inf and name == FASTEST:  # no run reaches the target in its steps
             best = self.optima[name].time[i].min()
             return Estimate(float(self.data["step"].values[i].max() / best), np.nan, np.nan, 0.0), True
         return found, not np.isclose(inside, value, rtol=1e-6)
@@ -134,12 +134,12 @@ class Summary:
         every = [self.regret(name, method, i) for i in range(len(self.lr))]
         return max(every, key=lambda pair: np.inf if np.isnan(pair[0].value) else pair[0].value)
 
-    # -- is the theory's ground there? -------------------------------------------------------------
+    # -- the theory's assumptions ------------------------------------------------------------------
 
     @cached_property
     def loss_ratio(self) -> tuple[float, float]:
-        """Train loss over eta c tr H / (4 delta), what the normal modes' fluctuations keep up
-        [theory: Relaxation], and its standard error.
+        """Train loss over eta c tr H / (4 delta), that of the stationary normal modes [theory: Relaxation, eq. 2.10], and its
+        standard error.
 
         Mean over the later half of the runs at the least momentum of the sweep, at the smallest learning rate.
         """

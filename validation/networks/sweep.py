@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 RUNS = "runs"
 _SWEEP_SEED, _LOOK_SEED = 1 << 20, 1 << 30
-_N_RATES = 3  # learning rates of a reader's question
+_N_RATES = 3  # learning rates of a variant
 _NESTEROV_LIMIT = 1.2  # lr times the largest eigenvalue: at momentum 1 Nesterov's update is unstable from 4/3 on
 WIDTH = 8
-"""Seeds that train together."""
+"""Number of seeds that train together."""
 
 
 def plan(experiment: NetworkExperiment, configuration: Configuration, folder: Path) -> Plan:
-    """The sweep of a configuration, then that of each reader's question; a question that fails says why, and ends alone."""
+    """The sweep of a configuration, then that of each variant; a variant that fails says why, without ending the others."""
     ground = yield from Sweep(experiment, configuration, folder).stages()
     for name, changed in questions(ground):
         try:
@@ -46,7 +46,7 @@ def plan(experiment: NetworkExperiment, configuration: Configuration, folder: Pa
 
 
 def questions(ground: Ground) -> Iterator[tuple[str, Configuration]]:
-    """Each reader's question that has stable learning rates, as the configuration of a smaller sweep."""
+    """Each variant with stable learning rates, as the configuration of a smaller sweep."""
     configuration = ground.configuration
     every = np.array(configuration["lr"])
     for name in configuration["questions"]:
@@ -71,7 +71,7 @@ class Sweep:
 
     Attributes:
         folder: of the results
-        question: the reader's question that it answers, with files in a folder of its own; "": the main sweep
+        question: name of the variant, whose files have a folder of their own; "": the main sweep
     """
 
     experiment: NetworkExperiment
@@ -96,7 +96,7 @@ class Sweep:
         (planned,) = yield self._stage("predicting", [self._alone("plan.json", partial(_recommend, ground, seen))])
         sweep = self._sweep(ground, planned["look"])
         arrays = yield self._stage("training", self._chunks(sweep, "sweep"), Spread.PROCESSES)
-        if self.configuration.get("critical_limit") and not self.question:  # a question goes without it
+        if self.configuration.get("critical_limit") and not self.question:  # not for variants
             job = partial(_critical_limit, ground, self.folder)
             (limit,) = yield self._stage("critical limit", [Chunk(self._file("critical_limit.json"), job)])
             planned["rules"] |= {planning.CRITICAL: limit}

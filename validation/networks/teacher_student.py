@@ -1,8 +1,7 @@
-"""Teacher and student: a wide tanh network learns a narrow one's outputs, square loss, Gaussian label noise
-[theory: Effective loss].
+"""Teacher and student: a wide tanh network learns a narrow one's outputs, square loss, Gaussian label noise.
 
 The third system of Cowsik, Can, Glorioso (arXiv 2210.16400) beside matrix sensing and images. Inputs are normal, the teacher's
-weights too; the student's last layer starts larger than usual, so that there is a way to go along Gamma.
+weights too; the student's last layer starts larger than usual, so that the drift along Gamma is long.
 """
 
 from __future__ import annotations

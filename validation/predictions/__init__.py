@@ -1,1 +1,1 @@
-"""Every prediction against full simulation, on all built-in problems."""
+"""Tests of every way to predict against training, on all built-in problems."""

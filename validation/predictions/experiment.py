@@ -1,4 +1,4 @@
-"""Every prediction against full simulation: regret of the recommended momentum, predicted against measured time
+"""Every way to predict against training: regret of the recommended momentum, predicted over measured time
 [theory: Ways to predict]."""
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ EXPERIMENT = Predictions(
     help="Every prediction against full simulation, on all built-in problems: regrets and times.",
     options=(
         *shared_options("quick (minutes) or full (an hour)", "of the label noise"),
-        Option("case", list[str], None, "problem, once for each; all where not given"),
+        Option("case", list[str], None, "problem; repeat for several (default: all)"),
     ),
     profiles={"quick": (2, 0.125), "full": (3, 1.0)},
     spelling={"cases": "case"},

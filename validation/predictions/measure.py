@@ -1,7 +1,7 @@
-"""One learning rate of one case: what every way predicts, beside the times measured in a sweep of momenta.
+"""One learning rate of one case: the predictions of every way, and the times measured in a sweep of momenta.
 
-The time of a momentum is that after which the mean of the metric over the runs stays below the target. All momenta of a
-learning rate share their noise; standard errors come from resampling the runs.
+A time is the number of steps after which the mean of the metric over the runs stays below the target. All momenta of a learning
+rate share their noise; standard errors come from resampling the runs.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ Floats = NDArray[np.float64]
 
 CRITICAL_LIMIT, AT_FINITE_LR = ByCriticalLimit.name, ByFiniteLr.name
 WAYS = tuple(name for name in ALL_WAYS if name not in ("transfer", "moment closure"))
-"""The ways that are tested: those that need no tuned pair and take problems of any size."""
+"""The ways tested: those that need no tuned pair and allow problems of any size."""
 
 _GRID = np.array([0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.07, 1.15, 1.35, 1.7, 2.2, 3.0, 4.0])
-"""1 - beta of the sweep over that of the critical limit, at finite lr where that is tried."""
+"""1 - beta of the sweep over that recommended by the critical limit (at finite lr where available)."""
 
 N_RECORDS = 200
 
@@ -84,13 +84,13 @@ def works(n_lr: int, share: float, names: Sequence[str] | None, seed: int) -> li
 
 
 def measure(work: Work, curves: Path, workers: int, report: Callable[[float], object]) -> dict[str, Any]:
-    """What every way recommends and predicts, beside the measured times of a sweep of momenta around that.
+    """Recommendations and predicted times of every way, and measured times in a sweep of momenta around them.
 
     Args:
         work: the learning rate and the case
         curves: folder where simulated curves of the critical limit are kept
         workers: threads; -1: every core
-        report: told of shares of the work
+        report: called with shares of the work, of sum 1
     """
     answers = _answers(work, curves, workers)
     best = answers[AT_FINITE_LR if AT_FINITE_LR in answers else CRITICAL_LIMIT].best
@@ -116,7 +116,7 @@ def measure(work: Work, curves: Path, workers: int, report: Callable[[float], ob
         "time": json_value(times),
         "time_se": json_value(time_se),
         "predicted": {way: json_value(steps) for way, steps in predicted.items()},
-        "edge": answers[CRITICAL_LIMIT].edge,
+        "cliff": answers[CRITICAL_LIMIT].cliff,
         "ways": {way: _row(deltas, times, resampled, value, answers[way]) for way, value in asked.items()},
         "checks": {check.name: check.holds for check in answers[CRITICAL_LIMIT].checks},
     }

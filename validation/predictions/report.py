@@ -1,4 +1,4 @@
-"""Worst regret and worst predicted time of each way to predict, on each problem."""
+"""The report: largest regret of each way to predict, and worst predicted time, on each problem."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ RATIO = "predicted / measured time"
 
 
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each case the worst regret of each way, and the worst ratio of predicted to measured time of the critical limit.
+    """For each case the largest regret of each way, and the ratio of predicted to measured time that is furthest from 1.
 
-    The ratio is taken from the recommendation up in 1 - beta: at finite lr, where that was tried.
+    The ratio is that of the critical limit (at finite lr where available), from its recommendation upwards in 1 - beta.
     """
     rows = []
     for name in dict.fromkeys(result["case"] for result in results):
@@ -48,7 +48,7 @@ def _regret(row: dict[str, Any], way: str) -> str:
     if way not in row:
         return ""
     regret, error = row[way]["regret"], row[way]["regret_se"]
-    return "never arrives" if regret is None else f"{regret:.3f} ± {error or 0:.3f}"
+    return "target missed" if regret is None else f"{regret:.3f} ± {error or 0:.3f}"
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Table:

@@ -1,1 +1,1 @@
-"""The universal curve: its data and reading (`universal_curve`), and its simulation (`simulate`, `search`, `settings`)."""
+"""The universal curve of time against momentum: data (`universal_curve`) and simulation (`simulate`, `search`, `settings`)."""

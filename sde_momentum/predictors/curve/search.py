@@ -1,4 +1,4 @@
-"""Where to simulate the critical limit: from well above the best D down to past the cliff, with more runs where it matters."""
+"""The search for the best D and the cliff of a universal curve: which D are simulated, how long, with how many runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ScaledCourse:
-    """The mean of the metric at one D, from the runs made so far, on the clock tau = (c lr^2)^(1/3) times the steps."""
+    """The course of one D: the mean of the metric over the runs so far, against tau = (c lr^2)^(1/3) times the steps."""
 
     scaled: float
     clock: Floats
@@ -38,17 +38,17 @@ class ScaledCourse:
         return self.course.values is not None
 
     def time(self, fraction: float) -> tuple[float, float]:
-        """tau at which the mean stays below the target, and its standard error: half the span between mean -+ one error."""
+        """tau at which the mean stays below the target, and its standard error, from the mean shifted by -1 and +1 errors."""
         middle, early, late = (self.shifted_time(fraction, k) for k in (0, -1, 1))
         return middle, (late - early) / 2 if np.isfinite(middle) and np.isfinite(late) else np.inf
 
     def shifted_time(self, fraction: float, k: float) -> float:
-        """tau at which the mean would stay below the target if it were `k` standard errors higher."""
+        """tau at which the mean, shifted up by `k` standard errors, stays below the target."""
         mean, error = self.course.mean, self.course.mean_se
         return float(convergence_time(np.append(mean[0], (mean + k * error)[1:]), self.clock, fraction))
 
     def still_falls(self, fraction: float) -> bool:
-        """Whether the mean, at the pace of its last tenth, would come down to the target before as long again."""
+        """Whether the mean, extrapolated at the slope of its last tenth, reaches the target within another such length."""
         mean = self.course.mean
         tenth = len(mean) // 10
         before, last = float(mean[-2 * tenth : -tenth].mean()), float(mean[-tenth:].mean())
@@ -56,19 +56,19 @@ class ScaledCourse:
             return 0 < last - fraction * mean[0] < 10 * (before - last)
 
     def more(self, values: Floats) -> ScaledCourse:
-        """With further runs, (n_runs, n_time)."""
+        """This course with further runs, (n_runs, n_time)."""
         assert self.course.values is not None
         return ScaledCourse(self.scaled, self.clock, MeanCourse.of_runs(np.concatenate([self.course.values, values])))
 
 
 class CurveSearch:
-    """The courses from which a universal curve is made.
+    """The courses from which a universal curve is made: simulated by increasing need.
 
     Args:
-        path: the drift along Gamma to the target
+        path: the drift path to the target
         scaled_lr: c^2 eta of a curve at finite lr; None for the limit lr -> 0
-        settings: how to search
-        workers: threads
+        settings: of the search
+        workers: threads, -1 for all cores
         advance: called with 1 after every simulation
     """
 
@@ -87,7 +87,7 @@ class CurveSearch:
         self.guess = float(self._rough(self.closed_form()))
 
     def closed_form(self) -> float:
-        """D of the closed form, (mu zeta^2)^(1/3) [theory: Effective loss]."""
+        """D of the damped motion along Gamma, (mu zeta^2)^(1/3) [theory: Effective loss, eq. 5.5]."""
         zeta = formulas.damping_ratio(self.path.amplitude)
         return float(formulas.label_noise_one_minus_beta(1.0, 1.0, self.path.curvature, zeta))
 
@@ -96,7 +96,7 @@ class CurveSearch:
         return self.path.expected_time(1.0, scaled, 1.0)
 
     def run(self) -> list[ScaledCourse]:
-        """The courses, by increasing D. Raises InputError if no mean meets the target."""
+        """Search; returns the courses by increasing D. Raises InputError if no mean meets the target."""
         start, ratio, most = self.closed_form(), self.settings.ratio, self.settings.max_points
         for k in (0, 1, 2, -1):
             self._simulate(start * ratio**k)
@@ -114,10 +114,10 @@ class CurveSearch:
         self._refine()
         return [self.courses[d] for d in sorted(self.courses)]
 
-    # -- what the courses so far say ------------------------------------------------------------------
+    # -- the state of the search ------------------------------------------------------------------
 
     def _times(self) -> Floats:
-        """tau at every D, decreasing D; inf where it is not known."""
+        """tau at every D, by decreasing D; inf where it is not known."""
         both = np.array([self.courses[d].time(self.path.fraction) for d in sorted(self.courses, reverse=True)])
         return known_times(both[:, 0], both[:, 1])
 
@@ -128,14 +128,14 @@ class CurveSearch:
         return sorted(self.courses, reverse=True)[int(np.argmin(self._times()))]
 
     def _past_the_cliff(self) -> bool:
-        """Whether the two least D are clearly slower than the best."""
+        """Whether the two smallest D are clearly slower than the best."""
         return bool(np.all(self._times()[-2:] > self.settings.slower * self._shortest()))
 
     def _doubtful(self) -> list[float]:
-        """The D that need more runs: those near the best until their times are precise, and the next below that may be better.
+        """The D that need more runs: those whose time is not precise and may be the shortest.
 
-        Close to the cliff the mean of few runs comes back above the target, or does not, by chance. So the best itself must not
-        come back within the errors either.
+        Close to the cliff the mean of few runs may return above the target by chance. So the best D needs more runs, too, while
+        its mean would return if it were `spread` standard errors higher.
         """
         ask, best, fraction = self.settings, self._best(), self.path.fraction
         shortest, error = self.courses[best].time(fraction)
@@ -159,7 +159,7 @@ class CurveSearch:
         return found
 
     def _promise(self, scaled: float) -> float:
-        """By how much the time at a D below the best would be shorter, relatively, were there no cliff between."""
+        """Relative gain in time at a D below the best if there were no cliff between: extrapolated from larger D."""
         best, times = self._best(), dict(zip(sorted(self.courses, reverse=True), self._times(), strict=True))
         top = self.settings.branch * best
         branch = np.array([(d, time) for d, time in times.items() if best <= d <= top and np.isfinite(time)])
@@ -171,7 +171,7 @@ class CurveSearch:
     # -- further simulations ----------------------------------------------------------------------------
 
     def _refine(self) -> None:
-        """More runs where the best may lie, and smaller steps in D below it: it may stand on the edge of the cliff."""
+        """More runs where the best D may lie, and a finer grid just below it, where the cliff may be."""
         ask = self.settings
         while True:
             while doubtful := self._doubtful():
@@ -186,15 +186,15 @@ class CurveSearch:
             self._simulate(float(np.sqrt(best * below)) if self._past_the_cliff() else min(self.courses) / ask.ratio)
 
     def _simulate(self, scaled: float) -> None:
-        """The course at a new D, long enough to tell whether it is the shortest."""
+        """Simulate a new D, long enough to tell whether its time is the shortest."""
         ask, shortest = self.settings, self._shortest() if self.courses else np.inf
-        # the geometry's guess may be several times too short or too long: it serves until a time is known
+        # `_rough` may be several times too short or too long: it serves until a time is known
         if np.isfinite(shortest):
             own = float(self._rough(scaled) * shortest / self._rough(self._best()))
             horizon = max(ask.horizon * shortest, ask.guess_horizon * own)
         else:
             horizon = ask.horizon * max(self.guess, float(self._rough(scaled)))
-        far = np.isfinite(shortest) and scaled < self._best()  # no need to know how far away the target is
+        far = np.isfinite(shortest) and scaled < self._best()  # past the best: its time need not be known
         for _ in range(ask.prolongations):
             clock = np.linspace(0, horizon, ask.n_records)
             course = ScaledCourse(scaled, clock, self._mean(scaled, clock, 0, ask.first_runs(self.path.problem.n_outputs)))
@@ -210,7 +210,7 @@ class CurveSearch:
         self.advance(1)
 
     def _add_runs(self, scaled: float) -> None:
-        """As many runs more at a D as it has; all anew if its course is much longer, and so coarser, than is needed by now."""
+        """Double the runs at a D; all are made anew if its course is much longer, and so coarser, than needed by now."""
         before = self.courses[scaled]
         have, horizon = before.n_runs, self.settings.horizon * self._shortest()
         if before.clock[-1] > 2 * horizon:
@@ -223,13 +223,13 @@ class CurveSearch:
         self.advance(1)
 
     def _step(self, scaled: float, clock: Floats) -> float:
-        """A step that divides the time between two records, up to a tenth longer rather than much shorter."""
+        """Step of s that divides the time between two records; up to a tenth above the wanted one."""
         record = scaled * (clock[1] - clock[0])
         step = min(self.settings.largest_step, scaled * self.guess / self.settings.n_steps)
         return float(record / max(np.ceil(record / (1.1 * step)), 1) * (1 + 1e-9))
 
     def _mean(self, scaled: float, clock: Floats, first: int, count: int) -> MeanCourse:
-        """The mean at D = `scaled` of `count` runs from number `first` on."""
+        """Simulate `count` runs at D = `scaled`, from run number `first` on."""
         request = CourseRequest(
             self.path.start,
             clock * scaled,

@@ -1,4 +1,4 @@
-"""How a universal curve is searched for: number of runs, precision, grid and length of the simulations."""
+"""Settings of the search for a universal curve: number of runs, precision, grid and length of the simulations."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from ...core.errors import check_integer, check_positive
 
 @dataclass(frozen=True)
 class CurveSettings:
-    """The numbers by which `universal_curve` decides where, how often and for how long to simulate.
+    """Settings by which `universal_curve` chooses the D to simulate, the number of runs and their length.
 
-    D = (1 - beta) / (c lr^2)^(1/3) is the scaled 1 - beta, tau the scaled time, and the best D is that of the shortest time.
-    The cliff is the D below which the target is met much later, or never.
+    D = (1 - beta) / (c lr^2)^(1/3); the best D has the shortest time; the cliff is the D below which the target is met much
+    later or never. A course is the mean of the metric against time at one D.
 
     Attributes:
-        n_seeds: runs at each D to begin with; None: as many as have `n_modes` modes together, between 4 and 64
-        precision: relative standard error of the shortest time to be reached, > 0
+        n_seeds: initial number of runs at each D; None: as many as have `n_modes` modes together, between 4 and 64
+        precision: relative standard error of the shortest time at which no more runs are made, > 0
         seed: of the noise
-        n_modes: modes of all runs at one D together that average out well enough to begin with
-        many_modes: with as many modes in a single run, four runs are enough to begin with
-        growth: the runs at one D are at most so many times max(n_seeds, n_modes / P)
-        least_at_best: runs that the best D has at least: fewer may agree by chance
-        spread: standard errors of the mean within which the target may be met by chance
+        n_modes: initial number of modes, over all runs at one D
+        many_modes: number of modes of a problem from which four initial runs are enough
+        growth: largest number of runs at one D, over max(n_seeds, n_modes / P)
+        least_at_best: least number of runs at the best D: fewer may agree by chance
+        spread: number of standard errors of the mean within which the target may be met by chance
         ratio: of neighbouring D in the first grid
-        finest_ratio: of the best D to the next one below it, at which the search for the cliff ends
-        slower: a time so many times the shortest lies past the cliff
-        near: a time up to so many times the shortest may turn out to be it
-        branch: up to this many times the best D the slope of the time above the cliff is measured
-        max_points: number of D at most; max_points_above: of them before those below the best are tried
-        n_records: of a course
-        n_steps: steps of the simulation within the time that is expected; twice as many change it by less than its error
-        largest_step: in units of the modes' relaxation time
-        overshoot: a course is at least so many first crossings long: by then an overshoot has peaked
-        horizon: length of a course, in shortest times, or in guesses of its own time until one is known
-        guess_horizon: length of a course at least, in guesses of its own time, once a time is known
-        prolongations: of a course whose length was guessed
+        finest_ratio: of the best D to the next smaller one, at which the search for the cliff ends
+        slower: a time above so many shortest times lies past the cliff
+        near: a time below so many shortest times may turn out to be the shortest
+        branch: the slope of the time above the cliff is measured up to this many times the best D
+        max_points: largest number of D; max_points_above: of D before those below the best are tried
+        n_records: number of records of a course
+        n_steps: number of steps within the expected time; twice as many change the time by less than its error
+        largest_step: in s = delta k, in which energies relax in 1
+        overshoot: least length of a course, over its first crossing of the target: by then an overshoot has peaked
+        horizon: length of a course, in shortest times, or in expected times of its own until a time is known
+        guess_horizon: least length of a course, in expected times of its own, once a time is known
+        prolongations: largest number of times that a course is simulated anew, longer
     """
 
     n_seeds: int | None = None
@@ -71,16 +71,16 @@ class CurveSettings:
         check_positive(self.precision, "precision")
 
     def first_runs(self, n_outputs: int) -> int:
-        """Runs at each D to begin with, of a problem of P = `n_outputs` modes."""
+        """Initial number of runs at each D, for a problem of P = `n_outputs` modes."""
         if self.n_seeds is not None:
             return self.n_seeds
         return int(np.clip(self.n_modes // n_outputs, 4, 64)) if n_outputs < self.many_modes else 4
 
     def most_runs(self, n_outputs: int) -> int:
-        """Runs at one D at most."""
+        """Largest number of runs at one D."""
         return self.growth * max(self.first_runs(n_outputs), self.n_modes // n_outputs)
 
     def key(self, n_outputs: int) -> dict[str, Any]:
-        """What of the settings tells one curve from another: the first three, and the others where they are not the default."""
+        """The settings as the key of a stored curve: the first three, and the others where they differ from the default."""
         changed = {name: value for name, value in asdict(self).items() if value != getattr(CurveSettings, name)}
         return changed | {"n_seeds": self.first_runs(n_outputs), "precision": self.precision, "seed": self.seed}

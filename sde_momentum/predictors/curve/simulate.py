@@ -1,4 +1,4 @@
-"""`universal_curve`: the curve of a problem, a start and a target, simulated or found again in a folder."""
+"""The universal curve of a problem, a start and a target: simulated, or read from a folder that keeps such curves."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def universal_curve(
     workers: int = -1,
     progress: bool | None = None,
 ) -> UniversalCurve:
-    """Simulate the critical limit at as many D as it takes to find the fastest and the cliff below it [theory: Critical limit].
+    """Simulate the critical limit until the best D and the cliff below it are found [theory: Critical limit, eq. 7.9].
 
-    What meets the target is the mean of the metric over the runs.
+    It is the mean of the metric over the runs that has to meet the target.
 
     Args:
         problem: the training problem
         start: a point of Gamma, (N,)
         target: (metric, fraction): the metric's mean stays below this fraction of its start; it must not vanish on Gamma
-        scaled_lr: c^2 eta, in units of curvature, for the curve at this finite lr; None: the limit lr -> 0. Refused where the
-            problem's critical dynamics has no correction at finite lr, as in a `Valley`
+        scaled_lr: c^2 eta of a curve at finite lr [theory: Finite learning rate, eq. 8.5]; None: the limit lr -> 0. Refused
+            where the problem's critical limit has no correction at finite lr, as in a `Valley`
         settings: number of runs, precision, seed, grid (None: the defaults of `CurveSettings`)
-        store: a folder where curves are kept: one made before from the same arguments is read from it
+        store: folder that keeps curves; one made before from the same arguments is read from it
         workers: threads, -1 for all cores; the numbers do not depend on it
         progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
 
@@ -81,7 +81,7 @@ def universal_curve(
 
 
 def read_curve(file: str | Path, problem: Problem, start: Array) -> UniversalCurve:
-    """A curve that `UniversalCurve.save` wrote, for the same problem and start. Raises InputError for anything else."""
+    """Read a curve written by `UniversalCurve.save`, of the same problem and start. Raises InputError for another file."""
     try:
         data = xr.load_dataset(file, engine="h5netcdf")
         made_of: dict[str, Any] = json.loads(data.attrs["made_of"])
@@ -95,7 +95,7 @@ def read_curve(file: str | Path, problem: Problem, start: Array) -> UniversalCur
 
 
 def _key(path: DriftPath, scaled_lr: float | None, settings: CurveSettings) -> dict[str, Any]:
-    """All that decides the numbers of a curve."""
+    """Everything that determines the numbers of a curve."""
     return {
         "problem": path.problem.settings(),
         "start": _digest(path.start),

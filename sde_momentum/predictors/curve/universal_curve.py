@@ -1,12 +1,10 @@
-"""Time to a target against momentum in the critical limit: one curve serves every lr and noise [theory: Critical limit].
+"""The universal curve: time to a target against momentum in the critical limit, for every lr and noise strength.
 
-With delta = 1 - beta = D (c eta^2)^(1/3) the strength of the force along Gamma is kappa = 1 / (4 D^3), and a time s = delta k is
-tau = s / D in units of (c eta^2)^(-1/3) steps: neither eta nor c is left. tau(D) is the universal curve of a problem, a start
-and a target.
+    delta = D (c eta^2)^(1/3),   kappa = 1 / (4 D^3),   steps = tau(D) (c eta^2)^(-1/3)      [theory: Critical limit, eq. 7.9]
 
-What is left of them at finite lr is the modes' frequency sqrt(eta) / delta = 1 / (D (c^2 eta)^(1/6)). It decides how long
-modes of neighbouring frequencies stay in step and which modes are too slow to be averaged over: a curve at a given c^2 eta has
-this correction [theory: Finite learning rate].
+tau(D) belongs to a problem, a start and a target. At finite lr it also depends on c^2 eta, through the frequencies of the modes,
+which decide on pairs in step and slow modes: a curve at a given c^2 eta has this correction
+[theory: Finite learning rate, eq. 8.5].
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from ..recommendation import Recommendation, largest_within
 Floats = NDArray[np.float64]
 
 TOLERANCE = 0.03
-"""How much more than the shortest predicted time a recommendation may take: this way sees the cliff [theory: Effective loss]."""
+"""epsilon: a recommended time is at most so much longer than the shortest [theory: Ways to predict, eq. 11.3]."""
 
 LARGEST_ERROR = 0.1
 """Relative standard error above which a time may not be called the shortest."""
@@ -36,13 +34,13 @@ LARGEST_ERROR = 0.1
 
 @dataclass(frozen=True, eq=False)
 class UniversalCurve:
-    """tau(D): the time to the target in the critical limit, made by `universal_curve` [theory: Critical limit].
+    """tau(D), the time to the target in the critical limit; made by `universal_curve` [theory: Critical limit, eq. 7.9].
 
     Attributes:
-        data: dims (point, record). `scaled_one_minus_beta` D (point), increasing, in units of curvature^(1/3); `time` tau and
-            `time_se` (point), in units of curvature^(-1/3), inf where the mean does not come to stay below the target;
-            `clock` (point, record) and `mean`, `mean_se` (point, record) of the metric
-        path: the drift along Gamma to the target
+        data: Dataset of dims (point, record): `scaled_one_minus_beta`, D (point), increasing, in curvature^(1/3); `time`, tau,
+            and `time_se` (point), in curvature^(-1/3), inf where the mean does not stay below the target; `clock`, tau of the
+            records, and `mean`, `mean_se` of the metric (point, record)
+        path: the drift path to the target
     """
 
     data: xr.Dataset
@@ -65,28 +63,25 @@ class UniversalCurve:
 
     @cached_property
     def best(self) -> int:
-        """Index of the shortest time, among those known to a tenth (or, if none is, with a standard error)."""
+        """Index of the shortest time, among those of a relative error of at most a tenth (if there are none, of a finite one)."""
         return int(np.argmin(known_times(self.scaled_time, self.scaled_time_se)))
 
     @cached_property
-    def edge(self) -> tuple[float, float]:
-        """(low, high): the D below which the target is out of reach, or twice the best time away, lies between them.
-
-        (0, lowest D) if no such D was found.
-        """
+    def cliff(self) -> tuple[float, float]:
+        """(low, high): the D below which the time exceeds twice the shortest lies between them; (0, lowest D): none was found."""
         good = self.scaled_time <= 2 * self.scaled_time[self.best]
         first = int(np.argmax(good))
         return (float(self.scaled_one_minus_beta[first - 1]) if first else 0.0), float(self.scaled_one_minus_beta[first])
 
     def band(self, tolerance: float = 0.1) -> tuple[float, float]:
-        """The D between which the time is within `tolerance` of the shortest: how exactly momentum must be set."""
+        """(low, high) D between which the time is at most 1 + `tolerance` times the shortest."""
         goal = (1 + float(check_positive(tolerance, "tolerance"))) * self.scaled_time[self.best]
         high = largest_within(self.scaled_one_minus_beta, self.scaled_time, goal)[0]
         low = 1 / largest_within(1 / self.scaled_one_minus_beta[::-1], self.scaled_time[::-1], goal)[0]
         return low, high
 
     def scale(self, lr: float, one_minus_beta: float, noise: float) -> float:
-        """(c eta^2)^(1/3), c times the finite-lr ratio of the drift [theory: Drift]."""
+        """(c rho eta^2)^(1/3), rho the finite-lr factor `DriftPath.drift_ratio` on c [theory: Finite learning rate]."""
         return float(np.cbrt(noise * self.path.drift_ratio(lr, one_minus_beta) * lr**2))
 
     def one_minus_beta(self, lr: float, scaled: float, noise: float) -> float:
@@ -100,7 +95,7 @@ class UniversalCurve:
         """Predicted steps to the target and their standard error, of the shape of `one_minus_beta` in (0, 1].
 
         Between the simulated points the logarithm of tau is linear in that of D; inf between a finite and an infinite one;
-        NaN below the points. Above them, where w drifts without inertia, tau grows by the drift's own time, t D^2.
+        NaN below the smallest D. Above the largest, where w drifts without inertia, tau grows as t D^2, t the drift's time.
         Raises InputError for a value out of range.
         """
         rate, c = check_one(check_lr, lr, "lr"), float(check_positive(noise, "noise"))
@@ -117,10 +112,9 @@ class UniversalCurve:
         return (tau / scale).reshape(asked.shape), (error / scale).reshape(asked.shape)
 
     def recommend(self, lr: float, noise: float, tolerance: float = TOLERANCE) -> Recommendation:
-        """The largest 1 - beta whose time is within `tolerance` of the shortest
-        [theory: Effective loss; Critical limit], with its uncertainty.
+        """The largest 1 - beta whose time is at most 1 + `tolerance` times the shortest [theory: Ways to predict, eq. 11.3].
 
-        `low` and `high`: what a shortest time off by two standard errors would make of it. Raises InputError.
+        Its `low` and `high`: with a shortest time that is off by two standard errors. Raises InputError for a value out of range.
         """
         rate, c = check_one(check_lr, lr, "lr"), float(check_positive(noise, "noise"))
         slack = 1 + float(check_positive(tolerance, "tolerance"))
@@ -135,13 +129,13 @@ class UniversalCurve:
         )
 
     def rule(self, noise: float, tolerance: float = TOLERANCE) -> MomentumRule:
-        """The power law of the critical limit: 1 - beta = D (c)^(1/3) lr^(2/3), without corrections at finite lr."""
+        """The power law 1 - beta = D c^(1/3) lr^(2/3) of the recommended D, without corrections at finite lr."""
         d, tau = self.scaled_one_minus_beta, self.scaled_time
         scaled, _ = largest_within(d, tau, (1 + float(check_positive(tolerance, "tolerance"))) * tau[self.best])
         return MomentumRule.from_sweep({"exponent": 2 / 3, "prefactor": scaled * np.cbrt(float(check_positive(noise, "noise")))})
 
     def save(self, path: str | Path) -> None:
-        """Write netCDF-4, whole or not at all."""
+        """Write the data to a netCDF-4 file; an interrupted write leaves none."""
         content = self.data.to_netcdf(engine="h5netcdf")
         write_whole(Path(path), lambda file: file.write(content))
 
@@ -152,13 +146,13 @@ class UniversalCurve:
             f"UniversalCurve ({self.path.problem.name}: {self.path.metric} to {self.path.fraction:g} of its start)",
             f"  shortest time {tau[self.best]:.4g} ± {error[self.best]:.2g} at D = {d[self.best]:.4g}, in (c lr^2)^(-1/3) steps",
             f"  within 10 % of it for D from {low:.4g} to {high:.4g}; 1 - beta = D (c lr^2)^(1/3)",
-            f"  edge: D = {self.edge[0]:.4g} to {self.edge[1]:.4g}",
+            f"  cliff: D = {self.cliff[0]:.4g} to {self.cliff[1]:.4g}",
         ]
         return "\n".join(lines)
 
 
 def known_times(times: Floats, errors: Floats) -> Floats:
-    """The times that may be called the shortest, inf for the others: close to the cliff some arrive, or do not, by chance."""
+    """The times whose error is small enough to be called the shortest, inf for the others: near the cliff chance decides."""
     for most in (LARGEST_ERROR, np.inf):
         with np.errstate(invalid="ignore"):
             known = np.where((errors <= most * times) & np.isfinite(errors), times, np.inf)
@@ -168,7 +162,7 @@ def known_times(times: Floats, errors: Floats) -> Floats:
 
 
 def _between(at: Floats, x: Floats, y: Floats) -> Floats:
-    """Linear interpolation; NaN outside, inf where a neighbour of unequal place is inf."""
+    """Linear interpolation; NaN outside, inf between a finite and an infinite point."""
     i = np.clip(np.searchsorted(x, at), 1, len(x) - 1)
     share = np.clip((at - x[i - 1]) / (x[i] - x[i - 1]), 0, 1)
     left = np.where(share < 1, y[i - 1], 0.0) * np.where(share < 1, 1 - share, 0.0)

@@ -1,1 +1,1 @@
-"""The ways to predict: one contract (`base`), one file a way, and the list of them (`registry`)."""
+"""Ways to predict, the methods of predicting the best momentum: contract (`base`), a file each, and their list (`registry`)."""

@@ -1,4 +1,4 @@
-"""The contract of a way to predict: a `Way` takes one `Question` and gives one `Answer` [theory: Ways to predict]."""
+"""The contract of a way to predict: a `Way` answers a `Question` by an `Answer` [theory: Ways to predict]."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Extras:
-    """What only some ways use, and how a prediction is computed.
+    """Inputs of a prediction that only some ways use, and how it is computed.
 
     Attributes:
         reference: a tuned (lr, momentum)
-        curve: a universal curve made before, of the same problem, start and target
-        store: a folder where universal curves are kept and found again
-        nesterov: the look-ahead update
+        curve: an existing universal curve of the same problem, start and target
+        store: folder that keeps universal curves between calls
+        nesterov: Nesterov momentum in place of heavy ball
         workers: threads, -1 for all cores
         progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
     """
@@ -45,14 +45,14 @@ class Extras:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What every way is asked: the best momentum for `lr` on a drift along Gamma to a target.
+    """The inputs of a prediction: the best momentum for `lr` on a drift path to a target is sought.
 
     Attributes:
-        path: the drift along Gamma, from where training comes down to it, to the target; it has the problem
+        path: the problem, and its drift along Gamma from the point where training reaches it to the target
         lr: eta > 0
         noise: c = sigma^2 / B > 0, in units of the loss
-        first_phase: steps from the start of training down to Gamma, as a function of 1 - beta; None for a start on Gamma
-        extras: what only some ways use
+        first_phase: number of steps from the start of training to Gamma as a function of 1 - beta; None: a start on Gamma
+        extras: inputs that only some ways use
 
     Raises:
         InputError: for a universal curve of another problem, start or target.
@@ -76,22 +76,22 @@ class Question:
 
     @cached_property
     def closed_form(self) -> ClosedForm:
-        """The closed form of this path, which several ways start from."""
+        """The closed form on this path, from which several ways start."""
         return ClosedForm(self.path, self.noise)
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What one way predicts.
+    """The prediction of one way.
 
     Attributes:
-        one_minus_beta: its 1 - beta
-        low, high: its uncertainty (None where it has none to state)
-        time: predicted steps to the target, None where it predicts none
-        time_se: standard error of it from the noise drawn, 0 where none was
-        tried, times: 1 - beta of all momenta tried, increasing, and their times, (n,)
-        basis: what it rests on
-        edge: 1 - beta below which the target is met much later or never; None where it saw none
+        one_minus_beta: the recommended 1 - beta
+        low, high: its uncertainty; None where the way gives none
+        time: predicted number of steps to the target; None where the way gives none
+        time_se: Monte Carlo standard error of `time`; 0 for a deterministic prediction
+        tried, times: 1 - beta of all momenta tried, increasing, and their predicted times in steps, (n,)
+        basis: what the prediction was computed from, in words
+        cliff: 1 - beta below which the target is met much later or never; None where the way shows none
     """
 
     one_minus_beta: float
@@ -102,41 +102,41 @@ class Answer:
     tried: Floats
     times: Floats
     basis: str
-    edge: float | None = None
+    cliff: float | None = None
 
 
 class Way(ABC):
-    """One way to predict the best momentum. A new one is a class in a file of its own, listed in `registry.WAYS`."""
+    """A way to predict the best momentum. A new one is a subclass in a file of its own, listed in `registry.WAYS`."""
 
     name: ClassVar[str]
-    """As `predict(methods=...)`, the command line and the printed answer have it."""
+    """Name in `predict(methods=...)`, on the command line and in the printed answer."""
     cost: ClassVar[str]
-    """How long it takes, in words."""
+    """Computing time, in words."""
     uses: ClassVar[frozenset[str]] = frozenset()
-    """Fields of `Extras` that change its answer or its cost; one that no chosen way uses is refused."""
+    """Fields of `Extras` that it uses; a field that no chosen way uses is refused."""
 
     def refusal(self, problem: Problem, extras: Extras) -> InputError | None:
-        """The error where the way does not apply; None where it does."""
+        """The error that says why the way does not apply; None where it does."""
         return None
 
     def by_default(self, problem: Problem, extras: Extras) -> bool:
-        """Whether it is taken without being asked for: wherever it applies, unless a way says otherwise."""
+        """Whether the way is taken without being named: by default wherever it applies."""
         return self.refusal(problem, extras) is None
 
     @abstractmethod
     def answer(self, question: Question) -> Answer:
-        """The prediction. Raises InputError where there is none."""
+        """The prediction. Raises InputError where the way gives none."""
 
 
 def from_times(question: Question, tried: Floats, times: Floats, tolerance: float, basis: str, error: float = 0.0) -> Answer:
-    """The answer from a curve of times, the first phase added where there is one.
+    """The answer from times at many momenta, the first phase added if there is one [theory: Ways to predict, eq. 11.3].
 
     Args:
-        question: what was asked
-        tried, times: 1 - beta, increasing, and the steps from Gamma to the target, (n,)
-        tolerance: how much more than the shortest time the recommendation may take
-        basis: what the times rest on
-        error: standard error of the recommended time
+        question: the inputs
+        tried, times: 1 - beta, increasing, and the number of steps from Gamma to the target, (n,)
+        tolerance: epsilon; a recommended time is at most 1 + epsilon times the shortest
+        basis: what the times were computed from, in words
+        error: standard error of the recommended time, in steps
     """
     total = times if question.first_phase is None else times + question.first_phase(tried)
     value, time = largest_within(tried, total, (1 + tolerance) * float(total.min()))

@@ -1,4 +1,4 @@
-"""The closed form: critical damping along Gamma, no closer to momentum 1 than the fluctuations allow [theory: Effective loss]."""
+"""The closed form: damping along Gamma, bounded by the fluctuations [theory: Effective loss, eq. 5.8]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import Answer, Question, Way
 
 
 class ByClosedForm(Way):
-    """From c and the curvature of tr H along Gamma alone."""
+    """Predicts from c and the geometry of the drift path alone."""
 
     name: ClassVar[str] = "closed form"
     cost: ClassVar[str] = "the drift along Gamma, once: seconds"

@@ -1,4 +1,4 @@
-"""The critical limit: from a universal curve, simulated once for all lr and noises [theory: Critical limit]."""
+"""The critical limit, by a universal curve, which serves every lr and noise strength [theory: Critical limit, eq. 7.9]."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .base import Answer, Extras, Question, Way, from_times
 
 
 class ByCriticalLimit(Way):
-    """From simulation in the limit lr -> 0 at fixed lr^2 c / (1 - beta)^3, energies of the modes fluctuating."""
+    """Predicts from simulation in the limit lr -> 0 at fixed kappa, with the fluctuating energies of the modes."""
 
     name: ClassVar[str] = "critical limit"
-    cost: ClassVar[str] = "a universal curve: seconds to minutes, nothing where it is stored"
+    cost: ClassVar[str] = "a universal curve: seconds to minutes; none for a stored curve"
     uses: ClassVar[frozenset[str]] = frozenset({"curve", "store"})
 
     def refusal(self, problem: Problem, extras: Extras) -> InputError | None:
-        allowed = "another for Nesterov: its modes relax faster than the critical limit's"
+        allowed = "another for Nesterov momentum: its modes relax faster than the critical limit assumes"
         return InputError("methods", self.name, allowed) if extras.nesterov else None
 
     def answer(self, question: Question) -> Answer:
@@ -30,7 +30,7 @@ class ByCriticalLimit(Way):
 
 
 def simulated(question: Question, scaled_lr: float | None) -> UniversalCurve:
-    """The universal curve of the question, at this c^2 eta (None: in the limit)."""
+    """The universal curve of the question, at c^2 eta = `scaled_lr` or in the limit (None)."""
     path, extras = question.path, question.extras
     return universal_curve(
         path.problem,
@@ -44,12 +44,12 @@ def simulated(question: Question, scaled_lr: float | None) -> UniversalCurve:
 
 
 def from_curve(question: Question, curve: UniversalCurve) -> Answer:
-    """What a universal curve says, with its edge."""
+    """The answer read from a universal curve, with its cliff."""
     lr, noise = question.lr, question.noise
     found = curve.recommend(lr, noise)
     error = float(curve.scaled_time_se[curve.best] / curve.scaled_time[curve.best]) * found.time
     basis = "simulation of the critical limit"
     answer = from_times(question, found.tried, found.times, TOLERANCE, basis, error)
     shift = answer.one_minus_beta / found.one_minus_beta
-    edge = curve.one_minus_beta(lr, float(np.sqrt(np.prod(curve.edge))), noise) if curve.edge[0] else None
-    return replace(answer, low=found.low * shift, high=found.high * shift, edge=edge)
+    cliff = curve.one_minus_beta(lr, float(np.sqrt(np.prod(curve.cliff))), noise) if curve.cliff[0] else None
+    return replace(answer, low=found.low * shift, high=found.high * shift, cliff=cliff)

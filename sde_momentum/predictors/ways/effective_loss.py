@@ -1,4 +1,4 @@
-"""Noise-free heavy ball on the effective loss, which has the noise's mean force in it [theory: Effective loss]."""
+"""Noise-free heavy ball on the effective loss, the loss plus a regulariser [theory: Effective loss, eq. 5.1]."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .base import Answer, Question, Way, from_times
 
 
 class ByEffectiveLoss(Way):
-    """From convergence times without chance. It does not see the stability edge."""
+    """Predicts from deterministic convergence times, which do not show the cliff."""
 
     name: ClassVar[str] = "effective loss"
     cost: ClassVar[str] = "some 20 noise-free runs: seconds"

@@ -1,4 +1,4 @@
-"""The critical limit with its first correction at finite lr: modes in step, and slow modes [theory: Finite learning rate]."""
+"""The critical limit corrected for finite lr: pairs of modes in step, and slow modes [theory: Finite learning rate]."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .critical_limit import ByCriticalLimit, from_curve, simulated
 
 
 class ByFiniteLr(ByCriticalLimit):
-    """From simulation of the critical limit at this lr; worth its time where eigenvectors turn or modes soften."""
+    """Predicts from simulation of the critical limit at this lr; pays where eigenvectors turn or eigenvalues get small."""
 
     name: ClassVar[str] = "critical limit at finite lr"
     cost: ClassVar[str] = "a universal curve for every lr: minutes"

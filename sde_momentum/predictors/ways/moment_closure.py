@@ -1,4 +1,4 @@
-"""The Gaussian moment closure of the discrete update: its mean metric at seven momenta [theory: Moment closure]."""
+"""The Gaussian moment closure, a recursion of mean and covariance of (w, v), at seven momenta [theory: Moment closure]."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..curve.universal_curve import TOLERANCE
 from .base import Answer, Extras, Question, Way, from_times
 
 _SMALL = 30
-"""Parameters up to which it is taken without being asked for."""
+"""Largest number of parameters at which the way is taken without being named."""
 _GRID = np.geomspace(0.6, 2.4, 7)
-"""Momenta tried: 1 - beta over the closed form's."""
+"""1 - beta tried, over that of the closed form."""
 _LENGTH, _RECORDS = 2.5, 200
-"""Length of a run in expected convergence times, and how often the metric is taken."""
+"""Length of a run in expected convergence times, and number of records of the metric."""
 
 
 class ByMomentClosure(Way):
-    """From mean and covariance of (w, v), closed by a Gaussian: no chance, and the update's own learning rate."""
+    """Predicts from mean and covariance of (w, v), w taken as Gaussian: deterministic, at finite lr."""
 
     name: ClassVar[str] = "moment closure"
     cost: ClassVar[str] = "seven runs of a covariance matrix: seconds for few parameters"

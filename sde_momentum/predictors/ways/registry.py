@@ -1,4 +1,4 @@
-"""All ways to predict, and which of them answer a question."""
+"""The list of all ways to predict, and the choice among them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ WAYS: dict[str, Way] = {
         ByFiniteLr(),
     )
 }
-"""By name, from the cheapest to the most faithful."""
+"""Name -> way, from the cheapest to the most faithful."""
 
 
 def chosen(names: Sequence[str] | None, problem: Problem, extras: Extras) -> list[Way]:
-    """The ways of these names (None: those that are taken by default), from the cheapest to the most faithful.
+    """The ways of these names (None: those taken by default), from the cheapest to the most faithful.
 
     Raises:
-        InputError: for an unknown name, none, a way that does not apply, or an extra that no chosen way uses.
+        InputError: for an unknown name, an empty list, a way that does not apply, or an extra that no chosen way uses.
     """
     if names is None:
         ways = [way for way in WAYS.values() if way.by_default(problem, extras)]
@@ -54,5 +54,5 @@ def chosen(names: Sequence[str] | None, problem: Problem, extras: Extras) -> lis
 
 
 def users(extra: str) -> str:
-    """The ways that use this field of `Extras`, as a message has them."""
+    """Names of the ways that use this field of `Extras`, for a message."""
     return " or ".join(repr(way.name) for way in WAYS.values() if extra in way.uses)

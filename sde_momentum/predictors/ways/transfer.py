@@ -1,4 +1,4 @@
-"""Transfer of a tuned momentum to another learning rate: 1 - beta = (1 - beta0) (lr / lr0)^(2/3) [theory: Ways to predict]."""
+"""Transfer of a tuned momentum to another learning rate [theory: Ways to predict, eq. 11.1]."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import Answer, Extras, Question, Way
 
 
 class Transfer(Way):
-    """From a tuned (lr, momentum)."""
+    """Predicts from a tuned (lr, momentum), by 1 - beta ~ lr^(2/3)."""
 
     name: ClassVar[str] = "transfer"
     cost: ClassVar[str] = "nothing"
