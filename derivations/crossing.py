@@ -2,8 +2,8 @@
 
 Training waits for the slower of the two timescales. With delta = C eta^gamma the transverse one is delta / a, so
 eta^(gamma - 1), while modes are overdamped (gamma < 1/2) and 2 / delta, so eta^(-gamma), when they are underdamped
-(gamma > 1/2): it is shortest at gamma = 1/2. A stiffness k ~ eta^p delta^-m along Gamma makes the longitudinal
-one delta / k, so eta^((1 + m) gamma - p), which shrinks as gamma grows. Where they are equal and gamma > 1/2, training is
+(gamma > 1/2): it is shortest at gamma = 1/2. A stiffness k ~ eta^i delta^-j along Gamma makes the longitudinal
+one delta / k, so eta^((1 + j) gamma - i), which shrinks as gamma grows. Where they are equal and gamma > 1/2, training is
 fastest; where they are equal only below 1/2, more momentum still helps, up to gamma = 1/2.
 """
 

@@ -51,7 +51,7 @@ def estimate_timescales(
         label_noise: sigma for real targets; for classes the probability that a label is replaced by one drawn uniformly; or a
             function (targets, generator) -> noisy targets
         batch_size: samples in a batch; None for all
-        weight_decay: as in `torch.optim.SGD`
+        weight_decay: as in `torch.optim.SGD`; counted as h = wd, exact where Gamma is straight [theory: Forces, eq. 6.5]
         target: x in (0, 1), fraction of the displacement to fall below; None for critical damping
         displacement: (N,), direction in which mu is measured, such as that to a flatter point; None: that of the drift
         follow: descend tr H along Gamma by this number of steps first, and measure mu along that path, at its end
