@@ -30,6 +30,11 @@ _FIRST, _MOST = 16, 1 << 14
 """Runs at each momentum: at first, and at most."""
 _GOAL = 1.03
 """Upper 95 % bound on the recommendation's time over the shortest at which the search ends."""
+_CAREFUL = np.sqrt(2)
+"""Factor on the deviations of resamples when the momentum is chosen: the best of several has had luck, and just beyond the cliff
+a little luck makes a momentum seem the fastest."""
+_SWING = 1.5
+"""A momentum is recommended only if its mean is sure to stay below the level from this multiple of its time on."""
 _CONTENDER = 1.1
 """Momenta whose time may be within this factor of the shortest get more runs."""
 
@@ -244,15 +249,21 @@ class Search:
     def _choose(self) -> tuple[Choice, list[int]]:
         """The recommendation from what is known now, and the courses that may be the fastest."""
         near, best = self._near(), self._best()
-        weights = resampling(self.courses[near[0]].n_runs, self.seed)
+        weights = resampling(self.courses[near[0]].n_runs, self.seed, _CAREFUL)
         times = np.stack([self.courses[i].resampled(weights) for i in near], axis=1)
         with np.errstate(invalid="ignore"):
             regrets = times / times.min(axis=1, keepdims=True)
         regrets = np.where(np.isfinite(regrets), regrets, np.inf)
         upper, lower = np.quantile(regrets, 0.95, axis=0, method="higher"), np.quantile(regrets, 0.05, axis=0, method="lower")
         deltas = np.array([self.courses[i].one_minus_beta for i in near])
-        # of equal bounds the one of less momentum
-        k = int(np.lexsort((-deltas, np.round(upper, 3)))[0])
+        surely = np.array([self.courses[i].surely() for i in near])
+        upper = np.where(surely <= _SWING * np.array([self.courses[i].time() for i in near]), upper, np.inf)
+        if np.isfinite(upper).any():
+            # the least momentum that is fast enough: time is flat on its side, and a cliff on the other
+            enough = np.flatnonzero(upper <= max(_GOAL, upper.min()))
+            k = int(enough[np.argmax(deltas[enough])])
+        else:
+            k = int(np.argmin(surely))
         good = deltas[lower <= _GOAL]
         chosen = self.courses[near[k]]
         below = [
