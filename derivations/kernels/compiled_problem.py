@@ -108,7 +108,7 @@ class CompiledProblem(Problem):
         return Kernels(module.outputs, module.pullback, data, rows)
 
     def outputs(self, w: Array) -> Array:
-        kernel, _, data, rows = self.kernels
+        kernel, _, data, rows = self.kernels[:4]
         points = _lanes(w)
         f = np.empty((self.n_outputs, points.shape[1]))
         kernel(data, points, f, np.empty((rows, max(WIDTH, points.shape[1]))))

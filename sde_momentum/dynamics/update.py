@@ -8,6 +8,8 @@ with kernels takes the compiled one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +21,7 @@ from ..core.simd.address import by_address
 from ..core.simd.lanes import load_and_spread, store
 from ..core.simd.matrix import WIDTH, aligned, product
 from ..problems.compiled import KERNEL, PULLBACK
+from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem
 
 Words = NDArray[np.uint64]
@@ -101,6 +104,25 @@ def advance(problem: Problem, runs: Runs, draws: Draws, rule: Rule, first: int, 
     f, g = by_address(kernels.outputs, KERNEL), by_address(kernels.pullback, PULLBACK)
     scratch = aligned(kernels.scratch_rows, lanes)
     _advance_compiled(f, g, kernels.data, scratch, problem.targets, runs, draws, rule, added, first, last)
+
+
+def record(
+    problem: Problem, runs: Runs, draws: Draws, rule: Rule, first: int, steps: Steps, metrics: Sequence[Metric],
+    force: Array | None = None,
+) -> Array:  # fmt: skip
+    """Metrics of all runs after each of `steps`, (metric, lane, step); NaN from the step on at which a run diverged.
+
+    Advances the runs in place from step `first` to the last of `steps`, which increase from `first` or later on; equal to
+    `first` is before any update. `force` (N, lanes) is added to the gradient.
+    """
+    out = np.empty((len(metrics), runs.w.shape[1], len(steps)))
+    for t, (now, then) in enumerate(pairwise([first, *map(int, steps)])):
+        advance(problem, runs, draws, rule, now, then, force)
+        points = np.ascontiguousarray(runs.w.T)
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging run's numbers are replaced below
+            out[:, :, t] = [metric(problem, points) for metric in metrics]
+        out[:, runs.diverged >= 0, t] = np.nan
+    return out
 
 
 @njit(

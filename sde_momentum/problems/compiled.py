@@ -5,6 +5,7 @@ Arrays are (rows, lanes): one run per lane, as SIMD needs it. A lane's numbers m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ _MATRIX = types.Array(types.float64, 2, "C")
 KERNEL = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX)
 #: Signature of `pullback(data, w, r, g, scratch)`: writes J(w)^T r, (N, lanes), for r of shape (P, lanes).
 PULLBACK = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX, _MATRIX)
+#: Signature of a metric `metric(data, w, out, scratch)`: writes its values, (lanes,), for w of shape (N, lanes).
+METRIC = types.void(_MATRIX, _MATRIX, types.Array(types.float64, 1, "C"), _MATRIX)
 
 
 class Kernels(NamedTuple):
@@ -24,11 +27,13 @@ class Kernels(NamedTuple):
     Attributes:
         outputs: compiled for the signature KERNEL
         pullback: compiled for the signature PULLBACK
-        data: constants that both read, of any two-dimensional shape
-        scratch_rows: rows of the array (scratch_rows, lanes) that both may write to
+        data: constants that they read, of any two-dimensional shape
+        scratch_rows: rows of the array (scratch_rows, lanes) that they may write to
+        metrics: metrics by name, compiled for the signature METRIC
     """
 
     outputs: Any
     pullback: Any
     data: NDArray[np.float64]
     scratch_rows: int
+    metrics: Mapping[str, Any] = {}
