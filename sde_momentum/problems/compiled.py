@@ -1,11 +1,11 @@
-"""Compiled kernels of a problem, optional: outputs f(w) and pullbacks J(w)^T r of many runs at once in machine code.
+"""Compiled kernels of a problem, optional: outputs f(w), pullbacks J(w)^T r and metrics of many runs at once in machine code.
 
 Arrays are (rows, lanes): one run per lane, as SIMD needs it. A lane's numbers must not depend on its neighbours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,11 +29,15 @@ class Kernels(NamedTuple):
         pullback: compiled for the signature PULLBACK
         data: constants that they read, of any two-dimensional shape
         scratch_rows: rows of the array (scratch_rows, lanes) that they may write to
-        metrics: metrics by name, compiled for the signature METRIC
+        metrics: compiled for the signature METRIC, by the function that each is a copy of: a method of the problem's class that
+            is a metric (`Valley.test_error`), or the `value` of a Metric. It is used for that function alone: not in a
+            subclass that overrides the method, nor for another metric of the same name
+        by_sample: whether `data` has a row for each sample, and both kernels take a single row and the P / rows outputs of it
     """
 
     outputs: Any
     pullback: Any
     data: NDArray[np.float64]
     scratch_rows: int
-    metrics: Mapping[str, Any] = {}
+    metrics: Mapping[Callable[..., Any], Any] = {}
+    by_sample: bool = False
