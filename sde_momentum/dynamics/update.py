@@ -140,8 +140,8 @@ def record(
             values[i] = _in_numpy(problem, metrics[i], points)
         out[:, :, cut] = np.swapaxes(values, 1, 2)
         first = int(some[-1])
-    ended = np.where(runs.diverged < 0, np.iinfo(np.int64).max, runs.diverged)[:measured, None]
-    out[:, steps > ended] = np.nan
+    for n in np.flatnonzero(runs.diverged[:measured] >= 0):
+        out[:, n, np.searchsorted(steps, runs.diverged[n], "right") :] = np.nan
     return out
 
 
