@@ -5,7 +5,7 @@ import pytest
 
 import sde_momentum as sm
 from derivations.models import two_factor
-from sde_momentum.problems import FunctionProblem, Metric, as_problem
+from sde_momentum.problems import Metric, as_problem
 
 N_INPUTS, HIDDEN, SAMPLES = 2, 3, 4
 RNG = np.random.default_rng(3)
@@ -40,7 +40,7 @@ def in_torch():
     def f(w):
         return torch.tanh(inputs @ w[: HIDDEN * N_INPUTS].reshape(HIDDEN, N_INPUTS).T) @ w[HIDDEN * N_INPUTS :]
 
-    return FunctionProblem.from_torch(f, TARGETS, N)
+    return sm.Problem.from_function(f, TARGETS, N)
 
 
 def in_jax():
@@ -49,16 +49,16 @@ def in_jax():
     def f(w):
         return jnp.tanh(X @ w[: HIDDEN * N_INPUTS].reshape(HIDDEN, N_INPUTS).T) @ w[HIDDEN * N_INPUTS :]
 
-    return FunctionProblem.from_jax(f, TARGETS, N)
+    return sm.Problem.from_function(f, TARGETS, N)
 
 
 @pytest.mark.parametrize("exact", [in_torch, in_jax])
 @pytest.mark.parametrize(
     ("by_hand", "error_j", "error_h"),
     [
-        (FunctionProblem(network, TARGETS, N), 1e-8, 1e-5),
-        (FunctionProblem(many, TARGETS, N, vectorized=True), 1e-8, 1e-5),
-        (FunctionProblem(network, TARGETS, N, jacobian=jacobian), 1e-13, 1e-7),
+        (sm.Problem.from_function(network, TARGETS, N), 1e-13, 1e-7),
+        (sm.Problem.from_function(many, TARGETS, N), 1e-13, 1e-7),
+        (sm.Problem.from_function(network, TARGETS, N, jacobian=jacobian), 1e-13, 1e-7),
     ],
     ids=["f", "f of many", "f and J"],
 )
@@ -83,7 +83,7 @@ def product(w):
     return np.array([w[:2] @ w[2:]])
 
 
-PRODUCT = FunctionProblem(product, [1.0], 4, jacobian=lambda w: np.roll(w, 2)[None])
+PRODUCT = sm.Problem.from_function(product, [1.0], 4, jacobian=lambda w: np.roll(w, 2)[None])
 
 
 def test_a_function_of_ones_own_is_predicted_like_the_model_of_the_same_formula():
@@ -114,9 +114,9 @@ def test_a_symbolic_model_is_taken_wherever_a_problem_is():
 
 
 def test_problems_of_one_name_are_told_apart_by_their_numbers():
-    other = FunctionProblem(product, [2.0], 4)
+    other = sm.Problem.from_function(product, [2.0], 4)
     assert other.settings() != PRODUCT.settings()
-    assert FunctionProblem(product, [1.0], 4).settings() == PRODUCT.settings()
+    assert sm.Problem.from_function(product, [1.0], 4).settings() == PRODUCT.settings()
 
 
 SIZE = Metric("size", "|w|", "units of w", lambda problem, w: np.linalg.norm(w, axis=-1))
@@ -152,12 +152,12 @@ def test_a_metric_of_ones_own_is_measured_by_every_dynamics_and_can_be_the_targe
     ("call", "message"),
     [
         (
-            lambda: FunctionProblem(product, [1.0, 2.0], 4),
+            lambda: sm.Problem.from_function(product, [1.0, 2.0], 4),
             r"outputs: given values of shape \(1,\); allowed: a function to the shape",
         ),
-        (lambda: FunctionProblem(product, [np.nan], 4), "targets: given nan; allowed: finite numbers"),
-        (lambda: FunctionProblem(product, [1.0], 0), "n_parameters: given 0; allowed: a whole number >= 1"),
-        (lambda: FunctionProblem(3, [1.0], 4), "outputs: given 3; allowed: a function of w"),
+        (lambda: sm.Problem.from_function(product, [np.nan], 4), "targets: given nan; allowed: finite numbers"),
+        (lambda: sm.Problem.from_function(product, [1.0], 0), "n_parameters: given 0; allowed: a whole number >= 1"),
+        (lambda: sm.Problem.from_function(3, [1.0], 4), "outputs: given 3; allowed: a function of w"),
         (
             lambda: sm.Valley([1.0], 0.0, 1.0).interpolating_start(),
             "start: given None; allowed: a start: valley has none of its own",
