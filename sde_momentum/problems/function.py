@@ -262,8 +262,9 @@ class _Look:
         """The framework, and whether f takes many points at once."""
         errors: list[BaseException] = []
         for framework in _CALLS:
-            if framework != "numpy" and framework not in sys.modules:
-                continue  # f would have imported it
+            mismatch = any(isinstance(error, TypeError | AttributeError) for error in errors)
+            if framework != "numpy" and not (mismatch and framework in sys.modules):
+                continue  # f would have imported it, and refused an array
             for many in (False, True) if batched is None else (batched,):
                 try:
                     own = self._framework(framework, many)
