@@ -342,7 +342,7 @@ def _record_arrays(
 
 
 def _advance_arrays(problem: Problem, runs: Runs, draws: Draws, rule: Rule, first: int, last: int, force: Array) -> None:
-    """The same by the problem's own `outputs` and `pullback`; equal to the compiled update up to rounding."""
+    """The same by the problem's own `vjp`; equal to the compiled update up to rounding."""
     w, v, (p, lanes) = runs.w, runs.v, draws.order.shape
     fill = fill_normal if rule.gaussian else fill_rademacher
     xi, keep, words = np.empty((p, lanes)), np.ones((p, lanes)), np.empty(lanes, dtype=np.uint64)
@@ -352,20 +352,22 @@ def _advance_arrays(problem: Problem, runs: Runs, draws: Draws, rule: Rule, firs
         fill(draws.labels, xi)
         if rule.batch < p:
             _draw_batches(draws.batches, keep, words, draws.order, rule.batch)
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is marked
+        with np.errstate(all="ignore"):  # a run that diverges is marked
             # one matrix per run: the rounding of a product must not depend on the other runs
-            rows = np.ascontiguousarray(point.T)[:, None]
-            r = problem.outputs(rows)[:, 0].T - problem.targets[:, None]
+            rows = np.array(point.T, order="C")[:, None]
+            f, pullback = problem.vjp(rows)
+            r = f[:, 0].T - problem.targets[:, None]
             runs.diverged[~(np.square(r).sum(axis=0) < _FAR) & (runs.diverged < 0)] = step
-            r = np.where(runs.diverged < 0, (r - runs.label_noise * xi) * keep / rule.batch, 0.0)
-            w[:, runs.diverged >= 0] = v[:, runs.diverged >= 0] = 0.0
-            rows = np.where(runs.diverged[:, None, None] < 0, rows, 0.0)
-            g = problem.pullback(rows, np.ascontiguousarray(r.T)[:, None])[:, 0].T + rule.weight_decay * rows[:, 0].T
+            gone = runs.diverged >= 0
+            r = np.where(gone, 0.0, (r - runs.label_noise * xi) * keep / rule.batch)
+            w[:, gone] = v[:, gone] = rows[gone] = 0.0
+            g = pullback(np.ascontiguousarray(r.T)[:, None])[:, 0].T + rule.weight_decay * rows[:, 0].T
             if len(force):
                 g += force
             if len(rule.factor):
                 fill(draws.gradient, z)
                 g += rule.factor * z if rule.diagonal else rule.factor @ z
+            g[:, gone] = 0.0
             v *= runs.momentum
             v -= runs.lr * g
             w += v

@@ -89,6 +89,7 @@ def read_curve(file: str | Path, problem: Problem, start: Array) -> UniversalCur
         raise InputError("curve", file, "a readable file written by UniversalCurve.save") from None
     path = DriftPath(problem, start, made_of["metric"], made_of["fraction"])
     same = json.loads(json.dumps(problem.settings(), default=str)) == made_of["problem"]
+    same = same and problem.metric_fingerprint(path.metric) == made_of.get("metric_values")
     if not same or _digest(path.start) != made_of["start"]:
         raise InputError("curve", file, "the curve of this problem and start")
     return UniversalCurve(data, path)
@@ -100,6 +101,7 @@ def _key(path: DriftPath, scaled_lr: float | None, settings: CurveSettings) -> d
         "problem": path.problem.settings(),
         "start": _digest(path.start),
         "metric": path.metric,
+        "metric_values": path.problem.metric_fingerprint(path.metric),
         "fraction": path.fraction,
         "scaled_lr": scaled_lr,
         "format": _FORMAT,
