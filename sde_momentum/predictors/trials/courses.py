@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...core.simd.matrix import aligned
 from ...core.threads import in_order
-from ...dynamics.label_noise_sgd import LANES, LabelNoiseSGD
+from ...dynamics.label_noise_sgd import LabelNoiseSGD
 from ...dynamics.update import Draws, Runs, record
 from ...problems.metrics import Metric
 from ...problems.problem import Array
@@ -22,8 +22,6 @@ Steps = NDArray[np.int64]
 
 _FINE = 80
 """Records while the number of steps grows by a factor e: a time is known to about 1 % before interpolation."""
-_MANY = 512
-"""Runs that a function without compiled kernels is given at once."""
 
 
 def clock(until: float = 0, n: int = 1) -> Steps:
@@ -118,9 +116,9 @@ class Courses:
         """The lanes of each block: compiled code one momentum, which may stop alone; a Python function many."""
         problem = self.training.method.problem
         if problem.kernels is None:
-            return np.array_split(lanes, -(-len(lanes) // _MANY)) if len(lanes) else []
+            return np.array_split(lanes, -(-len(lanes) // problem.lanes)) if len(lanes) else []
         alone = [lanes[lanes[:, 0] == i] for i in np.unique(lanes[:, 0])]
-        return [one[at : at + LANES] for one in alone for at in range(0, len(one), LANES)]
+        return [one[at : at + problem.lanes] for one in alone for at in range(0, len(one), problem.lanes)]
 
     def _at_rest(self, owners: NDArray[np.int64], numbers: NDArray[np.int64]) -> _Block:
         problem, n = self.training.method.problem, len(owners)

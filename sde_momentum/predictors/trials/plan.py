@@ -193,7 +193,7 @@ class Plan:
         ends: list[tuple[float, float, int]] = []
         start = self.question.level / target.fraction
         for course in search.courses:
-            late = float(course.mean[len(course.mean) // 2 :].mean())
+            late = float(np.mean(course.mean[len(course.mean) // 2 :]))
             ends.append((late / start, course.one_minus_beta, course.end))
         share, delta, steps = min(ends, key=lambda end: end[0])
         if not np.isfinite(share):
