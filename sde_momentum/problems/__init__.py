@@ -3,7 +3,7 @@
 problem         `Problem`: the contract; `as_problem`: the same of a SymbolicModel
 function        `FunctionProblem`: from a user's function in NumPy, PyTorch or JAX
 metrics         `Metric`, METRICS: the numbers measured along a run
-compiled        `Kernels`: outputs and pullback in machine code, optional
+compiled        `Kernels`: outputs, pullback and metrics in machine code, optional; `measures`: how metrics are taken from them
 interpolation   `descend_to_manifold`, `project_to_manifold`: from any parameter vector to a point of Gamma
 matrix_sensing  `MatrixSensing`: a low-rank matrix from Gaussian measurements
 valley          `Valley`: one direction along Gamma, and normal modes whose eigenvalues change along it
