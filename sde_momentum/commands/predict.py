@@ -1,23 +1,39 @@
-"""The command `sde-momentum predict`: the best momentum for a learning rate, from numbers or for a built-in problem."""
+"""The command `sde-momentum predict`: the best momentum for a learning rate, from numbers or for a training problem."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..core.errors import InputError, check_positive
+from ..core.errors import InputError, check_integer, check_one, check_positive
 from ..core.files import write_whole
 from ..core.options import REQUIRED, Form, Option, is_given, union
-from ..core.progress import track
+from ..core.progress import note, track
 from ..problems.registry import built_in, built_in_problems
 from .build import build
-from .common import JSON, NESTEROV, check_picture, check_target, chosen_form, geometry_options, problem_form, set_up
+from .common import (
+    FRACTION,
+    JSON,
+    LABEL_NOISE,
+    NESTEROV,
+    check_picture,
+    check_target,
+    chosen_form,
+    geometry_options,
+    problem_form,
+    set_up,
+)
+
+if TYPE_CHECKING:
+    from ..predictors.prediction import Prediction
+    from ..problems.problem import Array, Problem
 
 _LR = Option("lr", float, REQUIRED, "learning rate to predict for")
-_PAIR, _GEOMETRY = "From a tuned pair", "From noise and curvature"
+_PAIR, _GEOMETRY, _HOW = "From a tuned pair", "From noise and curvature", "How to predict"
 _REFERENCE = (
     Option("ref_lr", float, None, "learning rate of a tuned pair (lr, momentum)", _PAIR),
     Option("ref_momentum", float, None, "the best momentum at --ref-lr", _PAIR),
@@ -34,22 +50,40 @@ _GEOMETRY_FORM = Form(
         JSON,
     ),
 )
-_PROBLEM_OPTIONS = (
+_ASKED = (
     _LR,
+    Option("budget", float, 20.0, "computing time of the answer, in seconds: trials end when it is spent", _HOW),
+    Option("theory", bool, False, "no trials: theory's ways alone, combined", _HOW),
+    Option("method", list[str], (), "way to predict: 'trial', 'closed form', ...; repeat for several (default: trial)", _HOW),
+    Option("seed", int, 0, "seed of the trials' noise", _HOW),
     *_REFERENCE,
-    Option("method", list[str], (), "way to predict, such as 'closed form'; repeat for several (default: those that apply)"),
     NESTEROV,
-    Option("store", Path, None, "folder that keeps universal curves of the critical limit between calls"),
-    Option("plot", Path, None, "picture of the time to the target against momentum: .png, .svg or .pdf"),
+    Option("store", Path, None, "folder that keeps universal curves of the critical limit between calls", _HOW),
+    Option("plot", Path, None, "picture of trials, theory's curves and the answer: .png, .svg or .pdf"),
     JSON,
 )
+"""Options of a prediction for a training problem."""
 _PROBLEM_FORMS = {
-    problem.name: problem_form(problem, None, _PROBLEM_OPTIONS, choose_start=True, target=True)
-    for problem in built_in_problems().values()
+    problem.name: problem_form(problem, None, _ASKED, choose_start=True, target=True) for problem in built_in_problems().values()
 }
-FORMS = (_REFERENCE_FORM, _GEOMETRY_FORM, *_PROBLEM_FORMS.values())
+_MODEL = "Model of your own"
+_MODEL_FORM = Form(
+    "--model",
+    (
+        Option("model", str, REQUIRED, "FILE.py:NAME, a problem, a symbolic model or a function that makes one", _MODEL),
+        replace(geometry_options(_MODEL)[0], default=None),
+        Option("label_noise", float, None, LABEL_NOISE, _MODEL),
+        Option("metric", str, None, "metric of the target (default, with that of --fraction: the problem's own)", _MODEL),
+        Option("fraction", float, None, FRACTION, _MODEL),
+        *_ASKED,
+    ),
+)
+FORMS = (_REFERENCE_FORM, _GEOMETRY_FORM, *_PROBLEM_FORMS.values(), _MODEL_FORM)
+_WAYS_TO_ASK = "--problem, --model, --ref-lr with --ref-momentum, or --noise with --curvature"
 _EXTRAS = {"store": "store", "nesterov": "nesterov", "ref_lr": "reference", "ref_momentum": "reference"}
 """Options that only some ways to predict use -> fields of `Extras`."""
+_TRIALS = {"budget": ("trial", "theory"), "seed": ("trial",)}
+"""Options of trials -> the ways that use them; theory alone decides by --budget which of its ways it can afford."""
 
 
 def run(given: dict[str, Any]) -> None:
@@ -60,12 +94,15 @@ def run(given: dict[str, Any]) -> None:
     if is_given(given["problem"]):
         _predict_problem(given)
         return
+    if is_given(given["model"]):
+        _predict_model(given)
+        return
     if any(is_given(given[name]) for name in ("ref_lr", "ref_momentum")):
         form = _REFERENCE_FORM
     elif any(is_given(given[name]) for name in ("noise", "curvature")):
         form = _GEOMETRY_FORM
     else:
-        raise InputError("options", "another combination", "--ref-lr with --ref-momentum, --noise with --curvature, or --problem")
+        raise InputError("options", "another combination", _WAYS_TO_ASK)
     _predict_numbers(form.values(given, FORMS))
 
 
@@ -88,44 +125,88 @@ def _predict_numbers(values: dict[str, Any]) -> None:
 
 
 def _predict_problem(given: dict[str, Any]) -> None:
-    import sde_momentum as sm
-
     entry = built_in(given["problem"])
     values = chosen_form(_PROBLEM_FORMS, entry.name).values(given, FORMS)
-    sigma = float(check_positive(values["label_noise"], "--label-noise"))
+    sigma = check_one(check_positive, values["label_noise"], "--label-noise")
     check_target(entry, given, values["metric"])
-    _refuse_for_ways(given)
-    reference = None
-    if values["ref_lr"] is not None or values["ref_momentum"] is not None:
-        reference = values["ref_lr"], values["ref_momentum"]
+    settings = _settings(given, values)
+    with track("predict", 1):
+        note(f"making {entry.name}")
+        problem, start = set_up(entry, given)
+        answer = _predict(problem, start, values, settings, sigma)
+    _show(answer, values)
+
+
+def _predict_model(given: dict[str, Any]) -> None:
+    values = _MODEL_FORM.values(given, FORMS)
+    if (values["noise"] is None) == (values["label_noise"] is None):
+        both = "nothing" if values["noise"] is None else "both"
+        raise InputError("--noise or --label-noise", both, "one of the two: c, or sigma with c = sigma^2 / outputs")
+    for one, other in (("metric", "fraction"), ("fraction", "metric")):
+        if values[one] is not None and values[other] is None:
+            raise InputError(f"--{other}", "nothing", f"a value, beside --{one}")
+    settings, sigma = _settings(given, values), None
+    if values["noise"] is not None:
+        settings["noise"] = check_one(check_positive, values["noise"], "--noise")
+    else:
+        sigma = check_one(check_positive, values["label_noise"], "--label-noise")
+    with track("predict", 1):
+        note(f"loading {values['model']}")
+        from ..problems.load import load_problem
+
+        problem, start = load_problem(values["model"])
+        answer = _predict(problem, start, values, settings, sigma)
+    _show(answer, values)
+
+
+def _predict(
+    problem: Problem, start: Array | None, values: dict[str, Any], settings: dict[str, Any], sigma: float | None
+) -> Prediction:
+    """The library's answer; sigma is turned into the strength c."""
+    import sde_momentum as sm
+
+    if values["metric"] is not None:
+        problem.find_metric(values["metric"], "--metric")
+        settings = settings | {"target": (values["metric"], values["fraction"])}
+    if sigma is not None:
+        settings = settings | {"noise": sm.LabelNoiseSGD(problem, sigma).noise}
+    note("")  # `predict` says itself what it does
+    return sm.predict(problem, values["lr"], start=start, **settings)
+
+
+def _settings(given: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of `sm.predict` that do not depend on the problem. Raises InputError for an option that nothing would use."""
+    check_one(check_positive, values["budget"], "--budget")
+    check_integer(values["seed"], "--seed", 0)
     if values["plot"] is not None:
         check_picture("--plot", values["plot"])
-    problem, start = set_up(entry, given)
-    problem.find_metric(values["metric"], "--metric")
-    with track("predict", 1):  # shows the elapsed time; slow ways have progress bars of their own
-        answer = sm.predict(
-            problem,
-            values["lr"],
-            noise=sm.LabelNoiseSGD(problem, sigma).noise,
-            start=start,
-            target=(values["metric"], values["fraction"]),
-            methods=values["method"] or None,
-            reference=reference,
-            store=values["store"],
-            nesterov=values["nesterov"],
-        )
-    if values["plot"] is not None:
-        _draw(answer, values["plot"])
-    typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
+    _refuse_for_ways(given)
+    methods = "theory" if values["theory"] else list(values["method"]) or None
+    settings = {"methods": methods, "store": values["store"], "nesterov": values["nesterov"]}
+    if values["ref_lr"] is not None:
+        settings["reference"] = values["ref_lr"], values["ref_momentum"]
+    return settings | {name: values[name] for name, users in _TRIALS.items() if methods is None or {*users} & {*_asked(given)}}
+
+
+def _asked(given: dict[str, Any]) -> list[str]:
+    """The ways that are asked for, "theory" for all that need no trial; empty where the library chooses."""
+    return ["theory"] if given["theory"] else list(given["method"] or ())
 
 
 def _refuse_for_ways(given: dict[str, Any]) -> None:
     """Raise InputError for an option that no requested way to predict uses."""
     from ..predictors.ways.registry import WAYS, users
 
+    if given["theory"] and is_given(given["method"]):
+        raise InputError("--method", given["method"][0], "nothing with --theory, which asks every way that needs no trial")
+    asked = _asked(given)
     for way in given["method"] or ():
         if way not in WAYS:
             raise InputError("--method", way, ", ".join(WAYS))
+    for name, needed in _TRIALS.items():
+        if is_given(given[name]) and asked and not {*needed} & {*asked}:
+            ways = " or ".join("--theory" if way == "theory" else f"--method {way}" for way in needed)
+            raise InputError(f"--{name}", given[name], f"nothing without {ways}")
     for name, extra in _EXTRAS.items():
         used = not given["method"] or any(extra in WAYS[way].uses for way in given["method"])
         if is_given(given[name]) and not used:
@@ -134,19 +215,27 @@ def _refuse_for_ways(given: dict[str, Any]) -> None:
         raise InputError("--store", given["store"], "nothing with --nesterov: the critical limit does not describe it")
 
 
-def _draw(answer: Any, plot: Path) -> None:
+def _show(answer: Prediction, values: dict[str, Any]) -> None:
+    """Print the answer, and draw it where --plot is given."""
+    if values["plot"] is not None:
+        _draw(answer, values["plot"])
+    typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
+
+
+def _draw(answer: Prediction, plot: Path) -> None:
     import matplotlib
 
     from ..figures.style import STYLE, render
 
     with matplotlib.rc_context(STYLE):
-        content = render(answer.plot().get_figure(), plot.suffix[1:])
+        figure: Any = answer.plot().get_figure()
+        content = render(figure, plot.suffix[1:])
     write_whole(plot, lambda file: file.write(content))
 
 
 predict = build(
     run,
     union(FORMS),
-    "Predict the best momentum for a learning rate: from a tuned pair, from noise and curvature, or for a built-in problem.\n\n"
-    "Example: sde-momentum predict --lr 0.01 --ref-lr 0.1 --ref-momentum 0.9",
+    "Predict the best momentum for a learning rate: by trials on a training problem, from a tuned pair, or from numbers.\n\n"
+    "Example: sde-momentum predict --lr 0.01 --problem matrix-sensing",
 )

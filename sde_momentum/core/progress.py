@@ -194,10 +194,10 @@ def _live(now: Callable[[], tuple[str, _Task]]) -> Any:
 
     def picture() -> Table:
         name, task = now()
-        state, row = task.state, Table.grid(padding=(0, 1))
-        for width in (None, 12, len(state)):
-            row.add_column(min_width=width)  # a long name takes two lines, and leaves the rest in place
-        row.add_row(Text(name), ProgressBar(total=task.total, completed=task.done, width=12), Text(state))
+        row = Table.grid(padding=(0, 1))
+        for whole in (False, True, True):  # a long name is wrapped
+            row.add_column(no_wrap=whole)
+        row.add_row(Text(name), ProgressBar(total=task.total, completed=task.done, width=12), Text(task.state))
         return row
 
     return Live(get_renderable=picture, console=Console(stderr=True, force_terminal=True), transient=True, refresh_per_second=8)
