@@ -154,3 +154,21 @@ def test_json_is_complete_and_has_no_number_that_is_not_finite():
     assert (back["safe"], back["doubts"], back["agreement"]) == (False, ["a doubt"], given.agreement)
     assert back["ways"][LONG]["times"] == [None]
     assert as_dict(prediction(trials=None))["trials"] is None
+
+
+def test_its_picture_shows_trials_theory_answer_and_cliff():
+    pytest.importorskip("matplotlib")
+    from sde_momentum.predictors.prediction_picture import draw_prediction
+
+    curve = Answer(
+        0.0092, 0.009, 0.0095, 350.0, 0.0, np.array([0.005, 0.0092, 0.02]), np.array([np.inf, 350.0, 400.0]), "a curve"
+    )
+    given = prediction()
+    given.ways[LONG] = curve
+    axes = draw_prediction(given)
+    shown = axes.get_legend_handles_labels()[1]
+    ways = {LONG, f"{LONG} recommends", "closed form recommends"}
+    assert set(shown) == {"beyond the cliff", "trials, lr 0.01", "target not met", "recommended", *ways}
+    alone = draw_prediction(prediction(trials=None, method=LONG, best=curve, ways={LONG: curve}, cliff=None))
+    assert alone.get_legend_handles_labels()[1] == [LONG, "recommended"]
+    assert alone.get_title(loc="left") == "lr 0.01: steps until test_error stays below 0.1 of its start"
