@@ -257,6 +257,8 @@ def call(monkeypatch, capsys, *words):
         ("predict",),
         ("predict", "--lr", "0.1", "--problem", "banana"),
         ("predict", "--lr", "0.1", "--noise", "1e-3"),
+        ("predict", "--lr", "0.1", "--model", "chain.py:f"),
+        ("predict", "--lr", "0.1", "--problem", "valley", "--budget", "-1"),
         ("simulate", "--lr", "0.1"),
         ("simulate", "--lr", "0.1", "--momentum", "0.9", "--seeds", "1"),
         ("estimate", "--lr", "0.1"),

@@ -91,11 +91,12 @@ def run(given: dict[str, Any]) -> None:
     for one, other in (_REFERENCE, _REFERENCE[::-1]):
         if is_given(given[other.name]) and not is_given(given[one.name]):
             raise InputError(one.flag, "nothing", f"a number, beside {other.flag}")
-    if is_given(given["problem"]):
-        _predict_problem(given)
-        return
-    if is_given(given["model"]):
-        _predict_model(given)
+    if is_given(given["problem"]) or is_given(given["model"]):
+        with track("predict", 1):  # from here on: imports take a second, some starts several
+            answer, values = _predict_problem(given) if is_given(given["problem"]) else _predict_model(given)
+            if values["plot"] is not None:
+                _draw(answer, values["plot"])
+        typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
         return
     if any(is_given(given[name]) for name in ("ref_lr", "ref_momentum")):
         form = _REFERENCE_FORM
@@ -124,20 +125,20 @@ def _predict_numbers(values: dict[str, Any]) -> None:
     typer.echo(json.dumps(result) if values["json"] else f"momentum {result['momentum']:.6f}\n{rule.explain(lr)}")
 
 
-def _predict_problem(given: dict[str, Any]) -> None:
+def _predict_problem(given: dict[str, Any]) -> tuple[Prediction, dict[str, Any]]:
+    """The answer for a built-in problem, and the values of the options."""
     entry = built_in(given["problem"])
     values = chosen_form(_PROBLEM_FORMS, entry.name).values(given, FORMS)
     sigma = check_one(check_positive, values["label_noise"], "--label-noise")
     check_target(entry, given, values["metric"])
     settings = _settings(given, values)
-    with track("predict", 1):
-        note(f"making {entry.name}")
-        problem, start = set_up(entry, given)
-        answer = _predict(problem, start, values, settings, sigma)
-    _show(answer, values)
+    note(f"making {entry.name}")
+    problem, start = set_up(entry, given)
+    return _predict(problem, start, values, settings, sigma), values
 
 
-def _predict_model(given: dict[str, Any]) -> None:
+def _predict_model(given: dict[str, Any]) -> tuple[Prediction, dict[str, Any]]:
+    """The answer for a model of the user's own, and the values of the options."""
     values = _MODEL_FORM.values(given, FORMS)
     if (values["noise"] is None) == (values["label_noise"] is None):
         both = "nothing" if values["noise"] is None else "both"
@@ -150,13 +151,11 @@ def _predict_model(given: dict[str, Any]) -> None:
         settings["noise"] = check_one(check_positive, values["noise"], "--noise")
     else:
         sigma = check_one(check_positive, values["label_noise"], "--label-noise")
-    with track("predict", 1):
-        note(f"loading {values['model']}")
-        from ..problems.load import load_problem
+    note(f"loading {values['model']}")
+    from ..problems.load import load_problem
 
-        problem, start = load_problem(values["model"])
-        answer = _predict(problem, start, values, settings, sigma)
-    _show(answer, values)
+    problem, start = load_problem(values["model"])
+    return _predict(problem, start, values, settings, sigma), values
 
 
 def _predict(
@@ -213,13 +212,6 @@ def _refuse_for_ways(given: dict[str, Any]) -> None:
             raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {users(extra)}")
     if is_given(given["store"]) and given["nesterov"]:
         raise InputError("--store", given["store"], "nothing with --nesterov: the critical limit does not describe it")
-
-
-def _show(answer: Prediction, values: dict[str, Any]) -> None:
-    """Print the answer, and draw it where --plot is given."""
-    if values["plot"] is not None:
-        _draw(answer, values["plot"])
-    typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
 
 
 def _draw(answer: Prediction, plot: Path) -> None:
