@@ -158,3 +158,14 @@ def test_a_model_of_ones_own_is_predicted_for_a_noise_strength_or_a_deviation(as
 def test_budget_and_seed_reach_the_ways_that_use_them(asked, words, expected):
     run("--problem", "valley", "--json", *words)
     assert {name: asked[name] for name in ("methods", "budget", "seed") if name in asked} == expected
+
+
+def test_a_file_is_predicted_as_its_problem_is(tmp_path):
+    pytest.importorskip("sde_momentum.problems.load")
+    file = tmp_path / "own.py"
+    file.write_text("import sde_momentum as sm\nmade = sm.Valley.balanced(8, 1.0, 0.5)\nvalley = made, made.start(2.5)\n")
+    how = ("--metric", "test_error", "--fraction", "0.1", "--method", "closed form", "--json")
+    own = run("--model", f"{file}:valley", "--label-noise", "0.1", *how)
+    assert own.exit_code == 0, own.output
+    built = run("--problem", "valley", "--modes", "8", "--coupling", "0.5", *how)
+    assert json.loads(own.stdout) == json.loads(built.stdout)

@@ -117,6 +117,20 @@ def test_without_trials_the_verdict_stands_in_their_place():
     ]
 
 
+def test_a_target_that_is_not_met_is_said_so():
+    never = Answer(0.5, None, None, np.inf, 0.0, NONE, NONE, "trials")
+    lines = describe(prediction(best=never, ways={"trial": never}, agreement={}, checks=())).splitlines()
+    assert lines[:2] == [
+        "momentum 0.5000 at lr 0.01, by trial (1 - beta = 0.5)",
+        "expected: never that the mean of test_error stays below 0.1 of its start",
+    ]
+    assert lines[-3:] == [
+        "theory: nothing to compare the trials with",
+        "  way    1 - beta    steps",
+        "  trial       0.5  not met  the answer",
+    ]
+
+
 @pytest.mark.parametrize("name", ["x", "y" * 200])
 def test_no_name_breaks_a_column(name):
     """Every way's 1 - beta ends in the same column as the heading."""

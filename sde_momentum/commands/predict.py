@@ -70,7 +70,13 @@ _MODEL = "Model of your own"
 _MODEL_FORM = Form(
     "--model",
     (
-        Option("model", str, REQUIRED, "FILE.py:NAME, a problem, a symbolic model or a function that makes one", _MODEL),
+        Option(
+            "model",
+            str,
+            REQUIRED,
+            "FILE.py:NAME: a problem, a symbolic model, a function of w with its targets, or one that makes these",
+            _MODEL,
+        ),
         replace(geometry_options(_MODEL)[0], default=None),
         Option("label_noise", float, None, LABEL_NOISE, _MODEL),
         Option("metric", str, None, "metric of the target (default, with that of --fraction: the problem's own)", _MODEL),

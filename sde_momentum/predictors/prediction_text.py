@@ -22,6 +22,8 @@ def describe(prediction: Any) -> str:
     goal = f"the mean of {prediction.target.metric} stays below {prediction.target.fraction:.3g} of its start"
     if best.time is None:
         lines.append(f"target: {goal}; {prediction.method} predicts no number of steps")
+    elif not math.isfinite(best.time):
+        lines.append(f"expected: never that {goal}")
     else:
         lines.append(f"expected: {steps_text(best.time, best.time_se)} steps until {goal}")
     if best.cliff is not None:
