@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from .base import Answer, Question, Way
+from ...problems.problem import Problem
+from .base import Answer, Extras, Question, Way
 
 
 class ByClosedForm(Way):
@@ -14,6 +15,9 @@ class ByClosedForm(Way):
 
     name: ClassVar[str] = "closed form"
     cost: ClassVar[str] = "the drift along Gamma, once: seconds"
+
+    def by_default(self, problem: Problem, extras: Extras) -> bool:
+        return True
 
     def answer(self, question: Question) -> Answer:
         form, lr = question.closed_form, question.lr
