@@ -52,10 +52,10 @@ _GEOMETRY_FORM = Form(
 )
 _ASKED = (
     _LR,
-    Option("budget", float, 20.0, "computing time of the answer, in seconds: trials end when it is spent", _HOW),
+    Option("budget", float, None, "seconds that the trials may take, 20 unless given", _HOW),
     Option("theory", bool, False, "no trials: theory's ways alone, combined", _HOW),
     Option("method", list[str], (), "way to predict: 'trial', 'closed form', ...; repeat for several (default: trial)", _HOW),
-    Option("seed", int, 0, "seed of the trials' noise", _HOW),
+    Option("seed", int, None, "seed of the trials' noise, 0 unless given", _HOW),
     *_REFERENCE,
     NESTEROV,
     Option("store", Path, None, "folder that keeps universal curves of the critical limit between calls", _HOW),
@@ -86,10 +86,16 @@ _MODEL_FORM = Form(
 )
 FORMS = (_REFERENCE_FORM, _GEOMETRY_FORM, *_PROBLEM_FORMS.values(), _MODEL_FORM)
 _WAYS_TO_ASK = "--problem, --model, --ref-lr with --ref-momentum, or --noise with --curvature"
-_EXTRAS = {"store": "store", "nesterov": "nesterov", "ref_lr": "reference", "ref_momentum": "reference"}
+_TRIAL = "trial"  # the way that theory alone leaves out
+_EXTRAS = {
+    "budget": "budget",
+    "seed": "seed",
+    "store": "store",
+    "nesterov": "nesterov",
+    "ref_lr": "reference",
+    "ref_momentum": "reference",
+}
 """Options that only some ways to predict use -> fields of `Extras`."""
-_TRIALS = {"budget": ("trial", "theory"), "seed": ("trial",)}
-"""Options of trials -> the ways that use them; theory alone decides by --budget which of its ways it can afford."""
 
 
 def run(given: dict[str, Any]) -> None:
@@ -181,39 +187,32 @@ def _predict(
 
 def _settings(given: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """Keywords of `sm.predict` that do not depend on the problem. Raises InputError for an option that nothing would use."""
-    check_one(check_positive, values["budget"], "--budget")
-    check_integer(values["seed"], "--seed", 0)
+    if values["budget"] is not None:
+        check_one(check_positive, values["budget"], "--budget")
+    if values["seed"] is not None:
+        check_integer(values["seed"], "--seed", 0)
     if values["plot"] is not None:
         check_picture("--plot", values["plot"])
     _refuse_for_ways(given)
-    methods = "theory" if values["theory"] else list(values["method"]) or None
-    settings = {"methods": methods, "store": values["store"], "nesterov": values["nesterov"]}
-    if values["ref_lr"] is not None:
-        settings["reference"] = values["ref_lr"], values["ref_momentum"]
-    return settings | {name: values[name] for name, users in _TRIALS.items() if methods is None or {*users} & {*_asked(given)}}
-
-
-def _asked(given: dict[str, Any]) -> list[str]:
-    """The ways that are asked for, "theory" for all that need no trial; empty where the library chooses."""
-    return ["theory"] if given["theory"] else list(given["method"] or ())
+    return {
+        "methods": "theory" if values["theory"] else list(values["method"]) or None,
+        "reference": None if values["ref_lr"] is None else (values["ref_lr"], values["ref_momentum"]),
+        **{name: values[name] for name in ("budget", "seed", "store", "nesterov")},
+    }
 
 
 def _refuse_for_ways(given: dict[str, Any]) -> None:
-    """Raise InputError for an option that no requested way to predict uses."""
+    """Raise InputError for an option that no requested way to predict uses; where none is requested the library decides."""
     from ..predictors.ways.registry import WAYS, users
 
     if given["theory"] and is_given(given["method"]):
         raise InputError("--method", given["method"][0], "nothing with --theory, which asks every way that needs no trial")
-    asked = _asked(given)
     for way in given["method"] or ():
         if way not in WAYS:
             raise InputError("--method", way, ", ".join(WAYS))
-    for name, needed in _TRIALS.items():
-        if is_given(given[name]) and asked and not {*needed} & {*asked}:
-            ways = " or ".join("--theory" if way == "theory" else f"--method {way}" for way in needed)
-            raise InputError(f"--{name}", given[name], f"nothing without {ways}")
+    asked = [name for name in WAYS if name != _TRIAL] if given["theory"] else list(given["method"] or ())
     for name, extra in _EXTRAS.items():
-        used = not given["method"] or any(extra in WAYS[way].uses for way in given["method"])
+        used = not asked or any(extra in WAYS[way].uses for way in asked)
         if is_given(given[name]) and not used:
             raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {users(extra)}")
     if is_given(given["store"]) and given["nesterov"]:

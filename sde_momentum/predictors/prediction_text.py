@@ -48,7 +48,7 @@ def as_dict(prediction: Any) -> dict[str, Any]:
         "doubts": list(prediction.doubts),
         "cliff": json_value(prediction.cliff),
         "agreement": dict(prediction.agreement),
-        "ways": {name: _fields(way) for name, way in prediction.ways.items()},
+        "ways": {name: _fields(way, "trials") for name, way in prediction.ways.items()},
         "checks": [asdict(check) for check in prediction.checks],
         "verdict": prediction.verdict,
         "trials": None if prediction.trials is None else _trials_dict(prediction.trials),
@@ -132,9 +132,9 @@ def _table(prediction: Any) -> list[str]:
     return [f"  {row[0]:{first}}  {row[1]:>{second}}  {row[2]:>{third}}  {row[3]}".rstrip() for row in rows]
 
 
-def _fields(thing: Any) -> dict[str, Any]:
-    return {name: json_value(value) for name, value in vars(thing).items()}
-
-
 def _trials_dict(trials: Any) -> dict[str, Any]:
-    return _fields(trials) | {"at": [_fields(at) for at in trials.at]}
+    return _fields(trials, "at") | {"at": [_fields(at) for at in trials.at]}
+
+
+def _fields(thing: Any, *without: str) -> dict[str, Any]:
+    return {name: json_value(value) for name, value in vars(thing).items() if name not in without}
