@@ -89,12 +89,12 @@ def test_trials_are_points_with_95_percent_bars_and_those_that_missed_the_target
     trials = [(0.01, (DELTA, TIME, 0.1 * TIME)), (0.001, (DELTA / 4, 4 * TIME, None))]
     time_against_momentum.draw(axes, {}, {"rule": 0.05}, trials=trials)
     small, large = axes.containers
-    assert [bars.get_label() for bars in (small, large)] == ["trials, lr 1e-3", "trials, lr 0.01"]
+    assert [bars.get_label() for bars in (small, large)] == ["trials, lr 0.001", "trials, lr 0.01"]
     np.testing.assert_allclose(large[0].get_xydata(), [[0.01, 100], [0.03, 150], [0.1, 300]])
     np.testing.assert_allclose([s[:, 1] for s in large[2][0].get_segments()], np.outer([100, 150, 300], [0.804, 1.196]))
     crosses = [line.get_xdata() for line in axes.get_lines() if line.get_marker() == "x" and len(line.get_xdata())]
     np.testing.assert_allclose(crosses, [[0.003 / 4], [0.003]])
-    assert "target not met" in labels(axes)
+    assert "target not met in the trial" in labels(axes)
     assert axes.get_xlim()[0] < 0.003 / 4
     assert axes.get_ylim()[0] < 100
     assert axes.get_ylim()[1] > 1200
@@ -118,7 +118,7 @@ def test_the_answer_is_a_star_with_both_intervals_and_a_line_leads_to_it_where_i
 def test_a_target_that_no_trial_met_is_drawn_and_far_times_of_theory_are_cut_off():
     axes = Figure().add_subplot()
     time_against_momentum.draw(axes, {}, {}, trials=[(0.01, (DELTA, np.full(4, np.inf), None))])
-    assert "target not met" in labels(axes)
+    assert "target not met in the trial" in labels(axes)
     time_against_momentum.draw(axes, {"L": ([0.001, 0.01], [1e6, 90.0], None)}, {}, trials=[(0.01, (DELTA, TIME, None))])
     assert 300 * 30 < axes.get_ylim()[1] < 1e5
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import InputError
-from .style import BLACK, LINES, colours, plain_ticks, tick
+from .style import BLACK, LINES, colours, plain_ticks
 
 Floats = NDArray[np.float64]
 Curve = tuple[ArrayLike, ArrayLike, ArrayLike | None]
@@ -20,6 +21,7 @@ Arrays = tuple[Floats, Floats, Floats]
 """A `Curve` as arrays, in increasing 1 - beta."""
 
 _BAND = 1.96  # standard errors to either side: 95 %
+_WIDE = 300.0  # ratio of the ends of the axis of 1 - beta above which numbers stand at its decades alone: others would touch
 _DASHES = ("-", "--", "-.")
 _HIGHEST = (
     30.0  # times above this multiple of the highest time that matters are cut off: theory's reach thousands beyond the cliff
@@ -93,6 +95,9 @@ def draw(
         _answer(axes, answer, points)
     axes.set(xlabel=r"$1 - \mathrm{momentum}$  ($\delta = 1-\beta$)", ylabel="time to the target (steps)")
     plain_ticks(axes)
+    low, high = axes.get_xlim()
+    if high > _WIDE * low:
+        axes.xaxis.set_major_locator(LogLocator())
 
 
 def _limits(
@@ -139,12 +144,12 @@ def _trials(axes: Axes, points: Sequence[tuple[float, Arrays]]) -> None:
     """Points with error bars, a colour for each learning rate; crosses at the upper edge where the target was not met."""
     for (lr, (delta, time, error)), colour in zip(points, colours(len(points) + 1), strict=False):
         met = np.isfinite(time)
-        label, bars = f"trials, lr {tick(lr)}", _BAND * error[met]
+        label, bars = f"trials, lr {lr:.3g}", _BAND * error[met]
         axes.errorbar(delta[met], time[met], bars, fmt="o", ms=4.5, color=colour, lw=1.3, capsize=2, zorder=5, label=label)
         where = axes.get_xaxis_transform()
         axes.plot(delta[~met], np.full((~met).sum(), 0.975), "x", ms=6, mew=1.6, color=colour, transform=where, zorder=5)
     if any(not np.isfinite(time).all() for _, (_, time, _) in points):
-        axes.plot([], [], "x", ms=6, mew=1.6, color="0.4", label="target not met")
+        axes.plot([], [], "x", ms=6, mew=1.6, color="0.4", label="target not met in the trial")
 
 
 def _answer(axes: Axes, answer: Answer, points: Sequence[tuple[float, Arrays]]) -> None:

@@ -87,15 +87,15 @@ def momentum_text(one_minus_beta: float) -> str:
 def steps_text(steps: float, error: float | None) -> str:
     """A number of steps, with two digits of its standard error where there is one.
 
-    >>> steps_text(1234.56, 12.3), steps_text(41.234, 0.123), steps_text(123456.0, 0.0), steps_text(float("inf"), 0.0)
-    ('1235 ± 12', '41.23 ± 0.12', '123456', 'not met')
+    >>> steps_text(41.234, 0.123), steps_text(123456.0, 1234.0), steps_text(123456.0, 0.0), steps_text(float("inf"), 0.0)
+    ('41.23 ± 0.12', '123500 ± 1200', '123456', 'not met')
     """
     if not math.isfinite(steps):
         return "not met"
     if not error or not math.isfinite(error):
         return f"{steps:.0f}" if steps >= 1000 else f"{steps:.4g}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{steps:.{digits}f} ± {error:.{digits}f}"
+    digits = 1 - math.floor(math.log10(error))
+    return " ± ".join(f"{round(number, digits):.{max(0, digits)}f}" for number in (steps, error))
 
 
 def _trials(trials: Any) -> list[str]:
@@ -106,13 +106,13 @@ def _trials(trials: Any) -> list[str]:
         f"trials at lr {at.lr:.4g}: {len(at.one_minus_beta)} momenta, {_range(at.n_seeds)} seeds, {_range(at.n_steps)} steps"
         for at in trials.at
     ]
-    carried = "carried from there by the theory's law, " if trials.carried else ""
-    reached = (
+    bound = (
         f"at most {trials.regret:.3g} times the shortest time (95 %)"
         if math.isfinite(trials.regret)
         else "no bound on the regret"
     )
-    return [*lines, f"reached: {carried}{reached}, in {trials.seconds:.3g} of {trials.budget:.3g} s"]
+    carried = f" at lr {trials.at[0].lr:.4g}, carried from there by the theory's law" if trials.carried else ""
+    return [*lines, f"reached: {bound}{carried}; took {trials.seconds:.3g} of {trials.budget:.3g} s"]
 
 
 def _range(values: Sequence[int]) -> str:
