@@ -48,7 +48,7 @@ def universal_curve(
         settings: number of runs, precision, seed, grid (None: the defaults of `CurveSettings`)
         store: folder that keeps curves; one made before from the same arguments is read from it
         workers: threads, -1 for all cores; the numbers do not depend on it
-        progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+        progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
 
     Raises:
         InputError: for a value out of range, or a target that the mean does not reach.

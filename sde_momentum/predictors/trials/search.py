@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .courses import Courses, Training
+from ...core.progress import note
+from .courses import Courses
 from .times import Course, resampling
 
 Floats = NDArray[np.float64]
@@ -68,18 +69,14 @@ class Search:
     """Trials at one learning rate [theory: Ways to predict].
 
     Args:
-        training: what is tried
-        lr: eta > 0
+        runs: of the training, none yet
         deadline: `time.monotonic` at which the search ends with what it has
+        grace: seconds more that it takes where it has nothing yet
         longest: steps that no trial exceeds
-        report: called with a line that says what is done now
     """
 
-    def __init__(
-        self, training: Training, lr: float, deadline: float, longest: float, report: Callable[[str], object] = lambda text: None
-    ) -> None:
-        self.runs, self.lr, self.deadline, self.longest, self.report = Courses(training, lr), lr, deadline, longest, report
-        self.seed = training.seed
+    def __init__(self, runs: Courses, deadline: float, grace: float, longest: float) -> None:
+        self.runs, self.deadline, self.grace, self.longest, self.seed = runs, deadline, grace, longest, runs.training.seed
 
     @property
     def courses(self) -> list[Course]:
@@ -114,7 +111,7 @@ class Search:
         """Numbers of new courses at these 1 - beta."""
         first = len(self.courses)
         self.runs.add(deltas, n_seeds)
-        self.report(f"trials at lr {self.lr:.3g}: {len(self.courses)} momenta")
+        note(f"trials at lr {self.runs.lr:.3g}: {len(self.courses)} momenta")
         return list(range(first, len(self.courses)))
 
     def _over(self) -> bool:
@@ -128,9 +125,10 @@ class Search:
             if until >= self.longest:
                 return
             if self._over():
-                if not np.isfinite(self._best()):
+                if np.isfinite(self._best()):
+                    return
+                if monotonic() > self.deadline + self.grace:
                     raise OutOfTime
-                return
             until = min(until * _GROWTH, self.longest)
 
     def _racing(self, which: Sequence[int]) -> list[int]:
@@ -228,7 +226,7 @@ class Search:
         """Bring courses to this number of runs."""
         if not which:
             return
-        self.report(f"trials at lr {self.lr:.3g}: {len(which)} momenta, {n_runs} runs each")
+        note(f"trials at lr {self.runs.lr:.3g}: {len(which)} momenta, {n_runs} runs each")
         self.runs.more(which, n_runs)
         for i in which:
             self.runs.advance([i], self.courses[i].end)
@@ -264,14 +262,11 @@ class Search:
             k = int(enough[np.argmax(deltas[enough])])
         else:
             k = int(np.argmin(surely))
-        good = deltas[lower <= _GOAL]
-        chosen = self.courses[near[k]]
-        below = [
-            course.one_minus_beta for course in self.courses if course.one_minus_beta < deltas[k] and self._fails(course, best)
-        ]
+        chosen, edge = self.courses[near[k]], self._edge(float(deltas[k]), best)
+        good = deltas[(lower <= _GOAL) & (deltas > (edge or 0.0))]
         choice = Choice(
             float(deltas[k]), float(good.min(initial=deltas[k])), float(good.max(initial=deltas[k])), chosen.time(),
-            chosen.time_se(self.seed), float(upper[k]), max(below, default=None),
+            chosen.time_se(self.seed), float(upper[k]), edge,
         )  # fmt: skip
         contenders = [i for i, low in zip(near, lower, strict=True) if low <= _CONTENDER]
         return choice, contenders
@@ -286,6 +281,7 @@ class Search:
             if course.n_runs == fastest.n_runs and course.end >= 0.99 * HOLD * best and course.time(_SURE) <= _SLOWER * best
         ]
 
-    def _fails(self, course: Course, best: float) -> bool:
-        """Whether a course is seen to be above the level long after the fastest meets it."""
-        return course.last_above(_SURE) > _SLOWER * best
+    def _edge(self, one_minus_beta: float, best: float) -> float | None:
+        """Largest 1 - beta below this one at which the mean is above the level long after the fastest meets it; None: none."""
+        below = [course for course in self.courses if course.one_minus_beta < one_minus_beta and course.end > _SLOWER * best]
+        return max((course.one_minus_beta for course in below if course.time() > _SLOWER * best), default=None)
