@@ -21,6 +21,8 @@ _SLOWER, _DECIDED = 1.3, 1.12
 """A momentum is given up when it is this much slower than the fastest; from the second on it need not show that it holds."""
 _SURE = 2.0
 """Standard errors by which the mean must be above the level for a momentum to be given up."""
+_MEMORY = 0.1
+"""(1 - beta) times the steps to the target below which more momentum changes nothing: the velocity forgets nothing on the way."""
 _LESS = 2.0
 """Factor on the largest 1 - beta while no momentum meets the target."""
 _GROWTH = 1.35
@@ -187,9 +189,9 @@ class Search:
         while not self._over():
             below, above = self._neighbours(i := self._fastest())
             delta = self.courses[i].one_minus_beta
-            if below is None:
+            if below is None and delta * self._best() > _MEMORY:
                 new = [delta / self.coarse, delta / self.coarse**2]
-            elif above is None and delta < 1:
+            elif below is not None and above is None and delta < 1:
                 new = [min(1.0, delta * self.coarse), min(1.0, delta * self.coarse**2)]
             else:
                 return
