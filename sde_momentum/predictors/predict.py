@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from ..core.errors import check_lr, check_one, check_positive
 from ..core.threads import one_blas_thread
-from ..dynamics.drift_flow import drift_flow
 from ..problems.interpolation import descend_to_manifold
 from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem, as_problem
@@ -76,11 +75,14 @@ def predict(  # many keywords, so that the one call that most users need has no 
     ways = chosen(methods, problem, extras)
     begin = problem.interpolating_start() if start is None else problem.check_point(start)
     landing, off = _landing(problem, begin)
-    goal = _default_target(problem, landing) if target is None else Target.of(target)
+    if target is None:
+        path = DriftPath.to_default_target(problem, landing)
+        goal = Target(path.metric, path.fraction)
+    else:
+        goal = Target.of(target)
+        path = DriftPath(problem, landing, problem.metric_name(goal.metric, "target"), goal.fraction)
     descent = first_phase(problem, begin, rate, nesterov=nesterov) if off else None
-    question = Question(
-        DriftPath(problem, landing, problem.metric_name(goal.metric, "target"), goal.fraction), rate, c, descent, extras
-    )
+    question = Question(path, rate, c, descent, extras)
     answers = {way.name: way.answer(question) for way in ways}
     method = ways[-1].name
     checks = assumptions(question, answers[method])
@@ -93,11 +95,3 @@ def _landing(problem: Problem, start: Array) -> tuple[Array, bool]:
     if gap <= _ON_MANIFOLD * (1 + float(np.linalg.norm(problem.targets))):
         return start, False
     return descend_to_manifold(problem, start), True
-
-
-def _default_target(problem: Problem, start: Array) -> Target:
-    if np.isfinite(problem.test_error(start)) and problem.test_error(start) > 0:
-        return Target("test_error", 0.1)
-    flow = drift_flow(problem, start, max_steps=1000, unfinished="accept")
-    first, last = problem.trace_hessian(flow.points[[0, -1]])
-    return Target("trace_hessian", float((last + 0.1 * (first - last)) / first))

@@ -141,4 +141,4 @@ def from_times(question: Question, tried: Floats, times: Floats, tolerance: floa
     total = times if question.first_phase is None else times + question.first_phase(tried)
     value, time = largest_within(tried, total, (1 + tolerance) * float(total.min()))
     good = tried[total <= (1 + 2 * tolerance) * total.min()]
-    return Answer(value, float(good.min()), float(good.max()), time, error, tried, total, basis)
+    return Answer(value, min(value, float(good.min())), max(value, float(good.max())), time, error, tried, total, basis)
