@@ -105,10 +105,10 @@ class CompiledProblem(Problem):
     @property
     def kernels(self) -> Kernels:
         module, data, rows = self._first
-        return Kernels(module.outputs, module.pullback, data, rows)
+        return Kernels(module.outputs, module.pullback, data, rows, by_sample=self._per_sample)
 
     def outputs(self, w: Array) -> Array:
-        kernel, _, data, rows = self.kernels
+        kernel, _, data, rows = self.kernels[:4]
         points = _lanes(w)
         f = np.empty((self.n_outputs, points.shape[1]))
         kernel(data, points, f, np.empty((rows, max(WIDTH, points.shape[1]))))

@@ -42,17 +42,35 @@ def convergence_time(values: ArrayLike, times: ArrayLike, fraction: float = 0.1)
         instants = np.broadcast_to(np.asarray(times, dtype=np.float64), series.shape)
     except ValueError:
         raise InputError("times", f"shape {np.shape(times)}", f"a shape that broadcasts to {series.shape}") from None
-    level = target * series[..., :1]
-    above = ~(series < level)
+    return settle_time(series, instants, target * series[..., 0])
+
+
+def settle_time(series: Floats, instants: Floats, level: ArrayLike) -> Floats:
+    """Time after which each series stays below `level`, as `convergence_time`, without checks.
+
+    Args:
+        series: (..., n_time), > 0; NaN counts as above
+        instants: record times, increasing, (..., n_time)
+        level: > 0, (...)
+
+    Returns:
+        (...); the first record time where the series is never above, inf where the last record is.
+
+    >>> settle_time(np.array([0.5, 2.0, 0.5]), np.array([0.0, 1.0, 2.0]), 1.0).item()
+    1.5
+    """
+    limit = np.asarray(level, dtype=np.float64)[..., None]
+    above = ~(series < limit)
     n = series.shape[-1]
-    last = n - 1 - np.argmax(above[..., ::-1], axis=-1)  # the start itself is always above
+    last = n - 1 - np.argmax(above[..., ::-1], axis=-1)
     after = np.minimum(last + 1, n - 1)
 
     def at(array: Floats, index: NDArray[np.intp]) -> Floats:
         return np.take_along_axis(array, index[..., None], axis=-1)[..., 0]
 
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        high, low = (np.log(at(series, i) / level[..., 0]) for i in (last, after))
+        high, low = (np.log(at(series, i) / limit[..., 0]) for i in (last, after))
         share = np.where(np.isfinite(high) & np.isfinite(low) & (high > low), high / (high - low), 1.0)
     start, end = at(instants, last), at(instants, after)
-    return np.where(last == n - 1, np.inf, start + share * (end - start))
+    found = np.where(last == n - 1, np.inf, start + share * (end - start))
+    return np.where(above.any(axis=-1), found, instants[..., 0])

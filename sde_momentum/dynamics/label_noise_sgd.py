@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,10 +21,13 @@ from ..core.threads import in_order, one_blas_thread
 from ..core.times import check_seeds
 from ..problems.metrics import METRICS, Metric
 from ..problems.problem import Array, Problem, as_problem
-from .update import Draws, Rule, Runs, advance
+from .update import Draws, Rule, Runs, record
 
 LANES = 32
 """Runs stepped together. Always this many (short blocks are padded): a run's rounding must not depend on the others."""
+
+PIECE = 4096
+"""Steps between two messages of progress, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,15 +201,19 @@ def run_block(
     sigma, diverged = np.full(LANES, float(method.label_noise)), np.full(LANES, -1, dtype=np.int64)
     runs = Runs(w, v, lanes_of(lr), lanes_of(momentum), sigma, diverged)
     draws, rule = Draws.of(np.resize(seed_words, LANES), problem.n_outputs), method.rule()
-    out = np.empty((len(metrics), n_runs, len(steps)))
-    for t, (now, then) in enumerate(pairwise([0, *steps.tolist()])):
-        advance(problem, runs, draws, rule, now, then)
-        points = np.ascontiguousarray(w[:, :n_runs].T)
-        with np.errstate(over="ignore", invalid="ignore"):  # a diverging run's numbers are replaced below
-            out[:, :, t] = [problem.metric(metric, points) for metric in metrics]
-        out[:, diverged[:n_runs] >= 0, t] = np.nan
+    measured = [problem.find_metric(metric, "metrics") for metric in metrics]
+    parts, now = [], 0
+    for some in np.split(steps, _pieces(steps)):
+        then = int(some[-1])
+        parts.append(record(problem, runs, draws, rule, now, some, measured, n_runs=n_runs))
         progress(n_runs * (then - now) / max(1, int(steps[-1])))
-    return out, diverged[:n_runs]
+        now = then
+    return np.concatenate(parts, axis=2), diverged[:n_runs]
+
+
+def _pieces(steps: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Where the records are divided, so that progress is told after PIECE steps or at the next record."""
+    return np.flatnonzero(np.diff(steps // PIECE)) + 1
 
 
 def check_steps(steps: ArrayLike, argument: str = "steps") -> NDArray[np.int64]:

@@ -8,17 +8,21 @@ with kernels takes the compiled one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import int64, njit, types
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from ..core.random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
-from ..core.simd.address import by_address
 from ..core.simd.lanes import load_and_spread, store
 from ..core.simd.matrix import WIDTH, aligned, product
-from ..problems.compiled import KERNEL, PULLBACK
+from ..problems import measures
+from ..problems.measures import MODEL, UNCOMPILED, measure
+from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem
 
 Words = NDArray[np.uint64]
@@ -28,11 +32,15 @@ _FAR = 1e100
 """|f - y|^2 from which a run counts as diverged: far beyond recovery, far from overflow."""
 
 load, _ = load_and_spread(WIDTH)
+_KEPT = 8_000_000
+"""Numbers that metrics in NumPy may hold at a time, 64 MB."""
+
 _M = types.Array(types.float64, 2, "C")
 _V = types.Array(types.float64, 1, "C")
 _STATE = types.Array(types.uint64, 2, "C")
 _ORDER = types.Array(types.int64, 2, "C")
 _STEPS = types.Array(types.int64, 1, "C")
+_CUBE = types.Array(types.float64, 3, "C")
 _U64 = types.uint64
 
 
@@ -92,15 +100,59 @@ _RULE = types.NamedTuple((int64, types.boolean, types.boolean, types.float64, _M
 
 def advance(problem: Problem, runs: Runs, draws: Draws, rule: Rule, first: int, last: int, force: Array | None = None) -> None:
     """Steps first..last-1 of all runs, in place; `force` (N, lanes) is added to the gradient."""
+    record(problem, runs, draws, rule, first, np.array([last]), (), force)
+
+
+def record(
+    problem: Problem, runs: Runs, draws: Draws, rule: Rule, first: int, steps: Steps, metrics: Sequence[Metric],
+    force: Array | None = None, n_runs: int | None = None,
+) -> Array:  # fmt: skip
+    """Metrics of the runs after each of `steps`, (metric, run, step); NaN from the step on at which a run diverged.
+
+    Advances all runs in place from step `first` to the last of `steps`, which increase from `first` or later on; equal to
+    `first` is before any update. `force` (N, lanes) is added to the gradient. `n_runs`: measures the first of the lanes alone
+    (None: all).
+
+    With kernels the steps run in machine code, and so do metrics that have one (`Problem.compiled_metric`). The other metrics
+    are taken of the parameters at many steps at once.
+    """
     lanes = runs.w.shape[1]
     added = np.empty((0, lanes)) if force is None else np.ascontiguousarray(force)
+    measured = lanes if n_runs is None else n_runs
     kernels = problem.kernels
-    if kernels is None:
-        _advance_arrays(problem, runs, draws, rule, first, last, added)
-        return
-    f, g = by_address(kernels.outputs, KERNEL), by_address(kernels.pullback, PULLBACK)
-    scratch = aligned(kernels.scratch_rows, lanes)
-    _advance_compiled(f, g, kernels.data, scratch, problem.targets, runs, draws, rule, added, first, last)
+    compiled = [problem.compiled_metric(metric) for metric in metrics]
+    model = kernels and measures.model(kernels, problem.targets, compiled)
+    in_numpy = [i for i in range(len(metrics)) if model is None or model.kinds[i] == UNCOMPILED]
+    out = np.empty((len(metrics), measured, len(steps)))
+    size = problem.n_parameters * problem.n_outputs * measured  # a metric's Jacobians, for one record
+    many = max(1, _KEPT // size) if len(in_numpy) else len(steps)
+    for begin in range(0, len(steps), many):
+        cut = slice(begin, begin + many)
+        some = np.ascontiguousarray(steps[cut], dtype=np.int64)
+        points = np.empty((len(some) if len(in_numpy) else 0, measured, problem.n_parameters))
+        values = np.empty((len(metrics), len(some), measured))
+        if kernels is None:
+            _record_arrays(problem, runs, draws, rule, first, some, added, points)
+        else:
+            scratch = aligned(kernels.scratch_rows, lanes)
+            _record_compiled(model, scratch, runs, draws, rule, added, first, some, values, points)
+        for i in in_numpy:
+            values[i] = _in_numpy(problem, metrics[i], points)
+        out[:, :, cut] = np.swapaxes(values, 1, 2)
+        first = int(some[-1])
+    for n in np.flatnonzero(runs.diverged[:measured] >= 0):
+        out[:, n, np.searchsorted(steps, runs.diverged[n], "right") :] = np.nan
+    return out
+
+
+def _in_numpy(problem: Problem, metric: Metric, points: Array) -> Array:
+    """Values (step, run) at points (step, run, N): each by itself, so that its rounding does not depend on the others."""
+    shape = points.shape[:2]
+    with np.errstate(over="ignore", invalid="ignore"):  # a diverging run's numbers are replaced
+        values = metric(problem, points.reshape(-1, 1, points.shape[2]))
+    if values.shape != (shape[0] * shape[1], 1):
+        raise InputError(f"metric {metric}", f"values of shape {values.shape} at w of shape (M, 1, N)", "shape (M, 1)")
+    return values.reshape(shape)
 
 
 @njit(
@@ -206,40 +258,84 @@ def _add(g: Any, point: Any, source: Any, kick: Any, state: Any, rule: Any, forc
                 g[i, n] += kick[i, n]
 
 
+class _Room(NamedTuple):
+    """Work space of a step, lanes side by side."""
+
+    f: Array
+    xi: Array
+    g: Array
+    look: Array
+    keep: Array
+    size: Array
+    words: Words
+    kick: Array
+    source: Array
+
+
+@njit
+def _room(rows: int, p: int, lanes: int, rule: Any) -> Any:
+    kick = aligned(rows if rule.factor.shape[0] > 0 else 0, lanes)
+    source = kick if rule.diagonal else aligned(rule.factor.shape[1], lanes)
+    f, xi, g, look = aligned(p, lanes), aligned(p, lanes), aligned(rows, lanes), aligned(rows, lanes)
+    return _Room(f, xi, g, look, np.empty((p, lanes)), np.empty(lanes), np.empty(lanes, dtype=np.uint64), kick, source)
+
+
+@njit(fastmath={"contract"})
+def _step(model: Any, scratch: Any, runs: Any, draws: Any, rule: Any, force: Any, step: int, room: Any) -> None:
+    w, v, momentum = runs.w, runs.v, runs.momentum
+    f, xi, g, look = room.f, room.xi, room.g, room.look
+    n_rows, lanes = w.shape
+    if rule.nesterov:  # the gradient is taken at w + beta v [theory: Setting, eq. 1.2]
+        for i in range(n_rows):
+            for n in range(lanes):
+                look[i, n] = w[i, n] + momentum[n] * v[i, n]
+    point = look if rule.nesterov else w
+    model.outputs(model.data, point, f, scratch)
+    _fill(draws.labels, xi, rule.gaussian)
+    if rule.batch < f.shape[0]:
+        _draw_batches(draws.batches, room.keep, room.words, draws.order, rule.batch)
+    _pull(f, xi, room.keep, model.targets, runs, rule, room.size, step)
+    _freeze(f, look, runs)
+    model.pullback(model.data, point, f, g, scratch)
+    _add(g, point, room.source, room.kick, draws.gradient, rule, force)
+    _move(w, v, g, runs.lr, momentum)
+
+
 @njit(
-    types.void(
-        types.FunctionType(KERNEL), types.FunctionType(PULLBACK), _M, _M, _V, _RUNS, _DRAWS, _RULE, _M, int64, int64
-    ),
+    types.void(MODEL, _M, _RUNS, _DRAWS, _RULE, _M, int64, _STEPS, _CUBE, _CUBE),
     cache=True,
     nogil=True,
     fastmath={"contract"},
-)  # fmt: skip
-def _advance_compiled(
-    outputs: Any, pullback: Any, data: Any, scratch: Any, targets: Any, runs: Any, draws: Any, rule: Any, force: Any,
-    first: int, last: int,
-) -> None:  # fmt: skip
-    w, v, lr, momentum = runs.w, runs.v, runs.lr, runs.momentum
-    n_rows, lanes = w.shape
-    p = targets.shape[0]
-    f, xi, g, look = aligned(p, lanes), aligned(p, lanes), aligned(n_rows, lanes), aligned(n_rows, lanes)
-    keep, size, words = np.empty((p, lanes)), np.empty(lanes), np.empty(lanes, dtype=np.uint64)
-    kick = aligned(n_rows if rule.factor.shape[0] > 0 else 0, lanes)
-    source = kick if rule.diagonal else aligned(rule.factor.shape[1], lanes)
-    for step in range(first, last):
-        if rule.nesterov:  # the gradient is taken at w + beta v [theory: Setting, eq. 1.2]
-            for i in range(n_rows):
-                for n in range(lanes):
-                    look[i, n] = w[i, n] + momentum[n] * v[i, n]
-        point = look if rule.nesterov else w
-        outputs(data, point, f, scratch)
-        _fill(draws.labels, xi, rule.gaussian)
-        if rule.batch < p:
-            _draw_batches(draws.batches, keep, words, draws.order, rule.batch)
-        _pull(f, xi, keep, targets, runs, rule, size, step)
-        _freeze(f, look, runs)
-        pullback(data, point, f, g, scratch)
-        _add(g, point, source, kick, draws.gradient, rule, force)
-        _move(w, v, g, lr, momentum)
+)
+def _record_compiled(
+    model: Any, scratch: Any, runs: Any, draws: Any, rule: Any, force: Any, first: int, steps: Any, values: Any, points: Any
+) -> None:
+    """values (metric, step, run) <- the compiled metrics; points (step, run, N) <- the parameters, if there are any steps."""
+    n_rows, lanes = runs.w.shape
+    room = _room(n_rows, model.targets.shape[0], lanes, rule)
+    value = np.empty(lanes)
+    for t in range(steps.shape[0]):
+        for step in range(first, steps[t]):
+            _step(model, scratch, runs, draws, rule, force, step, room)
+        first = steps[t]
+        for i in range(model.kinds.shape[0]):
+            if model.kinds[i] != UNCOMPILED:
+                measure(model, model.kinds[i], runs.w, value, scratch)
+                values[i, t] = value[: values.shape[2]]
+        if points.shape[0] > 0:
+            for n in range(points.shape[1]):
+                for i in range(n_rows):
+                    points[t, n, i] = runs.w[i, n]
+
+
+def _record_arrays(
+    problem: Problem, runs: Runs, draws: Draws, rule: Rule, first: int, steps: Steps, force: Array, points: Array
+) -> None:
+    """points (step, run, N) <- the parameters, if there are any steps."""
+    for t, (now, then) in enumerate(pairwise([first, *map(int, steps)])):
+        _advance_arrays(problem, runs, draws, rule, now, then, force)
+        if len(points):
+            points[t] = runs.w.T[: points.shape[1]]
 
 
 def _advance_arrays(problem: Problem, runs: Runs, draws: Draws, rule: Rule, first: int, last: int, force: Array) -> None:

@@ -1,4 +1,4 @@
-"""The best momentum for a learning rate by every way that applies, with uncertainty, checks and a verdict."""
+"""The best momentum for a learning rate: by trials, with theory beside them, or by theory alone; with checks and a verdict."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.errors import check_lr, check_one, check_positive
+from ..core.errors import InputError, check_integer, check_lr, check_one, check_positive
 from ..core.threads import one_blas_thread
 from ..problems.interpolation import descend_to_manifold
 from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem, as_problem
-from .checks import assumptions, verdict
+from .checks import assumptions
 from .curve.universal_curve import UniversalCurve
 from .drift_path import DriftPath
-from .first_phase import first_phase
 from .prediction import Prediction
 from .target import Target
-from .ways.base import Extras, Question
+from .ways.base import Answer, Extras, Question, Way
 from .ways.registry import chosen
+from .ways.trial import ByTrial
 
 _ON_MANIFOLD = 1e-6
 """|f(w) - y| / (1 + |y|) up to which a start counts as a point of Gamma."""
@@ -34,7 +34,10 @@ def predict(  # many keywords, so that the one call that most users need has no 
     noise: float,
     start: ArrayLike | None = None,
     target: Target | tuple[str | Metric, float] | None = None,
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str] | str | None = None,
+    budget: float | None = None,
+    smallest_trial_lr: float | None = None,
+    seed: int | None = None,
     reference: tuple[float, float] | None = None,
     curve: UniversalCurve | None = None,
     store: str | Path | None = None,
@@ -42,7 +45,7 @@ def predict(  # many keywords, so that the one call that most users need has no 
     workers: int = -1,
     progress: bool | None = None,
 ) -> Prediction:
-    """The best momentum for `lr`, by every way that applies [theory: Ways to predict].
+    """The best momentum for `lr`: by short runs of the training itself, with theory beside them [theory: Ways to predict].
 
     Args:
         problem: the training problem
@@ -51,13 +54,16 @@ def predict(  # many keywords, so that the one call that most users need has no 
         start: initial parameters, (N,); from a start off Gamma the descent to it is counted (None: `interpolating_start()`)
         target: (metric, fraction) (None: the test error at a tenth of its start, or, for a problem without one, tr H after nine
             tenths of its fall)
-        methods: names of ways, the keys of `WAYS` (None: those that apply, but the moment closure for small problems only, and
-            not the slow critical limit at finite lr, which pays where eigenvectors turn along Gamma or eigenvalues get small)
+        methods: names of ways, the keys of `WAYS` (None: "trial", with the closed form beside it, and what the other arguments
+            ask for); "theory": those without trials
+        budget: seconds that the trials may take (None: 20); a smaller one may carry the answer from larger learning rates
+        smallest_trial_lr: no trial is made at a smaller learning rate (None: the trials choose)
+        seed: of the trials' noise, a whole number (None: 0)
         reference: a tuned (lr, momentum), for "transfer"
         curve: an existing universal curve of the same problem, start and target, for "critical limit"
         store: folder that keeps universal curves between calls
         nesterov: Nesterov momentum in place of heavy ball; the critical limit does not describe it
-        workers: threads, -1 for all cores; the numbers do not depend on it
+        workers: threads, -1 for all cores; the trials' numbers do not depend on it, but their speed decides what fits the budget
         progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
 
     Raises:
@@ -71,27 +77,45 @@ def predict(  # many keywords, so that the one call that most users need has no 
     """
     problem = as_problem(problem)
     rate, c = check_one(check_lr, lr, "lr"), check_one(check_positive, noise, "noise")
-    extras = Extras(reference, curve, store, bool(nesterov), workers, progress)
+    for name, number in (("budget", budget), ("smallest_trial_lr", smallest_trial_lr)):
+        if number is not None:
+            check_one(check_positive, number, name)
+    if seed is not None:
+        check_integer(seed, "seed", 0)
+    extras = Extras(
+        reference, curve, store, bool(nesterov), workers, progress,
+        budget=budget, smallest_trial_lr=smallest_trial_lr, seed=seed,
+    )  # fmt: skip
     ways = chosen(methods, problem, extras)
     begin = problem.interpolating_start() if start is None else problem.check_point(start)
-    landing, off = _landing(problem, begin)
-    if target is None:
-        path = DriftPath.to_default_target(problem, landing)
-        goal = Target(path.metric, path.fraction)
-    else:
-        goal = Target.of(target)
-        path = DriftPath(problem, landing, problem.metric_name(goal.metric, "target"), goal.fraction)
-    descent = first_phase(problem, begin, rate, nesterov=nesterov) if off else None
-    question = Question(path, rate, c, descent, extras)
-    answers = {way.name: way.answer(question) for way in ways}
+    landing = _landing(problem, begin)
+    path = DriftPath.to_default_target(problem, landing) if target is None else None
+    goal = Target.of(target) if path is None else Target(path.metric, path.fraction)
+    question = Question(problem, begin, landing, goal, rate, c, extras)
+    if path is not None:
+        question.__dict__["path"] = path  # with its drift flow, which need not be computed again
+    answers, silent = _answers(ways, question, forgive=methods is None)
     method = ways[-1].name
-    checks = assumptions(question, answers[method])
-    return Prediction(rate, c, goal, answers, method, checks, verdict(answers, method, checks))
+    checks = assumptions(question, answers[method]) if question.theory is not None or method != ByTrial.name else ()
+    return Prediction(rate, c, goal, answers, method, checks, silent)
 
 
-def _landing(problem: Problem, start: Array) -> tuple[Array, bool]:
-    """The point of Gamma where training arrives, (N,), and whether the start is off Gamma."""
+def _answers(ways: Sequence[Way], question: Question, forgive: bool) -> tuple[dict[str, Answer], dict[str, str]]:
+    """Answers by name, and why others gave none: that ends the prediction unless `forgive`, but for the last way."""
+    answers, silent = dict[str, Answer](), dict[str, str]()
+    for way in ways:
+        try:
+            answers[way.name] = way.answer(question)
+        except InputError as error:
+            if not forgive or way is ways[-1]:
+                raise
+            silent[way.name] = str(error)
+    return answers, silent
+
+
+def _landing(problem: Problem, start: Array) -> Array:
+    """The point of Gamma where training arrives, (N,): `start` itself where that lies on Gamma."""
     gap = float(np.linalg.norm(problem.residual(start)))
     if gap <= _ON_MANIFOLD * (1 + float(np.linalg.norm(problem.targets))):
-        return start, False
-    return descend_to_manifold(problem, start), True
+        return start
+    return descend_to_manifold(problem, start)

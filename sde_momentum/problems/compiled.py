@@ -1,10 +1,11 @@
-"""Compiled kernels of a problem, optional: outputs f(w) and pullbacks J(w)^T r of many runs at once in machine code.
+"""Compiled kernels of a problem, optional: outputs f(w), pullbacks J(w)^T r and metrics of many runs at once in machine code.
 
 Arrays are (rows, lanes): one run per lane, as SIMD needs it. A lane's numbers must not depend on its neighbours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ _MATRIX = types.Array(types.float64, 2, "C")
 KERNEL = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX)
 #: Signature of `pullback(data, w, r, g, scratch)`: writes J(w)^T r, (N, lanes), for r of shape (P, lanes).
 PULLBACK = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX, _MATRIX)
+#: Signature of a metric `metric(data, w, out, scratch)`: writes its values, (lanes,), for w of shape (N, lanes).
+METRIC = types.void(_MATRIX, _MATRIX, types.Array(types.float64, 1, "C"), _MATRIX)
 
 
 class Kernels(NamedTuple):
@@ -24,11 +27,17 @@ class Kernels(NamedTuple):
     Attributes:
         outputs: compiled for the signature KERNEL
         pullback: compiled for the signature PULLBACK
-        data: constants that both read, of any two-dimensional shape
-        scratch_rows: rows of the array (scratch_rows, lanes) that both may write to
+        data: constants that they read, of any two-dimensional shape
+        scratch_rows: rows of the array (scratch_rows, lanes) that they may write to
+        metrics: compiled for the signature METRIC, by the function that each is a copy of: a method of the problem's class that
+            is a metric (`Valley.test_error`), or the `value` of a Metric. It is used for that function alone: not in a
+            subclass that overrides the method, nor for another metric of the same name
+        by_sample: whether `data` has a row for each sample, and both kernels take a single row and the P / rows outputs of it
     """
 
     outputs: Any
     pullback: Any
     data: NDArray[np.float64]
     scratch_rows: int
+    metrics: Mapping[Callable[..., Any], Any] = {}
+    by_sample: bool = False

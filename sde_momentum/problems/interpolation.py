@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+from numba import njit, types
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.threads import one_blas_thread
+from .measures import MODEL, TRACE, measure, model
+from .metrics import METRICS
 
 Array = NDArray[np.float64]
+_MATRIX = types.Array(types.float64, 2, "C")
+_TINY = float(np.finfo(float).tiny)
 
 
 class Residuals(Protocol):
@@ -37,17 +42,56 @@ def descend_to_manifold(problem: Residuals | Any, start: object, max_steps: int 
     """
     problem = _compiled(problem)
     w = problem.check_point(start).copy()
-    scale = max(float(np.square(problem.targets).mean()), np.finfo(float).tiny)
-    for _ in range(max_steps):
-        j, r = problem.jacobian(w), problem.residual(w)
-        if np.square(r).mean() < 1e-6 * scale:
-            return project_to_manifold(problem, w)
-        w -= j.T @ r / max(np.square(j).sum(), np.finfo(float).tiny)
-        if not np.all(np.isfinite(w)):
-            break
+    goal = 1e-6 * max(float(np.square(problem.targets).mean()), _TINY)
+    kernels = getattr(problem, "kernels", None)
+    if kernels is None:
+        arrived = _descend(problem, w, goal, max_steps)
+    else:
+        trace = problem.compiled_metric(METRICS["trace_hessian"]) or TRACE
+        compiled = model(kernels, problem.targets, [trace])
+        point = w[:, None].copy()
+        arrived = _descend_compiled(compiled, point, np.empty((kernels.scratch_rows, 1)), goal, max_steps)
+        w = point[:, 0].copy()
+    if arrived:
+        return project_to_manifold(problem, w)
     loss = float(np.square(problem.residual(w)).mean() / 2)
     given = f"loss {loss:.3g} after {max_steps} steps (P = {len(problem.targets)})"
     raise InputError("start", given, "a start from which gradient descent reaches Gamma, f(w) = y")
+
+
+def _descend(problem: Residuals, w: Array, goal: float, max_steps: int) -> bool:
+    """Gradient descent of w (N,), in place; whether the mean square of f - y fell below `goal`."""
+    for _ in range(max_steps):
+        j, r = problem.jacobian(w), problem.residual(w)
+        if np.square(r).mean() < goal:
+            return True
+        w -= j.T @ r / max(np.square(j).sum(), _TINY)
+        if not np.all(np.isfinite(w)):
+            break
+    return False
+
+
+@njit(types.boolean(MODEL, _MATRIX, _MATRIX, types.float64, types.int64), cache=True, nogil=True)
+def _descend_compiled(model: Any, w: Any, scratch: Any, goal: float, max_steps: int) -> bool:
+    """The same of w (N, 1), by the kernels; the model's one metric is tr H."""
+    p, n_rows = model.targets.shape[0], w.shape[0]
+    r, g, trace = np.empty((p, 1)), np.empty((n_rows, 1)), np.empty(1)
+    for _ in range(max_steps):
+        model.outputs(model.data, w, r, scratch)
+        square = 0.0
+        for i in range(p):
+            r[i, 0] -= model.targets[i]
+            square += r[i, 0] * r[i, 0]
+        if square < goal * p:
+            return True
+        measure(model, model.kinds[0], w, trace, scratch)
+        model.pullback(model.data, w, r, g, scratch)
+        step = 1.0 / max(p * trace[0], _TINY)
+        for i in range(n_rows):
+            w[i, 0] -= step * g[i, 0]
+        if not np.isfinite(square):
+            break
+    return False
 
 
 def project_to_manifold(problem: Residuals | Any, w: Array, tolerance: float = 1e-13, max_steps: int = 100) -> Array:
@@ -66,6 +110,6 @@ def project_to_manifold(problem: Residuals | Any, w: Array, tolerance: float = 1
     raise InputError("w", f"|f - y| = {size:.3g} after {max_steps} Gauss-Newton steps", f"a point near Gamma ({goal:.1g})")
 
 
-def _compiled(problem: Any) -> Residuals:
+def _compiled(problem: Any) -> Any:
     """The problem itself, or that of a SymbolicModel."""
     return problem if hasattr(problem, "residual") else problem.compile()

@@ -15,13 +15,17 @@ from numba import njit
 from ..core.errors import InputError, check_integer, check_positive
 from ..core.simd.lanes import narrow, widen
 from ..core.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed
-from .compiled import KERNEL, PULLBACK, Kernels
+from .compiled import KERNEL, METRIC, PULLBACK, Kernels
 from .interpolation import descend_to_manifold
 from .metrics import METRICS
 from .problem import Array, Problem
 
 # FMA contraction is allowed, reassociation is not: a lane's numbers must not depend on its neighbours.
 _COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+
+
+_OWN_ROWS = 3
+"""Rows of the kernels' data below the A_i: X*, and the two matrices of tr H."""
 
 
 def _kernels(symmetric: bool) -> tuple[Any, Any]:
@@ -41,7 +45,7 @@ def _kernels(symmetric: bool) -> tuple[Any, Any]:
         u, x = (w, 0, r, 1), scratch[: d * d]
         v = (w, 0, 1, r) if symmetric else (w, d * r, d, 1)
         product_by_lane(u, v, (x, 0, d, 1), d, r, d)
-        product(a, x, f)
+        product(a[: f.shape[0]], x, f)
         if asked.shape[1] < WIDTH:
             narrow(f, asked)
 
@@ -54,7 +58,7 @@ def _kernels(symmetric: bool) -> tuple[Any, Any]:
         d = int(np.sqrt(a.shape[1]) + 0.5)
         r = w.shape[0] // (n_factors * d)
         s = scratch[: d * d]  # S = sum_i r_i A_i
-        product_transposed(a, residual, s)
+        product_transposed(a[: residual.shape[0]], residual, s)
         if symmetric:  # (S + S^T) U
             for i in range(d):
                 for j in range(i + 1):
@@ -72,7 +76,53 @@ def _kernels(symmetric: bool) -> tuple[Any, Any]:
     return outputs, pullback
 
 
-_KERNELS = {symmetric: _kernels(symmetric) for symmetric in (False, True)}
+def _metrics(symmetric: bool) -> tuple[Any, Any]:
+    """(test_error, trace_hessian), padded as the kernels."""
+    n_factors = 1 if symmetric else 2
+
+    @njit(METRIC, **_COMPILE)
+    def test_error(a: Any, w: Any, out: Any, scratch: Any) -> None:
+        if w.shape[1] < WIDTH:
+            w, scratch = widen(w, WIDTH), aligned(scratch.shape[0], WIDTH)
+        d = int(np.sqrt(a.shape[1]) + 0.5)
+        r = w.shape[0] // (n_factors * d)
+        solution, x = a[a.shape[0] - _OWN_ROWS], scratch[: d * d]
+        v = (w, 0, 1, r) if symmetric else (w, d * r, d, 1)
+        product_by_lane((w, 0, r, 1), v, (x, 0, d, 1), d, r, d)
+        size = (solution * solution).sum()
+        out[:] = 0.0
+        for i in range(d * d):
+            for n in range(out.shape[0]):
+                difference = x[i, n] - solution[i]
+                out[n] += difference * difference
+        for n in range(out.shape[0]):
+            out[n] /= size
+
+    @njit(METRIC, **_COMPILE)
+    def trace_hessian(a: Any, w: Any, out: Any, scratch: Any) -> None:
+        if w.shape[1] < WIDTH:
+            w, scratch = widen(w, WIDTH), aligned(scratch.shape[0], WIDTH)
+        d = int(np.sqrt(a.shape[1]) + 0.5)
+        r = w.shape[0] // (n_factors * d)
+        x = scratch[:d]
+        out[:] = 0.0
+        for k in range(n_factors):  # <U, G U>, and <V, V G'> with the other matrix
+            gram = a[a.shape[0] - 2 + k].reshape(d, d)
+            for h in range(r):
+                first, step = (d * r + h * d, 1) if k else (h, r)
+                column = w[first : first + d] if k else w[first : first + (d - 1) * r + 1 : r].copy()
+                product(gram, column, x)
+                for i in range(d):
+                    for n in range(out.shape[0]):
+                        out[n] += w[first + i * step, n] * x[i, n]
+        if symmetric:  # each row of J is (A_i + A_i^T) U = 2 A_i U
+            for n in range(out.shape[0]):
+                out[n] *= 4.0
+
+    return test_error, trace_hessian
+
+
+_KERNELS = {symmetric: (_kernels(symmetric), _metrics(symmetric)) for symmetric in (False, True)}
 
 
 class MatrixSensing(Problem):
@@ -125,12 +175,14 @@ class MatrixSensing(Problem):
         self.measurements = rng.standard_normal((p, self.d, self.d))
         if self.symmetric:
             self.measurements = (self.measurements + np.swapaxes(self.measurements, 1, 2)) / np.sqrt(2)
-        self._flat = np.ascontiguousarray(self.measurements.reshape(p, -1))
         self._transposed = np.swapaxes(self.measurements, 1, 2).reshape(p * self.d, self.d)
-        self.targets = self._flat @ self.solution.ravel()
+        self.targets = self.measurements.reshape(p, -1) @ self.solution.ravel()
         # sum_i A_i A_i^T / P and sum_i A_i^T A_i / P: tr H is a quadratic form in them
         self._gram_u = np.einsum("pik,pjk->ij", self.measurements, self.measurements) / p
         self._gram_v = np.einsum("pki,pkj->ij", self.measurements, self.measurements) / p
+        rows = (*self.measurements, self.solution, self._gram_u, self._gram_v)
+        self._data = np.stack([row.ravel() for row in rows])
+        self._flat = self._data[:p]
         self.n_parameters = self.d * self.width * (1 if self.symmetric else 2)
 
     def settings(self) -> dict[str, Any]:
@@ -146,7 +198,9 @@ class MatrixSensing(Problem):
 
     @property
     def kernels(self) -> Kernels:
-        return Kernels(*_KERNELS[self.symmetric], self._flat, self.d**2)
+        kernels, (test_error, trace_hessian) = _KERNELS[self.symmetric]
+        metrics = {MatrixSensing.test_error: test_error, MatrixSensing.trace_hessian: trace_hessian}
+        return Kernels(*kernels, self._data, self.d**2, metrics)
 
     def factors(self, w: Array) -> tuple[Array, Array]:
         """(U, V) of shapes (..., d, width) and (..., width, d); V = U^T in the symmetric case."""

@@ -53,15 +53,28 @@ class Metric:
         return {"long_name": self.label, "units": self.unit}
 
 
+@dataclass(frozen=True)
+class Method:
+    """The values of a metric that is a method of the problem, such as `Problem.test_error`."""
+
+    name: str
+
+    def __call__(self, problem: Any, w: Array) -> Array:
+        """problem.NAME(w)."""
+        return np.asarray(getattr(problem, self.name)(w))
+
+    def of(self, problem: Any) -> Callable[..., Any] | None:
+        """The function that the problem's class has for it, None for one that the object has of its own."""
+        return getattr(getattr(problem, self.name), "__func__", None)
+
+
 #: The metrics that every problem has, by name.
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("train_loss", "train loss without noise", "1", lambda problem, w: problem.loss(w), vanishes_on_manifold=True),
-        Metric("test_error", "test error", "1", lambda problem, w: problem.test_error(w)),
-        Metric("trace_hessian", "tr H", "1", lambda problem, w: problem.trace_hessian(w)),
-        Metric(
-            "distance", "first-order distance to Gamma", "1", lambda problem, w: problem.distance(w), vanishes_on_manifold=True
-        ),
+        Metric("train_loss", "train loss without noise", "1", Method("loss"), vanishes_on_manifold=True),
+        Metric("test_error", "test error", "1", Method("test_error")),
+        Metric("trace_hessian", "tr H", "1", Method("trace_hessian")),
+        Metric("distance", "first-order distance to Gamma", "1", Method("distance"), vanishes_on_manifold=True),
     )
 }

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from .compiled import Kernels
 from .interpolation import descend_to_manifold
-from .metrics import METRICS, Metric
+from .measures import LOSS, TRACE
+from .metrics import METRICS, Method, Metric
 
 Array = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ class Problem(ABC):
         targets: y, (P,)
         n_parameters: N
         name: in results and messages
-        kernels: compiled outputs and pullbacks, None for none; without them simulations step in NumPy
+        kernels: compiled outputs, pullbacks and metrics, None for none; without them simulations step in NumPy
         own_metrics: metrics that add to those of every problem (METRICS), or replace those of their names
 
     >>> class Product(Problem):  # f(u, v) = u v
@@ -71,7 +72,7 @@ class Problem(ABC):
 
     @property
     def kernels(self) -> Kernels | None:
-        """Compiled outputs and pullback, None for none."""
+        """Compiled outputs, pullback and metrics, None for none."""
         return None
 
     def pullback(self, w: Array, r: Array) -> Array:
@@ -137,6 +138,18 @@ class Problem(ABC):
         if metric not in self.metrics:
             raise InputError(argument, metric, ", ".join(self.metrics))
         return self.metrics[metric]
+
+    def compiled_metric(self, metric: Metric) -> Any | None:
+        """The metric in machine code, as `measures.model` takes it; None: it is measured in NumPy.
+
+        It is found by the metric's function, never by its name. The loss and |J|^2 / P follow from outputs and pullback.
+        """
+        kernels = self.kernels
+        if kernels is None:
+            return None
+        function = metric.value.of(self) if isinstance(metric.value, Method) else metric.value
+        derived: dict[Callable[..., Any], Any] = {Problem.loss: LOSS, Problem.trace_hessian: TRACE}
+        return next((kernel for copied, kernel in (derived | dict(kernels.metrics)).items() if copied is function), None)
 
     def metric_name(self, metric: str | Metric, argument: str = "metric") -> str:
         """The metric's name in files; InputError unless it is among this problem's `metrics`."""

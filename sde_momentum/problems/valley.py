@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import ArrayLike
 
 from ..core.errors import InputError, check, check_integer, check_non_negative, check_positive
-from .compiled import KERNEL, PULLBACK, Kernels
+from .compiled import KERNEL, METRIC, PULLBACK, Kernels
 from .metrics import METRICS
 from .problem import Array, Problem
 
@@ -56,6 +56,30 @@ def _pullback(data: Any, w: Any, residual: Any, g: Any, scratch: Any) -> None:
             root = np.sqrt(modes * eigenvalue(base, b, q, w[0, n], scratch[0, n]))
             g[j + 1, n] = root * residual[j, n]
             g[0, n] += 0.5 * modes * slope(b, q, w[0, n], scratch[1, n]) / root * w[j + 1, n] * residual[j, n]
+
+
+@njit(METRIC, **_COMPILE)
+def _trace_hessian(data: Any, w: Any, out: Any, scratch: Any) -> None:
+    """|J|^2 / P = sum_j lambda_j + (lambda_j' x_j)^2 / (4 lambda_j)."""
+    lanes = out.shape[0]
+    for n in range(lanes):
+        unit = 1.0 / np.sqrt(1.0 + data[3, 0] * w[0, n] * w[0, n])
+        scratch[0, n] = w[0, n] * unit
+        scratch[1, n] = unit * unit * unit
+        out[n] = 0.0
+    for j in range(data.shape[1]):
+        base, b, q = data[0, j], data[1, j], data[2, j]
+        for n in range(lanes):
+            value = eigenvalue(base, b, q, w[0, n], scratch[0, n])
+            change = slope(b, q, w[0, n], scratch[1, n]) * w[j + 1, n]
+            out[n] += value + 0.25 * change * change / value
+
+
+@njit(METRIC, **_COMPILE)
+def _test_error(data: Any, w: Any, out: Any, scratch: Any) -> None:
+    """theta^2."""
+    for n in range(out.shape[0]):
+        out[n] = w[0, n] * w[0, n]
 
 
 class Valley(Problem):
@@ -161,7 +185,8 @@ class Valley(Problem):
 
     @property
     def kernels(self) -> Kernels:
-        return Kernels(_outputs, _pullback, self.data, 2)
+        metrics = {Problem.trace_hessian: _trace_hessian, Valley.test_error: _test_error}
+        return Kernels(_outputs, _pullback, self.data, 2, metrics)
 
     def _roots(self, theta: Array) -> tuple[Array, Array, Array]:
         """sqrt(P lambda_j) and its first two derivatives: (...) -> (..., P)."""

@@ -67,7 +67,7 @@ def noisy_descent(
     rng = np.random.default_rng([check_integer(seed, "seed", 0), 40])
     if problem.kernels is None:
         raise InputError("problem", problem.name, "a problem with compiled kernels")
-    outputs, pullback, data, scratch_rows = problem.kernels
+    outputs, pullback, data, scratch_rows = problem.kernels[:4]
     n, p, lanes = problem.n_parameters, problem.n_outputs, check_integer(n_runs, "n_runs", 1) * workers
     w, v, g = np.repeat(point[:, None], lanes, axis=1), np.zeros((n, lanes)), np.empty((n, lanes))
     f, scratch, targets = np.empty((p, lanes)), np.empty((scratch_rows, lanes)), problem.targets[:, None]

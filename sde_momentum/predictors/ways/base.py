@@ -7,19 +7,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...core.errors import InputError
-from ...problems.problem import Problem
+from ...problems.problem import Array, Problem
 from ..closed_form import ClosedForm
 from ..curve.universal_curve import UniversalCurve
 from ..drift_path import DriftPath
+from ..first_phase import first_phase
 from ..recommendation import largest_within
+from ..target import Target
+from ..trials.result import Trials
 
 Floats = NDArray[np.float64]
+
+_DRIFT_STEPS, _PATIENCE = 1000, 10.0
+"""Derivatives of tr H that a drift flow usually takes, and seconds that it may take beside trials."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +40,9 @@ class Extras:
         nesterov: Nesterov momentum in place of heavy ball
         workers: threads, -1 for all cores
         progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+        budget: seconds that the trials may take; None: 20
+        smallest_trial_lr: no trial is made at a smaller learning rate; None: the trials choose
+        seed: of the trials' noise; None: 0
     """
 
     reference: tuple[float, float] | None = None
@@ -41,27 +51,34 @@ class Extras:
     nesterov: bool = False
     workers: int = -1
     progress: bool | None = None
+    budget: float | None = None
+    smallest_trial_lr: float | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """The inputs of a prediction: the best momentum for `lr` on a drift path to a target is sought.
+    """The inputs of a prediction: the best momentum for `lr` on the way from a start to a target is sought.
 
     Attributes:
-        path: the problem, and its drift along Gamma from the point where training reaches it to the target
+        problem: the training problem
+        begin: parameters where training starts, (N,)
+        landing: where training reaches Gamma, (N,); `begin` itself where that lies on Gamma
+        target: metric and fraction of its value at `landing`
         lr: eta > 0
         noise: c = sigma^2 / B > 0, in units of the loss
-        first_phase: number of steps from the start of training to Gamma as a function of 1 - beta; None: a start on Gamma
         extras: inputs that only some ways use
 
     Raises:
         InputError: for a universal curve of another problem, start or target.
     """
 
-    path: DriftPath
+    problem: Problem
+    begin: Array
+    landing: Array
+    target: Target
     lr: float
     noise: float
-    first_phase: Callable[[ArrayLike], Floats] | None
     extras: Extras
 
     def __post_init__(self) -> None:
@@ -70,14 +87,56 @@ class Question:
             raise InputError("curve", curve.path.problem.name, "the curve of this problem, start and target")
 
     @property
-    def problem(self) -> Problem:
-        """The training problem."""
-        return self.path.problem
+    def off_manifold(self) -> bool:
+        """Whether training starts off Gamma."""
+        return self.begin is not self.landing
+
+    @cached_property
+    def first_phase(self) -> Callable[[ArrayLike], Floats] | None:
+        """Number of steps from the start of training to Gamma as a function of 1 - beta; None: a start on Gamma."""
+        if not self.off_manifold:
+            return None
+        return first_phase(self.problem, self.begin, self.lr, nesterov=self.extras.nesterov)
+
+    @cached_property
+    def path(self) -> DriftPath:
+        """The drift along Gamma from `landing` to the target."""
+        return DriftPath(self.problem, self.landing, self.problem.metric_name(self.target.metric, "target"), self.target.fraction)
+
+    @cached_property
+    def level(self) -> float:
+        """Value below which the mean of the target's metric must stay."""
+        return self.target.fraction * float(self.problem.metric(self.target.metric, self.landing))
 
     @cached_property
     def closed_form(self) -> ClosedForm:
         """The closed form on this path, from which several ways start."""
         return ClosedForm(self.path, self.noise)
+
+    @cached_property
+    def theory_error(self) -> str | None:
+        """Why the closed form does not apply; None where it does."""
+        cost = self._cost_of_drift
+        if cost > _PATIENCE:
+            return f"the drift along the manifold would take about {cost:.0f} s to compute; methods='theory' does"
+        try:
+            self.closed_form.one_minus_beta(self.lr)
+        except (InputError, np.linalg.LinAlgError) as error:
+            return str(error)
+        return None
+
+    @property
+    def theory(self) -> ClosedForm | None:
+        """The closed form where it applies and takes seconds; None elsewhere."""
+        return self.closed_form if self.theory_error is None else None
+
+    @cached_property
+    def _cost_of_drift(self) -> float:
+        """Expected seconds for the drift flow: the measured time of its derivatives, a few hundred times."""
+        began = monotonic()
+        for _ in range(2):  # a first call may compile
+            began, _ = monotonic(), self.problem.trace_hessian_gradient(self.landing)
+        return _DRIFT_STEPS * (monotonic() - began)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +151,7 @@ class Answer:
         tried, times: 1 - beta of all momenta tried, increasing, and their predicted times in steps, (n,)
         basis: what the prediction was computed from, in words
         cliff: 1 - beta below which the target is met much later or never; None where the way shows none
+        trials: what was simulated; None for a way without trials
     """
 
     one_minus_beta: float
@@ -103,6 +163,11 @@ class Answer:
     times: Floats
     basis: str
     cliff: float | None = None
+    trials: Trials | None = None
+
+
+SHARED = frozenset({"nesterov", "workers", "progress"})
+"""Fields of `Extras` that do not ask for a way."""
 
 
 class Way(ABC):
@@ -120,7 +185,12 @@ class Way(ABC):
         return None
 
     def by_default(self, problem: Problem, extras: Extras) -> bool:
-        """Whether the way is taken without being named: by default wherever it applies."""
+        """Whether the way is taken without being named: here if an input that only it uses is given."""
+        asked = any(getattr(extras, name) is not None for name in self.uses - SHARED)
+        return asked and self.refusal(problem, extras) is None
+
+    def in_theory(self, problem: Problem, extras: Extras) -> bool:
+        """Whether the way is among those of methods="theory": wherever it applies."""
         return self.refusal(problem, extras) is None
 
     @abstractmethod

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from .base import Answer, Question, Way
+from ...problems.problem import Problem
+from .base import Answer, Extras, Question, Way
 
 _ABOVE = np.geomspace(1, 8, 8)
 """1 - beta tried from a start off Gamma, over that of the drift along Gamma alone."""
@@ -17,6 +18,9 @@ class ByClosedForm(Way):
 
     name: ClassVar[str] = "closed form"
     cost: ClassVar[str] = "the drift along Gamma, once: seconds"
+
+    def by_default(self, problem: Problem, extras: Extras) -> bool:
+        return True
 
     def answer(self, question: Question) -> Answer:
         form, lr = question.closed_form, question.lr

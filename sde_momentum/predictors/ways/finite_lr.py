@@ -26,5 +26,8 @@ class ByFiniteLr(ByCriticalLimit):
     def by_default(self, problem: Problem, extras: Extras) -> bool:
         return False
 
+    def in_theory(self, problem: Problem, extras: Extras) -> bool:
+        return False
+
     def answer(self, question: Question) -> Answer:
         return from_curve(question, simulated(question, question.noise**2 * question.lr))

@@ -15,7 +15,7 @@ from ..curve.universal_curve import TOLERANCE
 from .base import Answer, Extras, Question, Way, from_times
 
 _SMALL = 30
-"""Largest number of parameters at which the way is taken without being named."""
+"""Largest number of parameters at which the way is among those of methods="theory"."""
 _GRID = np.geomspace(0.6, 2.4, 7)
 """1 - beta tried, over that of the closed form."""
 _LENGTH, _RECORDS = 2.5, 200
@@ -29,7 +29,7 @@ class ByMomentClosure(Way):
     cost: ClassVar[str] = "seven runs of a covariance matrix: seconds for few parameters"
     uses: ClassVar[frozenset[str]] = frozenset({"nesterov"})
 
-    def by_default(self, problem: Problem, extras: Extras) -> bool:
+    def in_theory(self, problem: Problem, extras: Extras) -> bool:
         return problem.n_parameters <= _SMALL
 
     def answer(self, question: Question) -> Answer:

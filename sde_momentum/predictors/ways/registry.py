@@ -13,6 +13,7 @@ from .effective_loss import ByEffectiveLoss
 from .finite_lr import ByFiniteLr
 from .moment_closure import ByMomentClosure
 from .transfer import Transfer
+from .trial import ByTrial
 
 WAYS: dict[str, Way] = {
     way.name: way
@@ -23,19 +24,28 @@ WAYS: dict[str, Way] = {
         ByMomentClosure(),
         ByCriticalLimit(),
         ByFiniteLr(),
+        ByTrial(),
     )
 }
 """Name -> way, from the cheapest to the most faithful."""
 
 
-def chosen(names: Sequence[str] | None, problem: Problem, extras: Extras) -> list[Way]:
-    """The ways of these names (None: those taken by default), from the cheapest to the most faithful.
+THEORY = "theory"
+"""In place of a list of names: the ways without trials."""
+
+
+def chosen(names: Sequence[str] | str | None, problem: Problem, extras: Extras) -> list[Way]:
+    """The ways of these names (None: those taken by default; "theory": those without trials), the cheapest first.
 
     Raises:
         InputError: for an unknown name, an empty list, a way that does not apply, or an extra that no chosen way uses.
     """
     if names is None:
         ways = [way for way in WAYS.values() if way.by_default(problem, extras)]
+    elif names == THEORY:
+        ways = [way for way in WAYS.values() if way.in_theory(problem, extras)]
+    elif isinstance(names, str):
+        raise InputError("methods", names, f"{THEORY!r}, or a list of some of {', '.join(WAYS)}")
     else:
         for name in names:
             if name not in WAYS:
@@ -46,7 +56,14 @@ def chosen(names: Sequence[str] | None, problem: Problem, extras: Extras) -> lis
         for way in ways:
             if (error := way.refusal(problem, extras)) is not None:
                 raise error
-    for extra in ("reference", "curve", "store"):  # `nesterov` counts in the descent to Gamma too
+    for extra in (
+        "reference",
+        "curve",
+        "store",
+        "budget",
+        "smallest_trial_lr",
+        "seed",
+    ):  # `nesterov` counts in the descent to Gamma too
         given = getattr(extras, extra)
         if given is not None and not any(extra in way.uses for way in ways):
             raise InputError(extra, given, f"only with the method {users(extra)}")

@@ -1,0 +1,218 @@
+"""Which learning rates to try within a budget of time, and the answer from the trials [theory: Ways to predict, eq. 11.4]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.errors import InputError, check_one, check_positive
+from ...core.progress import track
+from ...dynamics.label_noise_sgd import LabelNoiseSGD
+from ...theory import formulas
+from .carry import Carried, Found, carry
+from .courses import Courses, Training
+from .result import LrTrials, Trials
+from .search import Choice, OutOfTime, Search
+
+if TYPE_CHECKING:
+    from ..ways.base import Question
+
+BUDGET = 20.0
+"""Seconds, if none are given."""
+_NEED = 1300
+"""Updates of single runs that a search usually makes, in units of the steps to the target."""
+_SHARE = 0.7
+"""Part of the budget that a search at the learning rate itself may be expected to take; beyond it the answer is carried."""
+_APART, _STRIDE = 2.5, 12.0
+"""Least and largest factor from one learning rate of the trials to the next."""
+_PART = 0.4
+"""Part of the time left that trials may take which only lead to smaller learning rates."""
+_NARROW, _USUAL, _WIDE = (1.25, 3, 2), (1.5, 3, 3), (2.0, 4, 4)
+"""The first momenta around the guess of other trials, of theory, or of sizes alone: factor, number below and above."""
+_LARGEST = 1.0
+"""Largest learning rate of a trial that only serves to be carried, times the largest eigenvalue at the start: of order 1 the
+theory's small parameter is no longer small."""
+_LONG = 25.0
+"""Longest trial, in units of the expected steps to the target."""
+_PILOT = 64
+"""Steps whose speed is measured before the plan is made."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answer of the trials: as `Choice`, at the learning rate asked for."""
+
+    one_minus_beta: float
+    low: float
+    high: float
+    time: float
+    time_se: float
+    cliff: float | None
+
+
+class Plan:
+    """Trials for a question, and their answer.
+
+    Args:
+        question: the inputs of a prediction
+    """
+
+    def __init__(self, question: Question) -> None:
+        self.question, extras = question, question.extras
+        self.began = monotonic()
+        self.budget = BUDGET if extras.budget is None else check_one(check_positive, extras.budget, "budget")
+        problem = question.problem
+        sigma = float(np.sqrt(question.noise * problem.n_outputs))
+        self.training = Training(
+            LabelNoiseSGD(problem, sigma, nesterov=extras.nesterov),
+            question.begin,
+            problem.find_metric(question.target.metric, "target"),
+            question.level,
+            0 if extras.seed is None else extras.seed,
+            extras.workers,
+        )
+
+    def answer(self) -> tuple[Answered, Trials, str]:
+        """The answer, what was simulated, and on what it rests in words."""
+        self.found: list[tuple[float, Choice, Courses]] = []
+        with track("trials", self.budget, self.question.extras.progress) as self._advance:
+            return self._answer()
+
+    def _answer(self) -> tuple[Answered, Trials, str]:
+        self._search_all()
+        lr, (rate, choice, _) = self.question.lr, self.found[-1]
+        carried = rate != lr
+        at = tuple(_summary(*each) for each in reversed(self.found))
+        trials = Trials(at, choice.regret, carried, monotonic() - self.began, self.budget)
+        if not carried:
+            values = choice.one_minus_beta, choice.low, choice.high, choice.time, choice.time_se
+            return Answered(*values, choice.edge), trials, "trials at this learning rate"
+        there = self._carry(lr)
+        edge = None if choice.edge is None else choice.edge * there.one_minus_beta / choice.one_minus_beta
+        values = there.one_minus_beta, there.low, there.high, there.time, there.time_se
+        names = ", ".join(f"{r:.3g}" for r, _, _ in self.found)
+        return Answered(*values, edge), trials, f"trials at lr {names}, carried by the law"
+
+    # -- which learning rates ----------------------------------------------------------------------------
+
+    def _search_all(self) -> None:
+        """Search at the learning rate itself where it fits; else at a large one, at the least that fits, and between."""
+        lr, least = self.question.lr, self.question.extras.smallest_trial_lr or 0.0
+        if lr >= least and _NEED * self._guess(lr)[1] * self._speed <= _SHARE * self.budget:
+            self._search(lr, 1.0)
+            return
+        rate = max(self._top, lr, least)
+        self._search(rate, _PART)
+        while rate > max(lr, least):
+            goal = max(self._affordable(lr), least)
+            if goal > rate / _APART:  # so near, it would say nothing of the correction
+                return
+            rate = goal if goal >= rate / _STRIDE else max(rate / _STRIDE, lr * _APART)
+            self._search(rate, 1.0 if rate == goal else _PART)
+
+    def _affordable(self, lr: float) -> float:
+        """The least learning rate, from `lr` on, at which a search fits into what is left of the budget.
+
+        Its cost is that of the last search, in units of the steps to the target, which grow as lr^(-2/3).
+        """
+        _, choice, runs = self.found[-1]
+        seconds = runs.seconds / choice.time * self._carry(lr).time
+        left = _SHARE * (self.budget - (monotonic() - self.began))
+        return lr * max(1.0, seconds / max(left, 1e-3)) ** 1.5
+
+    @property
+    def _top(self) -> float:
+        return _LARGEST / self._largest_eigenvalue
+
+    @property
+    def _largest_eigenvalue(self) -> float:
+        problem, w = self.question.problem, self.question.landing
+        j = problem.jacobian(w)
+        return float(np.linalg.norm(j, 2) ** 2 / problem.n_outputs)
+
+    @property
+    def _damping(self) -> float:
+        """lambda of the carried law: the modes' mean eigenvalue for Nesterov momentum, 0 for heavy ball."""
+        if not self.question.extras.nesterov:
+            return 0.0
+        problem = self.question.problem
+        return float(problem.trace_hessian(self.question.landing)) / min(problem.n_outputs, problem.n_parameters)
+
+    @cached_property
+    def _speed(self) -> float:
+        """Seconds for an update of one run, measured."""
+        pilot = Courses(self.training, self.question.lr)
+        pilot.add(np.full(4, self._guess(self.question.lr)[0]), 16)
+        pilot.advance(range(4), 1)  # compiles
+        pilot.run_steps, pilot.seconds = 0, 0.0
+        pilot.advance(range(4), _PILOT)
+        return pilot.seconds_per_run_step
+
+    def _guess(self, lr: float) -> tuple[float, float]:
+        """Rough 1 - beta and steps to the target: by the closed form, or from the sizes of tr H and w alone."""
+        form = self.question.theory
+        if form is not None:
+            delta = form.one_minus_beta(lr)
+            time = form.time(lr, delta)
+        else:
+            problem, w = self.question.problem, self.question.landing
+            curvature = 2 * float(problem.trace_hessian(w)) / float(w @ w)
+            delta = float(min(1.0, formulas.label_noise_one_minus_beta(lr, self.question.noise, curvature, 0.7)))
+            time = 4 / delta
+        if self.question.first_phase is not None:
+            time += float(np.nan_to_num(self.question.first_phase([delta])[0], posinf=0.0))
+        return delta, time
+
+    # -- the trials --------------------------------------------------------------------------------------
+
+    def _search(self, lr: float, share: float) -> None:
+        """The search at one learning rate, within a share of the time left; it begins where larger learning rates point to."""
+        deadline = monotonic() + share * max(0.0, self.budget - (monotonic() - self.began))
+        if self.found:
+            there = self._carry(lr)
+            delta, time, known = there.one_minus_beta, there.time, True
+        else:
+            (delta, time), known = self._guess(lr), self.question.theory is not None
+        search = Search(self.training, lr, deadline, _LONG * time)
+        try:
+            self.found.append((lr, search.find(delta, time, _NARROW if self.found else _USUAL if known else _WIDE), search.runs))
+        except OutOfTime:
+            raise self._unmet(search) from None
+
+    def _carry(self, lr: float) -> Carried:
+        points = [Found(r, c.one_minus_beta, c.low, c.high, c.time, c.time_se) for r, c, _ in self.found]
+        return carry(points, lr, self._damping)
+
+    def _unmet(self, search: Search) -> InputError:
+        """What to say where no momentum met the target."""
+        target = self.question.target
+        ends: list[tuple[float, float, int]] = []
+        start = self.question.level / target.fraction
+        for course in search.courses:
+            late = float(course.mean[len(course.mean) // 2 :].mean())
+            ends.append((late / start, course.one_minus_beta, course.end))
+        share, delta, steps = min(ends, key=lambda end: end[0])
+        if not np.isfinite(share):
+            return InputError("lr", search.lr, "a smaller learning rate: runs diverge at every momentum tried")
+        found = f"at lr {search.lr:.3g} the mean comes down to {share:.3g} at best, at momentum {1 - delta:.4g} in {steps} steps"
+        why = "or a larger budget" if monotonic() > search.deadline else "or a smaller lr, whose fluctuations are smaller"
+        return InputError("target", f"{target.metric} below {target.fraction:.3g}", f"more than that: {found}; {why}")
+
+
+def _summary(lr: float, choice: Choice, runs: Courses) -> LrTrials:
+    """The trials of one learning rate in numbers."""
+    courses = sorted(runs.courses, key=lambda course: course.one_minus_beta)
+    return LrTrials(
+        lr,
+        np.array([course.one_minus_beta for course in courses]),
+        np.array([course.time() for course in courses]),
+        np.array([course.time_se(runs.training.seed) for course in courses]),
+        np.array([course.n_runs for course in courses]),
+        np.array([course.end for course in courses]),
+        np.array([course.lost for course in courses]),
+        choice.one_minus_beta,
+    )

@@ -1,0 +1,280 @@
+"""The search for the fastest momentum at one learning rate by trials, closing in from a wide range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .courses import Courses, Training
+from .times import Course, resampling
+
+Floats = NDArray[np.float64]
+
+HOLD = 2.7
+"""A target counts as met if the mean stays below it until this multiple of the time at which it fell below."""
+_SLOWER, _DECIDED = 1.3, 1.12
+"""A momentum is given up when it is this much slower than the fastest; from the second on it need not show that it holds."""
+_SURE = 2.0
+"""Standard errors by which the mean must be above the level for a momentum to be given up."""
+_LESS = 2.0
+"""Factor on the largest 1 - beta while no momentum meets the target."""
+_GROWTH = 1.35
+"""Factor on the number of steps from one comparison to the next."""
+_SPACING = 1.04
+"""Factor between neighbouring 1 - beta near the fastest, in the end."""
+_FIRST, _MOST = 16, 1 << 14
+"""Runs at each momentum: at first, and at most."""
+_GOAL = 1.03
+"""Upper 95 % bound on the recommendation's time over the shortest at which the search ends."""
+_CONTENDER = 1.1
+"""Momenta whose time may be within this factor of the shortest get more runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The momentum that the trials at one learning rate recommend.
+
+    Attributes:
+        one_minus_beta: delta of the recommendation
+        low, high: least and largest 1 - beta tried whose time may be within 3 % of the shortest
+        time, time_se: steps to the target, and standard error
+        regret: upper 95 % bound of the time over the shortest
+        edge: largest 1 - beta below the recommendation that does not hold the target; None where none was seen
+    """
+
+    one_minus_beta: float
+    low: float
+    high: float
+    time: float
+    time_se: float
+    regret: float
+    edge: float | None
+
+
+class OutOfTime(Exception):
+    """The budget ended before any momentum was seen to meet the target."""
+
+
+class Search:
+    """Trials at one learning rate [theory: Ways to predict].
+
+    Args:
+        training: what is tried
+        lr: eta > 0
+        deadline: `time.monotonic` at which the search ends with what it has
+        longest: steps that no trial exceeds
+        report: called with a line that says what is done now
+    """
+
+    def __init__(
+        self, training: Training, lr: float, deadline: float, longest: float, report: Callable[[str], object] = lambda text: None
+    ) -> None:
+        self.runs, self.lr, self.deadline, self.longest, self.report = Courses(training, lr), lr, deadline, longest, report
+        self.seed = training.seed
+
+    @property
+    def courses(self) -> list[Course]:
+        """One for each momentum tried."""
+        return self.runs.courses
+
+    def find(self, guess: float, expected: float, around: tuple[float, int, int]) -> Choice:
+        """The recommended momentum.
+
+        Args:
+            guess: 1 - beta around which to look
+            expected: rough number of steps to the target
+            around: the first momenta: factor between their 1 - beta, their number below and above the guess
+
+        Raises:
+            OutOfTime: if no momentum was seen to meet the target.
+        """
+        self.coarse, below, above = around
+        first = np.unique(np.minimum(guess * self.coarse ** np.arange(-below, above + 1), 1.0))
+        self._race(self._try(first, _FIRST), expected / 3)
+        self._lengthen()
+        self._widen()
+        spacing = self.coarse
+        while spacing > _SPACING:
+            spacing = max(_SPACING, spacing ** (1 / 3))
+            self._refine(spacing)
+        return self._settle()
+
+    # -- steps of the search ---------------------------------------------------------------------------
+
+    def _try(self, deltas: Sequence[float] | Floats, n_seeds: int) -> list[int]:
+        """Numbers of new courses at these 1 - beta."""
+        first = len(self.courses)
+        self.runs.add(deltas, n_seeds)
+        self.report(f"trials at lr {self.lr:.3g}: {len(self.courses)} momenta")
+        return list(range(first, len(self.courses)))
+
+    def _over(self) -> bool:
+        return monotonic() > self.deadline
+
+    def _race(self, which: Sequence[int], first: float) -> None:
+        """Advance courses together until the fastest holds the target and the others are decided."""
+        until = min(max(8.0, first), self.longest)
+        while racing := self._racing(which):
+            self.runs.advance(racing, until)
+            if until >= self.longest:
+                return
+            if self._over():
+                if not np.isfinite(self._best()):
+                    raise OutOfTime
+                return
+            until = min(until * _GROWTH, self.longest)
+
+    def _racing(self, which: Sequence[int]) -> list[int]:
+        """The courses that are still to be advanced: those that may be nearly as fast as the fastest seen so far.
+
+        That one may yet rise above the level again: then the others go on.
+        """
+        best = min((self.courses[i].time() for i in {*which, *self._level()}), default=float("inf"))
+        if not np.isfinite(best):
+            return list(which)
+        return [i for i in which if self._undecided(self.courses[i], best)]
+
+    def _undecided(self, course: Course, best: float) -> bool:
+        if course.end >= HOLD * best or course.last_above(_SURE) > _SLOWER * best:
+            return False
+        return not (course.time(_SURE) > _DECIDED * best and np.isfinite(course.time()))
+
+    def _held(self, course: Course) -> bool:
+        """Whether the mean fell below the level and stayed there for long enough."""
+        time = course.time()
+        return np.isfinite(time) and course.end >= min(HOLD * time, self.longest)
+
+    def _level(self) -> list[int]:
+        """Courses that hold the target, with as many runs as any; where there are none, with fewer."""
+        held = [i for i, course in enumerate(self.courses) if course.end > 0 and self._held(course)]
+        most = max((self.courses[i].n_runs for i in held), default=0)
+        return [i for i in held if self.courses[i].n_runs == most]
+
+    def _best(self) -> float:
+        """Shortest time of a course that holds the target; inf for none."""
+        return min((self.courses[i].time() for i in self._level()), default=float("inf"))
+
+    def _fastest(self) -> int:
+        """The course of the shortest time that holds the target."""
+        if not (level := self._level()):
+            raise OutOfTime
+        return min(level, key=lambda i: self.courses[i].time())
+
+    def _neighbours(self, i: int) -> tuple[float | None, float | None]:
+        """The tried 1 - beta next below and above that of course i."""
+        deltas = sorted(course.one_minus_beta for course in self.courses)
+        at = deltas.index(self.courses[i].one_minus_beta)
+        return deltas[at - 1] if at else None, deltas[at + 1] if at + 1 < len(deltas) else None
+
+    def _lengthen(self) -> None:
+        """Less momentum while none tried meets the target: its fluctuations are smaller, and the trials longer."""
+        while not self._level() and not self._over():
+            delta = max(course.one_minus_beta for course in self.courses)
+            if delta >= 1:
+                return
+            self.longest *= _LESS
+            self._race(self._try([min(1.0, delta * _LESS)], _FIRST), self.longest / _LESS)
+
+    def _widen(self) -> None:
+        """More momenta beyond the range while the fastest lies at its end."""
+        while not self._over():
+            below, above = self._neighbours(i := self._fastest())
+            delta = self.courses[i].one_minus_beta
+            if below is None:
+                new = [delta / self.coarse, delta / self.coarse**2]
+            elif above is None and delta < 1:
+                new = [min(1.0, delta * self.coarse), min(1.0, delta * self.coarse**2)]
+            else:
+                return
+            self._race(self._try(np.unique(new), self.courses[i].n_runs), self._best())
+
+    def _refine(self, spacing: float) -> None:
+        """Momenta between the fastest and its neighbours, `spacing` apart; again while the fastest moves to a gap's side."""
+        for _ in range(3):
+            if self._over():
+                return
+            i = self._fastest()
+            delta = self.courses[i].one_minus_beta
+            new: list[float] = []
+            for other in self._neighbours(i):
+                if other is not None and abs(np.log(other / delta)) > 1.01 * np.log(spacing):
+                    n = int(np.ceil(abs(np.log(other / delta)) / np.log(spacing) - 0.01))
+                    new += [delta * (other / delta) ** (k / n) for k in range(1, n)]
+            if not new:
+                return
+            self._race(self._try(sorted(new), self.courses[i].n_runs), self._best())
+
+    def _settle(self) -> Choice:
+        """More runs at the contenders until the recommendation's regret is bounded or time ends."""
+        while True:
+            n = self.courses[self._fastest()].n_runs
+            self._more([i for i in self._contenders() if self.courses[i].n_runs < n], n)
+            choice, contenders = self._choose()
+            if choice.regret <= _GOAL or 2 * n > _MOST or self._cost(contenders, 2 * n) > self.deadline - monotonic():
+                return choice
+            self._more(contenders, 2 * n)
+            self._refine(_SPACING)
+
+    def _more(self, which: Sequence[int], n_runs: int) -> None:
+        """Bring courses to this number of runs."""
+        if not which:
+            return
+        self.report(f"trials at lr {self.lr:.3g}: {len(which)} momenta, {n_runs} runs each")
+        self.runs.more(which, n_runs)
+        for i in which:
+            self.runs.advance([i], self.courses[i].end)
+        self._race(which, self._best())
+
+    def _contenders(self) -> list[int]:
+        """Courses that may be the fastest, or nearly so."""
+        best = self._best()
+        return [i for i, course in enumerate(self.courses) if course.time(_SURE) <= _CONTENDER * best]
+
+    def _cost(self, which: Sequence[int], n_runs: int) -> float:
+        """Seconds that bringing courses to this number of runs would take."""
+        steps = sum((n_runs - self.courses[i].n_runs) * self.courses[i].end for i in which)
+        return float(steps * self.runs.seconds_per_run_step)
+
+    # -- the choice --------------------------------------------------------------------------------------
+
+    def _choose(self) -> tuple[Choice, list[int]]:
+        """The recommendation from what is known now, and the courses that may be the fastest."""
+        near, best = self._near(), self._best()
+        weights = resampling(self.courses[near[0]].n_runs, self.seed)
+        times = np.stack([self.courses[i].resampled(weights) for i in near], axis=1)
+        with np.errstate(invalid="ignore"):
+            regrets = times / times.min(axis=1, keepdims=True)
+        regrets = np.where(np.isfinite(regrets), regrets, np.inf)
+        upper, lower = np.quantile(regrets, 0.95, axis=0, method="higher"), np.quantile(regrets, 0.05, axis=0, method="lower")
+        deltas = np.array([self.courses[i].one_minus_beta for i in near])
+        # of equal bounds the one of less momentum
+        k = int(np.lexsort((-deltas, np.round(upper, 3)))[0])
+        good = deltas[lower <= _GOAL]
+        chosen = self.courses[near[k]]
+        below = [
+            course.one_minus_beta for course in self.courses if course.one_minus_beta < deltas[k] and self._fails(course, best)
+        ]
+        choice = Choice(
+            float(deltas[k]), float(good.min(initial=deltas[k])), float(good.max(initial=deltas[k])), chosen.time(),
+            chosen.time_se(self.seed), float(upper[k]), max(below, default=None),
+        )  # fmt: skip
+        contenders = [i for i, low in zip(near, lower, strict=True) if low <= _CONTENDER]
+        return choice, contenders
+
+    def _near(self) -> list[int]:
+        """Courses of as many runs as the fastest that have shown whether they hold the target, and are not much slower."""
+        fastest = self.courses[self._fastest()]
+        best = fastest.time()
+        return [
+            i
+            for i, course in enumerate(self.courses)
+            if course.n_runs == fastest.n_runs and course.end >= 0.99 * HOLD * best and course.time(_SURE) <= _SLOWER * best
+        ]
+
+    def _fails(self, course: Course, best: float) -> bool:
+        """Whether a course is seen to be above the level long after the fastest meets it."""
+        return course.last_above(_SURE) > _SLOWER * best

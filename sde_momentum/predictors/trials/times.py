@@ -1,0 +1,93 @@
+"""Steps until the mean over runs stays below the target, with resamples of the runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.convergence import settle_time
+
+Floats = NDArray[np.float64]
+
+N_RESAMPLES = 200
+
+
+@dataclass(eq=False)
+class Course:
+    """The metric of several runs at one momentum, as far as they have come.
+
+    Attributes:
+        one_minus_beta: delta
+        level: below which the mean over runs must stay
+        n_runs: number of runs
+        steps: record times, (n_time,)
+        values: metric, (n_run, n_time); NaN after a run diverged
+    """
+
+    one_minus_beta: float
+    level: float
+    n_runs: int = 0
+    steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    values: Floats = field(default_factory=lambda: np.full((1, 1), np.inf))
+
+    @property
+    def mean(self) -> Floats:
+        """Mean over runs, (n_time,); inf where one has diverged."""
+        return np.asarray(np.where(np.isfinite(self.values), self.values, np.inf).mean(axis=0))
+
+    @property
+    def error(self) -> Floats:
+        """Standard error of `mean`, (n_time,)."""
+        with np.errstate(invalid="ignore"):
+            found = self.values.std(axis=0, ddof=1) / np.sqrt(len(self.values)) if len(self.values) > 1 else np.inf
+        return np.broadcast_to(np.nan_to_num(found, nan=np.inf), self.steps.shape)
+
+    @property
+    def end(self) -> int:
+        """Number of steps made."""
+        return int(self.steps[-1])
+
+    @property
+    def lost(self) -> int:
+        """Number of runs that diverged."""
+        return int((~np.isfinite(self.values[:, -1])).sum())
+
+    def time(self, errors: float = 0.0) -> float:
+        """Steps after which the mean, less this many standard errors of it, stays below the level; inf if it does not yet."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            series = self.mean - errors * self.error if errors else self.mean
+        return float(settle_time(np.nan_to_num(series, nan=np.inf), self.steps.astype(float), self.level))
+
+    def last_above(self, errors: float) -> int:
+        """The last recorded step at which the mean is above the level by this many standard errors; 0 for none."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            above = ~(self.mean - errors * self.error < self.level)
+        return int(self.steps[np.flatnonzero(above)[-1]]) if above.any() else 0
+
+    def resampled(self, weights: Floats) -> Floats:
+        """Times under resamples of the runs, (n_resample,), from weights (n_resample, n_run)."""
+        values = np.where(np.isfinite(self.values), self.values, np.inf)
+        if not np.isfinite(values).all():
+            return np.full(len(weights), self.time())
+        return settle_time(
+            weights @ values, np.broadcast_to(self.steps.astype(float), (len(weights), len(self.steps))), self.level
+        )
+
+    def time_se(self, seed: int) -> float:
+        """Standard error of `time`: half the width of the middle 68 % of resamples; inf for an infinite time or one run."""
+        if self.n_runs < 2 or not np.isfinite(self.time()):
+            return float("inf")
+        low, high = np.quantile(self.resampled(resampling(self.n_runs, seed)), [0.16, 0.84], method="nearest")
+        return float(high - low) / 2
+
+
+def resampling(n_runs: int, seed: int) -> Floats:
+    """Weights of the runs in each resample, (N_RESAMPLES, n_runs): the same for every momentum with as many runs.
+
+    Deviations from equal weights are stretched by sqrt(n / (n - 1)), so that a resampled mean has the variance of the mean.
+    """
+    rng = np.random.default_rng([seed, 31, n_runs])
+    weights = rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=N_RESAMPLES) / n_runs
+    return np.asarray(1 / n_runs + (weights - 1 / n_runs) * np.sqrt(n_runs / max(1, n_runs - 1)))
