@@ -18,8 +18,9 @@ from .curve.universal_curve import UniversalCurve
 from .drift_path import DriftPath
 from .prediction import Prediction
 from .target import Target
+from .theory_answer import answers_of_theory, combine
 from .ways.base import Answer, Extras, Question, Way
-from .ways.registry import chosen
+from .ways.registry import THEORY, chosen
 from .ways.trial import ByTrial
 
 _ON_MANIFOLD = 1e-6
@@ -56,7 +57,8 @@ def predict(  # many keywords, so that the one call that most users need has no 
             tenths of its fall)
         methods: names of ways, the keys of `WAYS` (None: "trial", with the closed form beside it, and what the other arguments
             ask for); "theory": those without trials
-        budget: seconds that the trials may take (None: 20); a smaller one may carry the answer from larger learning rates
+        budget: seconds that the trials may take (None: 20); a smaller one may carry the answer from larger learning rates.
+            With methods="theory" those of its ways together, by estimates made before each (None: 60)
         smallest_trial_lr: no trial is made at a smaller learning rate (None: the trials choose)
         seed: of the trials' noise, a whole number (None: 0)
         reference: a tuned (lr, momentum), for "transfer"
@@ -89,15 +91,24 @@ def predict(  # many keywords, so that the one call that most users need has no 
     ways = chosen(methods, problem, extras)
     begin = problem.interpolating_start() if start is None else problem.check_point(start)
     landing = _landing(problem, begin)
-    path = DriftPath.to_default_target(problem, landing) if target is None else None
-    goal = Target.of(target) if path is None else Target(path.metric, path.fraction)
+    path = None
+    if target is None:
+        path = DriftPath.to_default_target(problem, landing)
+        target = Target(path.metric, path.fraction)
+    goal = Target.of(target)
     question = Question(problem, begin, landing, goal, rate, c, extras)
     if path is not None:
         question.__dict__["path"] = path  # with its drift flow, which need not be computed again
-    answers, silent = _answers(ways, question, forgive=methods is None)
-    method = ways[-1].name
+    doubts: tuple[str, ...] = ()
+    if methods == THEORY:
+        answers, silent = answers_of_theory(question, budget)
+        answer, method, doubts = combine(question, answers)
+        answers[method] = answer
+    else:
+        answers, silent = _answers(ways, question, forgive=methods is None)
+        method = ways[-1].name
     checks = assumptions(question, answers[method]) if question.theory is not None or method != ByTrial.name else ()
-    return Prediction(rate, c, goal, answers, method, checks, silent)
+    return Prediction(rate, c, goal, answers, method, checks, silent, doubts)
 
 
 def _answers(ways: Sequence[Way], question: Question, forgive: bool) -> tuple[dict[str, Answer], dict[str, str]]:
