@@ -56,3 +56,12 @@ def test_bad_input_is_refused():
         sm.drift_flow(problem, problem.interpolating_start(), max_steps=3)
     with pytest.raises(sm.InputError, match=r"displacement: given shape \(3,\)"):
         sm.ManifoldPoint(problem, problem.interpolating_start()).curvature(np.zeros(3))
+
+
+def test_the_flow_ends_where_j_loses_rank():
+    """The gradient along Gamma, smoothed at small eigenvalues, stays above its bound there: tr H has stopped falling."""
+    problem = sm.MatrixSensing(4, 1, 10)
+    flow = sm.drift_flow(problem, problem.interpolating_start())
+    assert flow.at_rest
+    assert len(flow.time) < 1000
+    assert problem.test_error(flow.points[-1]) < 1e-12 * problem.test_error(flow.points[0])

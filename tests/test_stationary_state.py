@@ -91,3 +91,13 @@ def test_bad_input_is_refused():
     problem = sm.MatrixSensing(8, 3, 50)
     with pytest.raises(sm.InputError, match=r"point: given a curvature of tr H of .*; allowed: a minimum of tr H along Gamma"):
         sm.predictors.StationaryState(sm.ManifoldPoint(problem, problem.interpolating_start()))
+
+
+def test_kappa_for_a_tiny_goal_is_small_and_finite():
+    """At tiny kappa rounding may leave the fluctuations, which are proportional to it, negative."""
+    state = state_of(sm.Valley.balanced(12, curvature=0.7, coupling=2.0))
+    for goal in (1e-12, 1e-8, 1e-4):
+        kappa = state.kappa_for(1.0, goal)
+        assert 0 < kappa <= 1e-9 * state.edge_kappa or state.displacement(kappa) == pytest.approx(goal, rel=1e-2)
+    with pytest.raises(sm.InputError, match=r"share \* of: given 0.0"):
+        state.kappa_for(0.5, 0.0)

@@ -15,6 +15,9 @@ from ..geometry.manifold_point import ManifoldPoint
 from ..problems.problem import Array, Problem, as_problem
 
 _TOLERANCE = 1e-10  # |f - y| <= _TOLERANCE (1 + |y|) at every point
+_STILL = 100
+"""Steps within which tr H falls by less than `rest`^2 of itself where the flow has come to rest. Where J loses rank the gradient
+along Gamma, which is smoothed there, may stay above its own bound: the step along it and the projection back cancel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +74,8 @@ def drift_flow(
         problem: a Problem, or a SymbolicModel
         start: a point of Gamma, (N,)
         tolerance: error per step, relative to |w|
-        rest: the flow has come to rest when |grad_Gamma tr H| |w| <= rest * tr H
+        rest: the flow has come to rest when |grad_Gamma tr H| |w| <= rest * tr H, or when tr H fell by less than
+            rest^2 * tr H in the last 100 steps
         max_steps: largest number of steps
         unfinished: "refuse" (InputError) or "accept" a flow that has not come to rest by then
 
@@ -106,9 +110,11 @@ def _follow(problem: Problem, point: Array, tolerance: float, rest: float, max_s
     times, points = [time], [point]
     frame = Frame.at(problem, w)
     velocity = _velocity(problem, w, frame)
+    traces = [float(problem.trace_hessian(w)[0])]
     for _ in range(max_steps):
         size, speed = float(np.linalg.norm(w)), float(np.linalg.norm(velocity))
-        if 4 * speed * size <= rest * float(problem.trace_hessian(w)[0]):
+        still = len(traces) > _STILL and traces[-1 - _STILL] - traces[-1] <= rest**2 * traces[-1]
+        if still or 4 * speed * size <= rest * traces[-1]:
             return DriftFlow(problem, np.array(times), np.array(points))
         step = step or 0.1 * size / speed
         there = w + step * velocity
@@ -125,6 +131,7 @@ def _follow(problem: Problem, point: Array, tolerance: float, rest: float, max_s
             time += step
             times.append(time)
             points.append(w[0])
+            traces.append(float(problem.trace_hessian(w)[0]))
             frame = Frame.at(problem, w)
             velocity = _velocity(problem, w, frame)
         step *= float(np.clip(0.9 * error**-0.5 if error > 0 else 5.0, 0.2, 2.0))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..problems.problem import Array, Problem, as_problem
@@ -71,10 +72,13 @@ class ManifoldPoint:
 
         grad lambda_j = grad |J(w)^T u_j|^2 / P = (2 / P) s_j sum_i u_ij hess f_i n_j,   J^T u_j = s_j n_j
         """
+        return self.slopes_of(np.arange(self.rank))
+
+    def slopes_of(self, modes: NDArray[np.intp]) -> Array:
+        """`ambient_eigenvalue_gradients` of some modes, counted from the largest eigenvalue, (n_modes, N)."""
         u, s, vt = self._svd
-        k = self.rank
-        weighted = np.einsum("pj,jn->jpn", u[:, :k] * s[:k], vt[:k]) * (2 / self.problem.n_outputs)
-        return self.problem.contract_hessians(np.broadcast_to(self.w, (k, len(self.w))), weighted)
+        weighted = np.einsum("pj,jn->jpn", u[:, modes] * s[modes], vt[modes]) * (2 / self.problem.n_outputs)
+        return self.problem.contract_hessians(np.broadcast_to(self.w, (len(modes), len(self.w))), weighted)
 
     def along(self, vector: Array) -> Array:
         """P_T of a vector (N,), without a basis of the tangent space."""

@@ -7,11 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..geometry.manifold_point import ManifoldPoint
 from ..theory import formulas
 from .ways.base import Answer, Question
 
 _AGREE = 1.5
 """Ways agree if their 1 - beta differ by at most this factor: the time changes by some 10 % over a factor of 2."""
+
+_BEND = 0.25
+"""Largest change of an eigenvalue, relative to it, by one standard deviation of the fluctuations across Gamma."""
+_SOFTEST = 32
+"""Number of modes, those of the smallest eigenvalues, for which that change is computed."""
+_FILLED = 0.5
+"""Least time to the target in units of 1 / (1 - beta), in which the energies of the modes fill."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ def assumptions(question: Question, answer: Answer) -> tuple[Check, ...]:
     kappa = float(formulas.critical_kappa(lr, delta, noise))
     coupling = flattest.coupling(path.arrival) / max(flattest.curvature(path.arrival), np.finfo(float).tiny)
     vanishing = problem.n_outputs - flattest.rank
+    bend = max(_bend(point, lr, delta, noise) for point in (ManifoldPoint(problem, path.start), path.arrived))
+    spent = delta * float(path.expected_time(lr, delta, noise))
     rank = f"{vanishing} of {problem.n_outputs} modes vanish" if vanishing else "J has full rank"
     begins = "the start is on Gamma" if question.first_phase is None else "the start is off Gamma; the descent to it is counted"
     found = [
@@ -47,6 +57,8 @@ def assumptions(question: Question, answer: Answer) -> tuple[Check, ...]:
         Check("normal modes underdamped", slow < 0.1, f"{100 * slow:.2g} % of the force comes from overdamped modes"),
         Check("J of full rank", not vanishing, f"{rank} at the flattest point"),
         Check("the drift comes to rest", path.flow.at_rest, "it does" if path.flow.at_rest else "tr H still falls slowly"),
+        Check("clear of singular points", bend < _BEND, f"fluctuations change an eigenvalue by up to {100 * bend:.2g} %"),
+        Check("the modes fill before the target", spent >= _FILLED, f"it takes {spent:.2g} / (1 - beta) steps"),
         Check(
             "small coupling",
             coupling < 1,
@@ -59,6 +71,16 @@ def assumptions(question: Question, answer: Answer) -> tuple[Check, ...]:
     elif answer.cliff is not None:
         found.append(Check("clear of the cliff", delta > answer.cliff, f"1 - beta = {delta:.3g}, cliff {answer.cliff:.3g}"))
     return tuple(found)
+
+
+def _bend(point: ManifoldPoint, lr: float, one_minus_beta: float, noise: float) -> float:
+    """The largest sqrt(s_j) |grad lambda_j| / lambda_j of the softest modes, s_j the stationary variance: near a point where
+    lambda_j vanishes, twice the fluctuations over the distance from there [theory: Relaxation, eq. 2.10]."""
+    softest = np.arange(point.rank)[-_SOFTEST:]
+    eigenvalues = point.eigenvalues[softest]
+    slopes = np.linalg.norm(point.slopes_of(softest), axis=1)
+    variance = formulas.heavy_ball_stationary_variance(lr, eigenvalues, one_minus_beta, noise)
+    return float((np.sqrt(variance) * slopes / eigenvalues).max())
 
 
 def verdict(answers: Mapping[str, Answer], method: str, checks: Sequence[Check]) -> str:

@@ -56,7 +56,8 @@ class ClosedForm:
         if not self.path.flow.at_rest or flattest.rank < len(flattest.problem.targets):
             return None
         try:
-            return StationaryState(flattest)
+            state = StationaryState(flattest)
+            return state if state.edge_kappa > 0 else None
         except InputError:
             return None
 

@@ -22,6 +22,8 @@ _LONGEST = 1_000
 """Most steps of the drift flow; where tr H still falls after them, the target has been met or will not be."""
 _ARRIVAL = 0.01
 """Remaining share of the displacement at which the direction of arrival is taken."""
+_FLAT = 1e-5
+"""Curvature of tr H along Gamma, times 1 + |w|^2 and over tr H, up to which tr H counts as constant."""
 _SAMPLES = 6
 """Points of the path at which each mode's share of the force is taken."""
 
@@ -51,11 +53,27 @@ class DriftPath:
         object.__setattr__(self, "metric", self.problem.metric_name(self.metric))
         object.__setattr__(self, "fraction", float(check_fraction(self.fraction)))
 
+    @classmethod
+    def to_default_target(cls, problem: Problem, start: Array) -> DriftPath:
+        """The path to the target that holds where none is given: the test error at a tenth of its start or, for a problem
+        without one, tr H after nine tenths of its fall.
+
+        Raises InputError where there is no drift along Gamma: no tangent direction, tr H constant or at its least.
+        """
+        problem = as_problem(problem)
+        error = float(problem.test_error(start))
+        if np.isfinite(error) and error > 0:
+            return cls(problem, start, "test_error", 0.1)
+        flow = _flow(problem, ManifoldPoint(problem, start))
+        first, last = problem.trace_hessian(flow.points[[0, -1]])
+        path = cls(problem, start, "trace_hessian", float((last + 0.1 * (first - last)) / first))
+        path.__dict__["flow"] = flow  # it need not be computed again
+        return path
+
     @cached_property
     def flow(self) -> DriftFlow:
         """The drift flow to the flattest point, or its first 1,000 steps [theory: Drift, eq. 3.7]."""
-        with one_blas_thread():  # many small products: threads would wait for each other
-            flow = drift_flow(self.problem, self.start, max_steps=_LONGEST, unfinished="accept")
+        flow = _flow(self.problem, ManifoldPoint(self.problem, self.start))
         first, last = self.problem.metric(self.metric, flow.points[[0, -1]])
         if self.problem.find_metric(self.metric).vanishes_on_manifold or not np.isfinite(first):
             raise InputError("metric", f"{self.metric} = {first:.3g} at the start", "a metric that does not vanish on Gamma")
@@ -107,6 +125,11 @@ class DriftPath:
         """When the drift meets the target, on the clock t = k c eta^2 / delta^2, in units of 1 / curvature."""
         return float(convergence_time(self.values, self.flow.time, self.fraction))
 
+    @property
+    def arrived(self) -> ManifoldPoint:
+        """The last point of the path that does not meet the target yet."""
+        return ManifoldPoint(self.problem, self.flow.points[np.searchsorted(self.flow.time, self.time, side="right") - 1])
+
     def expected_time(self, lr: ArrayLike, one_minus_beta: ArrayLike, noise: ArrayLike) -> Floats:
         """A rough number of steps to the target: the drift's `time`, and a quarter period of the oscillation along Gamma."""
         rate, delta, c = (np.asarray(x, dtype=np.float64) for x in (lr, one_minus_beta, noise))
@@ -144,3 +167,26 @@ class DriftPath:
         eigenvalues, share = self._force
         over = formulas.heavy_ball_discriminant(lr, eigenvalues, one_minus_beta) > 0
         return float(np.abs(share)[over].sum() / np.abs(share).sum())
+
+
+def _flow(problem: Problem, start: ManifoldPoint) -> DriftFlow:
+    """The drift flow, or its first 1,000 steps. InputError where there is none."""
+    if start.rank == problem.n_parameters:
+        allowed = "more parameters than independent outputs, so that the minimizers form a manifold"
+        raise InputError("problem", f"{start.rank} independent outputs of {problem.n_parameters} parameters", allowed)
+    with one_blas_thread():  # many small products: threads would wait for each other
+        flow = drift_flow(problem, start.w, max_steps=_LONGEST, unfinished="accept")
+    if len(flow.time) > 1:
+        return flow
+    if _is_flat(start):
+        allowed = "tr H that changes along Gamma: here no momentum is better than another by its drift"
+        raise InputError("problem", f"the same tr H = {start.trace_hessian:.4g} on all of Gamma around the start", allowed)
+    given = f"tr H = {start.trace_hessian:.4g}, at rest along Gamma"
+    raise InputError("start", given, "a start from which tr H falls along Gamma")
+
+
+def _is_flat(point: ManifoldPoint) -> bool:
+    """Whether tr H has neither slope nor curvature along Gamma, in a random direction."""
+    direction = np.random.default_rng([41, len(point.w)]).standard_normal(len(point.w))
+    size = 1 + float(point.w @ point.w)
+    return abs(point.curvature(direction)) * size <= _FLAT * point.trace_hessian

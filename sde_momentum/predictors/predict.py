@@ -10,16 +10,17 @@ from numpy.typing import ArrayLike
 
 from ..core.errors import InputError, check_integer, check_lr, check_one, check_positive
 from ..core.threads import one_blas_thread
-from ..dynamics.drift_flow import drift_flow
 from ..problems.interpolation import descend_to_manifold
 from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem, as_problem
 from .checks import assumptions
 from .curve.universal_curve import UniversalCurve
+from .drift_path import DriftPath
 from .prediction import Prediction
 from .target import Target
+from .theory_answer import answers_of_theory, combine
 from .ways.base import Answer, Extras, Question, Way
-from .ways.registry import chosen
+from .ways.registry import THEORY, chosen
 from .ways.trial import ByTrial
 
 _ON_MANIFOLD = 1e-6
@@ -56,7 +57,8 @@ def predict(  # many keywords, so that the one call that most users need has no 
             tenths of its fall)
         methods: names of ways, the keys of `WAYS` (None: "trial", with the closed form beside it, and what the other arguments
             ask for); "theory": those without trials
-        budget: seconds that the trials may take (None: 20); a smaller one may carry the answer from larger learning rates
+        budget: seconds that the trials may take (None: 20); a smaller one may carry the answer from larger learning rates.
+            With methods="theory" those of its ways together, by estimates made before each (None: 60)
         smallest_trial_lr: no trial is made at a smaller learning rate (None: the trials choose)
         seed: of the trials' noise, a whole number (None: 0)
         reference: a tuned (lr, momentum), for "transfer"
@@ -89,12 +91,24 @@ def predict(  # many keywords, so that the one call that most users need has no 
     ways = chosen(methods, problem, extras)
     begin = problem.interpolating_start() if start is None else problem.check_point(start)
     landing = _landing(problem, begin)
-    goal = _default_target(problem, landing) if target is None else Target.of(target)
+    path = None
+    if target is None:
+        path = DriftPath.to_default_target(problem, landing)
+        target = Target(path.metric, path.fraction)
+    goal = Target.of(target)
     question = Question(problem, begin, landing, goal, rate, c, extras)
-    answers, silent = _answers(ways, question, forgive=methods is None)
-    method = ways[-1].name
+    if path is not None:
+        question.__dict__["path"] = path  # with its drift flow, which need not be computed again
+    doubts: tuple[str, ...] = ()
+    if methods == THEORY:
+        answers, silent = answers_of_theory(question, budget)
+        answer, method, doubts = combine(question, answers)
+        answers[method] = answer
+    else:
+        answers, silent = _answers(ways, question, forgive=methods is None)
+        method = ways[-1].name
     checks = assumptions(question, answers[method]) if question.theory is not None or method != ByTrial.name else ()
-    return Prediction(rate, c, goal, answers, method, checks, silent)
+    return Prediction(rate, c, goal, answers, method, checks, silent, doubts)
 
 
 def _answers(ways: Sequence[Way], question: Question, forgive: bool) -> tuple[dict[str, Answer], dict[str, str]]:
@@ -116,11 +130,3 @@ def _landing(problem: Problem, start: Array) -> Array:
     if gap <= _ON_MANIFOLD * (1 + float(np.linalg.norm(problem.targets))):
         return start
     return descend_to_manifold(problem, start)
-
-
-def _default_target(problem: Problem, start: Array) -> Target:
-    if np.isfinite(problem.test_error(start)) and problem.test_error(start) > 0:
-        return Target("test_error", 0.1)
-    flow = drift_flow(problem, start, max_steps=1000, unfinished="accept")
-    first, last = problem.trace_hessian(flow.points[[0, -1]])
-    return Target("trace_hessian", float((last + 0.1 * (first - last)) / first))

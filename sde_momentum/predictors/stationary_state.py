@@ -133,8 +133,12 @@ class StationaryState:
 
     def kappa_for(self, share: float, of: float, what: str = "displacement") -> float:
         """The largest kappa at which `displacement` or `excess` (`what`) is at most share * of; inf where it always is."""
-        goal = share * of
-        measure = getattr(self, what)
+        goal = check_one(check_positive, share * of, "share * of")
+
+        def measure(kappa: float) -> float:
+            # rounding may leave a tiny fluctuation negative: it is below every goal
+            return max(float(getattr(self, what)(kappa)), np.finfo(float).tiny)
+
         if not self.slopes.any() or not np.abs(self.slopes).max() > 1e-12 * self.point.eigenvalues.max():
             return self.edge_kappa
         high = 0.999 * self.edge_kappa if np.isfinite(self.edge_kappa) else _HIGHEST / self.curvatures[-1]

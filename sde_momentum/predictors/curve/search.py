@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,13 @@ from .settings import CurveSettings
 from .universal_curve import LARGEST_ERROR, known_times
 
 Floats = NDArray[np.float64]
+
+_PROBE = 10
+"""Steps of a simulation whose computing time is measured."""
+_COURSES, _MANY_COURSES = 25, 80
+"""Computing time of a search in units of that of its first course; the second with so few modes that chance decides."""
+_FEW = 10
+"""Number of modes up to which it does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +121,20 @@ class CurveSearch:
             self._simulate(between)
         self._refine()
         return [self.courses[d] for d in sorted(self.courses)]
+
+    def seconds(self) -> float:
+        """Estimated computing time of `run`, from a few steps at the first D."""
+        scaled, n_runs = self.closed_form(), self.settings.first_runs(self.path.problem.n_outputs)
+        clock = np.linspace(0, self.settings.horizon * self.guess, self.settings.n_records)
+        n_steps = clock[-1] * scaled / self._step(scaled, clock)
+        few = max(2, int(_PROBE * len(clock) / n_steps))
+        each = []
+        for records in (2, few + 1):  # the first call may compile, and prepares what the steps share
+            began = monotonic()
+            self._mean(scaled, clock[:records], 0, n_runs)
+            each.append(monotonic() - began)
+        n_courses = _MANY_COURSES if self.path.problem.n_outputs <= _FEW else _COURSES
+        return float(n_courses * max(each[1] * len(clock) / few, 0.0))
 
     # -- the state of the search ------------------------------------------------------------------
 

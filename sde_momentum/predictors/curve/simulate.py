@@ -80,6 +80,11 @@ def universal_curve(
     return curve
 
 
+def universal_curve_seconds(path: DriftPath, scaled_lr: float | None, workers: int = -1) -> float:
+    """Estimated computing time of `universal_curve` with the default settings, from a few steps of its first simulation."""
+    return CurveSearch(path, scaled_lr, CurveSettings(), workers, lambda _: None).seconds()
+
+
 def read_curve(file: str | Path, problem: Problem, start: Array) -> UniversalCurve:
     """Read a curve written by `UniversalCurve.save`, of the same problem and start. Raises InputError for another file."""
     try:

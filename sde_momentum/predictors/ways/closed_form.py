@@ -9,6 +9,9 @@ import numpy as np
 from ...problems.problem import Problem
 from .base import Answer, Extras, Question, Way
 
+_ABOVE = np.geomspace(1, 8, 8)
+"""1 - beta tried from a start off Gamma, over that of the drift along Gamma alone."""
+
 
 class ByClosedForm(Way):
     """Predicts from c and the geometry of the drift path alone."""
@@ -23,5 +26,12 @@ class ByClosedForm(Way):
         form, lr = question.closed_form, question.lr
         value = form.one_minus_beta(lr)
         low, high = form.uncertainty(lr)
+        time = form.time(lr, value)
+        if question.first_phase is not None:  # the descent to Gamma may want less momentum: the sum is made shortest
+            tried = np.unique(np.minimum(value * _ABOVE, 1.0))
+            total = np.array([form.time(lr, delta) for delta in tried]) + question.first_phase(tried)
+            best = int(np.argmin(total))
+            value, time = float(tried[best]), float(total[best])
+            low, high = min(low, value), max(high, value)
         basis = f"c = {question.noise:.4g}, mu = {question.path.curvature:.4g}"
-        return Answer(value, low, high, form.time(lr, value), 0.0, np.empty(0), np.empty(0), basis)
+        return Answer(value, low, high, time, 0.0, np.empty(0), np.empty(0), basis)

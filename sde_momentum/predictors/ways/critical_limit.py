@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.errors import InputError
 from ...problems.problem import Problem
-from ..curve.simulate import universal_curve
+from ..curve.simulate import universal_curve, universal_curve_seconds
 from ..curve.universal_curve import TOLERANCE, UniversalCurve
 from .base import Answer, Extras, Question, Way, from_times
 
@@ -24,6 +24,9 @@ class ByCriticalLimit(Way):
     def refusal(self, problem: Problem, extras: Extras) -> InputError | None:
         allowed = "another for Nesterov momentum: its modes relax faster than the critical limit assumes"
         return InputError("methods", self.name, allowed) if extras.nesterov else None
+
+    def seconds(self, question: Question) -> float:
+        return 0.0 if question.extras.curve is not None else seconds_of_curve(question, None)
 
     def answer(self, question: Question) -> Answer:
         return from_curve(question, question.extras.curve or simulated(question, None))
@@ -41,6 +44,11 @@ def simulated(question: Question, scaled_lr: float | None) -> UniversalCurve:
         workers=extras.workers,
         progress=extras.progress,
     )
+
+
+def seconds_of_curve(question: Question, scaled_lr: float | None) -> float:
+    """Estimated computing time of `simulated`."""
+    return universal_curve_seconds(question.path, scaled_lr, question.extras.workers)
 
 
 def from_curve(question: Question, curve: UniversalCurve) -> Answer:

@@ -8,7 +8,7 @@ from ...core.errors import InputError
 from ...dynamics.critical_course import critical_course
 from ...problems.problem import Problem
 from .base import Answer, Extras, Question
-from .critical_limit import ByCriticalLimit, from_curve, simulated
+from .critical_limit import ByCriticalLimit, from_curve, seconds_of_curve, simulated
 
 
 class ByFiniteLr(ByCriticalLimit):
@@ -26,8 +26,8 @@ class ByFiniteLr(ByCriticalLimit):
     def by_default(self, problem: Problem, extras: Extras) -> bool:
         return False
 
-    def in_theory(self, problem: Problem, extras: Extras) -> bool:
-        return False
+    def seconds(self, question: Question) -> float:
+        return seconds_of_curve(question, question.noise**2 * question.lr)
 
     def answer(self, question: Question) -> Answer:
         return from_curve(question, simulated(question, question.noise**2 * question.lr))

@@ -65,7 +65,8 @@ def chosen(names: Sequence[str] | str | None, problem: Problem, extras: Extras) 
         "seed",
     ):  # `nesterov` counts in the descent to Gamma too
         given = getattr(extras, extra)
-        if given is not None and not any(extra in way.uses for way in ways):
+        theory_in_time = extra == "budget" and names == THEORY
+        if given is not None and not theory_in_time and not any(extra in way.uses for way in ways):
             raise InputError(extra, given, f"only with the method {users(extra)}")
     return ways
 
