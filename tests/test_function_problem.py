@@ -8,7 +8,7 @@ from derivations.models import two_factor
 from sde_momentum.dynamics.update import Draws, Rule, Runs, advance
 from sde_momentum.predictors.curve.simulate import read_curve
 from sde_momentum.predictors.drift_path import DriftPath
-from sde_momentum.problems import Metric, as_problem
+from sde_momentum.problems import Metric, as_problem, descend_to_manifold
 
 N_INPUTS, HIDDEN, SAMPLES = 2, 3, 4
 RNG = np.random.default_rng(3)
@@ -236,6 +236,23 @@ def test_a_module_is_a_function_of_its_trained_parameters():
     partly = sm.Problem.from_function(module, np.zeros(SAMPLES), inputs=x)
     assert partly.n_parameters == 3 + 3
     np.testing.assert_allclose(partly.outputs(partly.own_start), module(x).detach()[:, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_start_is_where_gradient_descent_ends_within_the_coarseness_of_the_flow():
+    """Both follow the gradient: apart they are a fifth of the way at most, on a Gamma of dozens of dimensions."""
+    theirs = sm.MatrixSensing(5, 1, 12)
+    ours = sm.Problem.from_function(theirs.outputs, theirs.targets, theirs.n_parameters)
+    start = ours.random_start(0.4, seed=3)
+    near = sm.Problem.from_function(theirs.outputs, theirs.targets, start=start)
+    w, exact = ours.interpolating_start(0.4, seed=3), descend_to_manifold(theirs, start)
+    np.testing.assert_array_equal(w, near.interpolating_start())
+    assert theirs.loss(w) < 1e-24
+    assert np.linalg.norm(w - exact) < 0.2 * np.linalg.norm(exact - start)
+    on_it = sm.Problem.from_function(theirs.outputs, theirs.targets, start=w)
+    np.testing.assert_allclose(on_it.interpolating_start(), w, atol=1e-12)
+    nowhere = sm.Problem.from_function(lambda w: w[:1] ** 2 + 1, [0.0], 1)
+    with pytest.raises(sm.InputError, match=r"start: given one from which gradient flow ends at loss 0\.[56]"):
+        nowhere.interpolating_start()
 
 
 def test_a_symbolic_model_comes_through_the_same_door():

@@ -9,6 +9,7 @@ load            `load_problem`: from `FILE.py:NAME`, for the command line
 metrics         `Metric`, METRICS: the numbers measured along a run
 compiled        `Kernels`: outputs and pullback in machine code, optional
 interpolation   `descend_to_manifold`, `project_to_manifold`: from any parameter vector to a point of Gamma
+gradient_flow   `flow_to_manifold`: the same in few Jacobians, for functions
 matrix_sensing  `MatrixSensing`: a low-rank matrix from Gaussian measurements
 valley          `Valley`: one direction along Gamma, and normal modes whose eigenvalues change along it
 registry        the built-in problems with their options and starts

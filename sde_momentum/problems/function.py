@@ -16,7 +16,7 @@ from ..core.fingerprint import fingerprint
 from .array_functions import Array, ArrayFunctions, Function, row_by_row
 from .autodiff import call_jax, call_torch, jax_functions, module_function, torch_functions
 from .differences import numpy_functions
-from .interpolation import descend_to_manifold
+from .gradient_flow import flow_to_manifold
 from .problem import Problem, as_problem
 
 
@@ -76,8 +76,8 @@ class FunctionProblem(Problem):
         return np.asarray(check_positive(scale, "scale") * rng.standard_normal(self.n_parameters))
 
     def interpolating_start(self, scale: float = 1.0, seed: int = 0) -> Array:
-        """A point of Gamma, (N,): gradient descent from `own_start`, or else from `random_start(scale, seed)`."""
-        return super().interpolating_start(scale, seed) if self.own_start is None else descend_to_manifold(self, self.own_start)
+        """A point of Gamma, (N,): where gradient flow ends from `own_start`, or else from `random_start(scale, seed)`."""
+        return flow_to_manifold(self, self.random_start(scale, seed) if self.own_start is None else self.own_start)
 
 
 def _on_leading_axes(function: Function, *arrays: tuple[Array, int]) -> Array:
