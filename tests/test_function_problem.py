@@ -151,7 +151,7 @@ def test_a_metric_of_ones_own_is_measured_by_every_dynamics_and_can_be_the_targe
     with pytest.raises(sm.InputError, match="metric: given sise; allowed: train_loss, test_error, trace_hessian, distance, size"):
         problem.find_metric("sise")
     with pytest.raises(sm.InputError, match="target: given size, not the problem's own; allowed: train_loss"):
-        sm.predict(sm.MatrixSensing(3, 1, 4), 0.01, noise=1e-3, target=(SIZE, 0.95))
+        sm.predict(sm.MatrixSensing(3, 1, 4), 0.01, noise=1e-3, target=(SIZE, 0.95), methods=["closed form"])
 
 
 # -- which framework, how many points at once, which derivatives ---------------------------------------

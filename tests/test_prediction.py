@@ -17,11 +17,12 @@ from sde_momentum.theory import formulas
 VALLEY = sm.Valley.balanced(8, curvature=1.0, coupling=0.5)
 START = VALLEY.start(2.0)
 ASKED = {"noise": 1e-3, "start": START}
+NAMES = ["transfer", "closed form", "effective loss", "moment closure", "critical limit"]
 
 
 @pytest.fixture(scope="module")
 def answer():
-    return sm.predict(VALLEY, 0.05, **ASKED, reference=(0.1, 0.98))
+    return sm.predict(VALLEY, 0.05, **ASKED, reference=(0.1, 0.98), methods=NAMES)
 
 
 def test_every_way_answers_and_the_times_agree(answer):
@@ -30,9 +31,7 @@ def test_every_way_answers_and_the_times_agree(answer):
     That is 9 % here; found: times 5.7 and 5.5 % shorter than the critical limit's, known to 0.2 %. And 4 of its standard
     errors: false alarms 6e-5, of a difference as large as that allowed.
     """
-    by_default = [name for name, way in WAYS.items() if way.by_default(VALLEY, Extras(reference=(0.1, 0.98)))]
-    assert list(answer.ways) == by_default
-    assert set(WAYS) - {*by_default} >= {"critical limit at finite lr"}  # only when asked for
+    assert list(answer.ways) == NAMES
     assert answer.method == "critical limit"
     best = answer.best
     assert best.low <= best.one_minus_beta <= best.high
@@ -46,9 +45,18 @@ def test_every_way_answers_and_the_times_agree(answer):
     assert answer.ways["transfer"].one_minus_beta == pytest.approx(0.02 * 0.5 ** (2 / 3))
 
 
+def test_trials_decide_unless_theory_or_other_ways_are_asked_for():
+    asked = {"nothing": Extras(), "a pair": Extras(reference=(0.1, 0.98)), "a folder": Extras(store="curves")}
+    default = {what: [name for name, way in WAYS.items() if way.by_default(VALLEY, extras)] for what, extras in asked.items()}
+    assert default["nothing"] == ["closed form", "trial"]
+    assert default["a pair"] == ["transfer", "closed form", "trial"]
+    assert default["a folder"] == ["closed form", "critical limit", "trial"]
+    assert not WAYS["trial"].in_theory(VALLEY, Extras())
+
+
 def test_it_prints_and_turns_into_json(answer):
     text = str(answer)
-    for word in ("momentum", "closed form", "effective loss", "critical limit", "normal modes underdamped", answer.verdict):
+    for word in ("momentum", "closed form", "effective loss", "critical limit", answer.verdict):
         assert word in text
     back = json.loads(json.dumps(answer.to_dict()))
     assert back["momentum"] == answer.momentum

@@ -1,0 +1,156 @@
+"""Trials: short runs of the training from which the best momentum is found [theory: Ways to predict]."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sde_momentum as sm
+from sde_momentum.core.convergence import settle_time
+from sde_momentum.predictors.trials.carry import Found, carry
+from sde_momentum.predictors.trials.courses import Clock, Courses, Training
+from sde_momentum.predictors.trials.times import Course, resampling
+
+VALLEY = sm.Valley.balanced(32, curvature=1.0, coupling=0.0)
+STRONG = sm.Valley.balanced(32, curvature=1.0, coupling=3.0)
+ASKED = {"noise": 0.01 / 32, "target": ("test_error", 0.05), "start": VALLEY.start(2.5)}
+
+
+def training(problem, start, **given):
+    asked = {"level": 1.0, "seed": 3, "workers": 1, **given}
+    return Training(sm.LabelNoiseSGD(problem, 0.1), start, problem.find_metric("test_error"), **asked)
+
+
+class InNumPy(sm.Problem):
+    """A valley without its kernels."""
+
+    name, n_parameters, targets = "valley in numpy", VALLEY.n_parameters, VALLEY.targets
+    outputs, jacobian, contract_hessians = VALLEY.outputs, VALLEY.jacobian, VALLEY.contract_hessians
+    test_error, pullback = VALLEY.test_error, VALLEY.pullback
+
+
+@pytest.mark.parametrize("problem", [VALLEY, InNumPy()])
+def test_runs_are_those_of_the_plain_simulation_however_they_are_advanced(problem):
+    """Two momenta, more runs later, in pieces: the same numbers, to rounding, as `solve` gives with the same seeds."""
+    runs = Courses(training(problem, VALLEY.start(2.5)), 0.1, Clock(2, 20))
+    runs.add([0.02, 0.05], 3)
+    runs.advance([0, 1], 40)
+    runs.advance([1], 90)
+    runs.more([1], 5)
+    runs.advance([0, 1], 60)
+    for i, (delta, n) in enumerate([(0.02, 3), (0.05, 5)]):
+        course = runs.courses[i]
+        plain = sm.solve(
+            sm.LabelNoiseSGD(problem, 0.1), VALLEY.start(2.5), course.steps, lr=0.1, momentum=1 - delta,
+            seeds=3 * 1_000_003 + np.arange(n), metrics=["test_error"],
+        )  # fmt: skip
+        assert course.n_runs == n
+        assert course.end >= 60
+        np.testing.assert_allclose(course.values, plain["test_error"].values[0, 0], rtol=1e-9)
+
+
+def test_a_mean_that_comes_back_has_not_met_the_target():
+    """By hand; between records the logarithm is linear."""
+    steps = np.array([0.0, 1.0, 2.0, 3.0])
+    assert settle_time(np.array([4.0, 0.5, 2.0, 0.5]), steps, 1.0) == pytest.approx(2.5)
+    assert settle_time(np.array([4.0, 0.5, 0.5, 2.0]), steps, 1.0) == np.inf
+    assert settle_time(np.array([0.5, 0.5, 0.5, 0.5]), steps, 1.0) == 0.0
+    assert settle_time(np.array([4.0, np.nan, 0.5, 0.25]), steps, 1.0) == 2.0
+
+
+def test_the_error_of_a_time_is_its_spread_over_independent_repetitions():
+    """Decay exp(-k / 50) with a factor of each run: 400 repetitions of 16 runs. The spread is known to 3.5 %, a mean error to 2 %."""
+    rng = np.random.default_rng(5)
+    steps = np.arange(300)
+    times, errors = [], []
+    for _ in range(400):
+        values = rng.gamma(4.0, 0.25, size=(16, 1)) * np.exp(-steps / 50)
+        course = Course(0.1, 0.1, 16, steps, values)
+        times.append(course.time())
+        errors.append(course.time_se(0))
+    assert np.mean(errors) == pytest.approx(np.std(times), rel=0.15)
+
+
+def test_resampled_means_have_the_variance_of_the_mean():
+    """Of 8 runs of variance 1: 1 / 8, where a plain resampling has 7/8 of it. 200 resamples know it to 10 %."""
+    rng = np.random.default_rng(2)
+    found = [np.var(resampling(8, seed) @ rng.standard_normal(8), ddof=1) for seed in range(300)]
+    assert np.mean(found) == pytest.approx(1 / 8, rel=4 * np.std(found) / np.mean(found) / np.sqrt(300))
+
+
+@pytest.mark.parametrize("damping", [0.0, 3.0])
+def test_a_law_with_its_first_correction_is_carried_exactly(damping):
+    """delta^2 (delta + lambda eta) = K eta^2 exp(3 a eta^(1/3)): where the trials are exact only the prior on a is felt."""
+    truth = {}
+    for lr in (0.3, 0.03, 0.003, 1e-4):
+        scaled = 0.05 * np.exp(0.6 * np.cbrt(lr))
+        roots = np.roots([1, damping * lr, 0, -(scaled**3) * lr**2])
+        truth[lr] = float(roots[np.argmax(roots.real)].real)
+    found = [Found(lr, truth[lr], truth[lr], truth[lr], 3 / truth[lr], 0.0) for lr in (0.3, 0.03, 0.003)]
+    there = carry(found, 1e-4, damping)
+    assert there.low < truth[1e-4] < there.one_minus_beta < there.high
+    assert there.one_minus_beta < 1.1 * truth[1e-4]
+    assert there.time == pytest.approx(3 / truth[1e-4], rel=0.05)
+
+
+def sweep(problem, start, deltas, lr, fraction, n_steps):
+    """Times of the mean over 512 other runs, and their errors."""
+    clock = np.unique(np.linspace(0, n_steps, 400).astype(int))
+    found = sm.solve(
+        sm.LabelNoiseSGD(problem, 0.1), start, clock, lr=lr, momentum=1 - np.asarray(deltas), seeds=10**9 + np.arange(512),
+        metrics=["test_error"],
+    )["test_error"].values[0]  # fmt: skip
+    courses = [Course(d, fraction * float(problem.test_error(start)), 512, clock, v) for d, v in zip(deltas, found, strict=True)]
+    return np.array([course.time() for course in courses]), np.array([course.time_se(0) for course in courses])
+
+
+@pytest.mark.parametrize(("problem", "theta", "fraction", "lr"), [(VALLEY, 2.5, 0.05, 0.1), (STRONG, 8.0, 0.1, 0.03)])
+def test_the_recommendation_is_nearly_the_fastest_and_not_beyond_the_cliff(problem, theta, fraction, lr):
+    """In a sweep of other runs: at most 5 % slower than the fastest, and as slow as predicted, within 4 errors of the two."""
+    answer = sm.predict(problem, lr, noise=0.01 / 32, start=problem.start(theta), target=("test_error", fraction))
+    assert answer.safe
+    assert answer.method == "trial"
+    assert answer.trials.regret <= 1.03
+    times, errors = sweep(
+        problem, problem.start(theta), answer.one_minus_beta * 1.04 ** np.arange(-5, 6), lr, fraction, 4 * answer.time
+    )
+    assert times[5] <= 1.05 * times.min() + 4 * errors[5]
+    assert abs(answer.time - times[5]) < 4 * np.hypot(answer.time_se, errors[5])
+    assert answer.low <= answer.one_minus_beta <= answer.high
+    assert answer.cliff < answer.one_minus_beta
+
+
+def test_threads_do_not_change_the_answer():
+    one, two = (sm.predict(VALLEY, 0.1, **ASKED, workers=n, budget=600) for n in (1, 2))
+    assert one.one_minus_beta == two.one_minus_beta
+    assert one.time == two.time
+    other = sm.predict(VALLEY, 0.1, **ASKED, seed=1)
+    assert other.time != one.time
+    assert abs(other.time - one.time) < 5 * np.hypot(one.time_se, other.time_se) + 0.03 * one.time
+
+
+def test_a_small_learning_rate_is_reached_by_the_law():
+    """Carried from lr 0.01 on, to a thirtieth of it: within 10 % of the fastest in a sweep there."""
+    answer = sm.predict(VALLEY, 0.01 / 30, **ASKED, smallest_trial_lr=0.01)
+    assert answer.trials.carried
+    assert min(at.lr for at in answer.trials.at) >= 0.01
+    grid = answer.one_minus_beta * 1.06 ** np.arange(-5, 4)
+    times, errors = sweep(VALLEY, ASKED["start"], grid, 0.01 / 30, 0.05, 3.5 * answer.time)
+    assert times[5] <= 1.1 * times.min() + 4 * errors[5]
+    assert abs(answer.time - times[5]) < 4 * np.hypot(answer.time_se, errors[5])
+
+
+def test_a_target_that_no_momentum_meets_is_said_so_with_the_fraction_that_can_be_met():
+    with pytest.raises(sm.InputError, match=r"target: given trace_hessian below 0.5; allowed: more than that: .* comes down to 0.9"):
+        sm.predict(VALLEY, 0.1, **{**ASKED, "target": ("trace_hessian", 0.5)})
+    with pytest.raises(sm.InputError, match=r"lr: given 50\.?0*; allowed: a smaller learning rate: runs diverge"):
+        sm.predict(VALLEY, 50.0, **ASKED)
+
+
+def test_the_ways_beside_the_trials_get_one_word_each():
+    answer = sm.predict(STRONG, 0.03, noise=0.01 / 32, start=STRONG.start(8.0), target=("test_error", 0.1))
+    assert answer.agreement == {"closed form": "too little momentum"}
+    far = sm.predict(VALLEY, 0.1, **ASKED, reference=(0.1, 0.9999))
+    assert far.agreement["transfer"] == "too much momentum"
+    assert far.agreement["closed form"] == "agrees"
+    assert str(far).splitlines()[0].startswith("momentum 0.99")
