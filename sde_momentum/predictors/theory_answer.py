@@ -186,15 +186,18 @@ def _doubts_of_agreement(question: Question, theory: Mapping[str, Answer], decid
 def _doubts_of_answer(question: Question, answer: Answer, decides: str) -> Iterator[str]:
     """What the answer itself leaves open."""
     delta = answer.one_minus_beta
+    limits = decides in (ByCriticalLimit.name, ByFiniteLr.name)
     for check in assumptions(question, answer):
-        # the limits contain the coupling, and have been checked against the edge by the fluctuations
-        if not check.holds and not (check.name == "small coupling" and decides in (ByCriticalLimit.name, ByFiniteLr.name)):
+        contained = check.name == "small coupling" and limits  # the limits contain the coupling
+        # in a valley the fluctuations have been simulated, beyond the edge of the linearised state too
+        contained |= check.name == "inside the stability edge" and limits and not _corrected(question)
+        if not check.holds and not contained:
             yield f"{check.name} does not hold: {check.found}"
     if answer.time is None or not np.isfinite(answer.time):
         yield "the time to the target is not known"
     elif answer.time_se > _ERROR * answer.time:
         yield f"the predicted time is known to {100 * answer.time_se / answer.time:.0f} % only"
-    if answer.low and answer.high and answer.high > _WIDE * answer.low and decides in (ByCriticalLimit.name, ByFiniteLr.name):
+    if answer.low and answer.high and answer.high > _WIDE * answer.low and limits:
         yield f"1 - beta is known from {answer.low:.3g} to {answer.high:.3g} only"
     frequency = _least_frequency(question) / delta
     if decides != ByFiniteLr.name and frequency < _FAST:
