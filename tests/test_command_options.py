@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ from sde_momentum.core.options import REQUIRED, Form, Option, default_text, fill
 EVERY_MODULE = {name: import_module(f"sde_momentum.commands.{name.replace('-', '_')}") for name in main.COMMANDS}
 MODULES = {name: module for name, module in EVERY_MODULE.items() if hasattr(module, "FORMS")}
 SAMPLES = {float: 0.5, int: 3, str: "x", bool: True, Path: Path("x.png"), list[float]: [0.5], list[str]: ["closed form"]}
-SELECTORS = {"problem", "noise", "curvature", "eigenvalue", "ref_lr", "ref_momentum"}
+SELECTORS = {"problem", "model", "noise", "curvature", "eigenvalue", "ref_lr", "ref_momentum"}
 """Options that choose the form: beside those of another form, either may be the one that is refused."""
 
 
@@ -27,6 +28,8 @@ def given(module, form, **values):
     required = {option.name: SAMPLES[option.kind] for option in form.options if option.default is REQUIRED}
     if form.name.startswith("--problem"):
         required["problem"] = form.name.split()[1]
+    if form.name == "--model":
+        required |= {"noise": 1e-3}
     if form.name.startswith("--ref"):
         required |= {"ref_lr": 0.1, "ref_momentum": 0.9}
     return dict.fromkeys(option.name for option in union(module.FORMS)) | required | values
@@ -64,6 +67,7 @@ OTHER_SENSING = {
     "problem": ("valley", {"d": None, "measurements": None}),
 }
 RUN = {"lr": [0.05], "momentum": [0.5], "steps": 20, "records": 2, "seeds": 2}
+MODEL = {"model": "chain.py:chain", "lr": 0.01}
 LOSS = {"lr": 0.01, "method": ["effective loss", "critical limit"]}
 USED = [
     ("predict", {"lr": 0.01, "ref_lr": 0.1, "ref_momentum": 0.9}, {"lr": 0.02, "ref_lr": 0.2, "ref_momentum": 0.8}),
@@ -90,6 +94,27 @@ USED = [
         "predict",
         LOSS | {"problem": "valley", "ref_lr": 0.1, "ref_momentum": 0.9, "method": ["transfer", "effective loss"]},
         {"ref_lr": 0.2, "ref_momentum": 0.8, "modes": 4, "curvature": 2.0, "coupling": 0.5, "start_theta": 1.5},
+    ),
+    ("predict", VALLEY | {"lr": 0.01}, {"budget": 5.0, "seed": 1, "theory": True, "store": Path("curves")}),
+    (
+        "predict",
+        MODEL | {"noise": 1e-3},
+        {
+            "model": "chain.py:deeper",
+            "lr": 0.02,
+            "noise": 2e-3,
+            "label_noise": (0.1, {"noise": None}),
+            "metric": ("trace_hessian", {"fraction": 0.8}),
+            "fraction": (0.8, {"metric": "trace_hessian"}),
+            "ref_lr": (0.1, {"ref_momentum": 0.9}),
+            "ref_momentum": (0.9, {"ref_lr": 0.1}),
+            "budget": 5.0,
+            "seed": 1,
+            "theory": True,
+            "method": ["closed form"],
+            "nesterov": True,
+            "store": Path("curves"),
+        },
     ),
     (
         "simulate",
@@ -161,7 +186,12 @@ def output(capsys, tmp_path, monkeypatch):
     def ask(problem, lr, *, start, store, **how):
         return Asked(problem=problem.settings(), lr=lr, start=start.tolist(), **how, store=str(store))
 
+    def load(text):
+        valley = sm.Valley.balanced({"chain.py:chain": 4, "chain.py:deeper": 6}[text], 1.0, 0.5)
+        return valley, valley.start(2.0)
+
     monkeypatch.setattr(sm, "predict", ask)
+    monkeypatch.setitem(sys.modules, "sde_momentum.problems.load", SimpleNamespace(load_problem=load))
     monkeypatch.setattr("sde_momentum.figures.phase_diagram.phase_diagram", lambda tidy, measured: None)
     monkeypatch.setattr("sde_momentum.figures.style.render", lambda figure, kind: b"")
     monkeypatch.chdir(tmp_path)
@@ -227,6 +257,8 @@ def call(monkeypatch, capsys, *words):
         ("predict",),
         ("predict", "--lr", "0.1", "--problem", "banana"),
         ("predict", "--lr", "0.1", "--noise", "1e-3"),
+        ("predict", "--lr", "0.1", "--model", "chain.py:f"),
+        ("predict", "--lr", "0.1", "--problem", "valley", "--budget", "-1"),
         ("simulate", "--lr", "0.1"),
         ("simulate", "--lr", "0.1", "--momentum", "0.9", "--seeds", "1"),
         ("estimate", "--lr", "0.1"),

@@ -12,6 +12,7 @@ import pytest
 from given_noise import follow
 
 import sde_momentum as sm
+from sde_momentum.core.fingerprint import fingerprint
 from sde_momentum.sde import (
     Adaptive,
     Covariance,
@@ -25,7 +26,6 @@ from sde_momentum.sde import (
     collect,
     standard_increments,
 )
-from sde_momentum.sde.fingerprint import fingerprint
 from sde_momentum.sde.stepping import fixed
 
 

@@ -5,7 +5,10 @@ import pytest
 
 import sde_momentum as sm
 from derivations.models import two_factor
-from sde_momentum.problems import FunctionProblem, Metric, as_problem
+from sde_momentum.dynamics.update import Draws, Rule, Runs, advance
+from sde_momentum.predictors.curve.simulate import read_curve
+from sde_momentum.predictors.drift_path import DriftPath
+from sde_momentum.problems import Metric, as_problem
 
 N_INPUTS, HIDDEN, SAMPLES = 2, 3, 4
 RNG = np.random.default_rng(3)
@@ -40,7 +43,7 @@ def in_torch():
     def f(w):
         return torch.tanh(inputs @ w[: HIDDEN * N_INPUTS].reshape(HIDDEN, N_INPUTS).T) @ w[HIDDEN * N_INPUTS :]
 
-    return FunctionProblem.from_torch(f, TARGETS, N)
+    return sm.Problem.from_function(f, TARGETS, N)
 
 
 def in_jax():
@@ -49,16 +52,16 @@ def in_jax():
     def f(w):
         return jnp.tanh(X @ w[: HIDDEN * N_INPUTS].reshape(HIDDEN, N_INPUTS).T) @ w[HIDDEN * N_INPUTS :]
 
-    return FunctionProblem.from_jax(f, TARGETS, N)
+    return sm.Problem.from_function(f, TARGETS, N)
 
 
 @pytest.mark.parametrize("exact", [in_torch, in_jax])
 @pytest.mark.parametrize(
     ("by_hand", "error_j", "error_h"),
     [
-        (FunctionProblem(network, TARGETS, N), 1e-8, 1e-5),
-        (FunctionProblem(many, TARGETS, N, vectorized=True), 1e-8, 1e-5),
-        (FunctionProblem(network, TARGETS, N, jacobian=jacobian), 1e-13, 1e-7),
+        (sm.Problem.from_function(network, TARGETS, N), 1e-13, 1e-7),
+        (sm.Problem.from_function(many, TARGETS, N), 1e-13, 1e-7),
+        (sm.Problem.from_function(network, TARGETS, N, jacobian=jacobian), 1e-13, 1e-7),
     ],
     ids=["f", "f of many", "f and J"],
 )
@@ -83,7 +86,7 @@ def product(w):
     return np.array([w[:2] @ w[2:]])
 
 
-PRODUCT = FunctionProblem(product, [1.0], 4, jacobian=lambda w: np.roll(w, 2)[None])
+PRODUCT = sm.Problem.from_function(product, [1.0], 4, jacobian=lambda w: np.roll(w, 2)[None])
 
 
 def test_a_function_of_ones_own_is_predicted_like_the_model_of_the_same_formula():
@@ -114,9 +117,9 @@ def test_a_symbolic_model_is_taken_wherever_a_problem_is():
 
 
 def test_problems_of_one_name_are_told_apart_by_their_numbers():
-    other = FunctionProblem(product, [2.0], 4)
+    other = sm.Problem.from_function(product, [2.0], 4)
     assert other.settings() != PRODUCT.settings()
-    assert FunctionProblem(product, [1.0], 4).settings() == PRODUCT.settings()
+    assert sm.Problem.from_function(product, [1.0], 4).settings() == PRODUCT.settings()
 
 
 SIZE = Metric("size", "|w|", "units of w", lambda problem, w: np.linalg.norm(w, axis=-1))
@@ -148,16 +151,229 @@ def test_a_metric_of_ones_own_is_measured_by_every_dynamics_and_can_be_the_targe
         sm.predict(sm.MatrixSensing(3, 1, 4), 0.01, noise=1e-3, target=(SIZE, 0.95))
 
 
+# -- which framework, how many points at once, which derivatives ---------------------------------------
+
+
+def broadcasting(w):
+    return np.tanh(w[..., :2] * w[..., 2:])
+
+
+def rows_only(w):
+    return np.tanh(w[:, :2] * w[:, 2:])
+
+
+def one_only(w):
+    return np.array([np.tanh(w[0] * w[2]), np.tanh(w[1] * w[3])])
+
+
+def by_sample(w):
+    """Values of shape (S, K), as a module's."""
+    return np.tanh(w[:2] * w[2:])[:, None]
+
+
+@pytest.mark.parametrize("f", [broadcasting, rows_only, one_only, by_sample])
+def test_one_point_and_many_points_are_told_apart(f):
+    problem = sm.Problem.from_function(f, [0.1, 0.2], 4)
+    w, r = RNG.standard_normal((2, 3, 4)), RNG.standard_normal((2, 3, 2))
+    np.testing.assert_array_equal(problem.outputs(w), broadcasting(w))
+    slope = (1 - broadcasting(w) ** 2) * r
+    exact = np.concatenate([slope * w[..., 2:], slope * w[..., :2]], axis=-1)
+    values, pullback = problem.vjp(w)
+    np.testing.assert_array_equal(values, broadcasting(w))
+    np.testing.assert_allclose(pullback(r), exact, rtol=1e-13, atol=1e-15)
+    assert problem.derivatives == "complex step, second derivatives by central differences"
+    assert problem.lanes == (512 if f in (broadcasting, rows_only) else 32)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda w: np.abs(w[:2]) * w[2:],  # complex numbers are taken, and give something else
+        lambda w: np.array([float(w[0] * w[2]), float(w[1] * w[3])]),  # they are refused
+        lambda w: np.tanh(w[:2] * w[2:]).real,  # they get lost
+    ],
+)
+def test_where_the_complex_step_gives_something_else_differences_are_taken(f):
+    problem = sm.Problem.from_function(f, [0.1, 0.2], 4)
+    assert problem.derivatives == "central differences"
+    w, h = np.array([1.0, 2.0, 0.5, -0.5]), 1e-5
+    differences = [(problem.outputs(w + h * e) - problem.outputs(w - h * e)) / (2 * h) for e in np.eye(4)]
+    np.testing.assert_allclose(problem.jacobian(w), np.transpose(differences), atol=1e-8)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_in_torch_one_point_and_many_points_give_the_same_problem(batched):
+    torch = pytest.importorskip("torch")
+    f = (lambda w: torch.tanh(w[:, :2] * w[:, 2:])) if batched else (lambda w: torch.tanh(w[:2] * w[2:]))
+    problem, plain = sm.Problem.from_function(f, [0.1, 0.2], 4), sm.Problem.from_function(one_only, [0.1, 0.2], 4)
+    assert (problem.derivatives, problem.lanes) == ("torch autodiff", 512)
+    w, r, c = RNG.standard_normal((3, 4)), RNG.standard_normal((3, 2)), RNG.standard_normal((3, 2, 4))
+    np.testing.assert_allclose(problem.jacobian(w), plain.jacobian(w), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(problem.pullback(w, r), plain.pullback(w, r), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(problem.contract_hessians(w, c), plain.contract_hessians(w, c), atol=1e-7)
+    threads = torch.get_num_threads()
+    problem.vjp(w)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_module_is_a_function_of_its_trained_parameters():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1, bias=False))
+    x = torch.tensor(X, dtype=torch.float32)
+    problem = sm.Problem.from_function(module, torch.linspace(-0.5, 0.5, SAMPLES)[:, None], inputs=x)
+    assert problem.name == "Sequential"
+    assert problem.derivatives == "torch autodiff, the module cast to float64"
+    assert problem.n_parameters == 2 * 3 + 3 + 3
+    np.testing.assert_allclose(problem.outputs(problem.own_start), module(x).detach()[:, 0], rtol=1e-5, atol=1e-7)
+    w = RNG.standard_normal(12)
+    exact = np.tanh(x.double().numpy() @ w[:6].reshape(3, 2).T + w[6:9]) @ w[9:]
+    np.testing.assert_allclose(problem.outputs(w), exact, rtol=1e-12)
+    assert problem.loss(problem.interpolating_start()) < 1e-20
+    before = problem.outputs(w)
+    module[0].weight.requires_grad_(False).mul_(2.0)  # the problem has a copy
+    np.testing.assert_array_equal(problem.outputs(w), before)
+    partly = sm.Problem.from_function(module, np.zeros(SAMPLES), inputs=x)
+    assert partly.n_parameters == 3 + 3
+    np.testing.assert_allclose(partly.outputs(partly.own_start), module(x).detach()[:, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_symbolic_model_comes_through_the_same_door():
+    model = two_factor(2)
+    assert sm.Problem.from_function(model) is model.compile()
+    with pytest.raises(sm.InputError, match=r"targets: given .*; allowed: None: a SymbolicModel has its own"):
+        sm.Problem.from_function(model, [1.0])
+
+
+# -- simulation ----------------------------------------------------------------------------------------
+
+
+def steps(problem, lanes, n_steps, *, lr=0.05, first=0):
+    """The update from one point with noise, `lanes` runs side by side: parameters (N, lanes) and steps of divergence."""
+    w = np.repeat(np.linspace(0.5, 1.0, problem.n_parameters)[:, None], lanes, axis=1)
+    rates = np.broadcast_to(lr, lanes).astype(float)
+    runs = Runs(w, np.zeros_like(w), rates, np.full(lanes, 0.9), np.full(lanes, 0.1), np.full(lanes, -1))
+    draws = Draws.of(np.arange(first, first + lanes, dtype=np.uint64), problem.n_outputs)
+    advance(problem, runs, draws, Rule(problem.n_outputs, weight_decay=1e-3), 0, n_steps)
+    return runs.w, runs.diverged
+
+
+def test_hundreds_of_runs_in_one_call_are_those_of_compiled_code():
+    torch = pytest.importorskip("torch")
+    model = two_factor(2)
+    ours = sm.Problem.from_function(lambda w: torch.dot(w[:2], w[2:])[None] / 2**0.5, model.targets, 4)
+    theirs, _ = steps(model.compile(), 300, 200)
+    np.testing.assert_allclose(steps(ours, 300, 200)[0], theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_a_run_in_torch_does_not_depend_on_its_company():
+    """Not bit for bit by contract; within rounding, and unharmed by runs that diverge."""
+    problem = in_torch()
+    many, gone = steps(problem, 256, 100, lr=np.where(np.arange(256) % 5 == 4, 50.0, 0.05))
+    assert np.all(gone[4::5] > 0)
+    assert np.all(gone[:4] == -1)
+    assert np.all(many[:, gone > 0] == 0)
+    few, _ = steps(problem, 4, 100)
+    np.testing.assert_allclose(many[:, :4], few, rtol=1e-10, atol=1e-12)
+
+
+# -- keys ----------------------------------------------------------------------------------------------
+
+
+def test_functions_that_agree_at_a_point_but_not_elsewhere_have_other_keys():
+    def made(at):
+        return sm.Problem.from_function(lambda w: np.where(np.abs(w[:1]) < at, w[:1] * w[1:], 0.0), [1.0], 2).settings()
+
+    assert made(100.0) == made(100.0)
+    assert made(100.0) != made(200.0)  # closure data that no look at values finds
+
+    class Product(sm.Problem):  # no function with code of its own: values near and far tell
+        targets, n_parameters, far = np.ones(1), 2, 0.0
+
+        def outputs(self, w):
+            return w[..., :1] * w[..., 1:] + self.far * np.maximum(np.abs(w[..., :1]) - 2.0, 0.0)
+
+        def jacobian(self, w):
+            return w[..., None, ::-1]
+
+        def contract_hessians(self, w, c):
+            return c[..., 0, ::-1]
+
+    other = Product()
+    other.far = 1.0
+    assert Product().settings() == Product().settings()
+    assert Product().settings() != other.settings()
+
+
+def test_data_of_a_module_are_part_of_its_key():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module, x = torch.nn.Linear(2, 1), torch.tensor(X)
+
+    def made(inputs):
+        return sm.Problem.from_function(module, np.zeros(SAMPLES), inputs=inputs).settings()
+
+    assert made(x) == made(x.clone())
+    changed = x.clone()
+    changed[0, 0] += 1e-6
+    assert made(x)["code"] != made(changed)["code"]
+
+
+def test_metrics_of_one_name_are_told_apart_by_their_values(tmp_path):
+    def made(power):
+        metric = Metric("size", "|w|^power", "1", lambda problem, w: (np.abs(w) ** power).sum(axis=-1))
+        return type("Measured", (sm.Valley,), {"own_metrics": (metric,)}).balanced(4, curvature=1.0, coupling=0.0)
+
+    first, same, other = (made(power) for power in (2, 2, 4))
+    start = first.start(1.0)
+    path, again, different = (DriftPath(p, start, "size", 0.5) for p in (first, same, other))
+    assert path.same_as(again)
+    assert not path.same_as(different)
+    curves = [sm.universal_curve(p, start, ("size", 0.5), store=tmp_path) for p in (first, same, other)]
+    assert len(list(tmp_path.rglob("*.nc"))) == 2
+    np.testing.assert_array_equal(curves[0].data["time"], curves[1].data["time"])
+    curves[0].save(tmp_path / "kept.nc")
+    with pytest.raises(sm.InputError, match="allowed: the curve of this problem and start"):
+        read_curve(tmp_path / "kept.nc", other, start)
+
+
+# -- errors --------------------------------------------------------------------------------------------
+
+
+def nan_at_half(w):
+    return np.where(w[:1] == 0.5, np.nan, w[:1] * w[1:])
+
+
+def chance(w):
+    return w[:1] + np.random.default_rng().standard_normal(1)
+
+
+def of_numpy(f, **options):
+    return lambda: sm.Problem.from_function(f, [1.0], **({"n_parameters": 2} | options))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (
-            lambda: FunctionProblem(product, [1.0, 2.0], 4),
-            r"outputs: given values of shape \(1,\); allowed: a function to the shape",
+            lambda: sm.Problem.from_function(product, [1.0, 2.0], 4),
+            r"f: given values of shape \(1,\) at one point; allowed: as many values as targets, 2, at each",
         ),
-        (lambda: FunctionProblem(product, [np.nan], 4), "targets: given nan; allowed: finite numbers"),
-        (lambda: FunctionProblem(product, [1.0], 0), "n_parameters: given 0; allowed: a whole number >= 1"),
-        (lambda: FunctionProblem(3, [1.0], 4), "outputs: given 3; allowed: a function of w"),
+        (lambda: sm.Problem.from_function(product, [np.nan], 4), "targets: given nan; allowed: finite numbers"),
+        (lambda: sm.Problem.from_function(product, [1.0], 0), "n_parameters: given 0; allowed: a whole number >= 1"),
+        (lambda: sm.Problem.from_function(3, [1.0], 4), "f: given 3; allowed: a function of w"),
+        (of_numpy(product, n_parameters=None), "n_parameters: given None; allowed: a whole number >= 1"),
+        (of_numpy(product, inputs=X), "inputs: given given; allowed: None: only a torch.nn.Module takes its inputs apart"),
+        (lambda: sm.Problem.from_function(product), "targets: given None; allowed: the targets y, P finite numbers"),
+        (of_numpy(lambda w: w[7:8]), r"f: given values of shape \(0,\) at one point"),
+        (of_numpy(lambda w: w[7]), r"f: given IndexError: index 7 is out of bounds .*; allowed: a function of w, shape \(2,\)"),
+        (of_numpy(lambda w: w[:1].astype(np.float32)), "f: given outputs in float32; allowed: outputs in float64"),
+        (of_numpy(lambda w: w[:1] + 0j), "f: given outputs in complex128; allowed: outputs in float64"),
+        (of_numpy(chance), "f: given other values at the same w; allowed: a deterministic function"),
+        (of_numpy(nan_at_half, start=[0.5, 1.0]), "start: given a point where f is NaN or infinite; allowed: a point where"),
+        (of_numpy(lambda w: w[:1] * np.nan), "f: given NaN or infinite values at standard normal w; allowed: finite ones"),
+        (of_numpy(product, start=[1.0]), "start: given 1 numbers; allowed: 2 numbers: n_parameters"),
+        (of_numpy(product, jacobian=3), "jacobian: given 3; allowed: a function of w"),
         (
             lambda: sm.Valley([1.0], 0.0, 1.0).interpolating_start(),
             "start: given None; allowed: a start: valley has none of its own",
@@ -167,3 +383,27 @@ def test_a_metric_of_ones_own_is_measured_by_every_dynamics_and_can_be_the_targe
 def test_bad_input_is_refused(call, message):
     with pytest.raises(sm.InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda t: dict(f=lambda w: t.ones(1, 2) @ w),
+            "f: given RuntimeError: .*[dD]ouble.*; allowed: a function of w, .* float64",
+        ),
+        (lambda t: dict(f=lambda w: t.tanh(w[:1]).float()), "f: given outputs in float32; allowed: outputs in float64"),
+        (
+            lambda t: dict(f=lambda w: t.tanh(w[:1]) if w[0] > 0 else w[1:]),
+            "f: given RuntimeError: .* torch's vmap takes",
+        ),
+        (lambda t: dict(f=lambda w: t.tanh(w[:1]), jacobian=len), "jacobian: given given; allowed: None: torch differentiates f"),
+        (lambda t: dict(f=t.nn.Linear(1, 1), n_parameters=None), "inputs: given None; allowed: the inputs of the module Linear"),
+        (lambda t: dict(f=t.nn.Tanh(), inputs=t.ones(1)), "f: given Tanh without parameters that are trained"),
+        (lambda t: dict(f=t.nn.Linear(1, 1), inputs=t.ones(1, 1), n_parameters=3), "start: given 2 numbers; allowed: 3 numbers"),
+    ],
+)
+def test_bad_functions_of_torch_are_refused(make, message):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(sm.InputError, match=message):
+        sm.Problem.from_function(**(dict(targets=[1.0], n_parameters=2) | make(torch)))

@@ -1,4 +1,4 @@
-"""The progress bar: silent unless it is wanted, right about what is left."""
+"""Progress: silent where work is short, right about what is left, a bar on a terminal and lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from sde_momentum.core import progress as module
 from sde_momentum.core.errors import InputError
-from sde_momentum.core.progress import track
+from sde_momentum.core.progress import note, track
 
 
 class Terminal(io.StringIO):
@@ -68,11 +69,19 @@ def test_nothing_is_printed_or_imported_where_there_is_no_bar():
     assert done.stdout.strip() == ""
 
 
-def test_work_that_is_over_within_two_seconds_shows_nothing_on_a_terminal(monkeypatch, timers):
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds that `monotonic` gives, in a list of one."""
+    now = [100.0]
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    return now
+
+
+def test_work_that_is_over_within_a_second_shows_nothing_on_a_terminal(monkeypatch, timers):
     terminal = terminal_in(monkeypatch)
     work()
     (timer,) = timers
-    assert (timer.seconds, timer.cancelled) == (2.0, True)
+    assert (timer.seconds, timer.cancelled) == (1.0, True)
     timer.go_off()  # it may have been too late to cancel it
     assert terminal.getvalue() == ""
 
@@ -85,7 +94,7 @@ def test_long_work_on_a_terminal_shows_time_passed_and_left(monkeypatch, timers)
         text = terminal.getvalue()
     assert "paths" in text
     assert "left" in text
-    assert "25%" in text
+    assert "25 %" in text
 
 
 def test_the_bar_appears_although_no_amount_has_come(monkeypatch, timers):
@@ -99,10 +108,83 @@ def test_false_is_silent_on_a_terminal_and_true_shows_at_once_anywhere(monkeypat
     terminal = terminal_in(monkeypatch)
     work(progress=False)
     assert terminal.getvalue() == ""
-    monkeypatch.setattr(Terminal, "isatty", lambda self: False)
     work(progress=True)
-    assert "100%" in terminal.getvalue()
+    assert "paths" in terminal.getvalue()
     assert timers == []
+    lines = lines_in(monkeypatch)
+    work(progress=True)
+    assert lines.getvalue() == "paths: 0:00:00 passed\n"
+
+
+def lines_in(monkeypatch):
+    """Standard error as a file."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    return stream
+
+
+def test_off_a_terminal_a_line_is_printed_every_ten_seconds(monkeypatch, timers, clock):
+    lines = lines_in(monkeypatch)
+    with track("predict", 10) as advance:
+        assert [timer.seconds for timer in timers] == [10.0]
+        advance(4)
+        clock[0] += 12
+        assert lines.getvalue() == ""
+        timers[0].go_off()
+        assert lines.getvalue() == "predict: 40 %, 0:00:12 passed, 0:00:18 left\n"
+        assert [timer.seconds for timer in timers] == [10.0, 10.0]
+        advance(4)
+        timers[1].go_off()
+    assert lines.getvalue().splitlines()[1:] == ["predict: 80 %, 0:00:12 passed, 0:00:03 left"]
+    assert all(timer.cancelled for timer in timers)
+    timers[2].go_off()  # too late to cancel it
+    assert len(lines.getvalue().splitlines()) == 2
+    assert len(timers) == 3
+
+
+def test_short_tasks_inside_do_not_put_off_the_line_and_long_ones_are_named(monkeypatch, timers, clock):
+    lines = lines_in(monkeypatch)
+    with track("predict", 10):
+        for _ in range(3):
+            clock[0] += 4
+            work()
+        assert len(timers) == 1
+        with track("runs", 4) as advance:
+            timers[0].go_off()  # the task has just begun: it is not shown yet
+            clock[0] += 10
+            advance(1)
+            timers[1].go_off()
+    assert lines.getvalue().splitlines() == ["predict: 0:00:12 passed", "predict > runs: 25 %, 0:00:10 passed, 0:00:30 left"]
+
+
+def test_a_note_says_what_is_done_now(monkeypatch, timers, clock):
+    lines = lines_in(monkeypatch)
+    note("nobody listens")
+    with track("predict", 2):
+        note("trials at lr 0.01: 12 momenta x 64 seeds")
+        timers[0].go_off()
+        with track("runs", 1):
+            clock[0] += 5
+            note("lr 0.1")
+            timers[1].go_off()
+        note("")
+        timers[2].go_off()
+    assert lines.getvalue().splitlines() == [
+        "predict (trials at lr 0.01: 12 momenta x 64 seeds): 0:00:00 passed",
+        "predict (trials at lr 0.01: 12 momenta x 64 seeds) > runs (lr 0.1): 0:00:05 passed",
+        "predict: 0:00:05 passed",
+    ]
+
+
+def test_a_note_stands_beside_the_bar(monkeypatch):
+    terminal = terminal_in(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "100")
+    with track("predict", 2, True) as advance:
+        note("lr 0.01")
+        advance(1)
+        module._THREAD.display._live.refresh()
+        assert "predict (lr 0.01)" in terminal.getvalue()
+        assert "50 %" in terminal.getvalue()
 
 
 def test_an_error_inside_passes_and_ends_the_bar(monkeypatch):
@@ -110,6 +192,7 @@ def test_an_error_inside_passes_and_ends_the_bar(monkeypatch):
     with pytest.raises(KeyError), track("paths", 3, True):
         raise KeyError("x")
     assert "\x1b[?25h" in terminal.getvalue()  # the cursor is shown again
+    assert module._THREAD.display is None
 
 
 def test_amounts_from_threads_are_all_counted(monkeypatch):
@@ -120,28 +203,22 @@ def test_amounts_from_threads_are_all_counted(monkeypatch):
         assert advance.__self__.done == 400
 
 
-def test_a_bar_inside_takes_the_place_of_the_outer_one_until_it_is_closed(monkeypatch):
-    terminal_in(monkeypatch)
-    with track("all", 1, True) as outer:
-        assert outer.__self__.drawn
-        with track("part", 1, True) as inner:
-            assert inner.__self__.drawn
-            assert not outer.__self__.drawn
-            outer(0.5)
-        assert outer.__self__.drawn
-        assert not inner.__self__.drawn
-    assert not outer.__self__.drawn
-
-
-def test_without_standard_error_the_work_is_done_without_a_bar(monkeypatch, timers):
+def test_without_standard_error_the_work_is_done_without_a_bar(monkeypatch, timers, capsys):
     monkeypatch.setattr(sys, "stderr", None)
     work()
+    assert timers == []
     with track("paths", 1, True) as advance:
         advance(1)
         assert advance.__self__.done == 1
-    assert timers == []
+    assert capsys.readouterr().out == ""
+
+
+def test_a_closed_standard_error_does_not_end_the_work(monkeypatch, timers):
+    lines_in(monkeypatch).close()
+    with track("paths", 1):
+        timers[0].go_off()
 
 
 def test_bad_input_is_named():
-    with pytest.raises(InputError, match=r"progress: given yes; allowed: True, False, or None \(shown on a terminal\)"):
+    with pytest.raises(InputError, match=r"progress: given yes; allowed: True, False, or None \(a bar on a"):
         work(progress="yes")

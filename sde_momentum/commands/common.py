@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 JSON = Option("json", bool, False, "print machine-readable JSON")
 NESTEROV = Option("nesterov", bool, False, "Nesterov's update: the gradient is taken at w + beta v")
+LABEL_NOISE = "sigma, standard deviation of the label noise, in units of the targets"
+FRACTION = "target: --metric stays below this fraction of its value at the start"
 _GROUP = "Built-in problem"
 
 
@@ -52,15 +54,14 @@ def problem_form(problem: BuiltIn, default: str | None, common: Sequence[Option]
 
 
 def _label_noise(problem: BuiltIn) -> list[Option]:
-    text = "sigma, standard deviation of the label noise, in units of the targets"
-    return [Option("label_noise", float, problem.label_noise, text, _GROUP)]
+    return [Option("label_noise", float, problem.label_noise, LABEL_NOISE, _GROUP)]
 
 
 def _target(problem: BuiltIn) -> list[Option]:
     metric, fraction = problem.target
     return [
         Option("metric", str, metric, "metric of the target, such as test_error or trace_hessian", _GROUP),
-        Option("fraction", float, fraction, "target: --metric stays below this fraction of its value at the start", _GROUP),
+        Option("fraction", float, fraction, FRACTION, _GROUP),
     ]
 
 

@@ -1,23 +1,39 @@
-"""The command `sde-momentum predict`: the best momentum for a learning rate, from numbers or for a built-in problem."""
+"""The command `sde-momentum predict`: the best momentum for a learning rate, from numbers or for a training problem."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..core.errors import InputError, check_positive
+from ..core.errors import InputError, check_integer, check_one, check_positive
 from ..core.files import write_whole
 from ..core.options import REQUIRED, Form, Option, is_given, union
-from ..core.progress import track
+from ..core.progress import note, track
 from ..problems.registry import built_in, built_in_problems
 from .build import build
-from .common import JSON, NESTEROV, check_picture, check_target, chosen_form, geometry_options, problem_form, set_up
+from .common import (
+    FRACTION,
+    JSON,
+    LABEL_NOISE,
+    NESTEROV,
+    check_picture,
+    check_target,
+    chosen_form,
+    geometry_options,
+    problem_form,
+    set_up,
+)
+
+if TYPE_CHECKING:
+    from ..predictors.prediction import Prediction
+    from ..problems.problem import Array, Problem
 
 _LR = Option("lr", float, REQUIRED, "learning rate to predict for")
-_PAIR, _GEOMETRY = "From a tuned pair", "From noise and curvature"
+_PAIR, _GEOMETRY, _HOW = "From a tuned pair", "From noise and curvature", "How to predict"
 _REFERENCE = (
     Option("ref_lr", float, None, "learning rate of a tuned pair (lr, momentum)", _PAIR),
     Option("ref_momentum", float, None, "the best momentum at --ref-lr", _PAIR),
@@ -34,21 +50,51 @@ _GEOMETRY_FORM = Form(
         JSON,
     ),
 )
-_PROBLEM_OPTIONS = (
+_ASKED = (
     _LR,
+    Option("budget", float, None, "seconds that the trials may take, 20 unless given", _HOW),
+    Option("theory", bool, False, "no trials: theory's ways alone, combined", _HOW),
+    Option("method", list[str], (), "way to predict: 'trial', 'closed form', ...; repeat for several (default: trial)", _HOW),
+    Option("seed", int, None, "seed of the trials' noise, 0 unless given", _HOW),
     *_REFERENCE,
-    Option("method", list[str], (), "way to predict, such as 'closed form'; repeat for several (default: those that apply)"),
     NESTEROV,
-    Option("store", Path, None, "folder that keeps universal curves of the critical limit between calls"),
-    Option("plot", Path, None, "picture of the time to the target against momentum: .png, .svg or .pdf"),
+    Option("store", Path, None, "folder that keeps universal curves of the critical limit between calls", _HOW),
+    Option("plot", Path, None, "picture of trials, theory's curves and the answer: .png, .svg or .pdf"),
     JSON,
 )
+"""Options of a prediction for a training problem."""
 _PROBLEM_FORMS = {
-    problem.name: problem_form(problem, None, _PROBLEM_OPTIONS, choose_start=True, target=True)
-    for problem in built_in_problems().values()
+    problem.name: problem_form(problem, None, _ASKED, choose_start=True, target=True) for problem in built_in_problems().values()
 }
-FORMS = (_REFERENCE_FORM, _GEOMETRY_FORM, *_PROBLEM_FORMS.values())
-_EXTRAS = {"store": "store", "nesterov": "nesterov", "ref_lr": "reference", "ref_momentum": "reference"}
+_MODEL = "Model of your own"
+_MODEL_FORM = Form(
+    "--model",
+    (
+        Option(
+            "model",
+            str,
+            REQUIRED,
+            "FILE.py:NAME: a problem, a symbolic model, a function of w with its targets, or one that makes these",
+            _MODEL,
+        ),
+        replace(geometry_options(_MODEL)[0], default=None),
+        Option("label_noise", float, None, LABEL_NOISE, _MODEL),
+        Option("metric", str, None, "metric of the target (default, with that of --fraction: the problem's own)", _MODEL),
+        Option("fraction", float, None, FRACTION, _MODEL),
+        *_ASKED,
+    ),
+)
+FORMS = (_REFERENCE_FORM, _GEOMETRY_FORM, *_PROBLEM_FORMS.values(), _MODEL_FORM)
+_WAYS_TO_ASK = "--problem, --model, --ref-lr with --ref-momentum, or --noise with --curvature"
+_TRIAL = "trial"  # the way that theory alone leaves out
+_EXTRAS = {
+    "budget": "budget",
+    "seed": "seed",
+    "store": "store",
+    "nesterov": "nesterov",
+    "ref_lr": "reference",
+    "ref_momentum": "reference",
+}
 """Options that only some ways to predict use -> fields of `Extras`."""
 
 
@@ -57,15 +103,19 @@ def run(given: dict[str, Any]) -> None:
     for one, other in (_REFERENCE, _REFERENCE[::-1]):
         if is_given(given[other.name]) and not is_given(given[one.name]):
             raise InputError(one.flag, "nothing", f"a number, beside {other.flag}")
-    if is_given(given["problem"]):
-        _predict_problem(given)
+    if is_given(given["problem"]) or is_given(given["model"]):
+        with track("predict", 1):  # from here on: imports take a second, some starts several
+            answer, values = _predict_problem(given) if is_given(given["problem"]) else _predict_model(given)
+            if values["plot"] is not None:
+                _draw(answer, values["plot"])
+        typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
         return
     if any(is_given(given[name]) for name in ("ref_lr", "ref_momentum")):
         form = _REFERENCE_FORM
     elif any(is_given(given[name]) for name in ("noise", "curvature")):
         form = _GEOMETRY_FORM
     else:
-        raise InputError("options", "another combination", "--ref-lr with --ref-momentum, --noise with --curvature, or --problem")
+        raise InputError("options", "another combination", _WAYS_TO_ASK)
     _predict_numbers(form.values(given, FORMS))
 
 
@@ -87,66 +137,102 @@ def _predict_numbers(values: dict[str, Any]) -> None:
     typer.echo(json.dumps(result) if values["json"] else f"momentum {result['momentum']:.6f}\n{rule.explain(lr)}")
 
 
-def _predict_problem(given: dict[str, Any]) -> None:
-    import sde_momentum as sm
-
+def _predict_problem(given: dict[str, Any]) -> tuple[Prediction, dict[str, Any]]:
+    """The answer for a built-in problem, and the values of the options."""
     entry = built_in(given["problem"])
     values = chosen_form(_PROBLEM_FORMS, entry.name).values(given, FORMS)
-    sigma = float(check_positive(values["label_noise"], "--label-noise"))
+    sigma = check_one(check_positive, values["label_noise"], "--label-noise")
     check_target(entry, given, values["metric"])
-    _refuse_for_ways(given)
-    reference = None
-    if values["ref_lr"] is not None or values["ref_momentum"] is not None:
-        reference = values["ref_lr"], values["ref_momentum"]
+    settings = _settings(given, values)
+    note(f"making {entry.name}")
+    problem, start = set_up(entry, given)
+    return _predict(problem, start, values, settings, sigma), values
+
+
+def _predict_model(given: dict[str, Any]) -> tuple[Prediction, dict[str, Any]]:
+    """The answer for a model of the user's own, and the values of the options."""
+    values = _MODEL_FORM.values(given, FORMS)
+    if (values["noise"] is None) == (values["label_noise"] is None):
+        both = "nothing" if values["noise"] is None else "both"
+        raise InputError("--noise or --label-noise", both, "one of the two: c, or sigma with c = sigma^2 / outputs")
+    for one, other in (("metric", "fraction"), ("fraction", "metric")):
+        if values[one] is not None and values[other] is None:
+            raise InputError(f"--{other}", "nothing", f"a value, beside --{one}")
+    settings, sigma = _settings(given, values), None
+    if values["noise"] is not None:
+        settings["noise"] = check_one(check_positive, values["noise"], "--noise")
+    else:
+        sigma = check_one(check_positive, values["label_noise"], "--label-noise")
+    note(f"loading {values['model']}")
+    from ..problems.load import load_problem
+
+    problem, start = load_problem(values["model"])
+    return _predict(problem, start, values, settings, sigma), values
+
+
+def _predict(
+    problem: Problem, start: Array | None, values: dict[str, Any], settings: dict[str, Any], sigma: float | None
+) -> Prediction:
+    """The library's answer; sigma is turned into the strength c."""
+    import sde_momentum as sm
+
+    if values["metric"] is not None:
+        problem.find_metric(values["metric"], "--metric")
+        settings = settings | {"target": (values["metric"], values["fraction"])}
+    if sigma is not None:
+        settings = settings | {"noise": sm.LabelNoiseSGD(problem, sigma).noise}
+    note("")  # `predict` says itself what it does
+    return sm.predict(problem, values["lr"], start=start, **settings)
+
+
+def _settings(given: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of `sm.predict` that do not depend on the problem. Raises InputError for an option that nothing would use."""
+    if values["budget"] is not None:
+        check_one(check_positive, values["budget"], "--budget")
+    if values["seed"] is not None:
+        check_integer(values["seed"], "--seed", 0)
     if values["plot"] is not None:
         check_picture("--plot", values["plot"])
-    problem, start = set_up(entry, given)
-    problem.find_metric(values["metric"], "--metric")
-    with track("predict", 1):  # shows the elapsed time; slow ways have progress bars of their own
-        answer = sm.predict(
-            problem,
-            values["lr"],
-            noise=sm.LabelNoiseSGD(problem, sigma).noise,
-            start=start,
-            target=(values["metric"], values["fraction"]),
-            methods=values["method"] or None,
-            reference=reference,
-            store=values["store"],
-            nesterov=values["nesterov"],
-        )
-    if values["plot"] is not None:
-        _draw(answer, values["plot"])
-    typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
+    _refuse_for_ways(given)
+    return {
+        "methods": "theory" if values["theory"] else list(values["method"]) or None,
+        "reference": None if values["ref_lr"] is None else (values["ref_lr"], values["ref_momentum"]),
+        **{name: values[name] for name in ("budget", "seed", "store", "nesterov")},
+    }
 
 
 def _refuse_for_ways(given: dict[str, Any]) -> None:
-    """Raise InputError for an option that no requested way to predict uses."""
+    """Raise InputError for an option that no requested way to predict uses; where none is requested the library decides."""
     from ..predictors.ways.registry import WAYS, users
 
+    if given["theory"] and is_given(given["method"]):
+        raise InputError("--method", given["method"][0], "nothing with --theory, which asks every way that needs no trial")
     for way in given["method"] or ():
         if way not in WAYS:
             raise InputError("--method", way, ", ".join(WAYS))
+    asked = [name for name in WAYS if name != _TRIAL] if given["theory"] else list(given["method"] or ())
     for name, extra in _EXTRAS.items():
-        used = not given["method"] or any(extra in WAYS[way].uses for way in given["method"])
+        used = not asked or any(extra in WAYS[way].uses for way in asked)
         if is_given(given[name]) and not used:
             raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {users(extra)}")
     if is_given(given["store"]) and given["nesterov"]:
         raise InputError("--store", given["store"], "nothing with --nesterov: the critical limit does not describe it")
 
 
-def _draw(answer: Any, plot: Path) -> None:
+def _draw(answer: Prediction, plot: Path) -> None:
     import matplotlib
 
     from ..figures.style import STYLE, render
 
     with matplotlib.rc_context(STYLE):
-        content = render(answer.plot().get_figure(), plot.suffix[1:])
+        figure: Any = answer.plot().get_figure()
+        content = render(figure, plot.suffix[1:])
     write_whole(plot, lambda file: file.write(content))
 
 
 predict = build(
     run,
     union(FORMS),
-    "Predict the best momentum for a learning rate: from a tuned pair, from noise and curvature, or for a built-in problem.\n\n"
-    "Example: sde-momentum predict --lr 0.01 --ref-lr 0.1 --ref-momentum 0.9",
+    "Predict the best momentum for a learning rate: by trials on a training problem, from a tuned pair, or from numbers.\n\n"
+    "Example: sde-momentum predict --lr 0.01 --problem matrix-sensing",
 )

@@ -21,7 +21,7 @@ class Dynamics(ABC):
     - `times`: increasing record times, on the member's own clock
     - seeds: whole numbers, or one `seed` and `n_paths`; a run's noise depends on its seed (and path) alone
     - `workers`: threads, -1 for all cores; the numbers do not depend on it
-    - `progress`: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+    - `progress`: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
     - the result: a Dataset over the coordinate `time`, whose attrs are `units` and `clock`; the Dataset's own attrs
       reproduce it: `dynamics`, `clock`, `version`, the step, the seeds, the settings of problem and method
     - a run that diverges is no error: `diverged` holds the time; from then on its metrics are NaN, and moments leave it out

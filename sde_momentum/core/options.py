@@ -120,7 +120,7 @@ def _merge(several: Sequence[tuple[str, Option]]) -> Option:
     for form, option in several:
         texts.setdefault(option.help, {}).setdefault(default_text(option), []).append(form)
     notes = {
-        text: "; ".join(f"{default} with {_listed(forms, ', ')}".strip() for default, forms in by_default.items())
+        text: "; ".join(f"{default or 'optional'} with {_listed(forms, ', ')}" for default, forms in by_default.items())
         for text, by_default in texts.items()
     }
     group = first.group if all(option.group == first.group for _, option in several) else "Several forms"

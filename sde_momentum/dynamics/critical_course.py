@@ -37,7 +37,7 @@ class CourseRequest:
             and always None where `CriticalCourse.corrected_at_finite_lr` is False
         seed: of the noise
         workers: threads, -1 for all cores; the numbers do not depend on it
-        progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+        progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
     """
 
     start: Array

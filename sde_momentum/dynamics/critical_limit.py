@@ -262,7 +262,7 @@ class CriticalLimit(Dynamics):
             step: largest step in s
             metrics: names of the problem's metrics, or Metric objects
             workers: threads, -1 for all cores; the numbers do not depend on it
-            progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+            progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
 
         Returns:
             Dataset of dims (kappa, seed, time), a variable for each metric, and `diverged` (kappa, seed): the s at which a

@@ -121,7 +121,7 @@ class CriticalValley(Dynamics):
             n_paths: number of paths for each kappa
             seed: path i draws from the stream (seed, i), the same at every kappa (common random numbers)
             workers: threads, -1 for all cores; the numbers do not depend on it
-            progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+            progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
 
         Returns:
             Dataset of dims (kappa, time) and (kappa, mode, time): `position`, `position_rms`, `position_variance`, `energy`

@@ -134,7 +134,7 @@ class DriftDiffusion(Dynamics):
             seeds: whole numbers >= 0, (n_seed,)
             metrics: names of the problem's metrics, or Metric objects
             workers: threads, -1 for all cores; the numbers do not depend on it
-            progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+            progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
 
         Returns:
             Dataset of dims (seed, time), a variable for each metric, and `diverged` (seed,): the t at which a run became

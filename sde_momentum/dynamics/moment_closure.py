@@ -191,7 +191,7 @@ class MomentClosure(Dynamics):
             metrics: names of the problem's metrics, or Metric objects: the means of "train_loss" and "trace_hessian" are exact
                 for quadratic f and Gaussian w, others to first order in the covariance; the distance has no such mean
             workers: threads, -1 for all cores; the numbers do not depend on it
-            progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+            progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
 
         Returns:
             Dataset of dims (lr, momentum, time): the metrics' means; `mean` and `variance` of w, with a dim `parameter`;

@@ -116,7 +116,7 @@ def record(
     With kernels the steps run in machine code, and so do metrics that have one (`Problem.compiled_metric`). The other metrics
     are taken of the parameters at many steps at once.
     """
-    lanes = runs.w.shape[1]
+    lanes, steps = runs.w.shape[1], np.asarray(steps, dtype=np.int64)
     added = np.empty((0, lanes)) if force is None else np.ascontiguousarray(force)
     measured = lanes if n_runs is None else n_runs
     kernels = problem.kernels
@@ -128,7 +128,7 @@ def record(
     many = max(1, _KEPT // size) if len(in_numpy) else len(steps)
     for begin in range(0, len(steps), many):
         cut = slice(begin, begin + many)
-        some = np.ascontiguousarray(steps[cut], dtype=np.int64)
+        some = np.ascontiguousarray(steps[cut])
         points = np.empty((len(some) if len(in_numpy) else 0, measured, problem.n_parameters))
         values = np.empty((len(metrics), len(some), measured))
         if kernels is None:
@@ -274,6 +274,7 @@ class _Room(NamedTuple):
 
 @njit
 def _room(rows: int, p: int, lanes: int, rule: Any) -> Any:
+    """Work space for runs of `rows` parameters and `p` outputs."""
     kick = aligned(rows if rule.factor.shape[0] > 0 else 0, lanes)
     source = kick if rule.diagonal else aligned(rule.factor.shape[1], lanes)
     f, xi, g, look = aligned(p, lanes), aligned(p, lanes), aligned(rows, lanes), aligned(rows, lanes)
@@ -282,6 +283,7 @@ def _room(rows: int, p: int, lanes: int, rule: Any) -> Any:
 
 @njit(fastmath={"contract"})
 def _step(model: Any, scratch: Any, runs: Any, draws: Any, rule: Any, force: Any, step: int, room: Any) -> None:
+    """Step `step` -> `step` + 1 of all runs."""
     w, v, momentum = runs.w, runs.v, runs.momentum
     f, xi, g, look = room.f, room.xi, room.g, room.look
     n_rows, lanes = w.shape
@@ -321,7 +323,8 @@ def _record_compiled(
         for i in range(model.kinds.shape[0]):
             if model.kinds[i] != UNCOMPILED:
                 measure(model, model.kinds[i], runs.w, value, scratch)
-                values[i, t] = value[: values.shape[2]]
+                for n in range(values.shape[2]):  # a slice would cost seconds of compilation, for its error message
+                    values[i, t, n] = value[n]
         if points.shape[0] > 0:
             for n in range(points.shape[1]):
                 for i in range(n_rows):
@@ -339,7 +342,7 @@ def _record_arrays(
 
 
 def _advance_arrays(problem: Problem, runs: Runs, draws: Draws, rule: Rule, first: int, last: int, force: Array) -> None:
-    """The same by the problem's own `outputs` and `pullback`; equal to the compiled update up to rounding."""
+    """The same by the problem's own `vjp`; equal to the compiled update up to rounding."""
     w, v, (p, lanes) = runs.w, runs.v, draws.order.shape
     fill = fill_normal if rule.gaussian else fill_rademacher
     xi, keep, words = np.empty((p, lanes)), np.ones((p, lanes)), np.empty(lanes, dtype=np.uint64)
@@ -349,20 +352,22 @@ def _advance_arrays(problem: Problem, runs: Runs, draws: Draws, rule: Rule, firs
         fill(draws.labels, xi)
         if rule.batch < p:
             _draw_batches(draws.batches, keep, words, draws.order, rule.batch)
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is marked
+        with np.errstate(all="ignore"):  # a run that diverges is marked
             # one matrix per run: the rounding of a product must not depend on the other runs
-            rows = np.ascontiguousarray(point.T)[:, None]
-            r = problem.outputs(rows)[:, 0].T - problem.targets[:, None]
+            rows = np.array(point.T, order="C")[:, None]
+            f, pullback = problem.vjp(rows)
+            r = f[:, 0].T - problem.targets[:, None]
             runs.diverged[~(np.square(r).sum(axis=0) < _FAR) & (runs.diverged < 0)] = step
-            r = np.where(runs.diverged < 0, (r - runs.label_noise * xi) * keep / rule.batch, 0.0)
-            w[:, runs.diverged >= 0] = v[:, runs.diverged >= 0] = 0.0
-            rows = np.where(runs.diverged[:, None, None] < 0, rows, 0.0)
-            g = problem.pullback(rows, np.ascontiguousarray(r.T)[:, None])[:, 0].T + rule.weight_decay * rows[:, 0].T
+            gone = runs.diverged >= 0
+            r = np.where(gone, 0.0, (r - runs.label_noise * xi) * keep / rule.batch)
+            w[:, gone] = v[:, gone] = rows[gone] = 0.0
+            g = pullback(np.ascontiguousarray(r.T)[:, None])[:, 0].T + rule.weight_decay * rows[:, 0].T
             if len(force):
                 g += force
             if len(rule.factor):
                 fill(draws.gradient, z)
                 g += rule.factor * z if rule.diagonal else rule.factor @ z
+            g[:, gone] = 0.0
             v *= runs.momentum
             v -= runs.lr * g
             w += v

@@ -86,6 +86,7 @@ class DriftPath:
         """Whether the other path has the same problem, start and target."""
         same = self.problem.settings() == other.problem.settings()
         same = same and (self.metric, self.fraction) == (other.metric, other.fraction)
+        same = same and self.problem.metric_fingerprint(self.metric) == other.problem.metric_fingerprint(other.metric)
         return same and np.allclose(self.start, other.start, rtol=1e-9, atol=1e-12)
 
     @cached_property

@@ -66,7 +66,7 @@ def predict(  # many keywords, so that the one call that most users need has no 
         store: folder that keeps universal curves between calls
         nesterov: Nesterov momentum in place of heavy ball; the critical limit does not describe it
         workers: threads, -1 for all cores; the trials' numbers do not depend on it, but their speed decides what fits the budget
-        progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+        progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
 
     Raises:
         InputError: for a value out of range, or a target that is not met.

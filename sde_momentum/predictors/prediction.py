@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.files import json_value
 from .checks import Check, verdict
+from .prediction_picture import draw_prediction
+from .prediction_text import as_dict, describe
 from .target import Target
 from .trials.result import Trials
 from .ways.base import Answer
@@ -119,52 +120,15 @@ class Prediction:
         return "; ".join(f"{name} {_sentence(word)}" for name, word in self.agreement.items())
 
     def __str__(self) -> str:
-        lines = [
-            f"lr = {self.lr:.4g}: momentum {self.momentum:.6g} (1 - beta = {self.one_minus_beta:.4g}), by {self.method}",
-            f"target: {self.target.metric} below {self.target.fraction:.3g} of its start",
-            f"  {'way':15} {'1 - beta':>10}  {'from':>9} {'to':>9} {'steps':>16}",
-        ]
-        for name, way in self.ways.items():
-            span = f"{'':>9} {'':>9}" if way.low is None or way.high is None else f"{way.low:9.4g} {way.high:9.4g}"
-            steps = "" if way.time is None else f"{way.time:.4g}" + (f" ± {way.time_se:.2g}" if way.time_se else "")
-            lines.append(f"  {name:15} {way.one_minus_beta:10.4g}  {span} {steps:>16}")
-        if self.cliff is not None:
-            lines.append(f"  cliff: below 1 - beta = {self.cliff:.4g} the target is met much later or never")
-        lines += [f"  {'holds' if check.holds else 'FAILS':5}  {check.name}: {check.found}" for check in self.checks]
-        return "\n".join([*lines, self.verdict])
+        return describe(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers, strings and lists; None for an infinite time."""
-        return {
-            "lr": self.lr,
-            "noise": self.noise,
-            "target": {"metric": str(self.target.metric), "fraction": self.target.fraction},
-            "momentum": self.momentum,
-            "one_minus_beta": self.one_minus_beta,
-            "time": json_value(self.time),
-            "method": self.method,
-            "cliff": self.cliff,
-            "ways": {name: {key: json_value(value) for key, value in vars(way).items()} for name, way in self.ways.items()},
-            "checks": [asdict(check) for check in self.checks],
-            "verdict": self.verdict,
-        }
+        return as_dict(self)
 
     def plot(self, axes: Axes | None = None) -> Axes:
-        """Draw time against 1 - beta by each way that predicts it, recommendations and cliff; needs matplotlib."""
-        from matplotlib.figure import Figure
-
-        from ..figures.time_against_momentum import draw
-
-        if axes is None:
-            axes = Figure(figsize=(6.4, 4.2), layout="constrained").add_subplot()
-        curves = {
-            name: (way.tried[np.isfinite(way.times)], way.times[np.isfinite(way.times)], None)
-            for name, way in self.ways.items()
-            if np.isfinite(way.times).any()
-        }
-        draw(axes, curves, {name: way.one_minus_beta for name, way in self.ways.items()}, self.cliff)
-        axes.legend(fontsize=8)
-        return axes
+        """Draw trials, theory's times, recommendation and cliff over 1 - beta; needs matplotlib."""
+        return draw_prediction(self, axes)
 
 
 def _word(best: Answer, way: Answer) -> str:

@@ -52,7 +52,7 @@ def price_of_speed(
         n_seeds: runs at each (in a valley 256 times as many)
         seed: of the noise
         workers: threads, -1 for all cores; the numbers do not depend on it
-        progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+        progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
 
     Returns:
         Dataset over one_minus_beta, in units of curvature: `along`, the part of the motion along Gamma and of slow modes, with

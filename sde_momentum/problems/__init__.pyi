@@ -3,6 +3,7 @@ from .compiled import Kernels as Kernels
 from .function import FunctionProblem as FunctionProblem
 from .interpolation import descend_to_manifold as descend_to_manifold
 from .interpolation import project_to_manifold as project_to_manifold
+from .load import load_problem as load_problem
 from .matrix_sensing import MatrixSensing as MatrixSensing
 from .metrics import METRICS as METRICS
 from .metrics import Metric as Metric

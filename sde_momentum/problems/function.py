@@ -1,208 +1,348 @@
-"""A problem from a user's function in NumPy, PyTorch or JAX; derivatives are given, or by differences, or by autodiff."""
+"""A problem from a user's function in NumPy, PyTorch or JAX, or from a `torch.nn.Module`: `Problem.from_function`."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.errors import InputError, check, check_integer, check_positive
-from .problem import Array, Problem
-
-Function = Callable[..., Any]
-
-_FIRST, _SECOND = 3e-6, 3e-5
-"""Steps of first and second central differences in units of 1 + max |w|: truncation and rounding errors balance."""
+from ..core.fingerprint import fingerprint
+from .array_functions import Array, ArrayFunctions, Function, row_by_row
+from .autodiff import call_jax, call_torch, jax_functions, module_function, torch_functions
+from .differences import numpy_functions
+from .interpolation import descend_to_manifold
+from .problem import Problem, as_problem
 
 
 class FunctionProblem(Problem):
     """Outputs f(w) given as a function, with targets y: loss |f(w) - y|^2 / (2P) [theory: Setting, eq. 1.1].
 
-    Derivatives that are not given are central differences. Where f and its derivatives are of order 1 their errors are about 1e-9
-    (J), 1e-8 (second derivatives from a given J) and 1e-6 (second derivatives from f alone); they take 2 N calls of f or J, and
-    4 N^2 of f. With PyTorch or JAX take `from_torch` or `from_jax`, whose derivatives are exact to rounding.
+    `Problem.from_function` makes it.
 
-    Args:
-        outputs: f, w (N,) -> (P,)
-        targets: y, P finite numbers
-        n_parameters: N
-        jacobian: J = df/dw, w (N,) -> (P, N)
-        contract_hessians: sum_i hess f_i c_i, the gradient of <c, J(w)> at fixed c, (w (N,), c (P, N)) -> (N,)
-        test_error: w (N,) -> a number
-        name: in results and messages
-        vectorized: the functions take many points at once: n rows in, w (n, N), and n rows out; faster
-
-    Raises:
-        InputError: for targets that are not finite numbers, or outputs of another shape.
-
-    >>> import sde_momentum as sm
-    >>> x = np.linspace(-1, 1, 5)
-    >>> problem = FunctionProblem(lambda w: w[1] * np.tanh(w[0] * x), np.tanh(x), 2)
-    >>> w = problem.interpolating_start(seed=1)
-    >>> bool(problem.loss(w) < 1e-20), sm.ManifoldPoint(problem, w).rank
-    (True, 2)
+    Attributes:
+        derivatives: how they are found: "torch autodiff", "jax autodiff", "complex step", "central differences" or "given"
+        own_start: the point given with the function, or the module's own parameters, (N,); None for none
     """
 
     def __init__(
-        self,
-        outputs: Function,
-        targets: ArrayLike,
-        n_parameters: int,
-        *,
-        jacobian: Function | None = None,
-        contract_hessians: Function | None = None,
-        test_error: Function | None = None,
-        name: str = "function",
-        vectorized: bool = False,
+        self, functions: ArrayFunctions, targets: Array, n_parameters: int, *, name: str, start: Array | None, code: str | None
     ) -> None:
-        self.name = name
-        self.targets = check("targets", targets, np.isfinite, "finite numbers").ravel()
-        self.n_parameters = check_integer(n_parameters, "n_parameters", 1)
-        given = {
-            "outputs": outputs, "jacobian": jacobian, "contract_hessians": contract_hessians, "test_error": test_error,
-        }  # fmt: skip
-        for argument, function in given.items():
-            if function is not None and not callable(function):
-                raise InputError(argument, function, "a function of w")
-        self._functions = {k: f if vectorized else _each(f) for k, f in given.items() if f is not None}
-        with np.errstate(all="ignore"):
-            found = np.shape(self._functions["outputs"](np.zeros((1, self.n_parameters))))[1:]
-        if found != self.targets.shape:
-            raise InputError(
-                "outputs", f"values of shape {found}", f"a function to the shape of the targets, {self.targets.shape}"
-            )
+        self.name, self.targets, self.n_parameters = name, targets, n_parameters
+        self.derivatives, self.own_start = functions.derivatives, start
+        self._functions, self._code = functions, code
 
-    @classmethod
-    def from_torch(
-        cls, outputs: Function, targets: ArrayLike, n_parameters: int, *, test_error: Function | None = None, name: str = "torch"
-    ) -> FunctionProblem:
-        """f in PyTorch: a tensor (N,) of doubles to a tensor (P,), of operations that `torch.func` differentiates.
+    @property
+    def lanes(self) -> int:
+        return self._functions.lanes
 
-        The other arguments and errors are those of `FunctionProblem`; `test_error` is in PyTorch too.
-
-        >>> import pytest
-        >>> torch = pytest.importorskip("torch")
-        >>> problem = FunctionProblem.from_torch(lambda w: w[:1] * w[1:], [1.0], 2)
-        >>> problem.jacobian(np.array([2.0, 0.5])).tolist()
-        [[0.5, 2.0]]
-        """
-        import torch
-        from torch import func
-
-        def on_arrays(function: Function) -> Function:
-            def call(*arrays: Array) -> Array:
-                tensors = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in arrays)
-                return np.asarray(function(*tensors).detach().numpy())
-
-            return call
-
-        return cls._by_autodiff(func, on_arrays, outputs, targets, n_parameters, test_error, name)
-
-    @classmethod
-    def from_jax(
-        cls, outputs: Function, targets: ArrayLike, n_parameters: int, *, test_error: Function | None = None, name: str = "jax"
-    ) -> FunctionProblem:
-        """f in JAX: an array (N,) of doubles to an array (P,), of operations that JAX traces; compiled at first use.
-
-        The other arguments and errors are those of `FunctionProblem`; `test_error` is in JAX too.
-        """
-        import jax
-        from jax import experimental
-
-        double = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64  # its home before JAX 0.8
-
-        def on_arrays(function: Function) -> Function:
-            compiled = jax.jit(function)
-
-            def call(*arrays: Array) -> Array:
-                with double(True):
-                    return np.array(compiled(*(np.asarray(x, dtype=np.float64) for x in arrays)))
-
-            return call
-
-        return cls._by_autodiff(jax, on_arrays, outputs, targets, n_parameters, test_error, name)
-
-    @classmethod
-    def _by_autodiff(
-        cls, tool: Any, on_arrays: Callable[[Function], Function], f: Function, targets: ArrayLike, n_parameters: int,
-        test_error: Function | None, name: str,
-    ) -> FunctionProblem:  # fmt: skip
-        """With vmap, jacrev, grad and vjp from `tool`, `torch.func` or `jax`; `on_arrays` makes its functions take arrays."""
-
-        def contract(w: Any, c: Any) -> Any:
-            return tool.grad(lambda x: (c * tool.jacrev(f)(x)).sum())(w)
-
-        def pullback(w: Any, r: Any) -> Any:
-            return tool.vjp(f, w)[1](r)[0]
-
-        def many(function: Function) -> Function:
-            return on_arrays(tool.vmap(function))
-
-        problem = cls(
-            many(f), targets, n_parameters, jacobian=many(tool.jacrev(f)), contract_hessians=many(contract),
-            test_error=None if test_error is None else many(test_error), name=name, vectorized=True,
-        )  # fmt: skip
-        problem._functions["pullback"] = many(pullback)
-        return problem
-
-    def _call(self, name: str, w: Array, *others: Array) -> Array:
-        """One of the functions of w (..., N) and its other arguments, over their broadcast leading axes."""
-        leading = np.broadcast_shapes(w.shape[:-1], *(x.shape[: x.ndim - n] for x, n in zip(others, _AXES[name], strict=True)))
-        rows = [np.broadcast_to(w, (*leading, w.shape[-1])).reshape(-1, w.shape[-1])]
-        for x, n in zip(others, _AXES[name], strict=True):
-            own = x.shape[x.ndim - n :]
-            rows.append(np.broadcast_to(x, (*leading, *own)).reshape(-1, *own))
-        values = np.asarray(self._functions[name](*rows), dtype=np.float64)
-        return values.reshape(*leading, *values.shape[1:])
+    def settings(self) -> dict[str, Any]:
+        """Those of every problem, and a hash of the function's code and data."""
+        return super().settings() | {"code": self._code}
 
     def outputs(self, w: Array) -> Array:
-        return self._call("outputs", w)
+        return _on_leading_axes(self._functions.outputs, (w, 1))
 
     def jacobian(self, w: Array) -> Array:
-        return self._call("jacobian", w) if "jacobian" in self._functions else self._jacobian_by_differences(w, _FIRST)
-
-    def pullback(self, w: Array, r: Array) -> Array:
-        return self._call("pullback", w, r) if "pullback" in self._functions else super().pullback(w, r)
+        return _on_leading_axes(self._functions.jacobian, (w, 1))
 
     def contract_hessians(self, w: Array, c: Array) -> Array:
-        if "contract_hessians" in self._functions:
-            return self._call("contract_hessians", w, c)
-        exact = "jacobian" in self._functions
-        step = _step(w, _FIRST if exact else _SECOND)
-        out = []
-        for shift in np.eye(self.n_parameters):  # one after the other: many Jacobians at once need much memory
-            both = np.stack([w + step * shift, w - step * shift])
-            ahead, behind = self.jacobian(both) if exact else self._jacobian_by_differences(both, _SECOND)
-            out.append(((ahead - behind) * c).sum(axis=(-2, -1)) / (2 * step[..., 0]))
-        return np.stack(out, axis=-1)
+        return _on_leading_axes(self._functions.contract_hessians, (w, 1), (c, 2))
 
-    def _jacobian_by_differences(self, w: Array, size: float) -> Array:
-        step = _step(w, size)[..., None, :]
-        shifts = step * np.eye(self.n_parameters)
-        ahead, behind = self.outputs(np.stack([w[..., None, :] + shifts, w[..., None, :] - shifts]))
-        return np.swapaxes((ahead - behind) / (2 * step), -1, -2)
+    def pullback(self, w: Array, r: Array) -> Array:
+        vjp = self._functions.vjp
+        return super().pullback(w, r) if vjp is None else _on_leading_axes(lambda rows, r: vjp(rows)[1](r), (w, 1), (r, 1))
+
+    def vjp(self, w: Array) -> tuple[Array, Callable[[Array], Array]]:
+        if self._functions.vjp is None:
+            return super().vjp(w)
+        values, pullback = self._functions.vjp(w.reshape(-1, self.n_parameters))
+        leading = w.shape[:-1]
+        return values.reshape(*leading, -1), lambda r: pullback(r.reshape(-1, self.n_outputs)).reshape(*leading, -1)
 
     def test_error(self, w: Array) -> Array:
         """The given function's values; NaN where there is none."""
-        return self._call("test_error", w) if "test_error" in self._functions else super().test_error(w)
+        given = self._functions.test_error
+        return super().test_error(w) if given is None else _on_leading_axes(given, (w, 1))
 
     def random_start(self, scale: float = 1.0, seed: int = 0) -> Array:
         """Independent normal entries of standard deviation `scale`, (N,)."""
         rng = np.random.default_rng(check_integer(seed, "seed", 0))
         return np.asarray(check_positive(scale, "scale") * rng.standard_normal(self.n_parameters))
 
-
-_AXES = {"outputs": (), "jacobian": (), "test_error": (), "pullback": (1,), "contract_hessians": (2,)}
-"""Number of axes, beyond the leading ones, of each argument after w."""
-
-
-def _each(function: Function) -> Function:
-    """A function of one point as one of many, row by row."""
-    return lambda *arrays: np.stack([np.asarray(function(*row), dtype=np.float64) for row in zip(*arrays, strict=True)])
+    def interpolating_start(self, scale: float = 1.0, seed: int = 0) -> Array:
+        """A point of Gamma, (N,): gradient descent from `own_start`, or else from `random_start(scale, seed)`."""
+        return super().interpolating_start(scale, seed) if self.own_start is None else descend_to_manifold(self, self.own_start)
 
 
-def _step(w: Array, size: float) -> Array:
-    """The step of a difference at w: (..., N) -> (..., 1)."""
-    return np.asarray(size * (1 + np.abs(w).max(axis=-1, keepdims=True)))
+def _on_leading_axes(function: Function, *arrays: tuple[Array, int]) -> Array:
+    """A function of rows over the leading axes of its arguments, which broadcast; each stands with its number of own axes."""
+    leading = np.broadcast_shapes(*(x.shape[: x.ndim - own] for x, own in arrays))
+    rows = []
+    for x, own in arrays:
+        shape = x.shape[x.ndim - own :]
+        rows.append(np.broadcast_to(x, (*leading, *shape)).reshape(-1, *shape))
+    values = np.asarray(function(*rows), dtype=np.float64)
+    return values.reshape(*leading, *values.shape[1:])
+
+
+# -- from a function to a problem ----------------------------------------------------------------------
+
+_CALLS = {"numpy": lambda f, w: f(w), "torch": call_torch, "jax": call_jax}
+_FLOAT64 = "outputs in float64, as w is: data and constants in float64, too"
+_N_POINTS = 3
+"""Points at which a function is looked at; no symmetry relates them."""
+
+
+def problem_from_function(
+    f: Any,
+    targets: ArrayLike | None = None,
+    n_parameters: int | None = None,
+    *,
+    inputs: Any = None,
+    start: ArrayLike | None = None,
+    batched: bool | None = None,
+    jacobian: Function | None = None,
+    contract_hessians: Function | None = None,
+    test_error: Function | None = None,
+    name: str | None = None,
+) -> Problem:
+    """`Problem.from_function`, which documents it."""
+    if not _is_module(f) and hasattr(f, "compile"):
+        given = {"targets": targets, "n_parameters": n_parameters, "inputs": inputs}
+        for argument, value in given.items():
+            if value is not None:
+                raise InputError(argument, value, "None: a SymbolicModel has its own")
+        return as_problem(f, "f")
+    if targets is None:
+        raise InputError("targets", None, "the targets y, P finite numbers")
+    cast = ""
+    if _is_module(f):
+        name, cast = name or type(f).__name__, ", the module cast to float64" if _is_narrow(f) else ""
+        f, own = module_function(f, inputs)
+        start = own if start is None else start
+    elif inputs is not None:
+        raise InputError("inputs", "given", "None: only a torch.nn.Module takes its inputs apart")
+    for argument, function in {
+        "f": f,
+        "jacobian": jacobian,
+        "contract_hessians": contract_hessians,
+        "test_error": test_error,
+    }.items():
+        if not callable(function) and (argument == "f" or function is not None):
+            raise InputError(argument, function, "a function of w")
+    if n_parameters is None and start is None:
+        raise InputError("n_parameters", None, "a whole number >= 1: the number of parameters N")
+    n = check_integer(np.size(start) if n_parameters is None else n_parameters, "n_parameters", 1)  # type: ignore[arg-type]
+    look = _Look(f, n, _as_targets(targets), start)
+    framework, many = look.find(batched)
+    points = look.finite_points(framework, many)
+    if framework == "numpy":
+        functions = _in_numpy(f, points, len(look.targets), batched, (jacobian, contract_hessians, test_error))
+    else:
+        for argument, function in {"jacobian": jacobian, "contract_hessians": contract_hessians}.items():
+            if function is not None:
+                raise InputError(argument, "given", f"None: {framework} differentiates f itself")
+        make = torch_functions if framework == "torch" else jax_functions
+        functions = make(f, (n, len(look.targets)), many, test_error)
+    functions = replace(functions, derivatives=functions.derivatives + cast)
+    label = name or getattr(f, "__name__", "function").replace("<lambda>", "function")
+    code = fingerprint({"f": f} | ({} if test_error is None else {"test_error": test_error}), mutable=True)
+    problem = FunctionProblem(functions, look.targets, n, name=label, start=look.start, code=code)
+    look.compare(problem, framework, many, points)
+    return problem
+
+
+def _is_module(f: Any) -> bool:
+    torch = sys.modules.get("torch")  # without it there is no module
+    return torch is not None and isinstance(f, torch.nn.Module)
+
+
+def _is_narrow(module: Any) -> bool:
+    return any(value.dtype != sys.modules["torch"].float64 for value in module.parameters())
+
+
+def _as_targets(targets: Any) -> Array:
+    plain = targets.detach().cpu().numpy() if hasattr(targets, "detach") else targets
+    return check("targets", plain, np.isfinite, "finite numbers").ravel()
+
+
+def _in_numpy(
+    f: Function, points: Array, n_outputs: int, batched: bool | None, given: tuple[Function | None, ...]
+) -> ArrayFunctions:
+    """f, and its Jacobian, contracted Hessians and test error where they are `given`, as functions of rows."""
+    n = points.shape[1]
+    rng = np.random.default_rng(2)
+    c = rng.standard_normal((len(points), n_outputs, n))
+    arguments, shapes = ((points,), (points, c), (points,)), ((n_outputs, n), (n,), ())
+    outputs, many = _of_rows("f", f, (points,), (n_outputs,), batched)
+    names = ("jacobian", "contract_hessians", "test_error")
+    jacobian, contract, error = (
+        None if g is None else _of_rows(name, g, a, shape, batched)[0]
+        for name, g, a, shape in zip(names, given, arguments, shapes, strict=True)
+    )
+    return replace(numpy_functions(outputs, points, jacobian, contract, many), test_error=error)
+
+
+def _of_rows(
+    argument: str, function: Function, arguments: tuple[Array, ...], shape: tuple[int, ...], batched: bool | None
+) -> tuple[Function, bool]:
+    """A NumPy function as one of rows, to values of `shape` each; and whether it takes many rows itself."""
+
+    def shaped(of_rows: Function) -> Function:
+        return lambda *rows: np.asarray(of_rows(*rows)).reshape(len(rows[0]), *shape)
+
+    both = {True: shaped(function), False: shaped(row_by_row(function))}
+    values, errors = {}, []
+    for many in (False, True) if batched is None else (batched,):
+        try:
+            with np.errstate(all="ignore"):
+                values[many] = both[many](*(x.copy() for x in arguments))
+        except Exception as error:
+            errors.append(error)
+    if not values:
+        raise InputError(
+            argument, _told(errors[0]), f"a function to values of shape {shape} at w of shape {arguments[0].shape[1:]}"
+        )
+    many = len(values) == 1 and True in values
+    if len(values) == 2:
+        many = np.allclose(values[True], values[False], rtol=1e-9, atol=1e-12, equal_nan=True)
+    return both[many], many
+
+
+def _told(error: BaseException) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+class _Look:
+    """A look at a function: in which framework it is, whether it takes many points, and where it is finite.
+
+    Args:
+        f, n_parameters, targets: those of `Problem.from_function`, checked
+        start: a point at which f must be finite; None for any point
+    """
+
+    def __init__(self, f: Function, n_parameters: int, targets: Array, start: ArrayLike | None) -> None:
+        self.f, self.targets, self.n_parameters = f, targets, n_parameters
+        self.start = None if start is None else _check_start(start, n_parameters)
+        rng = np.random.default_rng(0)
+        random = rng.standard_normal((_N_POINTS, n_parameters))
+        if self.start is None:
+            self.candidates = [random, np.abs(random), 0.1 * random]
+        else:
+            near = self.start + 1e-3 * random * (1 + np.abs(self.start))
+            self.candidates = [np.concatenate([self.start[None], near[1:]])]
+
+    def values(self, framework: str, many: bool, points: Array) -> Array:
+        """f at the points, (n, N) -> (n, P), in one call if `many`; InputError for a wrong number or kind of values."""
+        with np.errstate(all="ignore"):
+            found = [_CALLS[framework](self.f, x.copy()) for x in ([points] if many else points)]
+        for value in found:
+            kind = str(getattr(value, "dtype", "float64"))
+            if "complex" in kind or ("float" in kind and not kind.endswith("float64")):
+                raise InputError("f", f"outputs in {kind.removeprefix('torch.')}", _FLOAT64)
+            if np.size(_as_array(value)) != len(self.targets) * (len(points) if many else 1):
+                each = f"{len(points)} points" if many else "one point"
+                raise InputError(
+                    "f",
+                    f"values of shape {tuple(np.shape(value))} at {each}",
+                    f"as many values as targets, {len(self.targets)}, at each",
+                )
+        return np.concatenate([np.asarray(_as_array(value), dtype=np.float64).ravel() for value in found]).reshape(
+            len(points), -1
+        )
+
+    def find(self, batched: bool | None) -> tuple[str, bool]:
+        """The framework, and whether f takes many points at once."""
+        errors: list[BaseException] = []
+        for framework in _CALLS:
+            mismatch = any(isinstance(error, TypeError | AttributeError) for error in errors)
+            if framework != "numpy" and not (mismatch and framework in sys.modules):
+                continue  # f would have imported it, and refused an array
+            for many in (False, True) if batched is None else (batched,):
+                try:
+                    own = self._framework(framework, many)
+                    self.values(own, many, self.candidates[0])
+                except Exception as error:
+                    errors.append(error)
+                    continue
+                return own, many or (batched is None and self._takes_many(own))
+        raise _plainest(errors, self.n_parameters) from errors[0]
+
+    def _framework(self, given: str, many: bool) -> str:
+        """The framework of f's value at points in the `given` one."""
+        points = self.candidates[0].copy()
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an array in a function of tensors
+            value = _CALLS[given](self.f, points if many else points[0])
+        return {"torch": "torch", "jax": "jax", "jaxlib": "jax"}.get(type(value).__module__.partition(".")[0], "numpy")
+
+    def _takes_many(self, framework: str) -> bool:
+        """Whether f gives at many points at once what it gives at each of them."""
+        points = self.candidates[0]
+        try:
+            together = self.values(framework, True, points)
+        except Exception:
+            return False
+        return np.allclose(together, self.values(framework, False, points), rtol=1e-9, atol=1e-12, equal_nan=True)
+
+    def finite_points(self, framework: str, many: bool) -> Array:
+        """Those of the points at which f is finite, (n, N). InputError where there is none, or f is not one function of w."""
+        for points in self.candidates:
+            values = self.values(framework, many, points)
+            if not np.array_equal(values, self.values(framework, many, points), equal_nan=True):
+                raise InputError("f", "other values at the same w", "a deterministic function of w; of a module in eval mode")
+            finite = np.asarray(np.isfinite(values).all(axis=1))
+            if self.start is not None and not finite[0]:
+                raise InputError("start", "a point where f is NaN or infinite", "a point where f is finite")
+            if finite.any():
+                return np.asarray(points[finite])
+        raise InputError(
+            "f", "NaN or infinite values at standard normal w", "finite ones there, or start=: a point where f is finite"
+        )
+
+    def compare(self, problem: Problem, framework: str, many: bool, points: Array) -> None:
+        """InputError unless the problem, whose points go through f together, has f's own values and finite gradients."""
+        try:
+            with np.errstate(all="ignore"):
+                values, pullback = problem.vjp(points)
+                gradient = pullback(np.ones_like(values))
+        except Exception as error:
+            allowed = (
+                f"a function that {framework}'s vmap takes, without branches on values or random numbers; or one of many points"
+            )
+            raise InputError("f", _told(error), f"{allowed}, with batched=True") from error
+        if not np.allclose(values, self.values(framework, many, points), rtol=1e-6, atol=1e-9):
+            raise InputError("f", "other values at many points together than at each", "batched=False: a function of one point")
+        if not np.isfinite(gradient[0]).all():
+            raise InputError(
+                "f", "NaN or infinite derivatives", "a function with finite derivatives; start=: a point where they are"
+            )
+
+
+def _check_start(start: ArrayLike, n_parameters: int) -> Array:
+    plain: Any = start.detach().cpu().numpy() if hasattr(start, "detach") else start
+    point = check("start", plain, np.isfinite, "finite numbers").ravel()
+    if len(point) != n_parameters:
+        raise InputError("start", f"{len(point)} numbers", f"{n_parameters} numbers: n_parameters")
+    return point
+
+
+def _as_array(value: Any) -> Any:
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+
+
+def _plainest(errors: list[BaseException], n_parameters: int) -> InputError:
+    """Of the errors of all attempts the one that says most: f's own values, then what is no mismatch of frameworks."""
+    for error in errors:
+        if isinstance(error, InputError):
+            return error
+    own = [error for error in errors if "Tensor" not in str(error) and "ndarray" not in str(error)]
+    allowed = f"a function of w, shape ({n_parameters},) or (n, {n_parameters}), in NumPy, PyTorch or JAX, in float64"
+    return InputError("f", _told((own or errors)[0]), allowed)

@@ -9,9 +9,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import InputError
+from ..core.fingerprint import fingerprint
+from .array_functions import LEAST, Function, lanes_within
 from .compiled import Kernels
 from .interpolation import descend_to_manifold
 from .measures import LOSS, TRACE
@@ -24,8 +26,9 @@ class Problem(ABC):
     """Outputs f: R^N -> R^P on the training set, targets y in R^P, loss |f(w) - y|^2 / (2P) [theory: Setting, eq. 1.1].
 
     A member sets `targets` and `n_parameters` and has `outputs`, `jacobian` and `contract_hessians`, for w of shape (..., N).
-    The rest is derived. It may add `pullback`, compiled `kernels`, a `test_error`, metrics and starts of its own.
-    Functions in NumPy, PyTorch or JAX become a problem by `FunctionProblem`, formulas by `derivations.SymbolicModel`.
+    The rest is derived. It may add `pullback` or `vjp`, compiled `kernels`, a `test_error`, metrics and starts of its own.
+    Functions in NumPy, PyTorch or JAX, and modules of PyTorch, become a problem by `Problem.from_function`, formulas by
+    `derivations.SymbolicModel`.
 
     Attributes:
         targets: y, (P,)
@@ -68,6 +71,57 @@ class Problem(ABC):
     def contract_hessians(self, w: Array, c: Array) -> Array:
         """sum_i hess f_i c_i, the gradient of <c, J(w)> at fixed c: w (..., N), c (..., P, N) -> (..., N)."""
 
+    @staticmethod
+    def from_function(
+        f: Any,
+        targets: ArrayLike | None = None,
+        n_parameters: int | None = None,
+        *,
+        inputs: Any = None,
+        start: ArrayLike | None = None,
+        batched: bool | None = None,
+        jacobian: Function | None = None,
+        contract_hessians: Function | None = None,
+        test_error: Function | None = None,
+        name: str | None = None,
+    ) -> Problem:
+        """A problem from a function of w in NumPy, PyTorch or JAX, from a `torch.nn.Module`, or from a `SymbolicModel`.
+
+        The framework is found by calling f. Derivatives are the framework's own (PyTorch, JAX: "torch autodiff", "jax autodiff"),
+        in NumPy by complex step where f takes complex w and that agrees with differences, else by central differences;
+        `problem.derivatives` says which. In PyTorch and JAX a gradient costs a few calls of f, in NumPy N (complex step) or 2 N,
+        and the errors of central differences of f of order 1 are about 1e-9 (J) and 1e-6 (second derivatives).
+
+        Args:
+            f: w (N,) -> P values, or many points at once, (n, N) -> (n, P), in float64; or a module, copied and cast to float64,
+                as a function of its parameters with `requires_grad`, flattened; or a SymbolicModel, without other arguments
+            targets: y, P finite numbers, of any shape
+            n_parameters: N; None: that of the start or the module
+            inputs: of a module: a tensor, or a tuple of tensors for several arguments
+            start: a point where f is finite, from which `interpolating_start` begins, (N,); None: the module's own parameters
+            batched: whether f takes many points at once; None: tried
+            jacobian: in NumPy, J = df/dw, w -> (P, N), exact and faster; many points at once as f, or tried
+            contract_hessians: in NumPy, sum_i hess f_i c_i, the gradient of <c, J(w)> at fixed c: (w, c (P, N)) -> (N,)
+            test_error: w -> a number, in f's framework; in PyTorch and JAX of one point
+            name: in results and messages; None: that of f
+
+        Raises:
+            InputError: for a function with errors, of another number of values, not finite, not deterministic, or not in float64.
+
+        >>> import sde_momentum as sm
+        >>> x = np.linspace(-1, 1, 5)
+        >>> problem = sm.Problem.from_function(lambda w: w[1] * np.tanh(w[0] * x), np.tanh(x), 2)
+        >>> w = problem.interpolating_start(seed=1)
+        >>> bool(problem.loss(w) < 1e-20), sm.ManifoldPoint(problem, w).rank, problem.derivatives
+        (True, 2, 'complex step, second derivatives by central differences')
+        """
+        from .function import problem_from_function  # a subclass of this class
+
+        return problem_from_function(
+            f, targets, n_parameters, inputs=inputs, start=start, batched=batched, jacobian=jacobian,
+            contract_hessians=contract_hessians, test_error=test_error, name=name,
+        )  # fmt: skip
+
     # -- optional ------------------------------------------------------------------------------------
 
     @property
@@ -78,6 +132,18 @@ class Problem(ABC):
     def pullback(self, w: Array, r: Array) -> Array:
         """J(w)^T r: w (..., N), r (..., P) -> (..., N)."""
         return np.asarray((np.swapaxes(self.jacobian(w), -1, -2) @ r[..., None])[..., 0])
+
+    def vjp(self, w: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """f(w), (..., P), and the pullback r -> J(w)^T r, (..., P) -> (..., N), which may share work: w (..., N).
+
+        Simulations without kernels call it once a step. Without a way of its own it calls `outputs` and `pullback`.
+        """
+        return self.outputs(w), lambda r: self.pullback(w, r)
+
+    @property
+    def lanes(self) -> int:
+        """Preferred number of runs simulated together, a multiple of 32: without kernels enough to outweigh a call's own cost."""
+        return LEAST if self.kernels is not None else lanes_within(self.n_parameters * self.n_outputs)
 
     def test_error(self, w: Array) -> Array:
         """Generalisation error, (..., N) -> (...); NaN where the problem has none."""
@@ -102,11 +168,24 @@ class Problem(ABC):
 
     @cached_property
     def _fingerprint(self) -> str:
-        """Hash of the targets, and of outputs and derivatives at a fixed point, to 6 digits."""
-        w = np.random.default_rng(0).standard_normal(self.n_parameters)
-        with np.errstate(all="ignore"):  # the point may lie outside the problem's domain
-            numbers = np.concatenate([self.targets, self.outputs(w), self.pullback(w, np.ones(self.n_outputs))])
-        return hashlib.sha256(" ".join(f"{x:.6g}" for x in numbers).encode()).hexdigest()[:16]
+        """Hash of the targets, of the code of `outputs`, and of outputs and pullbacks at fixed points near and far."""
+        points = self._points
+        r = np.random.default_rng(1).standard_normal((len(points), self.n_outputs))
+        values, pulled = _at_each(self.outputs, points), _at_each(self.pullback, points[:2], r[:2])
+        code = fingerprint({"outputs": type(self).outputs}) or ""
+        return _digest(code, _digits(self.targets, 12), *(_digits(row, 6) for row in values), *(_digits(g, 4) for g in pulled))
+
+    @cached_property
+    def _points(self) -> Array:
+        """Where fingerprints are taken, (points, N)."""
+        scales = np.array([0.5, 1.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0])
+        return scales[:, None] * np.random.default_rng(0).standard_normal((len(scales), self.n_parameters))
+
+    def metric_fingerprint(self, metric: str | Metric) -> str:
+        """Hash of a metric's code, and of its values at fixed points; it tells metrics of one name apart."""
+        found = self.find_metric(metric)
+        values = _at_each(lambda w: found(self, w), self._points)
+        return _digest(fingerprint({"value": found.value}, mutable=True) or "", *(_digits(x, 6) for x in values))
 
     # -- derived -------------------------------------------------------------------------------------
 
@@ -210,9 +289,34 @@ class Problem(ABC):
         return point
 
 
+def _at_each(function: Function, *rows: Array) -> list[Array]:
+    """A function at each of the rows, NaN where it fails: a point may lie outside its domain."""
+    values = []
+    for row in zip(*rows, strict=True):
+        try:
+            with np.errstate(all="ignore"):
+                values.append(np.asarray(function(*row)))
+        except Exception:
+            values.append(np.array(np.nan))
+    return values
+
+
+def _digits(values: Array, n: int) -> str:
+    """The values to n digits of the largest, so that rounding errors of those that nearly vanish do not count."""
+    numbers = np.atleast_1d(values)
+    scale = 10.0 ** np.floor(np.log10(np.abs(numbers[np.isfinite(numbers)]).max(initial=0.0) or 1.0))
+    return f"{scale:.0e} " + " ".join(f"{x:.{n - 1}f}" for x in np.round(numbers / scale, n - 1) + 0.0)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
 def as_problem(given: Any, argument: str = "problem") -> Problem:
     """The problem itself, or the one that `given.compile()` makes, as a SymbolicModel does. InputError for anything else."""
     made = given.compile() if not isinstance(given, Problem) and hasattr(given, "compile") else given
     if not isinstance(made, Problem):
-        raise InputError(argument, given, "a Problem, such as MatrixSensing, Valley or a FunctionProblem, or a SymbolicModel")
+        raise InputError(
+            argument, given, "a Problem, such as MatrixSensing, Valley or Problem.from_function(f, ...), or a SymbolicModel"
+        )
     return made

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..core.errors import InputError
 from ..core.files import write_whole
+from ..core.fingerprint import fingerprint
 from ..core.progress import track
 from ..core.threads import in_order
-from .fingerprint import fingerprint
 from .observers import KeptPaths, Moments, Observer, State
 from .paths import Paths
 from .result import CLOCK, attributes, coordinates

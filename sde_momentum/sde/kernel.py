@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from ..core import random
 from ..core.errors import InputError
+from ..core.fingerprint import fingerprint
 from ..core.simd import cache
 from .equation import Coefficient, Equation
-from .fingerprint import fingerprint
 from .methods.base import Method
 from .noise import Layout
 from .source import KernelText

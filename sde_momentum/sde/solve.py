@@ -45,7 +45,7 @@ def solve(
         statistics: those beside mean and variance: `Covariance`, `Quantiles`, `Histogram`, `PassageTimes` of an
             event, `Functional` of the state, `KeepPaths`; each documents its variables
         workers: threads, -1 for all cores
-        progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+        progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
         checkpoint: a file for the statistics so far, written every half minute and at the end or an interruption. A run
             that finds it continues from there, with the numbers of an uninterrupted run, also to more paths (whole chunks)
 

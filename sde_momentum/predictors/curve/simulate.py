@@ -48,7 +48,7 @@ def universal_curve(
         settings: number of runs, precision, seed, grid (None: the defaults of `CurveSettings`)
         store: folder that keeps curves; one made before from the same arguments is read from it
         workers: threads, -1 for all cores; the numbers do not depend on it
-        progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+        progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
 
     Raises:
         InputError: for a value out of range, or a target that the mean does not reach.
@@ -94,6 +94,7 @@ def read_curve(file: str | Path, problem: Problem, start: Array) -> UniversalCur
         raise InputError("curve", file, "a readable file written by UniversalCurve.save") from None
     path = DriftPath(problem, start, made_of["metric"], made_of["fraction"])
     same = json.loads(json.dumps(problem.settings(), default=str)) == made_of["problem"]
+    same = same and problem.metric_fingerprint(path.metric) == made_of.get("metric_values")
     if not same or _digest(path.start) != made_of["start"]:
         raise InputError("curve", file, "the curve of this problem and start")
     return UniversalCurve(data, path)
@@ -105,6 +106,7 @@ def _key(path: DriftPath, scaled_lr: float | None, settings: CurveSettings) -> d
         "problem": path.problem.settings(),
         "start": _digest(path.start),
         "metric": path.metric,
+        "metric_values": path.problem.metric_fingerprint(path.metric),
         "fraction": path.fraction,
         "scaled_lr": scaled_lr,
         "format": _FORMAT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...core.simd.matrix import aligned
 from ...core.threads import in_order
-from ...dynamics.label_noise_sgd import LANES, LabelNoiseSGD
+from ...dynamics.label_noise_sgd import LabelNoiseSGD
 from ...dynamics.update import Draws, Runs, record
 from ...problems.metrics import Metric
 from ...problems.problem import Array
@@ -20,21 +20,29 @@ from .times import Course
 
 Steps = NDArray[np.int64]
 
-_FINE = 80
-"""Records while the number of steps grows by a factor e: a time is known to about 1 % before interpolation."""
-_MANY = 512
-"""Runs that a function without compiled kernels is given at once."""
 
+@dataclass(frozen=True)
+class Clock:
+    """Steps at which the metric is recorded: a fixed number apart at first, later a fixed share of the steps made.
 
-def clock(until: float = 0, n: int = 1) -> Steps:
-    """Steps at which the metric is recorded, from 0 on: at least n of them, the last at least `until`.
-
-    A longer clock begins with the shorter one. Steps are 1 apart at first, later a fixed share of the steps made.
+    Attributes:
+        first: steps between the first records
+        fine: records while the number of steps grows by a factor e
     """
-    steps = [0]
-    while steps[-1] < until or len(steps) < n:
-        steps.append(steps[-1] + max(1, steps[-1] // _FINE))
-    return np.array(steps, dtype=np.int64)
+
+    first: int = 1
+    fine: int = 80
+
+    def steps(self, until: float = 0, n: int = 1) -> Steps:
+        """The steps from 0 on: at least n of them, the last at least `until`; more of them begin with fewer.
+
+        >>> Clock(2, 4).steps(20).tolist()
+        [0, 2, 4, 6, 8, 10, 12, 15, 18, 22]
+        """
+        steps = [0]
+        while steps[-1] < until or len(steps) < n:
+            steps.append(steps[-1] + max(self.first, steps[-1] // self.fine))
+        return np.array(steps, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +92,8 @@ class Courses:
     Args:
         training: what is tried
         lr: eta > 0
+        clock: when the metric is recorded
+        tick: called with the seconds that each advance took
 
     Attributes:
         courses: one `Course` for each momentum, in the order in which they were added
@@ -91,8 +101,10 @@ class Courses:
         seconds: time that they took
     """
 
-    def __init__(self, training: Training, lr: float) -> None:
-        self.training, self.lr = training, lr
+    def __init__(
+        self, training: Training, lr: float, clock: Clock, tick: Callable[[float], object] = lambda seconds: None
+    ) -> None:
+        self.training, self.lr, self.clock, self._tick = training, lr, clock, tick
         self.courses: list[Course] = []
         self._blocks: list[_Block] = []
         self.run_steps, self.seconds = 0, 0.0
@@ -118,9 +130,9 @@ class Courses:
         """The lanes of each block: compiled code one momentum, which may stop alone; a Python function many."""
         problem = self.training.method.problem
         if problem.kernels is None:
-            return np.array_split(lanes, -(-len(lanes) // _MANY)) if len(lanes) else []
+            return np.array_split(lanes, -(-len(lanes) // problem.lanes)) if len(lanes) else []
         alone = [lanes[lanes[:, 0] == i] for i in np.unique(lanes[:, 0])]
-        return [one[at : at + LANES] for one in alone for at in range(0, len(one), LANES)]
+        return [one[at : at + problem.lanes] for one in alone for at in range(0, len(one), problem.lanes)]
 
     def _at_rest(self, owners: NDArray[np.int64], numbers: NDArray[np.int64]) -> _Block:
         problem, n = self.training.method.problem, len(owners)
@@ -134,14 +146,16 @@ class Courses:
 
     def advance(self, which: Sequence[int], until: float) -> None:
         """Run the courses `which` to at least `until` steps; those that are further already stay where they are."""
-        steps = clock(until)
+        steps = self.clock.steps(until)
         goal, began = len(steps), monotonic()
         self._split(which)
         behind = [block for block in self._blocks if block.done < goal and np.isin(block.owners, which).any()]
         jobs = [partial(self._advance, block, steps) for block in behind]
         for made in in_order(iter(jobs), self.training.workers):
             self.run_steps += made
-        self.seconds += monotonic() - began
+        passed = monotonic() - began
+        self.seconds += passed
+        self._tick(passed)
         for i in which:
             self._collect(i)
 
@@ -172,7 +186,7 @@ class Courses:
                 block.kept = [np.concatenate(block.kept, axis=1)]
             rows.append(block.kept[0][block.owners == i, :done])
         course = self.courses[i]
-        course.steps, course.values = clock(n=done), np.concatenate(rows)
+        course.steps, course.values = self.clock.steps(n=done), np.concatenate(rows)
 
     @property
     def seconds_per_run_step(self) -> float:

@@ -14,7 +14,7 @@ from ...core.progress import track
 from ...dynamics.label_noise_sgd import LabelNoiseSGD
 from ...theory import formulas
 from .carry import Carried, Found, carry
-from .courses import Courses, Training
+from .courses import Clock, Courses, Training
 from .result import LrTrials, Trials
 from .search import Choice, OutOfTime, Search
 
@@ -29,15 +29,21 @@ _SHARE = 0.7
 """Part of the budget that a search at the learning rate itself may be expected to take; beyond it the answer is carried."""
 _APART, _STRIDE = 2.5, 12.0
 """Least and largest factor from one learning rate of the trials to the next."""
+_FAR = 8.0
+"""Factor above lr of the largest learning rate of a trial from which on trials there are much cheaper."""
 _PART = 0.4
 """Part of the time left that trials may take which only lead to smaller learning rates."""
 _NARROW, _USUAL, _WIDE = (1.25, 3, 2), (1.5, 3, 3), (2.0, 4, 4)
 """The first momenta around the guess of other trials, of theory, or of sizes alone: factor, number below and above."""
+_DAMPING = 0.7
+"""Damping ratio of the guess without theory: between that of fast targets and 1."""
 _LARGEST = 1.0
 """Largest learning rate of a trial that only serves to be carried, times the largest eigenvalue at the start: of order 1 the
 theory's small parameter is no longer small."""
 _LONG = 25.0
 """Longest trial, in units of the expected steps to the target."""
+_SELDOM, _COARSE = 100, 16
+"""First records in the expected time, and records while the steps grow by a factor e, where a metric is expensive."""
 _PILOT = 64
 """Steps whose speed is measured before the plan is made."""
 
@@ -79,7 +85,7 @@ class Plan:
     def answer(self) -> tuple[Answered, Trials, str]:
         """The answer, what was simulated, and on what it rests in words."""
         self.found: list[tuple[float, Choice, Courses]] = []
-        with track("trials", self.budget, self.question.extras.progress) as self._advance:
+        with track("trials", self.budget, self.question.extras.progress) as self._tick:
             return self._answer()
 
     def _answer(self) -> tuple[Answered, Trials, str]:
@@ -102,7 +108,8 @@ class Plan:
     def _search_all(self) -> None:
         """Search at the learning rate itself where it fits; else at a large one, at the least that fits, and between."""
         lr, least = self.question.lr, self.question.extras.smallest_trial_lr or 0.0
-        if lr >= least and _NEED * self._guess(lr)[1] * self._speed <= _SHARE * self.budget:
+        fits = self._top < _FAR * lr or _NEED * self._guess(lr)[1] * self._speed <= _SHARE * self.budget
+        if lr >= least and fits:
             self._search(lr, 1.0)
             return
         rate = max(self._top, lr, least)
@@ -145,12 +152,20 @@ class Plan:
     @cached_property
     def _speed(self) -> float:
         """Seconds for an update of one run, measured."""
-        pilot = Courses(self.training, self.question.lr)
-        pilot.add(np.full(4, self._guess(self.question.lr)[0]), 16)
+        delta, time = self._guess(self.question.lr)
+        pilot = Courses(self.training, self.question.lr, self._clock(time))
+        pilot.add(np.full(4, delta), 16)
         pilot.advance(range(4), 1)  # compiles
         pilot.run_steps, pilot.seconds = 0, 0.0
         pilot.advance(range(4), _PILOT)
         return pilot.seconds_per_run_step
+
+    def _clock(self, time: float) -> Clock:
+        """Records often where the metric is compiled, and seldom where it takes as long as many steps."""
+        problem = self.training.method.problem
+        if problem.kernels is None:
+            return Clock(max(1, int(time / _SELDOM)), _COARSE)
+        return Clock() if problem.compiled_metric(self.training.metric) is not None else Clock(1, 2 * _COARSE)
 
     def _guess(self, lr: float) -> tuple[float, float]:
         """Rough 1 - beta and steps to the target: by the closed form, or from the sizes of tr H and w alone."""
@@ -161,7 +176,7 @@ class Plan:
         else:
             problem, w = self.question.problem, self.question.landing
             curvature = 2 * float(problem.trace_hessian(w)) / float(w @ w)
-            delta = float(min(1.0, formulas.label_noise_one_minus_beta(lr, self.question.noise, curvature, 0.7)))
+            delta = min(1.0, float(formulas.label_noise_one_minus_beta(lr, self.question.noise, curvature, _DAMPING)))
             time = 4 / delta
         if self.question.first_phase is not None:
             time += float(np.nan_to_num(self.question.first_phase([delta])[0], posinf=0.0))
@@ -177,7 +192,7 @@ class Plan:
             delta, time, known = there.one_minus_beta, there.time, True
         else:
             (delta, time), known = self._guess(lr), self.question.theory is not None
-        search = Search(self.training, lr, deadline, _LONG * time)
+        search = Search(Courses(self.training, lr, self._clock(time), self._tick), deadline, 0.5 * self.budget, _LONG * time)
         try:
             self.found.append((lr, search.find(delta, time, _NARROW if self.found else _USUAL if known else _WIDE), search.runs))
         except OutOfTime:
@@ -193,12 +208,14 @@ class Plan:
         ends: list[tuple[float, float, int]] = []
         start = self.question.level / target.fraction
         for course in search.courses:
-            late = float(course.mean[len(course.mean) // 2 :].mean())
+            late = float(np.mean(course.mean[len(course.mean) // 2 :]))
             ends.append((late / start, course.one_minus_beta, course.end))
         share, delta, steps = min(ends, key=lambda end: end[0])
         if not np.isfinite(share):
-            return InputError("lr", search.lr, "a smaller learning rate: runs diverge at every momentum tried")
-        found = f"at lr {search.lr:.3g} the mean comes down to {share:.3g} at best, at momentum {1 - delta:.4g} in {steps} steps"
+            return InputError("lr", search.runs.lr, "a smaller learning rate: runs diverge at every momentum tried")
+        found = (
+            f"at lr {search.runs.lr:.3g} the mean comes down to {share:.3g} at best, at momentum {1 - delta:.4g} in {steps} steps"
+        )
         why = "or a larger budget" if monotonic() > search.deadline else "or a smaller lr, whose fluctuations are smaller"
         return InputError("target", f"{target.metric} below {target.fraction:.3g}", f"more than that: {found}; {why}")
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .courses import Courses, Training
+from ...core.progress import note
+from .courses import Courses
 from .times import Course, resampling
 
 Floats = NDArray[np.float64]
@@ -20,6 +21,8 @@ _SLOWER, _DECIDED = 1.3, 1.12
 """A momentum is given up when it is this much slower than the fastest; from the second on it need not show that it holds."""
 _SURE = 2.0
 """Standard errors by which the mean must be above the level for a momentum to be given up."""
+_MEMORY = 0.1
+"""(1 - beta) times the steps to the target below which more momentum changes nothing: the velocity forgets nothing on the way."""
 _LESS = 2.0
 """Factor on the largest 1 - beta while no momentum meets the target."""
 _GROWTH = 1.35
@@ -30,6 +33,11 @@ _FIRST, _MOST = 16, 1 << 14
 """Runs at each momentum: at first, and at most."""
 _GOAL = 1.03
 """Upper 95 % bound on the recommendation's time over the shortest at which the search ends."""
+_CAREFUL = np.sqrt(2)
+"""Factor on the deviations of resamples when the momentum is chosen: the best of several has had luck, and just beyond the cliff
+a little luck makes a momentum seem the fastest."""
+_SWING = 1.5
+"""A momentum is recommended only if its mean is sure to stay below the level from this multiple of its time on."""
 _CONTENDER = 1.1
 """Momenta whose time may be within this factor of the shortest get more runs."""
 
@@ -63,18 +71,14 @@ class Search:
     """Trials at one learning rate [theory: Ways to predict].
 
     Args:
-        training: what is tried
-        lr: eta > 0
+        runs: of the training, none yet
         deadline: `time.monotonic` at which the search ends with what it has
+        grace: seconds more that it takes where it has nothing yet
         longest: steps that no trial exceeds
-        report: called with a line that says what is done now
     """
 
-    def __init__(
-        self, training: Training, lr: float, deadline: float, longest: float, report: Callable[[str], object] = lambda text: None
-    ) -> None:
-        self.runs, self.lr, self.deadline, self.longest, self.report = Courses(training, lr), lr, deadline, longest, report
-        self.seed = training.seed
+    def __init__(self, runs: Courses, deadline: float, grace: float, longest: float) -> None:
+        self.runs, self.deadline, self.grace, self.longest, self.seed = runs, deadline, grace, longest, runs.training.seed
 
     @property
     def courses(self) -> list[Course]:
@@ -109,7 +113,7 @@ class Search:
         """Numbers of new courses at these 1 - beta."""
         first = len(self.courses)
         self.runs.add(deltas, n_seeds)
-        self.report(f"trials at lr {self.lr:.3g}: {len(self.courses)} momenta")
+        note(f"trials at lr {self.runs.lr:.3g}: {len(self.courses)} momenta")
         return list(range(first, len(self.courses)))
 
     def _over(self) -> bool:
@@ -123,9 +127,10 @@ class Search:
             if until >= self.longest:
                 return
             if self._over():
-                if not np.isfinite(self._best()):
+                if np.isfinite(self._best()):
+                    return
+                if monotonic() > self.deadline + self.grace:
                     raise OutOfTime
-                return
             until = min(until * _GROWTH, self.longest)
 
     def _racing(self, which: Sequence[int]) -> list[int]:
@@ -184,9 +189,9 @@ class Search:
         while not self._over():
             below, above = self._neighbours(i := self._fastest())
             delta = self.courses[i].one_minus_beta
-            if below is None:
+            if below is None and delta * self._best() > _MEMORY:
                 new = [delta / self.coarse, delta / self.coarse**2]
-            elif above is None and delta < 1:
+            elif below is not None and above is None and delta < 1:
                 new = [min(1.0, delta * self.coarse), min(1.0, delta * self.coarse**2)]
             else:
                 return
@@ -223,7 +228,7 @@ class Search:
         """Bring courses to this number of runs."""
         if not which:
             return
-        self.report(f"trials at lr {self.lr:.3g}: {len(which)} momenta, {n_runs} runs each")
+        note(f"trials at lr {self.runs.lr:.3g}: {len(which)} momenta, {n_runs} runs each")
         self.runs.more(which, n_runs)
         for i in which:
             self.runs.advance([i], self.courses[i].end)
@@ -244,23 +249,26 @@ class Search:
     def _choose(self) -> tuple[Choice, list[int]]:
         """The recommendation from what is known now, and the courses that may be the fastest."""
         near, best = self._near(), self._best()
-        weights = resampling(self.courses[near[0]].n_runs, self.seed)
+        weights = resampling(self.courses[near[0]].n_runs, self.seed, _CAREFUL)
         times = np.stack([self.courses[i].resampled(weights) for i in near], axis=1)
         with np.errstate(invalid="ignore"):
             regrets = times / times.min(axis=1, keepdims=True)
         regrets = np.where(np.isfinite(regrets), regrets, np.inf)
         upper, lower = np.quantile(regrets, 0.95, axis=0, method="higher"), np.quantile(regrets, 0.05, axis=0, method="lower")
         deltas = np.array([self.courses[i].one_minus_beta for i in near])
-        # of equal bounds the one of less momentum
-        k = int(np.lexsort((-deltas, np.round(upper, 3)))[0])
-        good = deltas[lower <= _GOAL]
-        chosen = self.courses[near[k]]
-        below = [
-            course.one_minus_beta for course in self.courses if course.one_minus_beta < deltas[k] and self._fails(course, best)
-        ]
+        surely = np.array([self.courses[i].surely() for i in near])
+        upper = np.where(surely <= _SWING * np.array([self.courses[i].time() for i in near]), upper, np.inf)
+        if np.isfinite(upper).any():
+            # the least momentum that is fast enough: time is flat on its side, and a cliff on the other
+            enough = np.flatnonzero(upper <= max(_GOAL, upper.min()))
+            k = int(enough[np.argmax(deltas[enough])])
+        else:
+            k = int(np.argmin(surely))
+        chosen, edge = self.courses[near[k]], self._edge(float(deltas[k]), best)
+        good = deltas[(lower <= _GOAL) & (deltas > (edge or 0.0))]
         choice = Choice(
             float(deltas[k]), float(good.min(initial=deltas[k])), float(good.max(initial=deltas[k])), chosen.time(),
-            chosen.time_se(self.seed), float(upper[k]), max(below, default=None),
+            chosen.time_se(self.seed), float(upper[k]), edge,
         )  # fmt: skip
         contenders = [i for i, low in zip(near, lower, strict=True) if low <= _CONTENDER]
         return choice, contenders
@@ -275,6 +283,7 @@ class Search:
             if course.n_runs == fastest.n_runs and course.end >= 0.99 * HOLD * best and course.time(_SURE) <= _SLOWER * best
         ]
 
-    def _fails(self, course: Course, best: float) -> bool:
-        """Whether a course is seen to be above the level long after the fastest meets it."""
-        return course.last_above(_SURE) > _SLOWER * best
+    def _edge(self, one_minus_beta: float, best: float) -> float | None:
+        """Largest 1 - beta below this one at which the mean is above the level long after the fastest meets it; None: none."""
+        below = [course for course in self.courses if course.one_minus_beta < one_minus_beta and course.end > _SLOWER * best]
+        return max((course.one_minus_beta for course in below if course.time() > _SLOWER * best), default=None)

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from ...core.convergence import settle_time
 
 Floats = NDArray[np.float64]
 
 N_RESAMPLES = 200
+_SURELY = 0.999
+"""Probability at which the mean of few runs bounds that of many: metrics are skewed, three standard errors are not rare."""
 
 
 @dataclass(eq=False)
@@ -60,6 +63,10 @@ class Course:
             series = self.mean - errors * self.error if errors else self.mean
         return float(settle_time(np.nan_to_num(series, nan=np.inf), self.steps.astype(float), self.level))
 
+    def surely(self) -> float:
+        """Steps after which the mean of infinitely many runs stays below the level, but for one case in a thousand."""
+        return self.time(-float(student.ppf(_SURELY, max(1, self.n_runs - 1))))
+
     def last_above(self, errors: float) -> int:
         """The last recorded step at which the mean is above the level by this many standard errors; 0 for none."""
         with np.errstate(invalid="ignore", over="ignore"):
@@ -83,11 +90,12 @@ class Course:
         return float(high - low) / 2
 
 
-def resampling(n_runs: int, seed: int) -> Floats:
+def resampling(n_runs: int, seed: int, stretch: float = 1.0) -> Floats:
     """Weights of the runs in each resample, (N_RESAMPLES, n_runs): the same for every momentum with as many runs.
 
-    Deviations from equal weights are stretched by sqrt(n / (n - 1)), so that a resampled mean has the variance of the mean.
+    Deviations from equal weights are multiplied by `stretch`, and by sqrt(n / (n - 1)), so that a resampled mean has the variance
+    of the mean.
     """
     rng = np.random.default_rng([seed, 31, n_runs])
     weights = rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=N_RESAMPLES) / n_runs
-    return np.asarray(1 / n_runs + (weights - 1 / n_runs) * np.sqrt(n_runs / max(1, n_runs - 1)))
+    return np.asarray(1 / n_runs + (weights - 1 / n_runs) * stretch * np.sqrt(n_runs / max(1, n_runs - 1)))

@@ -25,7 +25,7 @@ from ..trials.result import Trials
 
 Floats = NDArray[np.float64]
 
-_DRIFT_STEPS, _PATIENCE = 1000, 10.0
+_DRIFT_STEPS, _PATIENCE = 2000, 10.0
 """Derivatives of tr H that a drift flow usually takes, and seconds that it may take beside trials."""
 
 
@@ -39,7 +39,7 @@ class Extras:
         store: folder that keeps universal curves between calls
         nesterov: Nesterov momentum in place of heavy ball
         workers: threads, -1 for all cores
-        progress: a bar with the time left; None: if standard error is a terminal and it takes over two seconds
+        progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
         budget: seconds that the trials may take; None: 20
         smallest_trial_lr: no trial is made at a smaller learning rate; None: the trials choose
         seed: of the trials' noise; None: 0
