@@ -1,5 +1,8 @@
 """Problems from functions of one's own: derivatives, starts, and the whole way to a prediction; metrics of one's own."""
 
+import pickle
+import threading
+
 import numpy as np
 import pytest
 
@@ -8,7 +11,7 @@ from derivations.models import two_factor
 from sde_momentum.dynamics.update import Draws, Rule, Runs, advance
 from sde_momentum.predictors.curve.simulate import read_curve
 from sde_momentum.predictors.drift_path import DriftPath
-from sde_momentum.problems import Metric, as_problem
+from sde_momentum.problems import Metric, as_problem, descend_to_manifold
 
 N_INPUTS, HIDDEN, SAMPLES = 2, 3, 4
 RNG = np.random.default_rng(3)
@@ -238,9 +241,28 @@ def test_a_module_is_a_function_of_its_trained_parameters():
     np.testing.assert_allclose(partly.outputs(partly.own_start), module(x).detach()[:, 0], rtol=1e-5, atol=1e-6)
 
 
+def test_a_start_is_where_gradient_descent_ends_within_the_coarseness_of_the_flow():
+    """Both follow the gradient: apart they are a tenth of the way at most."""
+    theirs = sm.MatrixSensing(5, 1, 12)
+    ours = sm.Problem.from_function(theirs.outputs, theirs.targets, theirs.n_parameters)
+    start = ours.random_start(0.4, seed=3)
+    near = sm.Problem.from_function(theirs.outputs, theirs.targets, start=start)
+    w, exact = ours.interpolating_start(0.4, seed=3), descend_to_manifold(theirs, start)
+    np.testing.assert_array_equal(w, near.interpolating_start())
+    assert theirs.loss(w) < 1e-24
+    assert np.linalg.norm(w - exact) < 0.1 * np.linalg.norm(exact - start)
+    on_it = sm.Problem.from_function(theirs.outputs, theirs.targets, start=w)
+    np.testing.assert_allclose(on_it.interpolating_start(), w, atol=1e-12)
+    nowhere = sm.Problem.from_function(lambda w: w[:1] ** 2 + 1, [0.0], 1)
+    with pytest.raises(sm.InputError, match=r"start: given loss 0\.5"):
+        nowhere.interpolating_start()
+
+
 def test_a_symbolic_model_comes_through_the_same_door():
     model = two_factor(2)
     assert sm.Problem.from_function(model) is model.compile()
+    with pytest.raises(sm.InputError, match=r"start: given .*; allowed: None: a SymbolicModel has its own"):
+        sm.Problem.from_function(model, start=np.ones(4))
     with pytest.raises(sm.InputError, match=r"targets: given .*; allowed: None: a SymbolicModel has its own"):
         sm.Problem.from_function(model, [1.0])
 
@@ -275,6 +297,25 @@ def test_a_run_in_torch_does_not_depend_on_its_company():
     assert np.all(many[:, gone > 0] == 0)
     few, _ = steps(problem, 4, 100)
     np.testing.assert_allclose(many[:, :4], few, rtol=1e-10, atol=1e-12)
+
+
+def test_a_problem_goes_to_another_process():
+    problem = sm.Problem.from_function(product, [1.0], 4, start=[1.0, 2.0, 3.0, 4.0])
+    again = pickle.loads(pickle.dumps(problem))
+    assert again.settings() == problem.settings()
+    np.testing.assert_array_equal(again.own_start, problem.own_start)
+
+
+def test_what_cannot_be_hashed_shares_its_key_with_nothing():
+    lock = threading.Lock()
+
+    def f(w):
+        with lock:
+            return w[:1] * w[1:]
+
+    one, other = (sm.Problem.from_function(f, [1.0], 2).settings() for _ in range(2))
+    assert one["fingerprint"] == other["fingerprint"]
+    assert one != other
 
 
 # -- keys ----------------------------------------------------------------------------------------------
@@ -363,7 +404,7 @@ def of_numpy(f, **options):
         (lambda: sm.Problem.from_function(product, [1.0], 0), "n_parameters: given 0; allowed: a whole number >= 1"),
         (lambda: sm.Problem.from_function(3, [1.0], 4), "f: given 3; allowed: a function of w"),
         (of_numpy(product, n_parameters=None), "n_parameters: given None; allowed: a whole number >= 1"),
-        (of_numpy(product, inputs=X), "inputs: given given; allowed: None: only a torch.nn.Module takes its inputs apart"),
+        (of_numpy(product, inputs=X), "inputs: given a value; allowed: None: only a torch.nn.Module takes its inputs apart"),
         (lambda: sm.Problem.from_function(product), "targets: given None; allowed: the targets y, P finite numbers"),
         (of_numpy(lambda w: w[7:8]), r"f: given values of shape \(0,\) at one point"),
         (of_numpy(lambda w: w[7]), r"f: given IndexError: index 7 is out of bounds .*; allowed: a function of w, shape \(2,\)"),
@@ -397,7 +438,10 @@ def test_bad_input_is_refused(call, message):
             lambda t: dict(f=lambda w: t.tanh(w[:1]) if w[0] > 0 else w[1:]),
             "f: given RuntimeError: .* torch's vmap takes",
         ),
-        (lambda t: dict(f=lambda w: t.tanh(w[:1]), jacobian=len), "jacobian: given given; allowed: None: torch differentiates f"),
+        (
+            lambda t: dict(f=lambda w: t.tanh(w[:1]), jacobian=len),
+            "jacobian: given a value; allowed: None: torch diff",
+        ),
         (lambda t: dict(f=t.nn.Linear(1, 1), n_parameters=None), "inputs: given None; allowed: the inputs of the module Linear"),
         (lambda t: dict(f=t.nn.Tanh(), inputs=t.ones(1)), "f: given Tanh without parameters that are trained"),
         (lambda t: dict(f=t.nn.Linear(1, 1), inputs=t.ones(1, 1), n_parameters=3), "start: given 2 numbers; allowed: 3 numbers"),

@@ -15,8 +15,8 @@ _COMPLEX = 1e-30
 """Imaginary step: its square is lost to rounding, so that the derivative has no truncation error."""
 _AGREES = 1e-5
 """Relative difference allowed between complex step and central differences, whose own error is about 1e-9."""
-_CHUNK = 2**18
-"""Complex numbers in one call: 4 MB."""
+_CHUNK = 2**17
+"""Numbers of the points of one call: 2 MB where they are complex or in pairs."""
 
 
 def numpy_functions(
@@ -48,14 +48,24 @@ def _step(w: Array, size: float) -> Array:
     return np.asarray(size * (1 + np.abs(w).max(axis=-1, keepdims=True)))
 
 
+def _in_chunks(function: Function, w: Array) -> Array:
+    """A function of rows (n, N) that looks at N points for each: few rows at a time, which stay in the cache."""
+    rows = max(1, _CHUNK // w.shape[1] ** 2)
+    return np.concatenate([function(w[first : first + rows]) for first in range(0, len(w), rows)])
+
+
 def _jacobian_by_differences(f: Function, size: float, w: Array) -> Array:
     """J, (n, P, N), from 2 N points for each of w (n, N)."""
-    n, width = w.shape
-    step = _step(w, size)[:, None]
-    shifts = step * np.eye(width)
-    both = np.stack([w[:, None] + shifts, w[:, None] - shifts])
-    ahead, behind = f(both.reshape(-1, width)).reshape(2, n, width, -1)
-    return np.swapaxes((ahead - behind) / (2 * step), 1, 2)
+
+    def some(w: Array) -> Array:
+        n, width = w.shape
+        step = _step(w, size)[:, None]
+        shifts = step * np.eye(width)
+        both = np.stack([w[:, None] + shifts, w[:, None] - shifts])
+        ahead, behind = f(both.reshape(-1, width)).reshape(2, n, width, -1)
+        return np.swapaxes((ahead - behind) / (2 * step), 1, 2)
+
+    return _in_chunks(some, w)
 
 
 def _contract_by_differences(jacobian: Function, size: float, w: Array, c: Array) -> Array:
@@ -70,13 +80,12 @@ def _contract_by_differences(jacobian: Function, size: float, w: Array, c: Array
 
 def _jacobian_by_complex_step(f: Function, w: Array) -> Array:
     """J_ik = Im f_i(w + i h e_k) / h, exact to rounding, from N points for each of w: (n, N) -> (n, P, N)."""
-    width = w.shape[1]
-    shifts = 1j * _COMPLEX * np.eye(width)
-    rows, parts = max(1, _CHUNK // width**2), []
-    for first in range(0, len(w), rows):
-        points = w[first : first + rows, None] + shifts
-        parts.append(np.imag(f(points.reshape(-1, width))).reshape(len(points), width, -1))
-    return np.swapaxes(np.concatenate(parts) / _COMPLEX, 1, 2)
+
+    def some(w: Array) -> Array:
+        points = w[:, None] + 1j * _COMPLEX * np.eye(w.shape[1])
+        return np.swapaxes(np.imag(f(points.reshape(-1, w.shape[1]))).reshape(*w.shape, -1), 1, 2) / _COMPLEX
+
+    return _in_chunks(some, w)
 
 
 def _takes_complex_step(f: Function, points: Array) -> bool:

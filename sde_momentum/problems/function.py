@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,11 +34,15 @@ class FunctionProblem(Problem):
     """
 
     def __init__(
-        self, functions: ArrayFunctions, targets: Array, n_parameters: int, *, name: str, start: Array | None, code: str | None
-    ) -> None:
+        self, functions: ArrayFunctions, targets: Array, n_parameters: int, *, name: str, start: Array | None, code: str,
+        made_by: Callable[[], Problem],
+    ) -> None:  # fmt: skip
         self.name, self.targets, self.n_parameters = name, targets, n_parameters
         self.derivatives, self.own_start = functions.derivatives, start
-        self._functions, self._code = functions, code
+        self._functions, self._code, self._made_by = functions, code, made_by
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._made_by, ()  # in another process, from the function itself
 
     @property
     def lanes(self) -> int:
@@ -76,8 +83,8 @@ class FunctionProblem(Problem):
         return np.asarray(check_positive(scale, "scale") * rng.standard_normal(self.n_parameters))
 
     def interpolating_start(self, scale: float = 1.0, seed: int = 0) -> Array:
-        """A point of Gamma, (N,): gradient descent from `own_start`, or else from `random_start(scale, seed)`."""
-        return super().interpolating_start(scale, seed) if self.own_start is None else descend_to_manifold(self, self.own_start)
+        """A point of Gamma, (N,): where gradient flow ends from `own_start`, or else from `random_start(scale, seed)`."""
+        return descend_to_manifold(self, self.random_start(scale, seed) if self.own_start is None else self.own_start)
 
 
 def _on_leading_axes(function: Function, *arrays: tuple[Array, int]) -> Array:
@@ -113,49 +120,59 @@ def problem_from_function(
     name: str | None = None,
 ) -> Problem:
     """`Problem.from_function`, which documents it."""
+    options = {
+        "inputs": inputs, "start": start, "batched": batched, "jacobian": jacobian, "contract_hessians": contract_hessians,
+        "test_error": test_error, "name": name,
+    }  # fmt: skip
     if not _is_module(f) and hasattr(f, "compile"):
-        given = {"targets": targets, "n_parameters": n_parameters, "inputs": inputs}
-        for argument, value in given.items():
-            if value is not None:
-                raise InputError(argument, value, "None: a SymbolicModel has its own")
+        _refuse({"targets": targets, "n_parameters": n_parameters} | options, "None: a SymbolicModel has its own")
         return as_problem(f, "f")
     if targets is None:
         raise InputError("targets", None, "the targets y, P finite numbers")
-    cast = ""
+    function, label, cast = f, name or getattr(f, "__name__", "function").replace("<lambda>", "function"), ""
     if _is_module(f):
-        name, cast = name or type(f).__name__, ", the module cast to float64" if _is_narrow(f) else ""
-        f, own = module_function(f, inputs)
+        f = copy.deepcopy(f)  # it may be trained, and w would start elsewhere
+        label, cast = name or type(f).__name__, ", the module cast to float64" if _is_narrow(f) else ""
+        function, own = module_function(f, inputs)
         start = own if start is None else start
-    elif inputs is not None:
-        raise InputError("inputs", "given", "None: only a torch.nn.Module takes its inputs apart")
-    for argument, function in {
-        "f": f,
-        "jacobian": jacobian,
-        "contract_hessians": contract_hessians,
-        "test_error": test_error,
-    }.items():
-        if not callable(function) and (argument == "f" or function is not None):
-            raise InputError(argument, function, "a function of w")
+    else:
+        _refuse({"inputs": inputs}, "None: only a torch.nn.Module takes its inputs apart")
+    given = {"jacobian": jacobian, "contract_hessians": contract_hessians, "test_error": test_error}
+    for argument, value in {"f": function, **{key: value for key, value in given.items() if value is not None}}.items():
+        if not callable(value):
+            raise InputError(argument, value, "a function of w")
     if n_parameters is None and start is None:
         raise InputError("n_parameters", None, "a whole number >= 1: the number of parameters N")
     n = check_integer(np.size(start) if n_parameters is None else n_parameters, "n_parameters", 1)  # type: ignore[arg-type]
-    look = _Look(f, n, _as_targets(targets), start)
+    look = _Look(function, n, _as_targets(targets), start)
     framework, many = look.find(batched)
     points = look.finite_points(framework, many)
     if framework == "numpy":
-        functions = _in_numpy(f, points, len(look.targets), batched, (jacobian, contract_hessians, test_error))
+        functions = _in_numpy(function, points, len(look.targets), batched, tuple(given.values()))
     else:
-        for argument, function in {"jacobian": jacobian, "contract_hessians": contract_hessians}.items():
-            if function is not None:
-                raise InputError(argument, "given", f"None: {framework} differentiates f itself")
+        _refuse({key: given[key] for key in ("jacobian", "contract_hessians")}, f"None: {framework} differentiates f itself")
         make = torch_functions if framework == "torch" else jax_functions
-        functions = make(f, (n, len(look.targets)), many, test_error)
+        functions = make(function, (n, len(look.targets)), many, test_error)
     functions = replace(functions, derivatives=functions.derivatives + cast)
-    label = name or getattr(f, "__name__", "function").replace("<lambda>", "function")
-    code = fingerprint({"f": f} | ({} if test_error is None else {"test_error": test_error}), mutable=True)
-    problem = FunctionProblem(functions, look.targets, n, name=label, start=look.start, code=code)
+    problem = FunctionProblem(
+        functions, look.targets, n, name=label, start=look.start,
+        code=_code(function, test_error), made_by=partial(problem_from_function, f, targets, n_parameters, **options),
+    )  # fmt: skip
     look.compare(problem, framework, many, points)
     return problem
+
+
+def _refuse(given: dict[str, Any], allowed: str) -> None:
+    """InputError for an argument that is not used."""
+    for argument, value in given.items():
+        if value is not None:
+            raise InputError(argument, "a value" if argument == "inputs" or callable(value) else value, allowed)
+
+
+def _code(f: Function, test_error: Function | None) -> str:
+    """A hash of the functions' code and data; one of its own where they refer to what cannot be hashed."""
+    known = fingerprint({"f": f} | ({} if test_error is None else {"test_error": test_error}), mutable=True)
+    return known or f"not known: {uuid.uuid4().hex}"
 
 
 def _is_module(f: Any) -> bool:

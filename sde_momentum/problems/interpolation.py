@@ -39,12 +39,13 @@ class Residuals(Protocol):
 def descend_to_manifold(problem: Residuals | Any, start: object, max_steps: int = 100_000) -> Array:
     """A point of Gamma, (N,): noise-free gradient descent from `start` (N,), ended by Gauss-Newton to rounding error.
 
-    The step size is 1 / tr H, below every stability limit. `problem`: a Problem, or a SymbolicModel. Raises InputError if no
-    interpolating point is reached.
+    The step size is 1 / tr H, below every stability limit. A problem without kernels, whose calls take longer, follows the
+    gradient flow instead, in few steps. `problem`: a Problem, or a SymbolicModel. Raises InputError if no interpolating point is
+    reached.
     """
     problem = _compiled(problem)
     w = problem.check_point(start).copy()
-    goal = 1e-6 * max(float(np.square(problem.targets).mean()), _TINY)
+    goal = 1e-6 * (float(np.square(problem.targets).mean()) or float(np.square(problem.residual(w)).mean()) or 1.0)
     kernels = getattr(problem, "kernels", None)
     if kernels is None:
         arrived = _descend(problem, w, goal, max_steps)

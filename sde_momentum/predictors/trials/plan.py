@@ -40,7 +40,7 @@ _DAMPING = 0.7
 _LARGEST = 1.0
 """Largest learning rate of a trial that only serves to be carried, times the largest eigenvalue at the start: of order 1 the
 theory's small parameter is no longer small."""
-_LONG = 25.0
+_LONG = 50.0
 """Longest trial, in units of the expected steps to the target."""
 _SELDOM, _COARSE = 100, 16
 """First records in the expected time, and records while the steps grow by a factor e, where a metric is expensive."""

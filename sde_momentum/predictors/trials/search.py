@@ -15,8 +15,9 @@ from .times import Course, resampling
 
 Floats = NDArray[np.float64]
 
-HOLD = 2.7
-"""A target counts as met if the mean stays below it until this multiple of the time at which it fell below."""
+_HOLD, _SETTLED, _LONGEST = 2.7, 6.0, 40.0
+"""A target counts as met if the mean stays below it for _SETTLED / (1 - beta) steps, in which fluctuations become stationary, but
+at least until _HOLD and at most until _LONGEST times the time at which it fell below."""
 _SLOWER, _DECIDED = 1.3, 1.12
 """A momentum is given up when it is this much slower than the fastest; from the second on it need not show that it holds."""
 _SURE = 2.0
@@ -144,14 +145,14 @@ class Search:
         return [i for i in which if self._undecided(self.courses[i], best)]
 
     def _undecided(self, course: Course, best: float) -> bool:
-        if course.end >= HOLD * best or course.last_above(_SURE) > _SLOWER * best:
+        if course.end >= _horizon(course, best) or course.last_above(_SURE) > _SLOWER * best:
             return False
         return not (course.time(_SURE) > _DECIDED * best and np.isfinite(course.time()))
 
     def _held(self, course: Course) -> bool:
         """Whether the mean fell below the level and stayed there for long enough."""
         time = course.time()
-        return np.isfinite(time) and course.end >= min(HOLD * time, self.longest)
+        return np.isfinite(time) and course.end >= min(_horizon(course, time), self.longest)
 
     def _level(self) -> list[int]:
         """Courses that hold the target, with as many runs as any; where there are none, with fewer."""
@@ -280,10 +281,15 @@ class Search:
         return [
             i
             for i, course in enumerate(self.courses)
-            if course.n_runs == fastest.n_runs and course.end >= 0.99 * HOLD * best and course.time(_SURE) <= _SLOWER * best
+            if course.n_runs == fastest.n_runs and self._held(course) and course.time(_SURE) <= _SLOWER * best
         ]
 
     def _edge(self, one_minus_beta: float, best: float) -> float | None:
         """Largest 1 - beta below this one at which the mean is above the level long after the fastest meets it; None: none."""
         below = [course for course in self.courses if course.one_minus_beta < one_minus_beta and course.end > _SLOWER * best]
         return max((course.one_minus_beta for course in below if course.time() > _SLOWER * best), default=None)
+
+
+def _horizon(course: Course, time: float) -> float:
+    """Steps until which the mean must stay below the level, if it falls below it at `time`."""
+    return float(np.clip(_SETTLED / course.one_minus_beta, _HOLD * time, _LONGEST * time))
