@@ -40,8 +40,8 @@ _DAMPING = 0.7
 _LARGEST = 1.0
 """Largest learning rate of a trial that only serves to be carried, times the largest eigenvalue at the start: of order 1 the
 theory's small parameter is no longer small."""
-_LONG = 50.0
-"""Longest trial, in units of the expected steps to the target."""
+_PATIENCE, _LONG = 15.0, 60.0
+"""Longest trial, in units of the expected steps to the target: where no momentum meets it, and where one does."""
 _SELDOM, _COARSE = 100, 16
 """First records in the expected time, and records while the steps grow by a factor e, where a metric is expensive."""
 _PILOT = 64
@@ -192,7 +192,9 @@ class Plan:
             delta, time, known = there.one_minus_beta, there.time, True
         else:
             (delta, time), known = self._guess(lr), self.question.theory is not None
-        search = Search(Courses(self.training, lr, self._clock(time), self._tick), deadline, 0.5 * self.budget, _LONG * time)
+        search = Search(
+            Courses(self.training, lr, self._clock(time), self._tick), deadline, 0.5 * self.budget, _PATIENCE * time, _LONG * time
+        )
         try:
             self.found.append((lr, search.find(delta, time, _NARROW if self.found else _USUAL if known else _WIDE), search.runs))
         except OutOfTime:

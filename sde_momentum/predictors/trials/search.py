@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 import numpy as np
@@ -75,11 +75,13 @@ class Search:
         runs: of the training, none yet
         deadline: `time.monotonic` at which the search ends with what it has
         grace: seconds more that it takes where it has nothing yet
+        patience: steps after which trials end if no mean is below the level
         longest: steps that no trial exceeds
     """
 
-    def __init__(self, runs: Courses, deadline: float, grace: float, longest: float) -> None:
-        self.runs, self.deadline, self.grace, self.longest, self.seed = runs, deadline, grace, longest, runs.training.seed
+    def __init__(self, runs: Courses, deadline: float, grace: float, patience: float, longest: float) -> None:
+        self.runs, self.deadline, self.grace, self.seed = runs, deadline, grace, runs.training.seed
+        self.patience, self.longest = patience, longest
 
     @property
     def courses(self) -> list[Course]:
@@ -106,6 +108,8 @@ class Search:
         while spacing > _SPACING:
             spacing = max(_SPACING, spacing ** (1 / 3))
             self._refine(spacing)
+        if self._over():  # momenta between those tried may be faster
+            return replace(self._choose()[0], regret=float("inf"))
         return self._settle()
 
     # -- steps of the search ---------------------------------------------------------------------------
@@ -125,7 +129,7 @@ class Search:
         until = min(max(8.0, first), self.longest)
         while racing := self._racing(which):
             self.runs.advance(racing, until)
-            if until >= self.longest:
+            if until >= self.longest or (until >= self.patience and not self._met(which)):
                 return
             if self._over():
                 if np.isfinite(self._best()):
@@ -133,6 +137,10 @@ class Search:
                 if monotonic() > self.deadline + self.grace:
                     raise OutOfTime
             until = min(until * _GROWTH, self.longest)
+
+    def _met(self, which: Sequence[int]) -> bool:
+        """Whether the mean of some course is below the level now."""
+        return any(np.isfinite(self.courses[i].time()) for i in which)
 
     def _racing(self, which: Sequence[int]) -> list[int]:
         """The courses that are still to be advanced: those that may be nearly as fast as the fastest seen so far.
@@ -182,8 +190,8 @@ class Search:
             delta = max(course.one_minus_beta for course in self.courses)
             if delta >= 1:
                 return
-            self.longest *= _LESS
-            self._race(self._try([min(1.0, delta * _LESS)], _FIRST), self.longest / _LESS)
+            self.patience, self.longest = _LESS * self.patience, _LESS * self.longest
+            self._race(self._try([min(1.0, delta * _LESS)], _FIRST), self.patience / _LESS)
 
     def _widen(self) -> None:
         """More momenta beyond the range while the fastest lies at its end."""
