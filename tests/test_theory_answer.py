@@ -91,6 +91,14 @@ def test_the_momentum_is_lowered_until_the_fluctuations_fit(rough):
     assert "less momentum" in found.basis
 
 
+def test_the_time_at_a_lowered_momentum_is_read_from_those_tried(rough):
+    tight = float(rough.closed_form.rule.one_minus_beta(LR))
+    curve = tight * np.geomspace(1, 8, 4)
+    given = replace(answer(tight), tried=curve, times=1000 * curve / tight)
+    found, _, _ = combine(rough, {"critical limit": given})
+    assert found.time == pytest.approx(1000 * found.one_minus_beta / tight)
+
+
 def test_fluctuations_that_no_momentum_calms_are_a_doubt(rough, monkeypatch):
     monkeypatch.setattr(theory_answer, "stationary_share", lambda question, delta: 3.0)
     found, _, doubts = combine(rough, {"critical limit": answer(0.001)})
@@ -127,7 +135,7 @@ def test_a_way_that_takes_too_long_or_gives_no_answer_is_silent(calm, monkeypatc
     monkeypatch.setattr(type(WAYS["effective loss"]), "answer", refuse)
     answers, silent = answers_of_theory(calm, seconds=50.0)
     assert list(answers) == ["closed form"]
-    assert silent["critical limit"].startswith("would take about 1000000 s, of ")
+    assert silent["critical limit"].startswith("would take about 1000000 s, more than the ")
     assert silent["effective loss"] == "lr: given 0.01; allowed: a smaller one"
 
 

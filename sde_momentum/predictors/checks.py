@@ -48,7 +48,8 @@ def assumptions(question: Question, answer: Answer) -> tuple[Check, ...]:
     coupling = flattest.coupling(path.arrival) / max(flattest.curvature(path.arrival), np.finfo(float).tiny)
     vanishing = problem.n_outputs - flattest.rank
     bend = max(_bend(point, lr, delta, noise) for point in (ManifoldPoint(problem, path.start), path.arrived))
-    spent = delta * float(path.expected_time(lr, delta, noise))
+    drift = float(path.expected_time(lr, delta, noise))  # rough, and too long for a target that is met at once
+    spent = delta * (drift if answer.time is None else min(drift, answer.time))
     rank = f"{vanishing} of {problem.n_outputs} modes vanish" if vanishing else "J has full rank"
     begins = "the start is on Gamma" if question.first_phase is None else "the start is off Gamma; the descent to it is counted"
     found = [

@@ -89,7 +89,7 @@ def _too_slow(way: Way, question: Question, limit: float) -> str | None:
         cost = way.seconds(question)
     except (InputError, np.linalg.LinAlgError) as error:
         return str(error)
-    return f"would take about {cost:.0f} s, of {max(limit, 0):.0f} s left" if cost > limit else None
+    return f"would take about {cost:.0f} s, more than the {max(limit, 0):.0f} s that it may" if cost > limit else None
 
 
 def combine(question: Question, answers: Mapping[str, Answer]) -> tuple[Answer, str, tuple[str, ...]]:
@@ -154,18 +154,24 @@ def _fitted(question: Question, answer: Answer) -> tuple[Answer, tuple[str, ...]
         share = stationary_share(question, value)
     if value == given:
         return answer, ()
-    first = question.first_phase
-    time = float(question.path.expected_time(question.lr, value, question.noise)) + (
-        0.0 if first is None else float(first(value))
-    )
-    if answer.time is not None:
-        time = max(time, answer.time)
     high = None if answer.high is None else max(answer.high, value)
     basis = f"{answer.basis}; less momentum than its {1 - given:.6g}, so that the fluctuations fit the target"
-    changed = replace(answer, one_minus_beta=value, high=high, time=time, basis=basis)
+    changed = replace(answer, one_minus_beta=value, high=high, time=_time_at(question, answer, value), basis=basis)
     if share > _FITS:
         return changed, (f"the target may never be met: the fluctuations take {100 * share:.0f} % of what it allows",)
     return changed, ("the target lies close above the fluctuations, which set the momentum",)
+
+
+def _time_at(question: Question, answer: Answer, one_minus_beta: float) -> float | None:
+    """Steps at another momentum: between the times tried, or else in proportion to a rough time; None where none is known."""
+    met = np.isfinite(answer.times)
+    tried, times = answer.tried[met], answer.times[met]
+    if len(tried) > 1 and tried[0] <= one_minus_beta <= tried[-1]:
+        return float(np.exp(np.interp(np.log(one_minus_beta), np.log(tried), np.log(times))))
+    if answer.time is None:
+        return None
+    rough = question.path.expected_time(question.lr, np.array([one_minus_beta, answer.one_minus_beta]), question.noise)
+    return float(answer.time * rough[0] / rough[1])
 
 
 def _doubts_of_agreement(question: Question, theory: Mapping[str, Answer], decides: str) -> Iterator[str]:
@@ -186,15 +192,18 @@ def _doubts_of_agreement(question: Question, theory: Mapping[str, Answer], decid
 def _doubts_of_answer(question: Question, answer: Answer, decides: str) -> Iterator[str]:
     """What the answer itself leaves open."""
     delta = answer.one_minus_beta
+    limits = decides in (ByCriticalLimit.name, ByFiniteLr.name)
     for check in assumptions(question, answer):
-        # the limits contain the coupling, and have been checked against the edge by the fluctuations
-        if not check.holds and not (check.name == "small coupling" and decides in (ByCriticalLimit.name, ByFiniteLr.name)):
+        contained = check.name == "small coupling" and limits  # the limits contain the coupling
+        # in a valley the fluctuations have been simulated, beyond the edge of the linearised state too
+        contained |= check.name == "inside the stability edge" and limits and not _corrected(question)
+        if not check.holds and not contained:
             yield f"{check.name} does not hold: {check.found}"
     if answer.time is None or not np.isfinite(answer.time):
         yield "the time to the target is not known"
     elif answer.time_se > _ERROR * answer.time:
         yield f"the predicted time is known to {100 * answer.time_se / answer.time:.0f} % only"
-    if answer.low and answer.high and answer.high > _WIDE * answer.low and decides in (ByCriticalLimit.name, ByFiniteLr.name):
+    if answer.low and answer.high and answer.high > _WIDE * answer.low and limits:
         yield f"1 - beta is known from {answer.low:.3g} to {answer.high:.3g} only"
     frequency = _least_frequency(question) / delta
     if decides != ByFiniteLr.name and frequency < _FAST:

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 _PROBE = 10
 """Steps of a simulation whose computing time is measured."""
-_COURSES, _MANY_COURSES = 25, 80
+_COURSES, _MANY_COURSES = 35, 90
 """Computing time of a search in units of that of its first course; the second with so few modes that chance decides."""
 _FEW = 10
 """Number of modes up to which it does."""

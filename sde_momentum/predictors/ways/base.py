@@ -220,7 +220,7 @@ def from_times(question: Question, tried: Floats, times: Floats, tolerance: floa
         basis: what the times were computed from, in words
         error: standard error of the recommended time, in steps
     """
-    total = times if question.first_phase is None else times + question.first_phase(tried)
+    total = times if question.first_phase is None else times + question.first_phase(np.minimum(tried, 1.0))
     value, time = largest_within(tried, total, (1 + tolerance) * float(total.min()))
     good = tried[total <= (1 + 2 * tolerance) * total.min()]
     return Answer(value, min(value, float(good.min())), max(value, float(good.max())), time, error, tried, total, basis)
