@@ -3,8 +3,8 @@
 They were chosen, with the rule for their label noise, target and learning rates (`rule`), before anything was run on them. All
 draws have fixed seeds. Training starts on Gamma, where gradient descent from a random point arrives. Four models as first chosen
 had no start: descent was still off after 100,000 steps. Before any training was run, three got fewer samples or more units
-(`gelu_network`, `tensor_factors`, `gaussian_bumps`), and `matrix_completion` more columns and another seed, with which J has full rank
-at the start.
+(`gelu_network`, `tensor_factors`, `gaussian_bumps`), and `matrix_completion` more columns and another seed, with which J has full
+rank at the start.
 """
 
 from __future__ import annotations

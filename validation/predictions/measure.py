@@ -110,7 +110,7 @@ def measure(work: Work, workers: int, report: Callable[[float], object]) -> dict
     """
     training = work.training(workers)
     training.courses([0.5], np.arange(3), range(GROUPS), 1)  # compiled code is made, or loaded, before a clock runs
-    answers = {DEFAULT: _ask(work, workers)}
+    answers = {DEFAULT: _ask(work, workers, seed=work.seed)}
     if work.theory:
         answers[THEORY] = _ask(work, workers, methods="theory")
     report(0.2)
@@ -148,7 +148,6 @@ def _ask(work: Work, workers: int, **how: Any) -> dict[str, Any]:
             noise=work.method.noise,
             start=work.start,
             target=(work.case.metric, work.case.fraction),
-            seed=work.seed,
             workers=workers,
             progress=False,
             **how,

@@ -1,7 +1,7 @@
 """Training at many momenta: how long each takes to the target, and what the recommended one loses against the fastest.
 
-First a coarse pass around the recommendation, wide enough to contain the fastest momentum; then a fine one around the fastest found,
-with more and more runs until the regret is known well enough. All momenta share their noise, on seeds of the sweep's own.
+First a coarse pass around the recommendation, wide enough to contain the fastest momentum; then a fine one around the fastest
+found, with more and more runs until the regret is known well enough. All momenta share their noise, on seeds of the sweep's own.
 """
 
 from __future__ import annotations
