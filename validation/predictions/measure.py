@@ -109,7 +109,7 @@ def measure(work: Work, workers: int, report: Callable[[float], object]) -> dict
         report: called with shares of the work, of sum 1
     """
     training = work.training(workers)
-    training.courses([0.5], np.arange(3), range(GROUPS), 1)  # compiled code is made, or loaded, before a clock runs
+    training.courses(0.5, np.arange(3), range(GROUPS), 1)  # compiled code is made, or loaded, before a clock runs
     answers = {DEFAULT: _ask(work, workers, seed=work.seed)}
     if work.theory:
         answers[THEORY] = _ask(work, workers, methods="theory")
@@ -131,6 +131,7 @@ def measure(work: Work, workers: int, report: Callable[[float], object]) -> dict
         "one_minus_beta": found.one_minus_beta.tolist(),
         "times": json_value(found.time),
         "times_se": [json_value(found.at(delta)[1]) for delta in found.one_minus_beta],
+        "came_back": found.came_back,
         "fastest": found.fastest if np.isfinite(found.time).any() else None,
         "answers": answers,
     }

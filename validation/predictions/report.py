@@ -12,7 +12,7 @@ from ..experiment import Experiment
 from ..report import Report, Section, Table
 from ..store import versions
 from .measure import CARRIED, DEFAULT, THEORY
-from .sweep import HORIZON, N_RECORDS, REGRET_ERROR
+from .sweep import HORIZON, LONGEST, REGRET_ERROR, SETTLED
 
 Cell = dict[str, Any]
 """The results of one learning rate of one case, as `measure` gives them."""
@@ -161,7 +161,7 @@ def _cell_table(results: Sequence[Cell]) -> Table:
                     f"{cell['lr']:g}",
                     _number(answer.get("one_minus_beta"), ".4g"),
                     _number(cell["fastest"], ".4g"),
-                    _regret_text(answer),
+                    _regret_text(answer) + (", came back" if cell["came_back"] and kind != THEORY else ""),
                     _with_error(answer.get("time"), answer.get("time_se"), ".4g"),
                     _with_error(answer.get("measured_time"), answer.get("measured_time_se"), ".4g"),
                     _number(_ratio(answer), ".3f"),
@@ -258,9 +258,10 @@ def report(experiment: Experiment, results: dict[str, Any]) -> Report:
         findings=_findings(cells),
         sections=sections,
         how=[
-            "The time of a momentum is that after which the mean of the metric over the runs stays below the target, until "
-            f"{HORIZON:g} times the shortest time of the sweep; a run is recorded at {N_RECORDS} times. All momenta of a "
-            "learning rate share their noise, on seeds that no trial uses.",
+            "The time of a momentum is that after which the mean of the metric over the runs stays below the target. Training "
+            f"goes on for {SETTLED:g} / (1 − β) steps, but at least for {HORIZON:g} and at most for {LONGEST:g} times the shortest "
+            "time: a mean that comes back above the target by then has not met it. All momenta of a learning rate share their "
+            "noise, on seeds that no trial uses.",
             "A coarse pass from a third to four times the recommended 1 − β finds where the fastest lies, a pass in steps of 4 % "
             f"around that measures; runs are doubled until the regret is known to {100 * REGRET_ERROR:g} %. Standard errors come "
             "from resampling the runs.",
