@@ -1,6 +1,6 @@
 """Models made for one purpose: to test predictions on what nothing in the library was tuned on.
 
-They were chosen, with the rule for their label noise, target and learning rates (`rule`), before anything was run on them. All
+They were chosen, with the rules for their label noise, learning rates and target (below), before anything was run on them. All
 draws have fixed seeds. Training starts on Gamma, where gradient descent from a random point arrives. Four models as first chosen
 had no start: descent was still off after 100,000 steps. Before any training was run, three got fewer samples or more units
 (`gelu_network`, `tensor_factors`, `gaussian_bumps`), and `matrix_completion` more columns and another seed, with which J has full
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from derivations.symbolic_model import SymbolicModel
 from sde_momentum.dynamics.drift_flow import drift_flow
-from sde_momentum.problems.function import FunctionProblem
 from sde_momentum.problems.interpolation import descend_to_manifold
 from sde_momentum.problems.problem import Problem
 
@@ -30,23 +29,25 @@ METRIC = "trace_hessian"
 """Metric of the targets."""
 
 
-def rule(problem: Problem, start: Floats) -> tuple[float, float, tuple[float, float]]:
-    """Label noise, target and learning rates of a test, by one rule for every model.
+def label_noise(problem: Problem) -> float:
+    """The rule for label noise: 0.1, or 0.05 where the targets' root mean square is below 0.5."""
+    return 0.1 if float(np.sqrt(np.square(problem.targets).mean())) >= 0.5 else 0.05
 
-    - label noise: 0.1, or 0.05 where the targets' root mean square is below 0.5
-    - target: tr H halfway from its start to the least that the drift along Gamma reaches (1,000 steps of it at most)
-    - learning rates: a sixteenth of 0.3 / lambda_max, and this, lambda_max the Hessian's largest eigenvalue at the start
 
-    Returns:
-        sigma, the target as a fraction of the start, and the two learning rates, to three digits.
-    """
-    label_noise = 0.1 if float(np.sqrt(np.square(problem.targets).mean())) >= 0.5 else 0.05
-    flow = drift_flow(problem, start, max_steps=1_000, unfinished="accept")
-    first, last = problem.trace_hessian(flow.points[[0, -1]])
+def learning_rates(problem: Problem, start: Floats) -> tuple[float, float]:
+    """The rule for learning rates: a sixteenth of 0.3 / lambda_max, and this; lambda_max is the Hessian's largest eigenvalue at
+    the start. To three digits."""
     jacobian = problem.jacobian(start)
     largest = 0.3 / float(np.linalg.eigvalsh(jacobian @ jacobian.T / problem.n_outputs)[-1])
-    fraction, low, high = (float(f"{value:.3g}") for value in ((1 + last / first) / 2, largest / 16, largest))
-    return label_noise, fraction, (low, high)
+    return float(f"{largest / 16:.3g}"), float(f"{largest:.3g}")
+
+
+def target(problem: Problem, start: Floats) -> float:
+    """The rule for the target: tr H halfway from its start to the least that the drift along Gamma reaches (in 1,000 steps at
+    most), as a fraction of its start. To three digits."""
+    flow = drift_flow(problem, start, max_steps=1_000, unfinished="accept")
+    first, last = problem.trace_hessian(flow.points[[0, -1]])
+    return float(f"{(1 + last / first) / 2:.3g}")
 
 
 def phase_retrieval(d: int = 15, n_samples: int = 30) -> Made:
@@ -176,7 +177,7 @@ def gaussian_bumps(d: int = 2, n_bumps: int = 20, n_samples: int = 10) -> Made:
         centre = (bump * height[:, None])[..., None] * gap
         return np.concatenate([bump, centre.reshape(len(w), n_samples, -1)], axis=-1)
 
-    problem = FunctionProblem(outputs, targets, n_bumps * (d + 1), jacobian=jacobian, name="gaussian-bumps", vectorized=True)
+    problem = Problem.from_function(outputs, targets, n_bumps * (d + 1), batched=True, jacobian=jacobian, name="gaussian-bumps")
     return problem, descend_to_manifold(problem, 1.5 * rng.standard_normal(n_bumps * (d + 1)))
 
 

@@ -259,9 +259,9 @@ def report(experiment: Experiment, results: dict[str, Any]) -> Report:
         sections=sections,
         how=[
             "The time of a momentum is that after which the mean of the metric over the runs stays below the target. Training "
-            f"goes on for {SETTLED:g} / (1 − β) steps, but at least for {HORIZON:g} and at most for {LONGEST:g} times the shortest "
-            "time: a mean that comes back above the target by then has not met it. All momenta of a learning rate share their "
-            "noise, on seeds that no trial uses.",
+            f"goes on for {SETTLED:g} / (1 − β) steps, but at least for {HORIZON:g} and at most for {LONGEST:g} times the "
+            "shortest time: a mean that is back above the target by then has not met it. All momenta of a learning rate share "
+            "their noise, on seeds that no trial uses.",
             "A coarse pass from a third to four times the recommended 1 − β finds where the fastest lies, a pass in steps of 4 % "
             f"around that measures; runs are doubled until the regret is known to {100 * REGRET_ERROR:g} %. Standard errors come "
             "from resampling the runs.",

@@ -26,7 +26,7 @@ GROUPS = 32
 """Runs are averaged in groups, which are resampled for the errors; as many groups as this to begin with."""
 HORIZON, SETTLED, LONGEST = 3.0, 10.0, 60.0
 """Training with 1 - beta = delta goes on for SETTLED / delta steps, so that fluctuations reach their stationary size, but at
-least for HORIZON and at most for LONGEST times the shortest time. A mean that comes back above the target by then has not met it."""
+least for HORIZON and at most for LONGEST times the shortest time. A mean that is back above the target by then has not met it."""
 _LATE = 10.0
 """Times the shortest time until which a recommendation is run that has not been below the target by the horizon."""
 _FINENESS = 100
