@@ -1,9 +1,9 @@
-"""The built-in problems on which predictions are tested, each with its sizes, target and learning rates."""
+"""The problems on which predictions are tested, each with its sizes, target and learning rates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,53 +12,79 @@ from numpy.typing import NDArray
 from sde_momentum.problems.problem import Problem
 from sde_momentum.problems.registry import built_in
 
+from . import unseen
+
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A built-in problem of given sizes, started on Gamma, with its target.
+    """A problem started on Gamma, with its target.
 
     Attributes:
         name: in tables
-        problem: name of the built-in problem, whose label noise and metric are used
+        make: gives the problem and its start, (N,)
+        label_noise: sigma, in units of the targets
+        metric: of the target
         fraction: the target: the metric stays below this fraction of its start
-        lr: lowest and highest learning rate, 1.5 decades apart or more
-        n_seeds: number of runs for each (lr, momentum); fewer normal modes need more runs
-        values: option of the problem -> value, where that is not the default
+        lr: lowest and highest learning rate
+        n_seeds: number of runs to begin with for each (lr, momentum); fewer normal modes need more runs
+        n_lr: number of learning rates at most, evenly spread in log
+        unseen: made for this test, nothing was tuned on it
     """
 
     name: str
-    problem: str
+    make: Callable[[], tuple[Problem, Floats]]
+    label_noise: float
+    metric: str
     fraction: float
     lr: tuple[float, float]
     n_seeds: int
-    values: Mapping[str, Any] = field(default_factory=dict)
+    n_lr: int = 3
+    unseen: bool = False
 
-    def make(self) -> tuple[Problem, Floats]:
-        """The problem and its start, (N,)."""
-        return built_in(self.problem).setup(**self.values)
+    def rates(self, n: int) -> list[float]:
+        """`n` learning rates or `n_lr` of them, whichever is less, increasing."""
+        return [float(f"{lr:.3g}") for lr in np.geomspace(*self.lr, min(n, self.n_lr))]
 
-    @property
-    def label_noise(self) -> float:
-        """sigma, in units of the targets."""
-        return built_in(self.problem).label_noise
 
-    @property
-    def metric(self) -> str:
-        """Metric of the target."""
-        return built_in(self.problem).target[0]
+def _known(name: str, problem: str, fraction: float, lr: tuple[float, float], n_seeds: int, **values: Any) -> Case:
+    """A built-in problem, whose label noise and metric are used; `values` are those of its options that are not the defaults."""
+    source = built_in(problem)
+    return Case(name, lambda: source.setup(**values), source.label_noise, source.target[0], fraction, lr, n_seeds)
+
+
+def _unseen(
+    name: str, make: Callable[[], tuple[Problem, Floats]], label_noise: float, fraction: float, lr: tuple[float, float]
+) -> Case:
+    """A model of `unseen`; the numbers follow from its rules."""
+    return Case(name, make, label_noise, unseen.METRIC, fraction, lr, 128, 2, True)
 
 
 CASES = (
-    Case("valley, g = 0", "valley", 0.05, (0.01, 0.32), 256),
-    Case("valley, g = 3 m", "valley", 0.1, (0.003, 0.1), 1024, {"coupling": 3.0, "start_theta": 8.0}),
-    Case("two-factor", "two-factor", 0.82, (0.01, 0.32), 6144),
-    Case("diagonal linear network", "diagonal-linear", 0.1, (0.003, 0.1), 256),
-    Case("two-layer linear network", "two-layer-linear", 0.88, (0.01, 0.32), 4096),
-    Case("matrix sensing, d = 8, rank 1", "matrix-sensing", 0.1, (0.003, 0.1), 256),
-    Case("matrix sensing, d = 8, rank 3", "matrix-sensing", 0.1, (0.003, 0.1), 256, {"rank": 3, "measurements": 50}),
-    Case("matrix sensing, d = 20, rank 1", "matrix-sensing", 0.1, (0.003, 0.1), 64, {"d": 20, "measurements": 100}),
-    Case("matrix sensing, d = 20, rank 3", "matrix-sensing", 0.1, (0.003, 0.1), 64, {"d": 20, "rank": 3, "measurements": 200}),
-    Case("tanh teacher-student", "two-layer-tanh", 0.5, (0.01, 0.32), 128),
+    _known("valley, g = 0", "valley", 0.05, (0.01, 0.32), 256),
+    _known("valley, g = 3 m", "valley", 0.1, (0.003, 0.1), 1024, coupling=3.0, start_theta=8.0),
+    _known("two-factor", "two-factor", 0.82, (0.01, 0.32), 6144),
+    _known("diagonal linear network", "diagonal-linear", 0.1, (0.003, 0.1), 256),
+    _known("two-layer linear network", "two-layer-linear", 0.88, (0.01, 0.32), 4096),
+    _known("matrix sensing, d = 8, rank 1", "matrix-sensing", 0.1, (0.003, 0.1), 256),
+    _known("matrix sensing, d = 8, rank 3", "matrix-sensing", 0.1, (0.003, 0.1), 256, rank=3, measurements=50),
+    _known("matrix sensing, d = 20, rank 1", "matrix-sensing", 0.1, (0.003, 0.1), 64, d=20, measurements=100),
+    _known("matrix sensing, d = 20, rank 3", "matrix-sensing", 0.1, (0.003, 0.1), 64, d=20, rank=3, measurements=200),
+    _known("tanh teacher-student", "two-layer-tanh", 0.5, (0.01, 0.32), 128),
 )
+"""Built-in problems, three learning rates over 1.5 decades each."""
+
+UNSEEN = (
+    _unseen("phase retrieval, rank 2", unseen.phase_retrieval, 0.1, 0.708, (0.0127, 0.203)),
+    _unseen("tanh network with a skip connection", unseen.skip_network, 0.1, 0.674, (0.00317, 0.0506)),
+    _unseen("GELU network, 2 outputs", unseen.gelu_network, 0.1, 0.515, (0.00101, 0.0162)),
+    _unseen("matrix completion", unseen.matrix_completion, 0.1, 0.747, (0.049, 0.784)),
+    _unseen("three linear factors", unseen.three_factors, 0.1, 0.877, (0.00883, 0.141)),
+    _unseen("CP tensor factors", unseen.tensor_factors, 0.1, 0.663, (0.0142, 0.228)),
+    _unseen("diagonal network of depth 3", unseen.deep_diagonal, 0.1, 0.532, (0.000963, 0.0154)),
+    _unseen("gated linear units", unseen.gated_units, 0.05, 0.652, (0.00404, 0.0647)),
+    _unseen("softmax attention", unseen.attention, 0.1, 0.769, (0.00324, 0.0519)),
+    _unseen("Gaussian bumps, NumPy", unseen.gaussian_bumps, 0.05, 0.535, (0.0103, 0.164)),
+)
+"""Models that nothing was tuned on: label noise, target and two learning rates by the rules there."""

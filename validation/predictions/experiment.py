@@ -1,4 +1,4 @@
-"""Every way to predict against training: regret of the recommended momentum, predicted over measured time
+"""The default answer of `predict` against training: regret, predicted over measured time, and how long it takes
 [theory: Ways to predict]."""
 
 from __future__ import annotations
@@ -15,35 +15,38 @@ from ..experiment import Chunk, Configuration, PlainExperiment, shared_options
 
 
 class Predictions(PlainExperiment):
-    """All cases, or those of --case; `profiles`: number of learning rates of each, and the share of its runs."""
+    """All cases, or those of --case; `profiles`: number of learning rates of each at most, and the share of its runs."""
 
     def configuration(self, given: Mapping[str, Any]) -> Configuration:
-        """Profile, seed and cases."""
-        from ..cases import CASES  # they need the derivations
+        """Profile, seed, cases, and what is asked beside the default answer."""
+        from ..cases import CASES, UNSEEN  # they need the derivations
 
         given = fill(self.options, given)
-        names = given["case"] or None
+        names, known = given["case"] or None, [case.name for case in (*CASES, *UNSEEN)]
         for name in names or ():
-            if name not in {case.name for case in CASES}:
-                raise InputError("--case", name, "; ".join(case.name for case in CASES))
-        return self.basic(given, cases=names and list(names))
+            if name not in known:
+                raise InputError("--case", name, "; ".join(known))
+        return self.basic(given, cases=names and list(names), theory=given["theory"], carry=given["carry"])
 
     def chunks(self, configuration: Configuration, folder: Path) -> list[Chunk]:
         """One for each learning rate of each case."""
         from .measure import measure, works
 
         n_lr, share = self.profiles[configuration["profile"]]
-        every = works(n_lr, share, configuration["cases"], configuration["seed"])
-        return [Chunk(work.file, partial(measure, work, folder / "curves")) for work in every]
+        asked = {name: configuration[name] for name in ("theory", "carry")}
+        every = works(n_lr, share, configuration["cases"], configuration["seed"], **asked)
+        return [Chunk(work.file, partial(measure, work)) for work in every]
 
 
 EXPERIMENT = Predictions(
     name="predictions",
-    title="Every prediction against full simulation",
-    help="Every prediction against full simulation, on all built-in problems: regrets and times.",
+    title="The default answer against full simulation",
+    help="The default answer of predict against full simulation, on built-in and on unseen problems: regrets and times.",
     options=(
-        *shared_options("quick (minutes) or full (an hour)", "of the label noise"),
+        *shared_options("quick (minutes) or full (hours)", "of the label noise"),
         Option("case", list[str], None, "problem; repeat for several (default: all)"),
+        Option("theory", bool, False, "ask the ways without trials too, as methods='theory' does"),
+        Option("carry", bool, False, "ask also for a learning rate 30 times smaller than all that trials may use"),
     ),
     profiles={"quick": (2, 0.125), "full": (3, 1.0)},
     spelling={"cases": "case"},

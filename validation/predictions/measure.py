@@ -1,7 +1,6 @@
-"""One learning rate of one case: the predictions of every way, and the times measured in a sweep of momenta.
+"""One learning rate of one case: the default answer of `predict`, and its regret in a sweep of momenta on other seeds.
 
-A time is the number of steps after which the mean of the metric over the runs stays below the target. All momenta of a learning
-rate share their noise; standard errors come from resampling the runs.
+With `theory` also the answer of the ways without trials; with `carried` the answer at a learning rate far below every trial.
 """
 
 from __future__ import annotations
@@ -9,49 +8,55 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import sde_momentum as sm
+from sde_momentum.core.errors import InputError
 from sde_momentum.core.files import json_value
-from sde_momentum.dynamics.critical_course import critical_course
-from sde_momentum.predictors.ways.critical_limit import ByCriticalLimit
-from sde_momentum.predictors.ways.finite_lr import ByFiniteLr
-from sde_momentum.predictors.ways.registry import WAYS as ALL_WAYS
+from sde_momentum.predictors.drift_path import DriftPath
 from sde_momentum.problems.problem import Problem
 
-from ..cases import CASES, Case
-from ..mean_times import mean_times
+from ..cases import CASES, UNSEEN, Case
+from .sweep import GROUPS, Sweep, Training, sweep
 
 Floats = NDArray[np.float64]
 
-CRITICAL_LIMIT, AT_FINITE_LR = ByCriticalLimit.name, ByFiniteLr.name
-WAYS = tuple(name for name in ALL_WAYS if name not in ("transfer", "moment closure"))
-"""The ways tested: those that need no tuned pair and allow problems of any size."""
-
-_GRID = np.array([0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.07, 1.15, 1.35, 1.7, 2.2, 3.0, 4.0])
-"""1 - beta of the sweep over that recommended by the critical limit (at finite lr where available)."""
-
-N_RECORDS = 200
+DEFAULT, THEORY = "default", "theory"
+CARRIED = 30.0
+"""A carried answer is asked for at the case's smallest learning rate over this; trials are run at that rate and above."""
+_OWN_SEEDS = 2**40
+"""Seeds of sweeps begin here, far from those of trials."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """One learning rate of one case."""
+    """One learning rate of one case.
+
+    Attributes:
+        case: problem and target
+        lr: eta
+        n_seeds: number of runs of each momentum of the sweep, to begin with
+        seed: of `predict`, and of the sweep
+        theory: ask the ways without trials too
+        smallest_trial_lr: trials are run at learning rates from this on; None: without a limit
+    """
 
     case: Case
     lr: float
     n_seeds: int
     seed: int
+    theory: bool = False
+    smallest_trial_lr: float | None = None
 
     @property
     def file(self) -> str:
         """Name of its results."""
         words = "".join(letter if letter.isalnum() else "-" for letter in self.case.name)
-        return f"{words}-lr{self.lr:.3g}.json"
+        return f"{words}-lr{self.lr:.3g}{'' if self.smallest_trial_lr is None else '-carried'}.json"
 
     @cached_property
     def _made(self) -> tuple[Problem, Floats]:
@@ -72,116 +77,131 @@ class Work:
         """Training with the case's label noise."""
         return sm.LabelNoiseSGD(self.problem, self.case.label_noise)
 
-
-def works(n_lr: int, share: float, names: Sequence[str] | None, seed: int) -> list[Work]:
-    """`n_lr` learning rates of each case of these names (None: of all), with this share of its runs."""
-    cases = [case for case in CASES if not names or case.name in names]
-    return [
-        Work(case, float(f"{lr:.3g}"), max(32, int(share * case.n_seeds)), seed)
-        for case in cases
-        for lr in np.geomspace(*case.lr, n_lr)
-    ]
+    def training(self, workers: int) -> Training:
+        """What the sweep runs."""
+        first_seed = _OWN_SEEDS * (1 + self.seed)
+        return Training(
+            self.method, self.start, self.case.metric, self.case.fraction, self.lr, first_seed, self.n_seeds, workers
+        )  # fmt: skip
 
 
-def measure(work: Work, curves: Path, workers: int, report: Callable[[float], object]) -> dict[str, Any]:
-    """Recommendations and predicted times of every way, and measured times in a sweep of momenta around them.
+def works(
+    n_lr: int, share: float, names: Sequence[str] | None, seed: int, *, theory: bool = False, carry: bool = False
+) -> list[Work]:
+    """Up to `n_lr` learning rates of each case of these names (None: of all), with this share of its runs."""
+    found = []
+    for case in (*CASES, *UNSEEN):
+        if names and case.name not in names:
+            continue
+        n_seeds, rates = GROUPS * max(1, round(share * case.n_seeds / GROUPS)), case.rates(n_lr)
+        found += [Work(case, lr, n_seeds, seed, theory) for lr in rates]
+        if carry:
+            found.append(Work(case, float(f"{rates[0] / CARRIED:.3g}"), n_seeds, seed, smallest_trial_lr=rates[0]))
+    return found
+
+
+def measure(work: Work, workers: int, report: Callable[[float], object]) -> dict[str, Any]:
+    """The answers with their wall times, and the regret of each in a sweep.
 
     Args:
         work: the learning rate and the case
-        curves: folder where simulated curves of the critical limit are kept
         workers: threads; -1: every core
         report: called with shares of the work, of sum 1
     """
-    answers = _answers(work, curves, workers)
-    best = answers[AT_FINITE_LR if AT_FINITE_LR in answers else CRITICAL_LIMIT].best
-    asked = {way: answer.one_minus_beta for way, answer in answers.items()}
-    deltas = np.unique(np.minimum(np.concatenate([best.one_minus_beta * _GRID, list(asked.values())]), 1.0))
-    predicted = {way: _predicted(work, curves, deltas, way) for way in (CRITICAL_LIMIT, AT_FINITE_LR) if way in answers}
-    limit = np.where(np.isfinite(predicted[CRITICAL_LIMIT]), predicted[CRITICAL_LIMIT], 0)
-    goal = (work.case.metric, work.case.fraction)
-    rough = sm.predictors.DriftPath(work.problem, work.start, *goal).expected_time(work.lr, deltas, work.method.noise)
-    horizon = np.maximum(2.7 * float(best.time or 0), 1.5 * np.maximum(limit, rough))
-    courses = []
-    for delta, steps in zip(deltas, horizon, strict=True):
-        courses.append(_course(work, float(delta), float(steps), workers))
-        report(1 / len(deltas))
-    times, resampled = mean_times(courses, work.case.fraction, work.seed)
-    with np.errstate(invalid="ignore"):  # a time may be infinite
-        time_se = resampled.std(axis=0)
+    training = work.training(workers)
+    training.courses(0.5, np.arange(3), range(GROUPS), 1)  # compiled code is made, or loaded, before a clock runs
+    answers = {DEFAULT: _ask(work, workers, seed=work.seed)}
+    if work.theory:
+        answers[THEORY] = _ask(work, workers, methods="theory")
+    report(0.2)
+    asked = [answer["one_minus_beta"] for answer in answers.values() if "refused" not in answer]
+    asked += [row["one_minus_beta"] for answer in answers.values() for row in answer.get("ways", {}).values()]
+    times = [answer["time"] for answer in answers.values() if answer.get("time")]
+    if "refused" in answers[DEFAULT]:  # is there a momentum after all?
+        asked, times = [_guess(work), *asked], []
+    found = sweep(training, asked, times[0] if times else _rough_time(work, asked[0]))
+    for answer in answers.values():
+        _compare(answer, found)
     return {
         "case": work.case.name,
+        "unseen": work.case.unseen,
         "lr": work.lr,
-        "n_seeds": work.n_seeds,
-        "one_minus_beta": deltas.tolist(),
-        "time": json_value(times),
-        "time_se": json_value(time_se),
-        "predicted": {way: json_value(steps) for way, steps in predicted.items()},
-        "cliff": answers[CRITICAL_LIMIT].cliff,
-        "ways": {way: _row(deltas, times, resampled, value, answers[way]) for way, value in asked.items()},
-        "checks": {check.name: check.holds for check in answers[CRITICAL_LIMIT].checks},
+        "smallest_trial_lr": work.smallest_trial_lr,
+        "n_runs": found.n_runs,
+        "one_minus_beta": found.one_minus_beta.tolist(),
+        "times": json_value(found.time),
+        "times_se": [json_value(found.at(delta)[1]) for delta in found.one_minus_beta],
+        "came_back": found.came_back,
+        "fastest": found.fastest if np.isfinite(found.time).any() else None,
+        "answers": answers,
     }
 
 
-def _answers(work: Work, curves: Path, workers: int) -> dict[str, sm.Prediction]:
-    """The prediction of every way that is tried on this case."""
-    return {
-        way: sm.predict(
+def _ask(work: Work, workers: int, **how: Any) -> dict[str, Any]:
+    """What `predict` says, as plain data, and how long it took."""
+    if work.smallest_trial_lr is not None:
+        how["smallest_trial_lr"] = work.smallest_trial_lr
+    begin = perf_counter()
+    try:
+        found = sm.predict(
             work.problem,
             work.lr,
             noise=work.method.noise,
             start=work.start,
             target=(work.case.metric, work.case.fraction),
-            methods=[way],
-            store=curves if "store" in ALL_WAYS[way].uses else None,
             workers=workers,
             progress=False,
+            **how,
         )
-        for way in WAYS
-        if way != AT_FINITE_LR or critical_course(work.problem).corrected_at_finite_lr
-    }
-
-
-def _course(work: Work, delta: float, n_steps: float, workers: int) -> tuple[NDArray[np.int64], Floats]:
-    """Steps, and the metric of every run in training with this momentum, (n_run, n_time)."""
-    clock = np.unique(np.linspace(0, n_steps, N_RECORDS).astype(int))
-    found = sm.solve(
-        work.method,
-        work.start,
-        clock,
-        lr=work.lr,
-        momentum=1 - delta,
-        seeds=work.seed * 1_000_003 + np.arange(work.n_seeds),
-        metrics=[work.case.metric],
-        workers=workers,
-        progress=False,
-    )
-    return clock, found[work.case.metric].values[0, 0]
-
-
-def _predicted(work: Work, curves: Path, deltas: Floats, way: str) -> Floats:
-    """Times of a way's universal curve at every momentum."""
-    noise = work.method.noise
-    curve = sm.universal_curve(
-        work.problem,
-        work.start,
-        (work.case.metric, work.case.fraction),
-        scaled_lr=noise**2 * work.lr if way == AT_FINITE_LR else None,
-        store=curves,
-        progress=False,
-    )
-    return curve.convergence_time(work.lr, deltas, noise)[0]
-
-
-def _row(deltas: Floats, times: Floats, resampled: Floats, value: float, answer: sm.Prediction) -> dict[str, Any]:
-    i = int(np.argmin(np.abs(np.log(deltas / value))))
-    with np.errstate(invalid="ignore"):
-        regret, regrets = times[i] / times.min(), resampled[:, i] / resampled.min(axis=1)
-    best = float(deltas[np.argmin(times)])
+    except InputError as error:
+        return {"refused": str(error), "seconds": perf_counter() - begin, "ways": {}}
+    trials = found.trials
     return {
-        "one_minus_beta": value,
-        "over_fastest": value / best,
-        "regret": json_value(float(regret)),
-        "regret_se": json_value(float(np.std(regrets[np.isfinite(regrets)]))) if np.isfinite(regrets).any() else None,
-        "predicted_time": json_value(answer.time),
-        "measured_time": json_value(float(times[i])),
+        "seconds": perf_counter() - begin,
+        "method": found.method,
+        "one_minus_beta": found.one_minus_beta,
+        "low": json_value(found.low),
+        "high": json_value(found.high),
+        "time": json_value(found.time),
+        "time_se": json_value(found.time_se),
+        "safe": found.safe,
+        "doubts": list(found.doubts),
+        "trials": None if trials is None else {"regret": json_value(trials.regret), "carried": trials.carried},
+        "ways": {
+            name: {"one_minus_beta": way.one_minus_beta, "says": found.agreement.get(name, "")}
+            for name, way in found.ways.items()
+            if name != found.method
+        },
     }
+
+
+def _compare(answer: dict[str, Any], found: Sweep) -> None:
+    """Put the sweep's regret and time of an answer, and the regrets of its ways, into it."""
+    for row in (answer, *answer["ways"].values()):
+        if "one_minus_beta" not in row:
+            continue
+        delta = row["one_minus_beta"]
+        (time, time_se), (regret, regret_se) = found.at(delta), found.regret(delta)
+        if row is answer and not np.isfinite(time) and np.isfinite(found.late):
+            time, regret = found.late, found.late / float(found.time.min())
+        row |= {"regret": json_value(regret), "regret_se": json_value(regret_se)}
+        row |= {"measured_time": json_value(time), "measured_time_se": json_value(time_se)}
+
+
+def _path(work: Work) -> DriftPath:
+    return DriftPath(work.problem, work.start, work.case.metric, work.case.fraction)
+
+
+def _guess(work: Work) -> float:
+    """The crossing's 1 - beta = (c mu lr^2)^(1/3) [theory: Effective loss, eq. 5.5]; 0.1 where there is none."""
+    try:
+        return float(np.clip((work.method.noise * _path(work).curvature * work.lr**2) ** (1 / 3), 1e-4, 1.0))
+    except InputError:
+        return 0.1
+
+
+def _rough_time(work: Work, delta: float) -> float:
+    try:
+        return float(_path(work).expected_time(work.lr, delta, work.method.noise))
+    except InputError:
+        return 1_000.0
