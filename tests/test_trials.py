@@ -59,7 +59,7 @@ def test_a_mean_that_comes_back_has_not_met_the_target():
 
 
 def test_the_error_of_a_time_is_its_spread_over_independent_repetitions():
-    """Decay exp(-k / 50) with a factor of each run: 400 repetitions of 16 runs. The spread is known to 3.5 %, a mean error to 2 %."""
+    """Decay exp(-k / 50) with a factor of each run: 400 times 16 runs. Known: the spread to 3.5 %, its mean error to 2 %."""
     rng = np.random.default_rng(5)
     steps = np.arange(300)
     times, errors = [], []
@@ -141,7 +141,7 @@ def test_a_small_learning_rate_is_reached_by_the_law():
 
 
 def test_a_target_that_no_momentum_meets_is_said_so_with_the_fraction_that_can_be_met():
-    with pytest.raises(sm.InputError, match=r"target: given trace_hessian below 0.5; allowed: more than that: .* comes down to 0.9"):
+    with pytest.raises(sm.InputError, match=r"target: given trace_hessian below 0.5; allowed: more than that: .* down to 0.9"):
         sm.predict(VALLEY, 0.1, **{**ASKED, "target": ("trace_hessian", 0.5)})
     with pytest.raises(sm.InputError, match=r"lr: given 50\.?0*; allowed: a smaller learning rate: runs diverge"):
         sm.predict(VALLEY, 50.0, **ASKED)
