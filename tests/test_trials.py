@@ -34,10 +34,10 @@ def test_runs_are_those_of_the_plain_simulation_however_they_are_advanced(proble
     """Two momenta, more runs later, in pieces: the same numbers, to rounding, as `solve` gives with the same seeds."""
     runs = Courses(training(problem, VALLEY.start(2.5)), 0.1, Clock(2, 20))
     runs.add([0.02, 0.05], 3)
-    runs.advance([0, 1], 40)
-    runs.advance([1], 90)
+    runs.advance({0: 40, 1: 40})
+    runs.advance({1: 90})
     runs.more([1], 5)
-    runs.advance([0, 1], 60)
+    runs.advance({0: 60, 1: 60})
     for i, (delta, n) in enumerate([(0.02, 3), (0.05, 5)]):
         course = runs.courses[i]
         plain = sm.solve(

@@ -140,6 +140,8 @@ def _word(best: Answer, way: Answer) -> str:
 
 def _as_fast(best: Answer, one_minus_beta: float) -> bool:
     """Whether a momentum takes hardly longer than the recommended one, by the times tried, or else by the range."""
+    if best.cliff is not None and one_minus_beta <= best.cliff:
+        return False
     met = np.isfinite(best.times)
     tried, times = best.tried[met], best.times[met]
     if len(tried) > 1 and tried[0] <= one_minus_beta <= tried[-1] and best.time:

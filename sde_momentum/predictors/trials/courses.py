@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -79,6 +79,9 @@ class _Block:
     done: int = 0
     """Number of records made."""
 
+    def __post_init__(self) -> None:
+        self.members = frozenset(self.owners.tolist())
+
     def part(self, lanes: NDArray[np.bool_]) -> _Block:
         """The block of some of the lanes."""
         runs = Runs._make(np.ascontiguousarray(x[..., lanes]) for x in self.runs)
@@ -144,27 +147,33 @@ class Courses:
         words = (self.training.seed * 1_000_003 + numbers).astype(np.uint64)
         return _Block(runs, Draws.of(words, problem.n_outputs), owners.copy())
 
-    def advance(self, which: Sequence[int], until: float) -> None:
-        """Run the courses `which` to at least `until` steps; those that are further already stay where they are."""
-        steps = self.clock.steps(until)
-        goal, began = len(steps), monotonic()
-        self._split(which)
-        behind = [block for block in self._blocks if block.done < goal and np.isin(block.owners, which).any()]
-        jobs = [partial(self._advance, block, steps) for block in behind]
+    def advance(self, goals: Mapping[int, float]) -> None:
+        """Run courses, by their numbers, to at least so many steps; those that are further already stay where they are."""
+        began, jobs = monotonic(), []
+        self._split(goals)
+        steps = self.clock.steps(max(goals.values()))
+        counts = {i: int(np.searchsorted(steps, until)) + 1 for i, until in goals.items()}
+        for block in self._blocks:
+            goal = max((counts[i] for i in block.members if i in counts), default=0)
+            if block.done < goal:
+                jobs.append(partial(self._advance, block, steps[:goal]))
         for made in in_order(iter(jobs), self.training.workers):
             self.run_steps += made
         passed = monotonic() - began
         self.seconds += passed
         self._tick(passed)
-        for i in which:
+        for i in goals:
             self._collect(i)
 
-    def _split(self, which: Sequence[int]) -> None:
+    def _split(self, which: Collection[int]) -> None:
         """Let the runs of other courses wait in blocks of their own."""
         blocks = []
         for block in self._blocks:
-            wanted = np.isin(block.owners, which)
-            blocks += [block] if wanted.all() or not wanted.any() else [block.part(wanted), block.part(~wanted)]
+            if block.members.isdisjoint(which) or block.members.issubset(which):
+                blocks.append(block)
+            else:
+                wanted = np.isin(block.owners, list(which))
+                blocks += [block.part(wanted), block.part(~wanted)]
         self._blocks = blocks
 
     def _advance(self, block: _Block, steps: Steps) -> int:
@@ -178,15 +187,14 @@ class Courses:
 
     def _collect(self, i: int) -> None:
         """Bring the values of course i together from its blocks."""
-        mine = [block for block in self._blocks if (block.owners == i).any()]
+        mine = [block for block in self._blocks if i in block.members]
         done = min(block.done for block in mine)
         rows = []
         for block in mine:
             if len(block.kept) > 1:
                 block.kept = [np.concatenate(block.kept, axis=1)]
             rows.append(block.kept[0][block.owners == i, :done])
-        course = self.courses[i]
-        course.steps, course.values = self.clock.steps(n=done), np.concatenate(rows)
+        self.courses[i].go_on(self.clock.steps(n=done), np.concatenate(rows))
 
     @property
     def seconds_per_run_step(self) -> float:

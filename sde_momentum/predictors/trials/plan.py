@@ -155,9 +155,9 @@ class Plan:
         delta, time = self._guess(self.question.lr)
         pilot = Courses(self.training, self.question.lr, self._clock(time))
         pilot.add(np.full(4, delta), 16)
-        pilot.advance(range(4), 1)  # compiles
+        pilot.advance(dict.fromkeys(range(4), 1))  # compiles
         pilot.run_steps, pilot.seconds = 0, 0.0
-        pilot.advance(range(4), _PILOT)
+        pilot.advance(dict.fromkeys(range(4), _PILOT))
         return pilot.seconds_per_run_step
 
     def _clock(self, time: float) -> Clock:

@@ -128,7 +128,7 @@ class Search:
         """Advance courses together until the fastest holds the target and the others are decided."""
         until = min(max(8.0, first), self.longest)
         while racing := self._racing(which):
-            self.runs.advance(racing, until)
+            self.runs.advance(dict.fromkeys(racing, until))
             if until >= self.longest or (until >= self.patience and not self._met(which)):
                 return
             if self._over():
@@ -239,8 +239,7 @@ class Search:
             return
         note(f"trials at lr {self.runs.lr:.3g}: {len(which)} momenta, {n_runs} runs each")
         self.runs.more(which, n_runs)
-        for i in which:
-            self.runs.advance([i], self.courses[i].end)
+        self.runs.advance({i: self.courses[i].end for i in which})
         self._race(which, self._best())
 
     def _contenders(self) -> list[int]:

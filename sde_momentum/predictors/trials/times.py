@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,18 +35,27 @@ class Course:
     n_runs: int = 0
     steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     values: Floats = field(default_factory=lambda: np.full((1, 1), np.inf))
+    _times: dict[float, float] = field(default_factory=dict)
 
-    @property
+    def go_on(self, steps: NDArray[np.int64], values: Floats) -> None:
+        """Replace steps and values by longer ones, or those of more runs."""
+        self.steps, self.values = steps, values
+        self._times.clear()
+        self.__dict__.pop("mean", None)
+        self.__dict__.pop("error", None)
+
+    @cached_property
     def mean(self) -> Floats:
         """Mean over runs, (n_time,); inf where one has diverged."""
-        return np.asarray(np.where(np.isfinite(self.values), self.values, np.inf).mean(axis=0))
+        return np.nan_to_num(self.values.mean(axis=0), nan=np.inf)
 
-    @property
+    @cached_property
     def error(self) -> Floats:
         """Standard error of `mean`, (n_time,)."""
+        if len(self.values) < 2:
+            return np.full(self.steps.shape, np.inf)
         with np.errstate(invalid="ignore"):
-            found = self.values.std(axis=0, ddof=1) / np.sqrt(len(self.values)) if len(self.values) > 1 else np.inf
-        return np.broadcast_to(np.nan_to_num(found, nan=np.inf), self.steps.shape)
+            return np.nan_to_num(self.values.std(axis=0, ddof=1) / np.sqrt(len(self.values)), nan=np.inf)
 
     @property
     def end(self) -> int:
@@ -59,9 +69,12 @@ class Course:
 
     def time(self, errors: float = 0.0) -> float:
         """Steps after which the mean, less this many standard errors of it, stays below the level; inf if it does not yet."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            series = self.mean - errors * self.error if errors else self.mean
-        return float(settle_time(np.nan_to_num(series, nan=np.inf), self.steps.astype(float), self.level))
+        if errors not in self._times:
+            with np.errstate(invalid="ignore", over="ignore"):
+                series = self.mean - errors * self.error if errors else self.mean
+            found = settle_time(np.nan_to_num(series, nan=np.inf), self.steps.astype(float), self.level)
+            self._times[errors] = float(found)
+        return self._times[errors]
 
     def surely(self) -> float:
         """Steps after which the mean of infinitely many runs stays below the level, but for one case in a thousand."""
@@ -75,12 +88,10 @@ class Course:
 
     def resampled(self, weights: Floats) -> Floats:
         """Times under resamples of the runs, (n_resample,), from weights (n_resample, n_run)."""
-        values = np.where(np.isfinite(self.values), self.values, np.inf)
-        if not np.isfinite(values).all():
+        if not np.isfinite(self.mean).all():
             return np.full(len(weights), self.time())
-        return settle_time(
-            weights @ values, np.broadcast_to(self.steps.astype(float), (len(weights), len(self.steps))), self.level
-        )
+        instants = np.broadcast_to(self.steps.astype(float), (len(weights), len(self.steps)))
+        return settle_time(weights @ self.values, instants, self.level)
 
     def time_se(self, seed: int) -> float:
         """Standard error of `time`: half the width of the middle 68 % of resamples; inf for an infinite time or one run."""
