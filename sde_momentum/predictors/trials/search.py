@@ -15,9 +15,11 @@ from .times import Course, resampling
 
 Floats = NDArray[np.float64]
 
-_HOLD, _SETTLED, _LONGEST = 2.7, 6.0, 40.0
-"""A target counts as met if the mean stays below it for _SETTLED / (1 - beta) steps, in which fluctuations become stationary, but
-at least until _HOLD and at most until _LONGEST times the time at which it fell below."""
+_HOLD = 2.7
+"""A target counts as met if the mean stays below it until this multiple of the time at which it fell below."""
+_SETTLED, _LONGEST = 6.0, 40.0
+"""A recommended momentum must hold it for _SETTLED / (1 - beta) steps, in which fluctuations become stationary, but at most until
+_LONGEST times its time."""
 _SLOWER, _DECIDED = 1.3, 1.12
 """A momentum is given up when it is this much slower than the fastest; from the second on it need not show that it holds."""
 _SURE = 2.0
@@ -109,7 +111,7 @@ class Search:
             spacing = max(_SPACING, spacing ** (1 / 3))
             self._refine(spacing)
         if self._over():  # momenta between those tried may be faster
-            return replace(self._choose()[0], regret=float("inf"))
+            return replace(self._verified()[0], regret=float("inf"))
         return self._settle()
 
     # -- steps of the search ---------------------------------------------------------------------------
@@ -153,14 +155,14 @@ class Search:
         return [i for i in which if self._undecided(self.courses[i], best)]
 
     def _undecided(self, course: Course, best: float) -> bool:
-        if course.end >= _horizon(course, best) or course.last_above(_SURE) > _SLOWER * best:
+        if course.end >= _HOLD * best or course.last_above(_SURE) > _SLOWER * best:
             return False
         return not (course.time(_SURE) > _DECIDED * best and np.isfinite(course.time()))
 
     def _held(self, course: Course) -> bool:
         """Whether the mean fell below the level and stayed there for long enough."""
         time = course.time()
-        return np.isfinite(time) and course.end >= min(_horizon(course, time), self.longest)
+        return np.isfinite(time) and course.end >= min(_HOLD * time, self.longest)
 
     def _level(self) -> list[int]:
         """Courses that hold the target, with as many runs as any; where there are none, with fewer."""
@@ -227,7 +229,7 @@ class Search:
         while True:
             n = self.courses[self._fastest()].n_runs
             self._more([i for i in self._contenders() if self.courses[i].n_runs < n], n)
-            choice, contenders = self._choose()
+            choice, contenders = self._verified()
             if choice.regret <= _GOAL or 2 * n > _MOST or self._cost(contenders, 2 * n) > self.deadline - monotonic():
                 return choice
             self._more(contenders, 2 * n)
@@ -254,6 +256,18 @@ class Search:
 
     # -- the choice --------------------------------------------------------------------------------------
 
+    def _verified(self) -> tuple[Choice, list[int]]:
+        """The choice, whose mean stays below the level until fluctuations are stationary; no bound where time ends before."""
+        while True:
+            choice, contenders = self._choose()
+            which = next(i for i in contenders if self.courses[i].one_minus_beta == choice.one_minus_beta)
+            horizon = min(_horizon(self.courses[which], choice.time), self.longest)
+            if self.courses[which].end >= horizon:
+                return choice, contenders
+            if self._over():
+                return replace(choice, regret=float("inf")), contenders
+            self.runs.advance({which: horizon})
+
     def _choose(self) -> tuple[Choice, list[int]]:
         """The recommendation from what is known now, and the courses that may be the fastest."""
         near, best = self._near(), self._best()
@@ -278,7 +292,7 @@ class Search:
             float(deltas[k]), float(good.min(initial=deltas[k])), float(good.max(initial=deltas[k])), chosen.time(),
             chosen.time_se(self.seed), float(upper[k]), edge,
         )  # fmt: skip
-        contenders = [i for i, low in zip(near, lower, strict=True) if low <= _CONTENDER]
+        contenders = [i for j, i in enumerate(near) if lower[j] <= _CONTENDER or j == k]
         return choice, contenders
 
     def _near(self) -> list[int]:
