@@ -140,6 +140,27 @@ def test_kernels_agree_with_the_arrays_and_lanes_do_not_know_their_neighbours(mo
     np.testing.assert_allclose(g, expected, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("lanes", [1, 33])
+def test_outputs_and_gradient_in_one_pass_are_those_of_two(model, lanes):
+    problem = model.compile()
+    outputs, pullback, data, rows = problem.kernels[:4]
+    at, p = np.ascontiguousarray(points(model, (64,)).T), model.n_outputs
+    shift, scale = np.random.default_rng(2).normal(size=(2, p, 64))
+    whole, f, scratch = np.concatenate([shift, scale, np.full((p, 64), np.nan)]), np.empty((p, 64)), np.empty((rows, 64))
+    g, expected = np.empty_like(at), np.empty_like(at)
+    pullback(data, at, whole, g, scratch)
+    outputs(data, at, f, scratch)
+    pullback(data, at, (f - shift) * scale, expected, scratch)
+    np.testing.assert_array_equal(whole[: 2 * p], np.concatenate([shift, scale]))
+    np.testing.assert_allclose(whole[2 * p :], f, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(g, expected, rtol=1e-10, atol=1e-11)
+    some = np.random.default_rng(3).permutation(64)[:lanes]
+    few, g_few = np.concatenate([shift, scale, np.full((p, 64), np.nan)])[:, some].copy(), np.empty((len(at), lanes))
+    pullback(data, np.ascontiguousarray(at[:, some]), few, g_few, scratch[:, :lanes].copy())
+    np.testing.assert_array_equal(few, whole[:, some])
+    np.testing.assert_array_equal(g_few, g[:, some])
+
+
 def test_simulation_equals_a_plain_loop(built_in):
     problem, lr, beta, sigma, steps = built_in.compile(), 2e-3, 0.8, 0.1, 25
     start = built_in.interpolating_point()

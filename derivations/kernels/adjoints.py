@@ -43,7 +43,8 @@ class AdjointWriter(ValueWriter):
                     others = [self._value(other, turn) for k, other in enumerate(tree[1]) if k != i]
                     self._reverse(part, self._let(" * ".join([bar, *others])), turn)
         elif tree[0] == "power":
-            slope = power(self._value(tree[2], turn), tree[1] - 1)
+            base, left = (tree, 2) if tree[1] == -1 else (tree[2], tree[1] - 1)  # of y = 1 / a it is -y^2: a division fewer
+            slope = power(self._value(base, turn), left)
             self._reverse(tree[2], self._let(f"{bar} * ({tree[1]!r} * ({slope}))"), turn)
         else:
             rule = DERIVATIVE[tree[1]]

@@ -105,7 +105,7 @@ class CompiledProblem(Problem):
     @property
     def kernels(self) -> Kernels:
         module, data, rows = self._first
-        return Kernels(module.outputs, module.pullback, data, rows, by_sample=self._per_sample)
+        return Kernels(module.outputs, module.pullback, data, rows, by_sample=self._per_sample, fused=True)
 
     def outputs(self, w: Array) -> Array:
         kernel, _, data, rows = self.kernels[:4]

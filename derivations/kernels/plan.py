@@ -1,6 +1,6 @@
 """The plan of a kernel: what it computes, in which order, and which terms are alike and become loops.
 
-A node used more than once, or one that is the same for all samples, is a root: it is computed once and kept.
+A node used more than once, one that is the same for all samples, or a function is a root: it is computed once and kept.
 Between roots the graph is trees. Trees that differ in their leaves only form a family, evaluated by one loop;
 within a tree, so do the alike terms of a sum. A leaf becomes a slot: its kind, and a table of which parameter,
 input, constant or root it is in each turn of the loops around it.
@@ -105,7 +105,7 @@ class Plan:
                 continue
             for arg in node.args:
                 uses[arg] += 1
-                if node.by_inputs and not arg.by_inputs and self._worth_keeping(arg):
+                if self._worth_keeping(arg) and (self._is_dear(arg) or (node.by_inputs and not arg.by_inputs)):
                     roots.add(arg)
                 if arg not in seen:
                     seen.add(arg)
@@ -118,6 +118,11 @@ class Plan:
         cheap = node.op == "mul" and len(node.args) == 2 and all(arg.is_leaf for arg in node.args)
         constant = any(arg.op == "const" for arg in node.args)
         return node.by_parameters and not node.is_leaf and not (cheap and constant)
+
+    @staticmethod
+    def _is_dear(node: Node) -> bool:
+        """Functions, divisions and square roots: the reverse pass takes their values from the forward pass."""
+        return node.op == "call" or (node.op == "power" and not (node.value > 0 and node.value == int(node.value)))
 
     def is_active(self, node: Node) -> bool:
         """Whether the node depends on a differentiated parameter."""

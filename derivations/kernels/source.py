@@ -1,4 +1,4 @@
-"""Numba source code of a plan: f(w), and by reverse-mode differentiation J(w)^T r, for WIDTH runs (lanes) at a time."""
+"""Numba source code of a plan: f(w), and by reverse-mode differentiation J(w)^T r or both, for WIDTH runs (lanes) at a time."""
 
 from __future__ import annotations
 
@@ -43,6 +43,10 @@ class KernelSource(AdjointWriter):
             self._put(f"\n@njit({kind}, **_COMPILE)")
             with self._block(f"def {name}({', '.join(arguments)}):"):
                 self._put(f"asked = {result}")
+                if "r" in arguments:
+                    samples = f"data.shape[0] * {len(self.plan.outputs)}" if self.plan.per_sample else str(len(self.plan.outputs))
+                    self._put(f"rows, whole = {samples}, r")
+                    self._put("fused = r.shape[0] > rows")
                 with self._block("if w.shape[1] < WIDTH:"):
                     for argument in (name for name in arguments[1:] if name != "w"):
                         filled = f"np.empty(({argument}.shape[0], WIDTH))"
@@ -60,6 +64,9 @@ class KernelSource(AdjointWriter):
                     yield lines
                 with self._block("if asked.shape[1] < WIDTH:"):
                     self._put(f"narrow({result}, asked)")
+                    if "r" in arguments:
+                        with self._block("if fused:"):
+                            self._put("narrow(r, whole)")
 
     def _forward(self, by_samples: bool) -> None:
         """Values of the needed roots, in the order of their dependence."""
@@ -85,6 +92,9 @@ class KernelSource(AdjointWriter):
     def _output_offset(self, entry: str) -> str:
         row = f"sample * {len(self.plan.outputs)} + {entry}" if self.plan.per_sample else entry
         return f"({row}) * lanes + n"
+
+    def _value_offset(self, entry: str) -> str:
+        return f"{self._output_offset(entry)} + 2 * rows * lanes"
 
     @contextmanager
     def _samples(self) -> Iterator[None]:
@@ -118,7 +128,10 @@ class KernelSource(AdjointWriter):
                 with self._aside() as reverse:
                     for family in self.plan.sinks:
                         if family.active:
-                            self._reverse_family(family, self._output_offset)
+                            self._reverse_family(family, is_sink=True)
+                        else:
+                            with self._block("if fused:"):
+                                self._store_values(family, "r", self._value_offset)
                     for family in reversed(self.plan.families):
                         if family.active and family.by_samples:
                             self._reverse_family(family)
@@ -136,14 +149,19 @@ class KernelSource(AdjointWriter):
                     self._put(f"store(g, {row} * lanes + n, load(scratch, {self._scratch(row, self.adjoint_row)}))")
         return "\n".join(text)
 
-    def _reverse_family(self, family: Family, r: Callable[[str], str] | None = None) -> None:
-        """Reverse mode through a family of outputs (adjoints from the array r) or of roots (from their own rows)."""
+    def _reverse_family(self, family: Family, *, is_sink: bool = False) -> None:
+        """Reverse mode through a family of outputs (adjoints from r, or (f - shift) scale) or of roots (from their own rows)."""
 
         def body(turn: Turn) -> None:
             entry = self._entry(family.rows, turn.variables)
-            array, offset = ("r", r(entry)) if r else self._adjoint("root", entry)
+            array, offset = ("r", self._output_offset(entry)) if is_sink else self._adjoint("root", entry)
             bar, tree = self._let(f"load({array}, {offset})"), family.scope.tree
-            if r is None and tree[0] == "call" and DERIVATIVE[tree[1]].has(y):  # its value is at hand
+            if is_sink:
+                with self._block("if fused:"):
+                    value = self._value(tree, Turn(turn.scope, turn.variables, dict(turn.values)))
+                    self._put(f"store(r, {self._value_offset(entry)}, {value})")
+                    self._put(f"{bar} = ({value} - {bar}) * load(r, {offset} + rows * lanes)")
+            elif (tree[0] == "call" and DERIVATIVE[tree[1]].has(y)) or tree[:2] == ("power", -1.0):  # its value is at hand
                 self._needed |= {int(self.plan.family_of_row[family.rows[0]])}
                 turn.values[tree] = self._let(f"load(scratch, {self._scratch(entry, self.root_row)})")
             self._reverse(tree, bar, turn)

@@ -203,7 +203,7 @@ def _move(w: Any, v: Any, g: Any, lr: Any, momentum: Any) -> None:
 def _pull(f: Any, xi: Any, keep: Any, targets: Any, runs: Any, rule: Any, size: Any, step: int) -> None:
     """f <- (f - y - sigma xi) / B for the samples of the batch, 0 for the others; marks the runs that diverge."""
     p, lanes = f.shape
-    share, label_noise, diverged = 1.0 / rule.batch, runs.label_noise, runs.diverged
+    share, label_noise = 1.0 / rule.batch, runs.label_noise
     for n in range(lanes):
         size[n] = 0.0
     for i in range(p):
@@ -215,14 +215,39 @@ def _pull(f: Any, xi: Any, keep: Any, targets: Any, runs: Any, rule: Any, size: 
         for i in range(p):
             for n in range(lanes):
                 f[i, n] *= keep[i, n]
+    _mark(size, runs.diverged, step)
+
+
+@njit(fastmath={"contract"})
+def _fused(model: Any, point: Any, runs: Any, rule: Any, step: int, room: Any, scratch: Any) -> None:
+    """g <- J^T (f - y - sigma xi) / B, f found on the way; marks the runs that diverge."""
+    p, lanes = room.f.shape
+    share, shift, scale, size, targets = 1.0 / rule.batch, room.xi, room.keep, room.size, model.targets
+    for i in range(p):
+        for n in range(lanes):
+            shift[i, n] = targets[i] + runs.label_noise[n] * shift[i, n]
+            scale[i, n] = scale[i, n] * share if rule.batch < p else share
+    model.pullback(model.data, point, room.whole, room.g, scratch)
     for n in range(lanes):
+        size[n] = 0.0
+    for i in range(p):
+        for n in range(lanes):
+            r = room.f[i, n] - targets[i]
+            size[n] += r * r
+    _mark(size, runs.diverged, step)
+
+
+@njit
+def _mark(size: Any, diverged: Any, step: int) -> None:
+    """Marks the runs that diverge: `size` is |f - y|^2."""
+    for n in range(size.shape[0]):
         if not size[n] < _FAR and diverged[n] < 0:  # NaN fails the comparison too
             diverged[n] = step
 
 
 @njit(fastmath={"contract"})
 def _freeze(f: Any, look: Any, runs: Any) -> None:
-    """Diverged runs at 0, without a residual."""
+    """Diverged runs at 0, without a residual (rows of f), or else without a gradient."""
     p, lanes = f.shape
     for n in range(lanes):
         if runs.diverged[n] >= 0:
@@ -261,11 +286,13 @@ def _add(g: Any, point: Any, source: Any, kick: Any, state: Any, rule: Any, forc
 class _Room(NamedTuple):
     """Work space of a step, lanes side by side."""
 
-    f: Array
+    whole: Array
+    """The next three below each other."""
     xi: Array
+    keep: Array
+    f: Array
     g: Array
     look: Array
-    keep: Array
     size: Array
     words: Words
     kick: Array
@@ -277,8 +304,9 @@ def _room(rows: int, p: int, lanes: int, rule: Any) -> Any:
     """Work space for runs of `rows` parameters and `p` outputs."""
     kick = aligned(rows if rule.factor.shape[0] > 0 else 0, lanes)
     source = kick if rule.diagonal else aligned(rule.factor.shape[1], lanes)
-    f, xi, g, look = aligned(p, lanes), aligned(p, lanes), aligned(rows, lanes), aligned(rows, lanes)
-    return _Room(f, xi, g, look, np.empty((p, lanes)), np.empty(lanes), np.empty(lanes, dtype=np.uint64), kick, source)
+    whole, g, look = aligned(3 * p, lanes), aligned(rows, lanes), aligned(rows, lanes)
+    xi, keep, f = whole[:p], whole[p : 2 * p], whole[2 * p :]
+    return _Room(whole, xi, keep, f, g, look, np.empty(lanes), np.empty(lanes, dtype=np.uint64), kick, source)
 
 
 @njit(fastmath={"contract"})
@@ -292,13 +320,17 @@ def _step(model: Any, scratch: Any, runs: Any, draws: Any, rule: Any, force: Any
             for n in range(lanes):
                 look[i, n] = w[i, n] + momentum[n] * v[i, n]
     point = look if rule.nesterov else w
-    model.outputs(model.data, point, f, scratch)
     _fill(draws.labels, xi, rule.gaussian)
     if rule.batch < f.shape[0]:
         _draw_batches(draws.batches, room.keep, room.words, draws.order, rule.batch)
-    _pull(f, xi, room.keep, model.targets, runs, rule, room.size, step)
-    _freeze(f, look, runs)
-    model.pullback(model.data, point, f, g, scratch)
+    if model.fused:
+        _fused(model, point, runs, rule, step, room, scratch)
+        _freeze(g, look, runs)
+    else:
+        model.outputs(model.data, point, f, scratch)
+        _pull(f, xi, room.keep, model.targets, runs, rule, room.size, step)
+        _freeze(f, look, runs)
+        model.pullback(model.data, point, f, g, scratch)
     _add(g, point, room.source, room.kick, draws.gradient, rule, force)
     _move(w, v, g, runs.lr, momentum)
 

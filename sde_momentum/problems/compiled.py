@@ -17,6 +17,7 @@ _MATRIX = types.Array(types.float64, 2, "C")
 KERNEL = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX)
 #: Signature of `pullback(data, w, r, g, scratch)`: writes J(w)^T r, (N, lanes), for r of shape (P, lanes).
 PULLBACK = types.void(_MATRIX, _MATRIX, _MATRIX, _MATRIX, _MATRIX)
+#: Where `fused`, r may also be (3P, lanes), rows (shift, scale, f): then it writes f(w), and r = (f - shift) scale.
 #: Signature of a metric `metric(data, w, out, scratch)`: writes its values, (lanes,), for w of shape (N, lanes).
 METRIC = types.void(_MATRIX, _MATRIX, types.Array(types.float64, 1, "C"), _MATRIX)
 
@@ -33,6 +34,7 @@ class Kernels(NamedTuple):
             is a metric (`Valley.test_error`), or the `value` of a Metric. It is used for that function alone: not in a
             subclass that overrides the method, nor for another metric of the same name
         by_sample: whether `data` has a row for each sample, and both kernels take a single row and the P / rows outputs of it
+        fused: whether `pullback` can find the outputs on its way: an update is then one pass, not two with much in common
     """
 
     outputs: Any
@@ -41,3 +43,4 @@ class Kernels(NamedTuple):
     scratch_rows: int
     metrics: Mapping[Callable[..., Any], Any] = {}
     by_sample: bool = False
+    fused: bool = False

@@ -36,6 +36,8 @@ class Model(NamedTuple):
     """y, (P,)."""
     by_sample: bool
     """Whether a pullback may be asked for one sample alone."""
+    fused: bool
+    """Whether a pullback may find the outputs too."""
     outputs: Any
     """Of signature KERNEL."""
     pullback: Any
@@ -50,7 +52,7 @@ class Model(NamedTuple):
 _METRIC = types.FunctionType(METRIC)
 MODEL = types.NamedTuple(
     (
-        types.Array(types.int64, 1, "C"), _M, _V, types.boolean,
+        types.Array(types.int64, 1, "C"), _M, _V, types.boolean, types.boolean,
         types.FunctionType(KERNEL), types.FunctionType(PULLBACK), _METRIC, _METRIC, _METRIC, _METRIC,
     ),
     Model,
@@ -83,7 +85,7 @@ def model(kernels: Kernels, targets: NDArray[np.float64], metrics: Sequence[Any]
     functions = [by_address(kernels.outputs, KERNEL), by_address(kernels.pullback, PULLBACK)]
     functions += [by_address(metric, METRIC) for metric in (*own, *[_nothing] * (MOST - len(own)))]
     data, y = (np.ascontiguousarray(x, dtype=np.float64) for x in (kernels.data, targets))
-    return Model(np.array(kinds, dtype=np.int64), data, y, bool(kernels.by_sample), *functions)
+    return Model(np.array(kinds, dtype=np.int64), data, y, bool(kernels.by_sample), bool(kernels.fused), *functions)
 
 
 @njit(fastmath={"contract"}, error_model="numpy")
