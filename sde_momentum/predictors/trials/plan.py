@@ -25,8 +25,9 @@ BUDGET = 20.0
 """Seconds, if none are given."""
 _NEED = 1300
 """Updates of single runs that a search usually makes, in units of the steps to the target."""
-_SHARE = 0.7
-"""Part of the budget that a search at the learning rate itself may be expected to take; beyond it the answer is carried."""
+_SHARE, _LEFT = 0.7, 0.6
+"""Part of the budget that a search at the learning rate itself may be expected to take, beyond which the answer is carried; and
+part of the time left for the next of several searches."""
 _APART, _STRIDE = 2.5, 12.0
 """Least and largest factor from one learning rate of the trials to the next."""
 _FAR = 8.0
@@ -117,9 +118,11 @@ class Plan:
         while rate > max(lr, least):
             goal = max(self._affordable(lr), least)
             if goal > rate / _APART:  # so near, it would say nothing of the correction
-                return
+                break
             rate = goal if goal >= rate / _STRIDE else max(rate / _STRIDE, lr * _APART)
             self._search(rate, 1.0 if rate == goal else _PART)
+        if len(self.found) > 1 and not np.isfinite(self.found[-1][1].regret):
+            self.found.pop()  # unfinished: the law says more
 
     def _affordable(self, lr: float) -> float:
         """The least learning rate, from `lr` on, at which a search fits into what is left of the budget.
@@ -128,7 +131,7 @@ class Plan:
         """
         _, choice, runs = self.found[-1]
         seconds = runs.seconds / choice.time * self._carry(lr).time
-        left = _SHARE * (self.budget - (monotonic() - self.began))
+        left = _LEFT * (self.budget - (monotonic() - self.began))
         return lr * max(1.0, seconds / max(left, 1e-3)) ** 1.5
 
     @property
@@ -192,11 +195,11 @@ class Plan:
             delta, time, known = there.one_minus_beta, there.time, True
         else:
             (delta, time), known = self._guess(lr), self.question.theory is not None
-        search = Search(
-            Courses(self.training, lr, self._clock(time), self._tick), deadline, 0.5 * self.budget, _PATIENCE * time, _LONG * time
-        )
+        runs = Courses(self.training, lr, self._clock(time), self._tick)
+        search = Search(runs, deadline, 0.5 * self.budget, _PATIENCE * time, _LONG * time)
+        around = _NARROW if self.found else _USUAL if known else _WIDE
         try:
-            self.found.append((lr, search.find(delta, time, _NARROW if self.found else _USUAL if known else _WIDE), search.runs))
+            self.found.append((lr, search.find(delta, time, around, settle=share == 1.0), runs))
         except OutOfTime:
             raise self._unmet(search) from None
 
