@@ -139,16 +139,22 @@ def _word(best: Answer, way: Answer) -> str:
 
 
 def _as_fast(best: Answer, one_minus_beta: float) -> bool:
-    """Whether a momentum takes hardly longer than the recommended one, by the times tried, or else by the range."""
-    if best.cliff is not None and one_minus_beta <= best.cliff:
-        return False
-    met = np.isfinite(best.times)
-    tried, times = best.tried[met], best.times[met]
-    if len(tried) > 1 and tried[0] <= one_minus_beta <= tried[-1] and best.time:
-        time = np.exp(np.interp(np.log(one_minus_beta), np.log(tried), np.log(times)))
-        return bool(time <= _AGREES * best.time)
-    low, high = best.low or best.one_minus_beta, best.high or best.one_minus_beta
-    return low / _NEAR <= one_minus_beta <= high * _NEAR
+    """Whether a momentum takes hardly longer than the recommended one, by the times tried, or else by the range.
+
+    More momentum than the recommended must have been tried itself: its mean may come back above the level late.
+    """
+    trials, low, high = best.trials, best.low or best.one_minus_beta, best.high or best.one_minus_beta
+    if trials is None or trials.carried or not best.time:
+        return low / _NEAR <= one_minus_beta <= high * _NEAR
+    at = trials.at[0]
+    if one_minus_beta < best.one_minus_beta:
+        i = int(np.argmin(np.abs(np.log(at.one_minus_beta / one_minus_beta))))
+        return bool(np.isclose(at.one_minus_beta[i], one_minus_beta) and at.time[i] <= _AGREES * best.time)
+    met = np.isfinite(at.time)
+    tried, times = at.one_minus_beta[met], at.time[met]
+    if one_minus_beta <= tried[-1]:
+        return bool(np.exp(np.interp(np.log(one_minus_beta), np.log(tried), np.log(times))) <= _AGREES * best.time)
+    return one_minus_beta <= high * _NEAR
 
 
 def _sentence(word: str) -> str:

@@ -15,7 +15,7 @@ from ..experiment import Chunk, Configuration, PlainExperiment, shared_options
 
 
 class Predictions(PlainExperiment):
-    """All cases, or those of --case; `profiles`: number of learning rates of each at most, and the share of its runs."""
+    """All cases, or those of --case; `profiles`: number of learning rates of each at most, and the share of its runs in the first pass."""
 
     def configuration(self, given: Mapping[str, Any]) -> Configuration:
         """Profile, seed, cases, and what is asked beside the default answer."""
@@ -48,6 +48,6 @@ EXPERIMENT = Predictions(
         Option("theory", bool, False, "ask the ways without trials too, as methods='theory' does"),
         Option("carry", bool, False, "ask also for a learning rate 30 times smaller than all that trials may use"),
     ),
-    profiles={"quick": (2, 0.125), "full": (3, 1.0)},
+    profiles={"quick": (2, 0.125), "full": (3, 0.125)},
     spelling={"cases": "case"},
 )

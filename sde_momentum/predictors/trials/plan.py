@@ -199,7 +199,11 @@ class Plan:
         search = Search(runs, deadline, 0.5 * self.budget, _PATIENCE * time, _LONG * time)
         around = _NARROW if self.found else _USUAL if known else _WIDE
         try:
-            self.found.append((lr, search.find(delta, time, around, settle=share == 1.0), runs))
+            choice = search.find(delta, time, around, settle=share == 1.0)
+            theirs = None if self.question.theory is None else self.question.theory.one_minus_beta(lr)
+            if lr == self.question.lr and theirs is not None and theirs < choice.one_minus_beta:
+                search.probe(theirs, choice)
+            self.found.append((lr, choice, runs))
         except OutOfTime:
             raise self._unmet(search) from None
 

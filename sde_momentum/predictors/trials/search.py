@@ -34,6 +34,8 @@ _SPACING = 1.04
 """Factor between neighbouring 1 - beta near the fastest, in the end."""
 _FIRST, _MOST = 16, 1 << 14
 """Runs at each momentum: at first, and at most. Generated code steps 32 runs in the time of 16, and begins with twice as many."""
+_SHOWN = 0.6
+"""Part of the steps in which fluctuations become stationary after which they nearly are."""
 _GOAL = 1.03
 """Upper 95 % bound on the recommendation's time over the shortest at which the search ends."""
 _CAREFUL = np.sqrt(2)
@@ -51,7 +53,8 @@ class Choice:
 
     Attributes:
         one_minus_beta: delta of the recommendation
-        low, high: least and largest 1 - beta tried whose time may be within 3 % of the shortest
+        low, high: least and largest 1 - beta tried whose time may be within 3 % of the shortest; with more momentum than
+            recommended only where fluctuations have been seen to become stationary
         time, time_se: steps to the target, and standard error
         regret: upper 95 % bound of the time over the shortest
         edge: largest 1 - beta below the recommendation that does not hold the target; None where none was seen
@@ -116,6 +119,13 @@ class Search:
         if self._over():  # momenta between those tried may be faster
             return replace(self._verified()[0], regret=float("inf"))
         return self._settle() if settle else self._verified()[0]
+
+    def probe(self, delta: float, choice: Choice) -> None:
+        """Try a momentum that theory recommends, until its fluctuations are stationary; not beyond the end of the time."""
+        cost = self.first * _SETTLED / delta * self.runs.seconds_per_run_step
+        if cost < self.deadline - monotonic():
+            (which,) = self._try([delta], self.first)
+            self.runs.advance({which: min(_horizon(self.courses[which], choice.time), self.longest)})
 
     # -- steps of the search ---------------------------------------------------------------------------
 
@@ -290,7 +300,8 @@ class Search:
         else:
             k = int(np.argmin(surely))
         chosen, edge = self.courses[near[k]], self._edge(float(deltas[k]), best)
-        good = deltas[(lower <= _GOAL) & (deltas > (edge or 0.0))]
+        shown = np.array([self.courses[i].end >= _SHOWN * _horizon(self.courses[i], best) for i in near])
+        good = deltas[(lower <= _GOAL) & (deltas > (edge or 0.0)) & (shown | (deltas > deltas[k]))]
         choice = Choice(
             float(deltas[k]), float(good.min(initial=deltas[k])), float(good.max(initial=deltas[k])), chosen.time(),
             chosen.time_se(self.seed), float(upper[k]), edge,
