@@ -15,7 +15,7 @@ from ..experiment import Chunk, Configuration, PlainExperiment, shared_options
 
 
 class Predictions(PlainExperiment):
-    """All cases, or those of --case; `profiles`: number of learning rates of each at most, and the share of its runs in the first pass."""
+    """All cases, or those of --case; `profiles`: most learning rates of each, and the share of its runs in the first pass."""
 
     def configuration(self, given: Mapping[str, Any]) -> Configuration:
         """Profile, seed, cases, and what is asked beside the default answer."""

@@ -123,7 +123,7 @@ class Search:
     def probe(self, delta: float, choice: Choice) -> None:
         """Try a momentum that theory recommends, until its fluctuations are stationary; not beyond the end of the time."""
         cost = self.first * _SETTLED / delta * self.runs.seconds_per_run_step
-        if cost < self.deadline - monotonic():
+        if cost < self._left:
             (which,) = self._try([delta], self.first)
             self.runs.advance({which: min(_horizon(self.courses[which], choice.time), self.longest)})
 
@@ -241,12 +241,22 @@ class Search:
         """More runs at the contenders until the recommendation's regret is bounded or time ends."""
         while True:
             n = self.courses[self._fastest()].n_runs
-            self._more([i for i in self._contenders() if self.courses[i].n_runs < n], n)
-            choice, contenders = self._verified()
-            if choice.regret <= _GOAL or 2 * n > _MOST or self._cost(contenders, 2 * n) > self.deadline - monotonic():
-                return choice
+            stale = [i for i in self._contenders() if self.courses[i].n_runs < n]
+            if self._cost(stale, n) <= self._left:
+                self._more(stale, n)
+            choice, contenders = self._choose()
+            spent = 2 * n > _MOST or self._cost(contenders, 2 * n) + self._cost_of_proof(choice, 2 * n) > self._left
+            if spent or choice.regret <= _GOAL:
+                choice, contenders = self._verified()
+                if spent or choice.regret <= _GOAL:
+                    return choice
             self._more(contenders, 2 * n)
             self._refine(_SPACING)
+
+    @property
+    def _left(self) -> float:
+        """Seconds to the deadline."""
+        return self.deadline - monotonic()
 
     def _more(self, which: Sequence[int], n_runs: int) -> None:
         """Bring courses to this number of runs."""
@@ -266,6 +276,11 @@ class Search:
         """Seconds that bringing courses to this number of runs would take."""
         steps = sum((n_runs - self.courses[i].n_runs) * self.courses[i].end for i in which)
         return float(steps * self.runs.seconds_per_run_step)
+
+    def _cost_of_proof(self, choice: Choice, n_runs: int) -> float:
+        """Seconds to see that so many runs of the chosen momentum hold the target until fluctuations are stationary."""
+        course = next(course for course in self.courses if course.one_minus_beta == choice.one_minus_beta)
+        return n_runs * max(0.0, _horizon(course, choice.time) - course.end) * self.runs.seconds_per_run_step
 
     # -- the choice --------------------------------------------------------------------------------------
 
