@@ -11,7 +11,7 @@ from sde_momentum.dynamics import update
 from sde_momentum.dynamics.update import Draws, Rule, Runs, record
 from sde_momentum.problems import measures
 from sde_momentum.problems.compiled import METRIC
-from sde_momentum.problems.interpolation import descend_to_manifold
+from sde_momentum.problems.interpolation import descend_to_manifold, project_to_manifold
 from sde_momentum.problems.measures import measure, model
 from sde_momentum.problems.metrics import METRICS, Metric
 from sde_momentum.problems.registry import built_in, built_in_problems
@@ -231,15 +231,33 @@ def test_a_metric_of_the_wrong_shape_is_refused():
         sm.solve(sm.LabelNoiseSGD(problem, 0.1), problem.random_start(), [0], lr=0.1, momentum=0, seeds=[0], metrics=[wrong])
 
 
+def descent(problem, start):
+    """Gradient descent of step size 1 / tr H in NumPy, ended by Gauss-Newton."""
+    w, goal = start.copy(), 1e-6 * np.square(problem.targets).mean()
+    while np.square(problem.residual(w)).mean() >= goal:
+        j = problem.jacobian(w)
+        w -= j.T @ problem.residual(w) / np.square(j).sum()
+    return project_to_manifold(problem, w)
+
+
 @pytest.mark.parametrize("size", [(8, 2, 30), (5, 1, 12)])
 def test_descent_by_kernels_ends_where_that_in_numpy_does(size):
-    problem, plain = sm.MatrixSensing(*size), Plain(*size)
-    np.testing.assert_allclose(problem.interpolating_start(), plain.interpolating_start(), rtol=0, atol=1e-12)
+    problem = sm.MatrixSensing(*size)
+    start = problem.random_start(problem.width**-0.5)
+    np.testing.assert_allclose(problem.interpolating_start(), descent(problem, start), rtol=0, atol=1e-12)
 
 
 def test_descent_by_kernels_of_a_formula_ends_where_that_in_numpy_does(problems):
     for name in ("two-factor", "diagonal-linear", "two-layer-linear"):
         problem = problems[name]
         start = problem.random_start(0.6)
-        without = type("Without", (Delegating,), {"kernels": None})(problem)
-        np.testing.assert_allclose(descend_to_manifold(problem, start), descend_to_manifold(without, start), rtol=0, atol=1e-11)
+        np.testing.assert_allclose(descend_to_manifold(problem, start), descent(problem, start), rtol=0, atol=1e-11)
+
+
+def test_without_kernels_the_gradient_flow_is_followed():
+    """It ends within a tenth of the way of gradient descent's end, in few calls."""
+    problem, plain = sm.MatrixSensing(8, 2, 30), Plain(8, 2, 30)
+    start = problem.random_start(problem.width**-0.5)
+    w, exact = plain.interpolating_start(), problem.interpolating_start()
+    assert plain.loss(w) < 1e-24
+    assert np.linalg.norm(w - exact) < 0.1 * np.linalg.norm(exact - start)

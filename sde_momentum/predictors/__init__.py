@@ -1,8 +1,10 @@
 """Predictions of the best momentum: rules, forces, ways to predict, phase diagram [theory: Ways to predict].
 
-predict                 `predict`: the best momentum for a learning rate by every way that applies
-prediction, checks      `Prediction`: its result; `Check`: of the theory's assumptions; target: `Target`
-ways/                   the methods of predicting: tuned pair, closed form, effective loss, moment closure, critical limit
+predict                 `predict`: the best momentum for a learning rate by trials, with theory beside them, or by theory alone
+prediction, checks      `Prediction`: its result, with text and picture; `Check`: of the theory's assumptions; target: `Target`
+ways/                   the methods of predicting: tuned pair, closed form, effective loss, moment closure, critical limit, trial
+trials/                 short runs of the training itself, the search for the fastest momentum, and the law to smaller lr
+theory_answer           one momentum from the ways without trials together, and what makes it doubtful
 curve/                  `universal_curve`: time against momentum in the critical limit, for every lr and noise strength
 drift_path              `DriftPath`: the drift along Gamma from a start to a target
 closed_form             `ClosedForm`: critical damping along Gamma, bounded by the stationary fluctuations

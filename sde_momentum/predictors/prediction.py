@@ -149,7 +149,7 @@ def _as_fast(best: Answer, one_minus_beta: float) -> bool:
     at = trials.at[0]
     if one_minus_beta < best.one_minus_beta:
         i = int(np.argmin(np.abs(np.log(at.one_minus_beta / one_minus_beta))))
-        return bool(np.isclose(at.one_minus_beta[i], one_minus_beta) and at.time[i] <= _AGREES * best.time)
+        return bool(np.isclose(at.one_minus_beta[i], one_minus_beta) and at.stays[i] and at.time[i] <= _AGREES * best.time)
     met = np.isfinite(at.time)
     tried, times = at.one_minus_beta[met], at.time[met]
     if one_minus_beta <= tried[-1]:

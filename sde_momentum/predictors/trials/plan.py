@@ -25,14 +25,14 @@ BUDGET = 20.0
 """Seconds, if none are given."""
 _NEED = 1300
 """Updates of single runs that a search usually makes, in units of the steps to the target."""
-_SHARE, _LEFT = 0.7, 0.6
+_SHARE, _LEFT = 0.5, 0.6
 """Part of the budget that a search at the learning rate itself may be expected to take, beyond which the answer is carried; and
 part of the time left for the next of several searches."""
 _APART, _STRIDE = 2.5, 12.0
 """Least and largest factor from one learning rate of the trials to the next."""
 _FAR = 8.0
 """Factor above lr of the largest learning rate of a trial from which on trials there are much cheaper."""
-_PART = 0.4
+_PART = 0.25
 """Part of the time left that trials may take which only lead to smaller learning rates."""
 _NARROW, _USUAL, _WIDE = (1.25, 3, 2), (1.5, 3, 3), (2.0, 4, 4)
 """The first momenta around the guess of other trials, of theory, or of sizes alone: factor, number below and above."""
@@ -41,7 +41,7 @@ _DAMPING = 0.7
 _LARGEST = 1.0
 """Largest learning rate of a trial that only serves to be carried, times the largest eigenvalue at the start: of order 1 the
 theory's small parameter is no longer small."""
-_PATIENCE, _LONG = 15.0, 60.0
+_PATIENCE, _LONG = 15.0, 120.0
 """Longest trial, in units of the expected steps to the target: where no momentum meets it, and where one does."""
 _SELDOM, _COARSE = 100, 16
 """First records in the expected time, and records while the steps grow by a factor e, where a metric is expensive."""
@@ -85,7 +85,7 @@ class Plan:
 
     def answer(self) -> tuple[Answered, Trials, str]:
         """The answer, what was simulated, and on what it rests in words."""
-        self.found: list[tuple[float, Choice, Courses]] = []
+        self.found: list[tuple[float, Choice, Search]] = []
         with track("trials", self.budget, self.question.extras.progress) as self._tick:
             return self._answer()
 
@@ -129,8 +129,8 @@ class Plan:
 
         Its cost is that of the last search, in units of the steps to the target, which grow as lr^(-2/3).
         """
-        _, choice, runs = self.found[-1]
-        seconds = runs.seconds / choice.time * self._carry(lr).time
+        _, choice, search = self.found[-1]
+        seconds = search.runs.seconds / choice.time * self._carry(lr).time
         left = _LEFT * (self.budget - (monotonic() - self.began))
         return lr * max(1.0, seconds / max(left, 1e-3)) ** 1.5
 
@@ -199,11 +199,11 @@ class Plan:
         search = Search(runs, deadline, 0.5 * self.budget, _PATIENCE * time, _LONG * time)
         around = _NARROW if self.found else _USUAL if known else _WIDE
         try:
-            choice = search.find(delta, time, around, settle=share == 1.0)
+            choice = search.find(delta, time, around)
             theirs = None if self.question.theory is None else self.question.theory.one_minus_beta(lr)
             if lr == self.question.lr and theirs is not None and theirs < choice.one_minus_beta:
                 search.probe(theirs, choice)
-            self.found.append((lr, choice, runs))
+            self.found.append((lr, choice, search))
         except OutOfTime:
             raise self._unmet(search) from None
 
@@ -229,16 +229,17 @@ class Plan:
         return InputError("target", f"{target.metric} below {target.fraction:.3g}", f"more than that: {found}; {why}")
 
 
-def _summary(lr: float, choice: Choice, runs: Courses) -> LrTrials:
+def _summary(lr: float, choice: Choice, search: Search) -> LrTrials:
     """The trials of one learning rate in numbers."""
-    courses = sorted(runs.courses, key=lambda course: course.one_minus_beta)
+    courses = sorted(search.courses, key=lambda course: course.one_minus_beta)
     return LrTrials(
         lr,
         np.array([course.one_minus_beta for course in courses]),
         np.array([course.time() for course in courses]),
-        np.array([course.time_se(runs.training.seed) for course in courses]),
+        np.array([course.time_se(search.seed) for course in courses]),
         np.array([course.n_runs for course in courses]),
         np.array([course.end for course in courses]),
         np.array([course.lost for course in courses]),
+        np.array([search.stays(course) for course in courses]),
         choice.one_minus_beta,
     )

@@ -22,6 +22,7 @@ class LrTrials:
         n_seeds: number of runs
         n_steps: number of steps of each run
         lost: number of runs that diverged
+        stays: whether the mean is sure to stay below the target until fluctuations are nearly stationary
         best: the recommended 1 - beta at this learning rate
     """
 
@@ -32,6 +33,7 @@ class LrTrials:
     n_seeds: Whole
     n_steps: Whole
     lost: Whole
+    stays: NDArray[np.bool_]
     best: float
 
 

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 _HOLD = 2.7
 """A target counts as met if the mean stays below it until this multiple of the time at which it fell below."""
-_SETTLED, _LONGEST = 6.0, 40.0
+_SETTLED, _LONGEST = 10.0, 60.0
 """A recommended momentum must hold it for _SETTLED / (1 - beta) steps, in which fluctuations become stationary, but at most until
 _LONGEST times its time."""
 _SLOWER, _DECIDED = 1.3, 1.12
@@ -95,14 +95,13 @@ class Search:
         """One for each momentum tried."""
         return self.runs.courses
 
-    def find(self, guess: float, expected: float, around: tuple[float, int, int], settle: bool = True) -> Choice:
+    def find(self, guess: float, expected: float, around: tuple[float, int, int]) -> Choice:
         """The recommended momentum.
 
         Args:
             guess: 1 - beta around which to look
             expected: rough number of steps to the target
             around: the first momenta: factor between their 1 - beta, their number below and above the guess
-            settle: whether more runs are made until the regret is bounded
 
         Raises:
             OutOfTime: if no momentum was seen to meet the target.
@@ -111,14 +110,16 @@ class Search:
         first = np.unique(np.minimum(guess * self.coarse ** np.arange(-below, above + 1), 1.0))
         self._race(self._try(first, self.first), expected / 3)
         self._lengthen()
+        self._prove()
         self._widen()
         spacing = self.coarse
         while spacing > _SPACING:
             spacing = max(_SPACING, spacing ** (1 / 3))
             self._refine(spacing)
-        if self._over():  # momenta between those tried may be faster
-            return replace(self._verified()[0], regret=float("inf"))
-        return self._settle() if settle else self._verified()[0]
+            self._prove()
+        unfinished = self._over()  # momenta between those tried may be faster
+        choice = self._choose()[0] if unfinished else self._settle()
+        return replace(choice, regret=float("inf")) if unfinished or not self._proven(choice) else choice
 
     def probe(self, delta: float, choice: Choice) -> None:
         """Try a momentum that theory recommends, until its fluctuations are stationary; not beyond the end of the time."""
@@ -126,6 +127,13 @@ class Search:
         if cost < self._left:
             (which,) = self._try([delta], self.first)
             self.runs.advance({which: min(_horizon(self.courses[which], choice.time), self.longest)})
+
+    def stays(self, course: Course) -> bool:
+        """Whether a momentum is sure to hold the target until fluctuations are nearly stationary."""
+        time = course.time()
+        if not np.isfinite(time) or course.end < _SHOWN * _horizon(course, time):
+            return False
+        return course.surely() <= _SWING * time
 
     # -- steps of the search ---------------------------------------------------------------------------
 
@@ -247,10 +255,11 @@ class Search:
             choice, contenders = self._choose()
             spent = 2 * n > _MOST or self._cost(contenders, 2 * n) + self._cost_of_proof(choice, 2 * n) > self._left
             if spent or choice.regret <= _GOAL:
-                choice, contenders = self._verified()
-                if spent or choice.regret <= _GOAL:
-                    return choice
-            self._more(contenders, 2 * n)
+                self._prove()
+                if self._choose()[0].one_minus_beta == choice.one_minus_beta or self._over():
+                    return self._choose()[0]
+            else:
+                self._more(contenders, 2 * n)
             self._refine(_SPACING)
 
     @property
@@ -279,22 +288,27 @@ class Search:
 
     def _cost_of_proof(self, choice: Choice, n_runs: int) -> float:
         """Seconds to see that so many runs of the chosen momentum hold the target until fluctuations are stationary."""
-        course = next(course for course in self.courses if course.one_minus_beta == choice.one_minus_beta)
+        course = self.courses[self._chosen(choice)]
         return n_runs * max(0.0, _horizon(course, choice.time) - course.end) * self.runs.seconds_per_run_step
 
     # -- the choice --------------------------------------------------------------------------------------
 
-    def _verified(self) -> tuple[Choice, list[int]]:
-        """The choice, whose mean stays below the level until fluctuations are stationary; no bound where time ends before."""
-        while True:
-            choice, contenders = self._choose()
-            which = next(i for i in contenders if self.courses[i].one_minus_beta == choice.one_minus_beta)
-            horizon = min(_horizon(self.courses[which], choice.time), self.longest)
-            if self.courses[which].end >= horizon:
-                return choice, contenders
-            if self._over():
-                return replace(choice, regret=float("inf")), contenders
-            self.runs.advance({which: horizon})
+    def _chosen(self, choice: Choice) -> int:
+        """The number of the chosen course."""
+        return next(i for i, course in enumerate(self.courses) if course.one_minus_beta == choice.one_minus_beta)
+
+    def _proven(self, choice: Choice) -> bool:
+        """Whether the chosen momentum has been followed until fluctuations are stationary."""
+        course = self.courses[self._chosen(choice)]
+        return course.end >= min(_horizon(course, choice.time), self.longest)
+
+    def _prove(self) -> None:
+        """Follow the momentum that would be recommended until fluctuations are stationary; all race again if it comes back."""
+        while not self._proven(choice := self._choose()[0]) and not self._over():
+            which = self._chosen(choice)
+            self.runs.advance({which: min(_horizon(self.courses[which], choice.time), self.longest)})
+            if not np.isfinite(self.courses[which].time()):
+                self._race(range(len(self.courses)), choice.time)
 
     def _choose(self) -> tuple[Choice, list[int]]:
         """The recommendation from what is known now, and the courses that may be the fastest."""
@@ -307,7 +321,7 @@ class Search:
         upper, lower = np.quantile(regrets, 0.95, axis=0, method="higher"), np.quantile(regrets, 0.05, axis=0, method="lower")
         deltas = np.array([self.courses[i].one_minus_beta for i in near])
         surely = np.array([self.courses[i].surely() for i in near])
-        upper = np.where(surely <= _SWING * np.array([self.courses[i].time() for i in near]), upper, np.inf)
+        upper = np.where([self.courses[i].surely() <= _SWING * self.courses[i].time() for i in near], upper, np.inf)
         if np.isfinite(upper).any():
             # the least momentum that is fast enough: time is flat on its side, and a cliff on the other
             enough = np.flatnonzero(upper <= max(_GOAL, upper.min()))
@@ -315,7 +329,7 @@ class Search:
         else:
             k = int(np.argmin(surely))
         chosen, edge = self.courses[near[k]], self._edge(float(deltas[k]), best)
-        shown = np.array([self.courses[i].end >= _SHOWN * _horizon(self.courses[i], best) for i in near])
+        shown = np.array([self.stays(self.courses[i]) for i in near])
         good = deltas[(lower <= _GOAL) & (deltas > (edge or 0.0)) & (shown | (deltas > deltas[k]))]
         choice = Choice(
             float(deltas[k]), float(good.min(initial=deltas[k])), float(good.max(initial=deltas[k])), chosen.time(),
