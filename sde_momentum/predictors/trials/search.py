@@ -20,6 +20,8 @@ _HOLD = 2.7
 _SETTLED, _LONGEST = 10.0, 60.0
 """A recommended momentum must hold it for _SETTLED / (1 - beta) steps, in which fluctuations become stationary, but at most until
 _LONGEST times its time."""
+_STAGE = 1.5
+"""Factor on the number of steps after which it is looked whether the mean has come back."""
 _SLOWER, _DECIDED = 1.3, 1.12
 """A momentum is given up when it is this much slower than the fastest; from the second on it need not show that it holds."""
 _SURE = 2.0
@@ -306,8 +308,9 @@ class Search:
         """Follow the momentum that would be recommended until fluctuations are stationary; all race again if it comes back."""
         while not self._proven(choice := self._choose()[0]) and not self._over():
             which = self._chosen(choice)
-            self.runs.advance({which: min(_horizon(self.courses[which], choice.time), self.longest)})
-            if not np.isfinite(self.courses[which].time()):
+            course = self.courses[which]
+            self.runs.advance({which: min(_horizon(course, choice.time), self.longest, _STAGE * course.end)})
+            if not np.isfinite(course.time()):
                 self._race(range(len(self.courses)), choice.time)
 
     def _choose(self) -> tuple[Choice, list[int]]:
