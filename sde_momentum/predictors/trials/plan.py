@@ -14,9 +14,10 @@ from ...core.progress import track
 from ...dynamics.label_noise_sgd import LabelNoiseSGD
 from ...theory import formulas
 from .carry import Carried, Found, carry
+from .choice import Choice
 from .courses import Clock, Courses, Training
 from .result import LrTrials, Trials
-from .search import Choice, OutOfTime, Search
+from .search import OutOfTime, Search
 
 if TYPE_CHECKING:
     from ..ways.base import Question
@@ -240,6 +241,6 @@ def _summary(lr: float, choice: Choice, search: Search) -> LrTrials:
         np.array([course.n_runs for course in courses]),
         np.array([course.end for course in courses]),
         np.array([course.lost for course in courses]),
-        np.array([search.stays(course) for course in courses]),
+        np.array([course.stays for course in courses]),
         choice.one_minus_beta,
     )

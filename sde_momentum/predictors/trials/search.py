@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.progress import note
+from .choice import GOAL, Choice, choose
 from .courses import Courses
-from .times import Course, resampling
+from .times import Course
 
 Floats = NDArray[np.float64]
 
-_HOLD = 2.7
-"""A target counts as met if the mean stays below it until this multiple of the time at which it fell below."""
-_SETTLED, _LONGEST = 10.0, 60.0
-"""A recommended momentum must hold it for _SETTLED / (1 - beta) steps, in which fluctuations become stationary, but at most until
-_LONGEST times its time."""
 _STAGE = 1.5
 """Factor on the number of steps after which it is looked whether the mean has come back."""
 _SLOWER, _DECIDED = 1.3, 1.12
@@ -36,39 +32,8 @@ _SPACING = 1.04
 """Factor between neighbouring 1 - beta near the fastest, in the end."""
 _FIRST, _MOST = 16, 1 << 14
 """Runs at each momentum: at first, and at most. Generated code steps 32 runs in the time of 16, and begins with twice as many."""
-_SHOWN = 0.6
-"""Part of the steps in which fluctuations become stationary after which they nearly are."""
-_GOAL = 1.03
-"""Upper 95 % bound on the recommendation's time over the shortest at which the search ends."""
-_CAREFUL = np.sqrt(2)
-"""Factor on the deviations of resamples when the momentum is chosen: the best of several has had luck, and just beyond the cliff
-a little luck makes a momentum seem the fastest."""
-_SWING = 1.5
-"""A momentum is recommended only if its mean is sure to stay below the level from this multiple of its time on."""
 _CONTENDER = 1.1
-"""Momenta whose time may be within this factor of the shortest get more runs."""
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """The momentum that the trials at one learning rate recommend.
-
-    Attributes:
-        one_minus_beta: delta of the recommendation
-        low, high: least and largest 1 - beta tried whose time may be within 3 % of the shortest; with more momentum than
-            recommended only where fluctuations have been seen to become stationary
-        time, time_se: steps to the target, and standard error
-        regret: upper 95 % bound of the time over the shortest
-        edge: largest 1 - beta below the recommendation that does not hold the target; None where none was seen
-    """
-
-    one_minus_beta: float
-    low: float
-    high: float
-    time: float
-    time_se: float
-    regret: float
-    edge: float | None
+"""Momenta whose time may be within this factor of the shortest get as many runs as the fastest."""
 
 
 class OutOfTime(Exception):
@@ -125,17 +90,10 @@ class Search:
 
     def probe(self, delta: float, choice: Choice) -> None:
         """Try a momentum that theory recommends, until its fluctuations are stationary; not beyond the end of the time."""
-        cost = self.first * _SETTLED / delta * self.runs.seconds_per_run_step
-        if cost < self._left:
+        steps = min(Course(delta, 0.0).horizon(choice.time), self.longest)
+        if self.first * steps * self.runs.seconds_per_run_step < self._left:
             (which,) = self._try([delta], self.first)
-            self.runs.advance({which: min(_horizon(self.courses[which], choice.time), self.longest)})
-
-    def stays(self, course: Course) -> bool:
-        """Whether a momentum is sure to hold the target until fluctuations are nearly stationary."""
-        time = course.time()
-        if not np.isfinite(time) or course.end < _SHOWN * _horizon(course, time):
-            return False
-        return course.surely() <= _SWING * time
+            self.runs.advance({which: steps})
 
     # -- steps of the search ---------------------------------------------------------------------------
 
@@ -178,18 +136,13 @@ class Search:
         return [i for i in which if self._undecided(self.courses[i], best)]
 
     def _undecided(self, course: Course, best: float) -> bool:
-        if course.end >= _HOLD * best or course.last_above(_SURE) > _SLOWER * best:
+        if course.decided(best) or course.last_above(_SURE) > _SLOWER * best:
             return False
         return not (course.time(_SURE) > _DECIDED * best and np.isfinite(course.time()))
 
-    def _held(self, course: Course) -> bool:
-        """Whether the mean fell below the level and stayed there for long enough."""
-        time = course.time()
-        return np.isfinite(time) and course.end >= min(_HOLD * time, self.longest)
-
     def _level(self) -> list[int]:
         """Courses that hold the target, with as many runs as any; where there are none, with fewer."""
-        held = [i for i, course in enumerate(self.courses) if course.end > 0 and self._held(course)]
+        held = [i for i, course in enumerate(self.courses) if course.end > 0 and course.held(self.longest)]
         most = max((self.courses[i].n_runs for i in held), default=0)
         return [i for i in held if self.courses[i].n_runs == most]
 
@@ -256,7 +209,7 @@ class Search:
                 self._more(stale, n)
             choice, contenders = self._choose()
             spent = 2 * n > _MOST or self._cost(contenders, 2 * n) + self._cost_of_proof(choice, 2 * n) > self._left
-            if spent or choice.regret <= _GOAL:
+            if spent or choice.regret <= GOAL:
                 self._prove()
                 if self._choose()[0].one_minus_beta == choice.one_minus_beta or self._over():
                     return self._choose()[0]
@@ -291,7 +244,7 @@ class Search:
     def _cost_of_proof(self, choice: Choice, n_runs: int) -> float:
         """Seconds to see that so many runs of the chosen momentum hold the target until fluctuations are stationary."""
         course = self.courses[self._chosen(choice)]
-        return n_runs * max(0.0, _horizon(course, choice.time) - course.end) * self.runs.seconds_per_run_step
+        return n_runs * max(0.0, course.horizon(choice.time) - course.end) * self.runs.seconds_per_run_step
 
     # -- the choice --------------------------------------------------------------------------------------
 
@@ -302,61 +255,24 @@ class Search:
     def _proven(self, choice: Choice) -> bool:
         """Whether the chosen momentum has been followed until fluctuations are stationary."""
         course = self.courses[self._chosen(choice)]
-        return course.end >= min(_horizon(course, choice.time), self.longest)
+        return course.end >= min(course.horizon(choice.time), self.longest)
 
     def _prove(self) -> None:
         """Follow the momentum that would be recommended until fluctuations are stationary; all race again if it comes back."""
         while not self._proven(choice := self._choose()[0]) and not self._over():
             which = self._chosen(choice)
             course = self.courses[which]
-            self.runs.advance({which: min(_horizon(course, choice.time), self.longest, _STAGE * course.end)})
+            self.runs.advance({which: min(course.horizon(choice.time), self.longest, _STAGE * course.end)})
             if not np.isfinite(course.time()):
                 self._race(range(len(self.courses)), choice.time)
 
     def _choose(self) -> tuple[Choice, list[int]]:
         """The recommendation from what is known now, and the courses that may be the fastest."""
-        near, best = self._near(), self._best()
-        weights = resampling(self.courses[near[0]].n_runs, self.seed, _CAREFUL)
-        times = np.stack([self.courses[i].resampled(weights) for i in near], axis=1)
-        with np.errstate(invalid="ignore"):
-            regrets = times / times.min(axis=1, keepdims=True)
-        regrets = np.where(np.isfinite(regrets), regrets, np.inf)
-        upper, lower = np.quantile(regrets, 0.95, axis=0, method="higher"), np.quantile(regrets, 0.05, axis=0, method="lower")
-        deltas = np.array([self.courses[i].one_minus_beta for i in near])
-        surely = np.array([self.courses[i].surely() for i in near])
-        upper = np.where([self.courses[i].surely() <= _SWING * self.courses[i].time() for i in near], upper, np.inf)
-        if np.isfinite(upper).any():
-            # the least momentum that is fast enough: time is flat on its side, and a cliff on the other
-            enough = np.flatnonzero(upper <= max(_GOAL, upper.min()))
-            k = int(enough[np.argmax(deltas[enough])])
-        else:
-            k = int(np.argmin(surely))
-        chosen, edge = self.courses[near[k]], self._edge(float(deltas[k]), best)
-        shown = np.array([self.stays(self.courses[i]) for i in near])
-        good = deltas[(lower <= _GOAL) & (deltas > (edge or 0.0)) & (shown | (deltas > deltas[k]))]
-        choice = Choice(
-            float(deltas[k]), float(good.min(initial=deltas[k])), float(good.max(initial=deltas[k])), chosen.time(),
-            chosen.time_se(self.seed), float(upper[k]), edge,
-        )  # fmt: skip
-        contenders = [i for j, i in enumerate(near) if lower[j] <= _CONTENDER or j == k]
-        return choice, contenders
+        choice, contenders = choose(self._near(), self.courses, self.seed)
+        return choice, [self.courses.index(course) for course in contenders]
 
-    def _near(self) -> list[int]:
+    def _near(self) -> list[Course]:
         """Courses of as many runs as the fastest that have shown whether they hold the target, and are not much slower."""
         fastest = self.courses[self._fastest()]
-        best = fastest.time()
-        return [
-            i
-            for i, course in enumerate(self.courses)
-            if course.n_runs == fastest.n_runs and self._held(course) and course.time(_SURE) <= _SLOWER * best
-        ]
-
-    def _edge(self, one_minus_beta: float, best: float) -> float | None:
-        """Largest 1 - beta below this one at which the mean is above the level long after the fastest meets it; None: none."""
-        below = [course for course in self.courses if course.one_minus_beta < one_minus_beta and course.end > _SLOWER * best]
-        return max((course.one_minus_beta for course in below if course.time() > _SLOWER * best), default=None)
-
-
-def _horizon(course: Course, time: float) -> float:
-    """Steps until which the mean must stay below the level, if it falls below it at `time`."""
-    return float(np.clip(_SETTLED / course.one_minus_beta, _HOLD * time, _LONGEST * time))
+        alike = [course for course in self.courses if course.n_runs == fastest.n_runs and course.held(self.longest)]
+        return [course for course in alike if course.time(_SURE) <= _SLOWER * fastest.time()]

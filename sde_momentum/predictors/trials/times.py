@@ -14,6 +14,15 @@ from ...core.convergence import settle_time
 Floats = NDArray[np.float64]
 
 N_RESAMPLES = 200
+_HOLD = 2.7
+"""A target counts as met if the mean stays below it until this multiple of the time at which it fell below."""
+_SETTLED, _LONGEST = 10.0, 60.0
+"""A recommended momentum must hold it for _SETTLED / (1 - beta) steps, in which fluctuations become stationary, but at most until
+_LONGEST times its time."""
+_SHOWN = 0.6
+"""Part of the steps in which fluctuations become stationary after which they nearly are."""
+_SWING = 1.5
+"""Multiple of a momentum's time from which on its mean must be sure to stay below the level."""
 _SURELY = 0.999
 """Probability at which the mean of few runs bounds that of many: metrics are skewed, three standard errors are not rare."""
 
@@ -85,6 +94,29 @@ class Course:
         with np.errstate(invalid="ignore", over="ignore"):
             above = ~(self.mean - errors * self.error < self.level)
         return int(self.steps[np.flatnonzero(above)[-1]]) if above.any() else 0
+
+    def held(self, longest: float) -> bool:
+        """Whether the mean fell below the level and stayed there for long enough; a run has at most `longest` steps."""
+        time = self.time()
+        return np.isfinite(time) and self.end >= min(_HOLD * time, longest)
+
+    def decided(self, best: float) -> bool:
+        """Whether it has been followed for as long as a momentum must that meets the target at `best`."""
+        return self.end >= _HOLD * best
+
+    def horizon(self, time: float) -> float:
+        """Steps until fluctuations are stationary, if the mean falls below the level at `time`."""
+        return float(np.clip(_SETTLED / self.one_minus_beta, _HOLD * time, _LONGEST * time))
+
+    @property
+    def safe(self) -> bool:
+        """Whether the mean is sure to stay below the level, as far as it has come, soon after it fell below."""
+        return np.isfinite(self.time()) and self.surely() <= _SWING * self.time()
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is safe until fluctuations are nearly stationary."""
+        return self.safe and self.end >= _SHOWN * self.horizon(self.time())
 
     def resampled(self, weights: Floats) -> Floats:
         """Times under resamples of the runs, (n_resample,), from weights (n_resample, n_run)."""
