@@ -32,6 +32,9 @@ _SPACING = 1.04
 """Factor between neighbouring 1 - beta near the fastest, in the end."""
 _FIRST, _MOST = 16, 1 << 14
 """Runs at each momentum: at first, and at most. Generated code steps 32 runs in the time of 16, and begins with twice as many."""
+_MANY, _SPARE, _TRIES, _NEXT = 512, 0.3, 4, 6
+"""Runs that the recommended momentum gets in the end, if they take at most this part of the time left; how often another is
+chosen where they show that it does not hold, and among how many next to it."""
 _CONTENDER = 1.1
 """Momenta whose time may be within this factor of the shortest get as many runs as the fastest."""
 
@@ -84,9 +87,10 @@ class Search:
             spacing = max(_SPACING, spacing ** (1 / 3))
             self._refine(spacing)
             self._prove()
-        unfinished = self._over()  # momenta between those tried may be faster
-        choice = self._choose()[0] if unfinished else self._settle()
-        return replace(choice, regret=float("inf")) if unfinished or not self._proven(choice) else choice
+        if self._over():  # momenta between those tried may be faster
+            return replace(self._choose()[0], regret=float("inf"))
+        choice = self._assured(self._settle())
+        return choice if self._proven(choice) else replace(choice, regret=float("inf"))
 
     def probe(self, delta: float, choice: Choice) -> None:
         """Try a momentum that theory recommends, until its fluctuations are stationary; not beyond the end of the time."""
@@ -216,6 +220,27 @@ class Search:
             else:
                 self._more(contenders, 2 * n)
             self._refine(_SPACING)
+
+    def _assured(self, choice: Choice) -> Choice:
+        """The choice, after many more runs of it where they are cheap: rare runs that are thrown far off are seen by many alone.
+
+        Where they show that it does not hold the target, momenta next to it on the side of less momentum get as many.
+        """
+        for _ in range(_TRIES):
+            course = self.courses[self._chosen(choice)]
+            n = min(_MANY, int(_SPARE * self._left / (self.runs.seconds_per_run_step * course.end)))
+            if n < 2 * course.n_runs:
+                return choice
+            self._more([self._chosen(choice)], n)
+            if course.safe and self._proven(choice):
+                return replace(choice, time=course.time(), time_se=course.time_se(self.seed))
+            more = [i for i, other in enumerate(self.courses) if other.one_minus_beta > course.one_minus_beta]
+            more = sorted(more, key=lambda i: self.courses[i].one_minus_beta)[:_NEXT]
+            self._more([i for i in more if self.courses[i].n_runs < n], n)
+            self._race(range(len(self.courses)), choice.time)
+            self._prove()
+            choice = self._settle()
+        return choice
 
     @property
     def _left(self) -> float:
