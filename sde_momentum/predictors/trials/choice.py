@@ -52,8 +52,9 @@ def choose(near: Sequence[Course], tried: Sequence[Course], seed: int) -> tuple[
     """
     weights = resampling(near[0].n_runs, seed, _CAREFUL)
     times = np.stack([course.resampled(weights) for course in near], axis=1)
+    lasting = np.array([not course.comes_back for course in near])
     with np.errstate(invalid="ignore"):
-        regrets = times / times.min(axis=1, keepdims=True)
+        regrets = times / (times[:, lasting] if lasting.any() else times).min(axis=1, keepdims=True)
     regrets = np.where(np.isfinite(regrets), regrets, np.inf)
     upper, lower = np.quantile(regrets, 0.95, axis=0, method="higher"), np.quantile(regrets, 0.05, axis=0, method="lower")
     upper = np.where([course.safe for course in near], upper, np.inf)
@@ -69,7 +70,7 @@ def choose(near: Sequence[Course], tried: Sequence[Course], seed: int) -> tuple[
     good = deltas[(lower <= GOAL) & (deltas > (edge or 0.0)) & (shown | (deltas > value))]
     low, high = float(good.min(initial=value)), float(good.max(initial=value))
     choice = Choice(value, low, high, near[k].time(), near[k].time_se(seed), float(upper[k]), edge)
-    return choice, [course for j, course in enumerate(near) if lower[j] <= _CONTENDER or j == k]
+    return choice, [course for j, course in enumerate(near) if (lower[j] <= _CONTENDER and lasting[j]) or j == k]
 
 
 def _edge(tried: Sequence[Course], one_minus_beta: float, best: float) -> float | None:

@@ -32,9 +32,9 @@ _SPACING = 1.04
 """Factor between neighbouring 1 - beta near the fastest, in the end."""
 _FIRST, _MOST = 16, 1 << 14
 """Runs at each momentum: at first, and at most. Generated code steps 32 runs in the time of 16, and begins with twice as many."""
-_MANY, _SPARE, _TRIES, _NEXT = 512, 0.3, 4, 6
+_MANY, _SPARE, _TRIES = 512, 0.3, 5
 """Runs that the recommended momentum gets in the end, if they take at most this part of the time left; how often another is
-chosen where they show that it does not hold, and among how many next to it."""
+chosen where they show that it does not hold."""
 _CONTENDER = 1.1
 """Momenta whose time may be within this factor of the shortest get as many runs as the fastest."""
 
@@ -56,7 +56,7 @@ class Search:
 
     def __init__(self, runs: Courses, deadline: float, grace: float, patience: float, longest: float) -> None:
         self.runs, self.deadline, self.grace, self.seed = runs, deadline, grace, runs.training.seed
-        self.patience, self.longest = patience, longest
+        self.patience, self.longest, self.floor = patience, longest, 0.0
         kernels = runs.training.method.problem.kernels
         self.first = 2 * _FIRST if kernels is not None and kernels.by_sample else _FIRST
 
@@ -146,7 +146,7 @@ class Search:
 
     def _level(self) -> list[int]:
         """Courses that hold the target, with as many runs as any; where there are none, with fewer."""
-        held = [i for i, course in enumerate(self.courses) if course.end > 0 and course.held(self.longest)]
+        held = [i for i in self._open() if self.courses[i].end > 0 and self.courses[i].held(self.longest)]
         most = max((self.courses[i].n_runs for i in held), default=0)
         return [i for i in held if self.courses[i].n_runs == most]
 
@@ -200,6 +200,7 @@ class Search:
                 if other is not None and abs(np.log(other / delta)) > 1.01 * np.log(spacing):
                     n = int(np.ceil(abs(np.log(other / delta)) / np.log(spacing) - 0.01))
                     new += [delta * (other / delta) ** (k / n) for k in range(1, n)]
+            new = [value for value in new if value > self.floor]
             if not new:
                 return
             self._race(self._try(sorted(new), self.courses[i].n_runs), self._best())
@@ -224,23 +225,31 @@ class Search:
     def _assured(self, choice: Choice) -> Choice:
         """The choice, after many more runs of it where they are cheap: rare runs that are thrown far off are seen by many alone.
 
-        Where they show that it does not hold the target, momenta next to it on the side of less momentum get as many.
+        Where they show that it does not hold the target, it and all with more momentum are given up, and another is chosen.
         """
         for _ in range(_TRIES):
-            course = self.courses[self._chosen(choice)]
+            which = self._chosen(choice)
+            course = self.courses[which]
             n = min(_MANY, int(_SPARE * self._left / (self.runs.seconds_per_run_step * course.end)))
             if n < 2 * course.n_runs:
-                return choice
-            self._more([self._chosen(choice)], n)
+                break
+            note(f"trials at lr {self.runs.lr:.3g}: {n} runs of the recommended momentum")
+            self.runs.more([which], n)
+            self.runs.advance({which: course.end})
             if course.safe and self._proven(choice):
                 return replace(choice, time=course.time(), time_se=course.time_se(self.seed))
-            more = [i for i, other in enumerate(self.courses) if other.one_minus_beta > course.one_minus_beta]
-            more = sorted(more, key=lambda i: self.courses[i].one_minus_beta)[:_NEXT]
-            self._more([i for i in more if self.courses[i].n_runs < n], n)
-            self._race(range(len(self.courses)), choice.time)
+            self.floor = course.one_minus_beta
+            self._race(self._open(), choice.time)
+            if not self._level():
+                break
+            self._refine(_SPACING)
             self._prove()
             choice = self._settle()
         return choice
+
+    def _open(self) -> list[int]:
+        """The courses of less momentum than those that have been seen not to hold the target."""
+        return [i for i, course in enumerate(self.courses) if course.one_minus_beta > self.floor]
 
     @property
     def _left(self) -> float:
@@ -259,7 +268,7 @@ class Search:
     def _contenders(self) -> list[int]:
         """Courses that may be the fastest, or nearly so."""
         best = self._best()
-        return [i for i, course in enumerate(self.courses) if course.time(_SURE) <= _CONTENDER * best]
+        return [i for i in self._open() if self.courses[i].time(_SURE) <= _CONTENDER * best]
 
     def _cost(self, which: Sequence[int], n_runs: int) -> float:
         """Seconds that bringing courses to this number of runs would take."""
@@ -289,7 +298,7 @@ class Search:
             course = self.courses[which]
             self.runs.advance({which: min(course.horizon(choice.time), self.longest, _STAGE * course.end)})
             if not np.isfinite(course.time()):
-                self._race(range(len(self.courses)), choice.time)
+                self._race(self._open(), choice.time)
 
     def _choose(self) -> tuple[Choice, list[int]]:
         """The recommendation from what is known now, and the courses that may be the fastest."""
@@ -299,5 +308,6 @@ class Search:
     def _near(self) -> list[Course]:
         """Courses of as many runs as the fastest that have shown whether they hold the target, and are not much slower."""
         fastest = self.courses[self._fastest()]
-        alike = [course for course in self.courses if course.n_runs == fastest.n_runs and course.held(self.longest)]
+        open_ = [self.courses[i] for i in self._open()]
+        alike = [course for course in open_ if course.n_runs == fastest.n_runs and course.held(self.longest)]
         return [course for course in alike if course.time(_SURE) <= _SLOWER * fastest.time()]

@@ -23,6 +23,8 @@ _SHOWN = 0.6
 """Part of the steps in which fluctuations become stationary after which they nearly are."""
 _SWING = 1.5
 """Multiple of a momentum's time from which on its mean must be sure to stay below the level."""
+_MAYBE = 2.0
+"""Standard errors within which a late mean counts as above the level."""
 _SURELY = 0.999
 """Probability at which the mean of few runs bounds that of many: metrics are skewed, three standard errors are not rare."""
 
@@ -112,6 +114,12 @@ class Course:
     def safe(self) -> bool:
         """Whether the mean is sure to stay below the level, as far as it has come, soon after it fell below."""
         return np.isfinite(self.time()) and self.surely() <= _SWING * self.time()
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether the mean may be above the level again late, after the time in which momenta are compared."""
+        late = self.steps > _HOLD * self.time()
+        return bool((self.mean + _MAYBE * self.error >= self.level)[late].any())
 
     @property
     def stays(self) -> bool:
