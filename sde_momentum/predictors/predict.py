@@ -58,7 +58,7 @@ def predict(  # many keywords, so that the one call that most users need has no 
         methods: names of ways, the keys of `WAYS` (None: "trial", with the closed form beside it, and what the other arguments
             ask for); "theory": those without trials
         budget: seconds that the trials may take (None: 20); a smaller one may carry the answer from larger learning rates.
-            With methods="theory" those of its ways together, by estimates made before each (None: 60)
+            With methods="theory" those of its ways together, by estimates made before each (None: 120)
         smallest_trial_lr: no trial is made at a smaller learning rate (None: the trials choose)
         seed: of the trials' noise, a whole number (None: 0)
         reference: a tuned (lr, momentum), for "transfer"
