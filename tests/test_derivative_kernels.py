@@ -13,6 +13,8 @@ PROBLEMS = {
     "matrix sensing, smaller than a tile": sm.MatrixSensing(3, 1, 5, width=1),
     "matrix sensing, thin": sm.MatrixSensing(9, 2, 10, width=3),
     "matrix sensing, symmetric": sm.MatrixSensing(5, 2, 12, symmetric=True),
+    "valley": sm.Valley.balanced(6, curvature=1.5, coupling=1.0),
+    "valley, slopes that do not level off": sm.Valley([1.0, 2.0], [0.1, -0.1], curvature=0.5),
 }
 
 
