@@ -15,7 +15,7 @@ from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
 
-from .lanes import Lanes, _address, _splat, _vector_pointer, intrinsic
+from .lanes import Lanes, _address, _splat, _vector_pointer, intrinsic, load_and_spread, store
 
 WIDTH = 8
 """Lanes of a tile: one register of 512 bits, two of 256."""
@@ -25,6 +25,8 @@ _MANY_REGISTERS = bool(binding.get_host_cpu_features().get("avx512f"))
 _ROWS = 10 if _MANY_REGISTERS else 6
 _SIDE, _COLUMNS = 4, 4 if _MANY_REGISTERS else 2
 """Tile of `product_by_lane`, whose speed the loads limit: there each lane has its own left factor."""
+_LONG = 8
+"""Rows of the tile of `apply_by_lane`."""
 
 
 @njit(types.Array(types.float64, 2, "C")(types.int64, types.int64), cache=True, nogil=True)
@@ -194,3 +196,59 @@ def sum_of_products(left: Any, right: Any, out: Any, m: int, size: int, n: int, 
     `first + i down + j across + o next`, and left at that place of the flat array `rows`.
     """
     _by_number(left, right, out, m, size, n, outer)
+
+
+_part, _corner, _column = (tile(*shape, by_lane=True) for shape in ((_SIDE, _COLUMNS), (1, 1), (_LONG, 1)))
+_load, _ = load_and_spread(WIDTH)
+
+
+@njit(error_model="numpy")
+def symmetric_by_lane(left: Any, right: Any, out: Any, m: int, size: int) -> None:
+    """out (m x m) <- left (m x size) right (size x m) in every lane, for a symmetric result; matrices as in `product_by_lane`.
+
+    Tiles on and below the diagonal are computed, the rest is copied.
+    """
+    a, a0, ai, ak = left
+    x, x0, xk, xj = right
+    y, y0, yi, yj = out
+    lanes = y.shape[1]
+    for n in range(0, lanes, WIDTH):
+        if m < _SIDE:
+            for i in range(m):
+                for j in range(i + 1):
+                    _corner(
+                        a, (a0 + i * ai) * lanes + n, ai * lanes, ak * lanes, 0, x, (x0 + j * xj) * lanes + n, xk * lanes, 0,
+                        xj * lanes, y, (y0 + i * yi + j * yj) * lanes + n, yi * lanes, yj * lanes, size, 1,
+                    )  # fmt: skip
+        else:
+            for top in range(0, m, _SIDE):
+                i = min(top, m - _SIDE)
+                for side in range(0, i + _SIDE, _COLUMNS):
+                    j = min(side, m - _COLUMNS)
+                    _part(
+                        a, (a0 + i * ai) * lanes + n, ai * lanes, ak * lanes, 0, x, (x0 + j * xj) * lanes + n, xk * lanes, 0,
+                        xj * lanes, y, (y0 + i * yi + j * yj) * lanes + n, yi * lanes, yj * lanes, size, 1,
+                    )  # fmt: skip
+        for i in range(m):
+            for j in range(i):
+                store(y, (y0 + j * yi + i * yj) * lanes + n, _load(y, (y0 + i * yi + j * yj) * lanes + n))
+
+
+@njit(error_model="numpy")
+def apply_by_lane(left: Any, x: Any, y: Any, m: int, size: int) -> None:
+    """y (m, lanes) <- left (m x size) x (size, lanes) in every lane; the matrix as in `product_by_lane`."""
+    a, a0, ai, ak = left
+    lanes = y.shape[1]
+    for n in range(0, lanes, WIDTH):
+        if m < _LONG:
+            for i in range(m):
+                _corner(
+                    a, (a0 + i * ai) * lanes + n, 0, ak * lanes, 0, x, n, lanes, 0, 0, y, i * lanes + n, 0, 0, size, 1,
+                )  # fmt: skip
+        else:
+            for top in range(0, m, _LONG):
+                i = min(top, m - _LONG)
+                _column(
+                    a, (a0 + i * ai) * lanes + n, ai * lanes, ak * lanes, 0, x, n, lanes, 0, 0, y, i * lanes + n, lanes, 0,
+                    size, 1,
+                )  # fmt: skip

@@ -1,0 +1,246 @@
+"""Steps of the critical limit for a block of runs in machine code: one run in each lane [theory: Critical limit, eq. 7.5].
+
+A step of size h is a symmetric splitting: w moves for h/2 with p (RATTLE: a shift along Gamma's normals J(w)^T brings it back
+onto Gamma, then p is made tangent), p is damped and pushed for h/2, the z_j relax for h exactly, then p again, then w again.
+The second move of w and the first one of the next step are done as one. The modes are the eigenvectors of J J^T, each followed
+from step to step (`geometry.lanes.eigenbasis`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import float64, njit, types
+from numpy.typing import NDArray
+
+from ..core.random import CRITICAL_LIMIT, fill_normal, streams
+from ..core.simd.lanes import below, load_and_spread, sqrt, store
+from ..core.simd.matrix import WIDTH, aligned, product_by_lane, symmetric_by_lane
+from ..geometry.lanes.manifold import OUTPUTS, PLACE, Place, any_of, find_normals, in_parts, make_tangent, move, place_of, shift
+from ..problems.measures import MODEL, UNCOMPILED, measure
+
+Array = NDArray[np.float64]
+
+load, spread = load_and_spread(WIDTH)
+_M = types.Array(types.float64, 2, "C")
+_V = types.Array(types.float64, 1, "C")
+_CUBE = types.Array(types.float64, 3, "C")
+_STATE = types.Array(types.uint64, 2, "C")
+_STEPS = types.Array(types.int64, 1, "C")
+_CONTRACT = {"contract"}
+
+
+class Runs(NamedTuple):
+    """The runs of a block beside their places."""
+
+    p: Array
+    """Tangent velocity, (N, lanes)."""
+    real: Array
+    """z of each mode, (P, lanes) each."""
+    imaginary: Array
+    kappa: Array
+    """(1, lanes)."""
+    state: NDArray[np.uint64]
+    """Random streams, (4, lanes)."""
+    alive: Array
+    """1, or 0 for runs that have diverged, (1, lanes)."""
+    diverged: Array
+    """The s at which a run diverged, NaN for none, (lanes,)."""
+    moved: Array
+    """Room, (1, lanes)."""
+    xi: Array
+    """Normals of a step, (2 P, lanes)."""
+    mean: Array
+    """<x_j^2> over a step, (P, lanes)."""
+    root: Array
+    """sqrt(lambda_j), (P, lanes)."""
+    weighted: Array
+    """sum_j <x_j^2> u_j u_j^T J, (P N, lanes)."""
+    push: Array
+    """(N, lanes)."""
+
+
+RUNS = types.NamedTuple((_M, _M, _M, _M, _STATE, _M, _V, _M, _M, _M, _M, _M, _M), Runs)
+
+
+def block(point: Array, vectors: Array, kappa: Array, seeds: NDArray[np.uint64], scratch_rows: int) -> tuple[Place, Runs]:
+    """Runs at rest at a point (N,) of Gamma, where J J^T has the eigenvectors `vectors` (P, P), a row each."""
+    lanes, size, p = len(kappa), len(point), len(vectors)
+    place = place_of(p, size, lanes, scratch_rows)
+    place.w[:] = point[:, None]
+    place.basis.vectors[:] = vectors.reshape(-1, 1)
+    place.renewed[:] = 0.0
+
+    def zeros(rows: int) -> Array:
+        array = aligned(rows, lanes)
+        array[:] = 0.0
+        return array
+
+    runs = Runs(
+        zeros(size), zeros(p), zeros(p), np.ascontiguousarray(kappa[None]), streams(seeds, CRITICAL_LIMIT), zeros(1) + 1.0,
+        np.full(lanes, np.nan), zeros(1), zeros(2 * p), zeros(p), zeros(p), zeros(p * size), zeros(size),
+    )  # fmt: skip
+    return place, runs
+
+
+@njit(fastmath=_CONTRACT, error_model="numpy")
+def _relax(place: Any, runs: Any, h: float) -> None:
+    """The z_j relax for h, exact in law; `mean` <- their <x_j^2>, as they were and as they are, each for h / 2 of p's equation."""
+    real, imaginary, mean, xi = runs.real, runs.imaginary, runs.mean, runs.xi
+    p, lanes = real.shape
+    decay, spread_of = np.exp(-h / 2), np.sqrt(-np.expm1(-h) / 2)
+    for n in range(0, lanes, WIDTH):
+        top = spread(0.0)
+        for i in range(p):
+            value = load(place.basis.values, i * lanes + n)
+            top = below(top, value, value, top)
+        least = top * 1e-12 + 1e-100  # a mode of eigenvalue 0 up to rounding gets a small frequency
+        for i in range(p):
+            at = i * lanes + n
+            value = load(place.basis.values, at)
+            root = sqrt(below(value, least, least, value) / p)
+            x, y = load(real, at), load(imaginary, at)
+            before = x * x + y * y
+            size = sqrt(root) * spread_of
+            x = x * decay + size * load(xi, at)
+            y = y * decay + size * load(xi, (p + i) * lanes + n)
+            store(real, at, x)
+            store(imaginary, at, y)
+            store(runs.root, at, root)
+            store(mean, at, (before * decay + (x * x + y * y)) / root)
+
+
+@njit(fastmath=_CONTRACT)
+def _weigh(place: Any, runs: Any) -> None:
+    """weighted <- sum_j <x_j^2> u_j u_j^T J."""
+    size, lanes = place.w.shape
+    p, basis = runs.mean.shape[0], place.basis
+    v, scaled = basis.vectors, basis.first
+    for i in range(p):
+        for k in range(p):
+            for n in range(0, lanes, WIDTH):
+                store(scaled, (i * p + k) * lanes + n, load(v, (i * p + k) * lanes + n) * load(runs.mean, i * lanes + n))
+    symmetric_by_lane((v, 0, 1, p), (scaled, 0, p, 1), (basis.second, 0, p, 1), p, p)
+    product_by_lane((basis.second, 0, p, 1), (place.jacobian, 0, size, 1), (runs.weighted, 0, size, 1), p, p, size)
+
+
+@njit(fastmath=_CONTRACT)
+def _kick(model: Any, place: Any, runs: Any, h: float, time: float) -> None:
+    """Damping, force and noise for h; marks the runs that diverge."""
+    size, lanes = place.w.shape
+    rows, push, velocity = runs.mean.shape[0], runs.push, runs.p
+    _relax(place, runs, h)
+    _weigh(place, runs)
+    model.contract_hessians(model.data, place.w, runs.weighted.reshape((rows, size, lanes)), push, place.scratch)
+    factor, damping = np.expm1(-h / 2) * 2 / rows, np.exp(-h)
+    for i in range(size):
+        for n in range(lanes):
+            push[i, n] *= factor * runs.kappa[0, n]
+    make_tangent(place, push, runs.alive)
+    for n in range(lanes):
+        runs.moved[0, n] = 0.0
+    for i in range(size):
+        for n in range(lanes):
+            velocity[i, n] = damping * velocity[i, n] + push[i, n]
+            runs.moved[0, n] += velocity[i, n]
+    for n in range(lanes):
+        runs.moved[0, n] = 1.0 if np.isfinite(runs.moved[0, n]) else 0.0
+    _mark(runs, time)
+
+
+@njit
+def _mark(runs: Any, time: float) -> None:
+    """Runs that are not `moved` have diverged: they stay where they are."""
+    for n in range(runs.alive.shape[1]):
+        if runs.alive[0, n] > 0.0 and not runs.moved[0, n] > 0.0:
+            runs.diverged[n], runs.alive[0, n] = time, 0.0
+        if not runs.alive[0, n] > 0.0:
+            for i in range(runs.p.shape[0]):
+                runs.p[i, n] = 0.0
+
+
+@njit
+def _step(model: Any, place: Any, runs: Any, h: float, behind: float, time: float) -> None:
+    """A step of h, before which w has yet to move for `behind`: the time since the last kick."""
+    fill_normal(runs.state, runs.xi)  # for diverged runs too: no stream may depend on its neighbours
+    runs.moved[:] = runs.alive
+    move(model, place, runs.p, behind + h / 2, runs.moved)
+    _mark(runs, time)
+    _kick(model, place, runs, h, time)
+
+
+@njit
+def _arrive(model: Any, place: Any, runs: Any, behind: float, time: float) -> None:
+    """w <- where it is at the present time; `_resume` takes it back."""
+    size, lanes = place.w.shape
+    for i in range(size):
+        for n in range(lanes):
+            place.origin[i, n], place.speed[i, n] = place.w[i, n], runs.p[i, n]
+    runs.moved[:] = runs.alive
+    place.todo[:] = runs.alive
+    shift(model, place, runs.p, behind)
+    if any_of(place.lost):
+        for n in range(lanes):
+            if place.lost[0, n] > 0.0:
+                runs.moved[0, n] = 0.0
+        lost = place.lost.copy()
+        in_parts(model, place, runs.p, behind, runs.moved)
+        for n in range(lanes):
+            place.renewed[0, n] = max(place.renewed[0, n], lost[0, n])
+    for n in range(lanes):
+        if runs.alive[0, n] > 0.0 and not runs.moved[0, n] > 0.0:
+            runs.diverged[n] = time
+
+
+@njit
+def _resume(model: Any, place: Any, runs: Any) -> None:
+    size, lanes = place.w.shape
+    for i in range(size):
+        for n in range(lanes):
+            place.w[i, n], runs.p[i, n] = place.origin[i, n], place.speed[i, n]
+    for n in range(lanes):
+        if runs.alive[0, n] > 0.0 and not np.isnan(runs.diverged[n]):
+            runs.alive[0, n] = 0.0
+            for i in range(size):
+                runs.p[i, n] = 0.0
+    if any_of(place.renewed):
+        find_normals(model, place, place.renewed)
+        place.renewed[:] = 0.0
+
+
+@njit(float64(OUTPUTS, MODEL, PLACE, RUNS, _STEPS, _V, _V, _CUBE, _CUBE), cache=True, nogil=True)
+def record(model: Any, measures: Any, place: Any, runs: Any, n_steps: Any, steps: Any, clock: Any, values: Any, points: Any) -> float:
+    """Advances all runs and measures them after each n_steps[t] steps of size steps[t].
+
+    values (metric, time, run) <- the compiled metrics; points (time, run, N) <- the places, if there is room for any. clock: the
+    present time, and the time since the last kick, (2,).
+    """
+    size, lanes = place.w.shape
+    value = np.empty(lanes)
+    for t in range(n_steps.shape[0]):
+        for _ in range(n_steps[t]):
+            clock[0] += steps[t]
+            _step(model, place, runs, steps[t], clock[1], clock[0])
+            clock[1] = steps[t] / 2
+        _arrive(model, place, runs, clock[1], clock[0])
+        for i in range(measures.kinds.shape[0]):
+            if measures.kinds[i] != UNCOMPILED:
+                measure(measures, measures.kinds[i], place.w, value, place.scratch)
+                for n in range(lanes):
+                    values[i, t, n] = value[n]
+        for n in range(points.shape[1] if points.shape[0] > 0 else 0):
+            for i in range(size):
+                points[t, n, i] = place.w[i, n]
+        _resume(model, place, runs)
+        for n in range(lanes):
+            if not runs.alive[0, n] > 0.0:
+                for i in range(values.shape[0]):
+                    values[i, t, n] = np.nan
+    return clock[0]
+
+
+@njit(types.void(OUTPUTS, PLACE, RUNS), cache=True, nogil=True)
+def find(model: Any, place: Any, runs: Any) -> None:
+    """The normals of runs that begin."""
+    find_normals(model, place, runs.alive)
