@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..core.random import CRITICAL_LIMIT, fill_normal, streams
 from ..core.simd.lanes import below, load_and_spread, sqrt, store
 from ..core.simd.matrix import WIDTH, aligned, product_by_lane, symmetric_by_lane
-from ..geometry.lanes.manifold import OUTPUTS, PLACE, Place, any_of, find_normals, in_parts, make_tangent, move, place_of, shift
+from ..geometry.lanes.manifold import OUTPUTS, PLACE, Place, any_of, find_normals, make_tangent, move, place_of, shift
 from ..problems.measures import MODEL, UNCOMPILED, measure
 
 Array = NDArray[np.float64]
@@ -58,10 +58,12 @@ class Runs(NamedTuple):
     weighted: Array
     """sum_j <x_j^2> u_j u_j^T J, (P N, lanes)."""
     push: Array
-    """(N, lanes)."""
+    """(N, lanes), and so the next."""
+    kept_w: Array
+    kept_p: Array
 
 
-RUNS = types.NamedTuple((_M, _M, _M, _M, _STATE, _M, _V, _M, _M, _M, _M, _M, _M), Runs)
+RUNS = types.NamedTuple((_M, _M, _M, _M, _STATE, _M, _V, *(_M,) * 8), Runs)
 
 
 def block(point: Array, vectors: Array, kappa: Array, seeds: NDArray[np.uint64], scratch_rows: int) -> tuple[Place, Runs]:
@@ -79,7 +81,7 @@ def block(point: Array, vectors: Array, kappa: Array, seeds: NDArray[np.uint64],
 
     runs = Runs(
         zeros(size), zeros(p), zeros(p), np.ascontiguousarray(kappa[None]), streams(seeds, CRITICAL_LIMIT), zeros(1) + 1.0,
-        np.full(lanes, np.nan), zeros(1), zeros(2 * p), zeros(p), zeros(p), zeros(p * size), zeros(size),
+        np.full(lanes, np.nan), zeros(1), zeros(2 * p), zeros(p), zeros(p), zeros(p * size), zeros(size), zeros(size), zeros(size),
     )  # fmt: skip
     return place, runs
 
@@ -165,7 +167,7 @@ def _step(model: Any, place: Any, runs: Any, h: float, behind: float, time: floa
     """A step of h, before which w has yet to move for `behind`: the time since the last kick."""
     fill_normal(runs.state, runs.xi)  # for diverged runs too: no stream may depend on its neighbours
     runs.moved[:] = runs.alive
-    move(model, place, runs.p, behind + h / 2, runs.moved)
+    move(model, place, runs.p, behind + h / 2, runs.moved, 1)
     _mark(runs, time)
     _kick(model, place, runs, h, time)
 
@@ -176,18 +178,20 @@ def _arrive(model: Any, place: Any, runs: Any, behind: float, time: float) -> No
     size, lanes = place.w.shape
     for i in range(size):
         for n in range(lanes):
-            place.origin[i, n], place.speed[i, n] = place.w[i, n], runs.p[i, n]
-    runs.moved[:] = runs.alive
+            runs.kept_w[i, n], runs.kept_p[i, n] = place.w[i, n], runs.p[i, n]
     place.todo[:] = runs.alive
-    shift(model, place, runs.p, behind)
-    if any_of(place.lost):
-        for n in range(lanes):
-            if place.lost[0, n] > 0.0:
-                runs.moved[0, n] = 0.0
-        lost = place.lost.copy()
-        in_parts(model, place, runs.p, behind, runs.moved)
-        for n in range(lanes):
-            place.renewed[0, n] = max(place.renewed[0, n], lost[0, n])
+    runs.moved[:] = runs.alive
+    if behind > 0.0:
+        shift(model, place, runs.p, behind)
+        if any_of(place.lost):
+            runs.moved[:] = place.lost
+            lost = place.lost.copy()
+            move(model, place, runs.p, behind, runs.moved, 2)
+            for n in range(lanes):
+                if lost[0, n] > 0.0:
+                    place.renewed[0, n] = 1.0
+                else:
+                    runs.moved[0, n] = runs.alive[0, n]
     for n in range(lanes):
         if runs.alive[0, n] > 0.0 and not runs.moved[0, n] > 0.0:
             runs.diverged[n] = time
@@ -198,7 +202,7 @@ def _resume(model: Any, place: Any, runs: Any) -> None:
     size, lanes = place.w.shape
     for i in range(size):
         for n in range(lanes):
-            place.w[i, n], runs.p[i, n] = place.origin[i, n], place.speed[i, n]
+            place.w[i, n], runs.p[i, n] = runs.kept_w[i, n], runs.kept_p[i, n]
     for n in range(lanes):
         if runs.alive[0, n] > 0.0 and not np.isnan(runs.diverged[n]):
             runs.alive[0, n] = 0.0

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
 from ...core.simd.lanes import below, fabs, load_and_spread, sqrt, store
@@ -35,8 +35,10 @@ _LEAST = 1e-11
 """Entries below this share of the trace are rounding errors."""
 _MOST = 10
 """Iterations by products before Jacobi's rotations take over."""
-_TURNED = 0.02
-"""sum_j theta_ij^2 from which one Newton-Schulz step is not enough."""
+_TURNED = (0.0, 1e-4, 0.02)
+"""sum_j theta_ij^2 from which one, two and three Newton-Schulz steps are made."""
+_LARGEST = 1.5
+"""Of |A|: from sqrt(8) / 2^(1/4) on Newton-Schulz steps would not converge."""
 _SWEEPS = 30
 
 
@@ -67,25 +69,10 @@ def basis_of(p: int, lanes: int) -> Basis:
     return basis
 
 
-@njit
-def follow(basis: Any, changed: Any) -> None:
-    """V and the eigenvalues of `matrix`, from those of a matrix close to it; only in lanes where `changed` (1, lanes) is 1."""
-    p, lanes = basis.values.shape
-    v, g, b = (basis.vectors, 0, p, 1), (basis.matrix, 0, p, 1), (basis.inner, 0, p, 1)
-    across = (basis.vectors, 0, 1, p)
-    for n in range(lanes):
-        basis.active[0, n] = changed[0, n]
-    for _ in range(_MOST):
-        product_by_lane(v, g, (basis.first, 0, p, 1), p, p, p)
-        symmetric_by_lane((basis.first, 0, p, 1), across, b, p, p)
-        if not _generate(basis):
-            return
-        _rotate(basis)
-        if not _continues(basis):
-            return
-    for n in range(lanes):
-        if basis.active[0, n] > 0.0:
-            _jacobi(basis, n)
+_M = types.Array(types.float64, 2, "C")
+BASIS = types.NamedUniTuple(_M, len(Basis._fields), Basis)
+#: Signature of `follow`, which others call by address: what is compiled into its callers is compiled once more for each.
+FOLLOW = types.void(BASIS, _M)
 
 
 @njit(error_model="numpy", fastmath=_CONTRACT)
@@ -98,7 +85,6 @@ def _generate(basis: Any) -> bool:
     b, values, active = basis.inner, basis.values, basis.active
     p, lanes = values.shape
     wanted, sums = spread(ACCURACY * ACCURACY), basis.second
-    any_left = False
     for n in range(0, lanes, WIDTH):
         zero, one = spread(0.0), spread(1.0)
         trace = zero
@@ -144,43 +130,43 @@ def _generate(basis: Any) -> bool:
             store(b, (i * p + i) * lanes + n, zero)
         store(basis.turned, n, most)
         store(active, n, below(wanted, worst * most, on, zero))
-        any_left = any_left or _any(basis.turned, n)
-    return any_left
+    return _above(basis.turned, 0.0)
 
 
 @njit
-def _any(flags: Any, first: int) -> bool:
-    """Whether a lane of a register is > 0."""
-    for n in range(first, first + WIDTH):
-        if flags[0, n] > 0.0:
+def _above(numbers: Any, least: float) -> bool:
+    """Whether a lane's number, (1, lanes), is above `least`."""
+    for n in range(numbers.shape[1]):
+        if numbers[0, n] > least:
             return True
     return False
 
 
-@njit
-def _continues(basis: Any) -> bool:
-    for n in range(0, basis.active.shape[1], WIDTH):
-        if _any(basis.active, n):
-            return True
-    return False
-
-
-@njit(fastmath=_CONTRACT)
+@njit(fastmath=_CONTRACT, error_model="numpy")
 def _rotate(basis: Any) -> None:
-    """V <- (I - A + A^2 / 2) V, orthogonal again."""
+    """V <- (I - A + A^2 / 2) V, orthogonal again. Where A is too large for that, part of it, and the lane goes on."""
     p, lanes = basis.values.shape
     a, first, second, v = basis.inner, basis.first, basis.second, basis.vectors
     symmetric_by_lane((a, 0, p, 1), (a, 0, p, 1), (first, 0, p, 1), p, p)
-    for k in range(0, p * p * lanes, WIDTH):
-        store(first, k, load(first, k) * 0.5 - load(a, k))
+    for n in range(0, lanes, WIDTH):
+        one, bound = spread(1.0), spread(0.0)
+        for k in range(p * p):
+            square = load(first, k * lanes + n)
+            bound = bound + square * square
+        bound = sqrt(sqrt(bound * 0.5))  # of the largest |eigenvalue| of A, as these come in pairs
+        part = below(spread(_LARGEST), bound, spread(_LARGEST) / bound, one)
+        on, active = load(basis.turned, n), load(basis.active, n)
+        store(basis.active, n, below(part, one, below(spread(0.0), on, one, active), active))
+        half = part * part * 0.5
+        for k in range(p * p):
+            at = k * lanes + n
+            store(first, at, load(first, at) * half - load(a, at) * part)
     product_by_lane((first, 0, p, 1), (v, 0, p, 1), (second, 0, p, 1), p, p, p)
     for k in range(0, p * p * lanes, WIDTH):
         store(v, k, load(v, k) + load(second, k))
-    _orthonormalise(basis, 0.0)
-    for n in range(lanes):
-        if basis.turned[0, n] > _TURNED:
-            _orthonormalise(basis, _TURNED)
-            return
+    for least in _TURNED:
+        if _above(basis.turned, least):
+            _orthonormalise(basis, least)
 
 
 @njit(fastmath=_CONTRACT)
@@ -240,3 +226,24 @@ def _turn(rows: Any, i: int, j: int, cosine: float, sine: float) -> None:
     for k in range(rows.shape[1]):
         x, y = rows[i, k], rows[j, k]
         rows[i, k], rows[j, k] = cosine * x - sine * y, sine * x + cosine * y
+
+
+@njit(FOLLOW, cache=True, nogil=True)
+def follow(basis: Any, changed: Any) -> None:
+    """V and the eigenvalues of `matrix`, from those of a matrix close to it; only in lanes where `changed` (1, lanes) is 1."""
+    p, lanes = basis.values.shape
+    v, g, b = (basis.vectors, 0, p, 1), (basis.matrix, 0, p, 1), (basis.inner, 0, p, 1)
+    across = (basis.vectors, 0, 1, p)
+    for n in range(lanes):
+        basis.active[0, n] = changed[0, n]
+    for _ in range(_MOST):
+        product_by_lane(v, g, (basis.first, 0, p, 1), p, p, p)
+        symmetric_by_lane((basis.first, 0, p, 1), across, b, p, p)
+        if not _generate(basis):
+            return
+        _rotate(basis)
+        if not _above(basis.active, 0.0):
+            return
+    for n in range(lanes):
+        if basis.active[0, n] > 0.0:
+            _jacobi(basis, n)

@@ -12,7 +12,7 @@ from ...core.simd.address import by_address
 from ...core.simd.lanes import below, load_and_spread, store
 from ...core.simd.matrix import WIDTH, aligned, apply_by_lane, symmetric_by_lane
 from ...problems.compiled import CONTRACTION, JACOBIAN, KERNEL, Kernels
-from .eigenbasis import Basis, basis_of, follow
+from .eigenbasis import BASIS, FOLLOW, Basis, basis_of, follow
 
 Array = NDArray[np.float64]
 
@@ -27,8 +27,8 @@ _REACH = 0.01
 """Accepted distance of Gamma from the end of a displacement, however short that is, as a share of |w|."""
 _LOST = 1e100
 """|f - y|^2 from which no way back is looked for."""
-_HALVINGS = 5
-"""How often a move that does not come back onto Gamma is halved."""
+_PARTS = 32
+"""Largest number of parts of a move that does not come back onto Gamma in one."""
 _DAMPING = 1e-9
 """Share of the trace that is added to the eigenvalues of J J^T, so that its inverse stays finite where J loses rank."""
 
@@ -48,10 +48,12 @@ class Outputs(NamedTuple):
     """Of signature JACOBIAN."""
     contract_hessians: Any
     """Of signature CONTRACTION."""
+    follow: Any
+    """Of signature FOLLOW."""
 
 
 OUTPUTS = types.NamedTuple(
-    (float64, _M, _V, types.FunctionType(KERNEL), types.FunctionType(JACOBIAN), types.FunctionType(CONTRACTION)), Outputs
+    (float64, _M, _V, *(types.FunctionType(kind) for kind in (KERNEL, JACOBIAN, CONTRACTION, FOLLOW))), Outputs
 )
 
 
@@ -65,7 +67,7 @@ def outputs_of(kernels: Kernels, targets: Array, tolerance: float) -> Outputs:
     """The kernels of a problem, with w on Gamma where |f - y| <= tolerance (1 + |y|)."""
     goal = tolerance * (1 + float(np.linalg.norm(targets)))
     data, y = (np.ascontiguousarray(x, dtype=np.float64) for x in (kernels.data, targets))
-    functions = (kernels.outputs, KERNEL), (kernels.jacobian, JACOBIAN), (kernels.contract_hessians, CONTRACTION)
+    functions = (kernels.outputs, KERNEL), (kernels.jacobian, JACOBIAN), (kernels.contract_hessians, CONTRACTION), (follow, FOLLOW)
     return Outputs(goal, data, y, *(by_address(function, kind) for function, kind in functions))
 
 
@@ -103,8 +105,7 @@ class Place(NamedTuple):
     """Of the kernels."""
 
 
-_BASIS = types.NamedUniTuple(_M, len(Basis._fields), Basis)
-PLACE = types.NamedTuple((_M, _M, _BASIS, *(_M,) * (len(Place._fields) - 3)), Place)
+PLACE = types.NamedTuple((_M, _M, BASIS, *(_M,) * (len(Place._fields) - 3)), Place)
 
 
 def place_of(p: int, size: int, lanes: int, scratch_rows: int) -> Place:
@@ -135,7 +136,7 @@ def find_normals(model: Any, place: Any, changed: Any) -> None:
     model.jacobian(model.data, place.w, place.jacobian.reshape((p, size, lanes)), place.scratch)
     j = place.jacobian
     symmetric_by_lane((j, 0, size, 1), (j, 0, 1, size), (place.basis.matrix, 0, p, 1), p, size)
-    follow(place.basis, changed)
+    model.follow(place.basis, changed)
 
 
 @njit(fastmath=_CONTRACT, error_model="numpy")
@@ -299,42 +300,32 @@ def _move_once(model: Any, place: Any, velocity: Any, h: float, moved: Any) -> N
 
 
 @njit
-def move(model: Any, place: Any, velocity: Any, h: float, moved: Any) -> None:
-    """(w, p) after moving along Gamma for h, of the lanes that are `moved` (1, lanes), which loses those that are lost on the way.
+def move(model: Any, place: Any, velocity: Any, h: float, moved: Any, first: int) -> None:
+    """(w, p) after moving along Gamma for h, of the lanes that are `moved` (1, lanes), which loses those that cannot.
 
-    A lane that cannot be brought back is moved in 2, 4, ... parts: close to where J loses rank Gamma bends within a step.
+    A lane that cannot be brought back onto Gamma is moved in 2, 4, ... parts: close to where J loses rank Gamma bends within a
+    step. `first`: the least number of parts. `origin` and `speed` keep what was before.
     """
     size, lanes = velocity.shape
+    failed, going = moved.copy(), moved.copy()
     for i in range(size):
         for n in range(lanes):
             place.origin[i, n], place.speed[i, n] = place.w[i, n], velocity[i, n]
-    _move_once(model, place, velocity, h, moved)
-    in_parts(model, place, velocity, h, moved)
-
-
-@njit
-def in_parts(model: Any, place: Any, velocity: Any, h: float, moved: Any) -> None:
-    """The rest of `move` for the lanes that were `lost`, from `origin` and `speed`."""
-    failed = place.lost.copy()
-    going = np.zeros_like(failed)
-    parts = 2
-    for _ in range(_HALVINGS):
-        if not any_of(failed):
-            return
-        for n in range(failed.shape[1]):
-            going[0, n] = failed[0, n]
-            if failed[0, n] > 0.0:
-                _copy(place.origin, place.w, n)
-                _copy(place.speed, velocity, n)
-        find_normals(model, place, failed)
+    parts = first
+    while any_of(failed) and parts <= _PARTS:
         for _ in range(parts):
             _move_once(model, place, velocity, h / parts, going)
-        for n in range(failed.shape[1]):
-            if going[0, n] > 0.0:
-                failed[0, n], moved[0, n] = 0.0, 1.0
+        for n in range(lanes):
+            if failed[0, n] > 0.0 and not going[0, n] > 0.0:
+                _copy(place.origin, place.w, n)
+                _copy(place.speed, velocity, n)
+                going[0, n] = place.renewed[0, n] = 1.0
+            else:
+                failed[0, n] = going[0, n] = 0.0
+        if any_of(failed):
+            find_normals(model, place, place.renewed)
+            place.renewed[:] = 0.0
         parts *= 2
-    for n in range(failed.shape[1]):
+    for n in range(lanes):
         if failed[0, n] > 0.0:
-            _copy(place.origin, place.w, n)
-            _copy(place.speed, velocity, n)
-    find_normals(model, place, failed)
+            moved[0, n] = 0.0
