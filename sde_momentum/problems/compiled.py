@@ -42,8 +42,8 @@ class Kernels(NamedTuple):
             subclass that overrides the method, nor for another metric of the same name
         by_sample: whether `data` has a row for each sample, and the kernels take a single row and the P / rows outputs of it
         fused: whether `pullback` can find the outputs on its way: an update is then one pass, not two with much in common
-        jacobian: compiled for the signature JACOBIAN, None for none
-        contract_hessians: compiled for the signature CONTRACTION, None for none
+        jacobian, contract_hessians: compiled for the signatures JACOBIAN and CONTRACTION, None for none.
+            `Problem.derivative_kernels` has them where a problem can make them, also where `Problem.kernels` has none
     """
 
     outputs: Any

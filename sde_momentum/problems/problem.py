@@ -129,6 +129,15 @@ class Problem(ABC):
         """Compiled outputs, pullback and metrics, None for none."""
         return None
 
+    @property
+    def derivative_kernels(self) -> Kernels | None:
+        """The kernels with a compiled Jacobian and second derivatives, None for none.
+
+        Those of a `SymbolicModel` are compiled when this is first asked for: simulations of training do without.
+        """
+        kernels = self.kernels
+        return None if kernels is None or kernels.jacobian is None or kernels.contract_hessians is None else kernels
+
     def pullback(self, w: Array, r: Array) -> Array:
         """J(w)^T r: w (..., N), r (..., P) -> (..., N)."""
         return np.asarray((np.swapaxes(self.jacobian(w), -1, -2) @ r[..., None])[..., 0])
