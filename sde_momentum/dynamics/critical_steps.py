@@ -214,7 +214,9 @@ def _resume(model: Any, place: Any, runs: Any) -> None:
 
 
 @njit(float64(OUTPUTS, MODEL, PLACE, RUNS, _STEPS, _V, _V, _CUBE, _CUBE), cache=True, nogil=True)
-def record(model: Any, measures: Any, place: Any, runs: Any, n_steps: Any, steps: Any, clock: Any, values: Any, points: Any) -> float:
+def record(
+    model: Any, measures: Any, place: Any, runs: Any, n_steps: Any, steps: Any, clock: Any, values: Any, points: Any
+) -> float:
     """Advances all runs and measures them after each n_steps[t] steps of size steps[t].
 
     values (metric, time, run) <- the compiled metrics; points (time, run, N) <- the places, if there is room for any. clock: the

@@ -67,7 +67,12 @@ def outputs_of(kernels: Kernels, targets: Array, tolerance: float) -> Outputs:
     """The kernels of a problem, with w on Gamma where |f - y| <= tolerance (1 + |y|)."""
     goal = tolerance * (1 + float(np.linalg.norm(targets)))
     data, y = (np.ascontiguousarray(x, dtype=np.float64) for x in (kernels.data, targets))
-    functions = (kernels.outputs, KERNEL), (kernels.jacobian, JACOBIAN), (kernels.contract_hessians, CONTRACTION), (follow, FOLLOW)
+    functions = (
+        (kernels.outputs, KERNEL),
+        (kernels.jacobian, JACOBIAN),
+        (kernels.contract_hessians, CONTRACTION),
+        (follow, FOLLOW),
+    )
     return Outputs(goal, data, y, *(by_address(function, kind) for function, kind in functions))
 
 
