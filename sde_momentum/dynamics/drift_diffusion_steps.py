@@ -34,7 +34,7 @@ _CUBE = types.Array(types.float64, 3, "C")
 _MAX_PROJECTIONS = 30
 _LOST = 1e100
 """|f - y|^2 from which no way back is looked for."""
-_TIRED = 6.0
+_TIRED = 10.0
 """Iterations of `solve_pairs` from which on its basis is renewed."""
 _GIVEN_UP = 1e3
 

@@ -26,7 +26,7 @@ load, spread = load_and_spread(WIDTH)
 _CONTRACT = {"contract"}
 _M = types.Array(types.float64, 2, "C")
 
-_TOLERANCE = 1e-9
+_TOLERANCE = 1e-6
 """Of the residual in the preconditioner's norm, as a share of that of S."""
 _MOST = 40
 """Iterations after which a lane is given up."""
