@@ -22,7 +22,7 @@ The second move of w and the first one of the next step are done as one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -45,6 +45,7 @@ from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem, as_problem
 from . import slow_modes
 from .checks import check_kappa
+from .critical_runs import Ensemble, kernels_on_gamma
 
 _TOGETHER = 2**18  # entries of the Jacobians of a chunk's runs; no run's numbers depend on it
 
@@ -283,27 +284,14 @@ class CriticalLimit(Dynamics):
         """The metrics, (metric, kappa, seed, time), and the times at which runs diverged, (kappa, seed)."""
         problem, n_seeds = self.problem, len(request.seeds)
         kappa = np.repeat(request.kappa, n_seeds)
-        frequency = None if request.frequency is None else np.repeat(request.frequency, n_seeds)
         words = np.tile(request.seeds.astype(np.uint64), len(request.kappa))
-
-        def chunk(cut: slice, advance: Callable[[float], None]) -> tuple[Array, Array]:
-            ratios = None if frequency is None else frequency[cut]
-            runs = _Chunk(problem, request.point, kappa[cut], ratios, words[cut], float(self.tolerance))
-            out = np.empty((len(request.metrics), len(runs.w), len(request.times)))
-            for t, h in enumerate(request.size):
-                for _ in range(request.n_steps[t]):
-                    runs.step(h)
-                    advance(len(runs.w) * h / request.times[-1])
-                for i, w in enumerate(runs.places()):
-                    out[:, i, t] = [problem.metric(metric, w) for metric in request.metrics]
-                out[:, ~np.isnan(runs.diverged), t] = np.nan
-            return out, runs.diverged
-
-        with track("runs", len(kappa), progress) as advance, one_blas_thread():
-            share = -(-len(kappa) // n_threads(workers))  # for each thread
-            together = max(1, min(_TOGETHER // (problem.n_outputs * problem.n_parameters), share))
-            cuts = (slice(first, first + together) for first in range(0, len(kappa), together))
-            parts = list(in_order((partial(chunk, cut, advance) for cut in cuts), workers))
+        with track("runs", len(kappa), progress) as advance, one_blas_thread(), kernels_on_gamma(problem) as kernels:
+            ensemble = Ensemble(
+                problem, kernels, request.point, request.times, request.n_steps, request.size, request.metrics, self.tolerance
+            )
+            lanes = ensemble.lanes(-(-len(kappa) // n_threads(workers)))
+            cuts = (slice(first, first + lanes) for first in range(0, len(kappa), lanes))
+            parts = list(in_order((partial(ensemble.run, kappa[cut], words[cut], advance) for cut in cuts), workers))
         shape = (len(request.kappa), n_seeds)
         values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(request.metrics), *shape, len(request.times))
         return values, np.concatenate([part[1] for part in parts]).reshape(shape)

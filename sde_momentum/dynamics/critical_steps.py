@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..core.random import CRITICAL_LIMIT, fill_normal, streams
 from ..core.simd.lanes import below, load_and_spread, sqrt, store
 from ..core.simd.matrix import WIDTH, aligned, product_by_lane, symmetric_by_lane
-from ..geometry.lanes.manifold import OUTPUTS, PLACE, Place, any_of, find_normals, make_tangent, move, place_of, shift
+from ..geometry.lanes.manifold import GAMMA, PLACE, Place, any_of, move, place_of
 from ..problems.measures import MODEL, UNCOMPILED, measure
 
 Array = NDArray[np.float64]
@@ -81,14 +81,15 @@ def block(point: Array, vectors: Array, kappa: Array, seeds: NDArray[np.uint64],
 
     runs = Runs(
         zeros(size), zeros(p), zeros(p), np.ascontiguousarray(kappa[None]), streams(seeds, CRITICAL_LIMIT), zeros(1) + 1.0,
-        np.full(lanes, np.nan), zeros(1), zeros(2 * p), zeros(p), zeros(p), zeros(p * size), zeros(size), zeros(size), zeros(size),
+        np.full(lanes, np.nan), zeros(1), zeros(2 * p), zeros(p), zeros(p), zeros(p * size),
+        *(zeros(size) for _ in range(3)),
     )  # fmt: skip
     return place, runs
 
 
 @njit(fastmath=_CONTRACT, error_model="numpy")
 def _relax(place: Any, runs: Any, h: float) -> None:
-    """The z_j relax for h, exact in law; `mean` <- their <x_j^2>, as they were and as they are, each for h / 2 of p's equation."""
+    """The z_j relax for h, exact in law; `mean` <- their <x_j^2>, as they were and as they are, each for h / 2."""
     real, imaginary, mean, xi = runs.real, runs.imaginary, runs.mean, runs.xi
     p, lanes = real.shape
     decay, spread_of = np.exp(-h / 2), np.sqrt(-np.expm1(-h) / 2)
@@ -128,18 +129,19 @@ def _weigh(place: Any, runs: Any) -> None:
 
 
 @njit(fastmath=_CONTRACT)
-def _kick(model: Any, place: Any, runs: Any, h: float, time: float) -> None:
+def _kick(gamma: Any, place: Any, runs: Any, h: float, time: float) -> None:
     """Damping, force and noise for h; marks the runs that diverge."""
     size, lanes = place.w.shape
     rows, push, velocity = runs.mean.shape[0], runs.push, runs.p
     _relax(place, runs, h)
     _weigh(place, runs)
+    model = gamma.model
     model.contract_hessians(model.data, place.w, runs.weighted.reshape((rows, size, lanes)), push, place.scratch)
     factor, damping = np.expm1(-h / 2) * 2 / rows, np.exp(-h)
     for i in range(size):
         for n in range(lanes):
             push[i, n] *= factor * runs.kappa[0, n]
-    make_tangent(place, push, runs.alive)
+    gamma.make_tangent(place, push, runs.alive)
     for n in range(lanes):
         runs.moved[0, n] = 0.0
     for i in range(size):
@@ -163,17 +165,17 @@ def _mark(runs: Any, time: float) -> None:
 
 
 @njit
-def _step(model: Any, place: Any, runs: Any, h: float, behind: float, time: float) -> None:
+def _step(gamma: Any, place: Any, runs: Any, h: float, behind: float, time: float) -> None:
     """A step of h, before which w has yet to move for `behind`: the time since the last kick."""
     fill_normal(runs.state, runs.xi)  # for diverged runs too: no stream may depend on its neighbours
     runs.moved[:] = runs.alive
-    move(model, place, runs.p, behind + h / 2, runs.moved, 1)
+    move(gamma, place, runs.p, behind + h / 2, runs.moved, 1)
     _mark(runs, time)
-    _kick(model, place, runs, h, time)
+    _kick(gamma, place, runs, h, time)
 
 
 @njit
-def _arrive(model: Any, place: Any, runs: Any, behind: float, time: float) -> None:
+def _arrive(gamma: Any, place: Any, runs: Any, behind: float, time: float) -> None:
     """w <- where it is at the present time; `_resume` takes it back."""
     size, lanes = place.w.shape
     for i in range(size):
@@ -182,11 +184,11 @@ def _arrive(model: Any, place: Any, runs: Any, behind: float, time: float) -> No
     place.todo[:] = runs.alive
     runs.moved[:] = runs.alive
     if behind > 0.0:
-        shift(model, place, runs.p, behind)
+        gamma.shift(gamma.model, place, runs.p, behind)
         if any_of(place.lost):
             runs.moved[:] = place.lost
             lost = place.lost.copy()
-            move(model, place, runs.p, behind, runs.moved, 2)
+            move(gamma, place, runs.p, behind, runs.moved, 2)
             for n in range(lanes):
                 if lost[0, n] > 0.0:
                     place.renewed[0, n] = 1.0
@@ -198,7 +200,7 @@ def _arrive(model: Any, place: Any, runs: Any, behind: float, time: float) -> No
 
 
 @njit
-def _resume(model: Any, place: Any, runs: Any) -> None:
+def _resume(gamma: Any, place: Any, runs: Any) -> None:
     size, lanes = place.w.shape
     for i in range(size):
         for n in range(lanes):
@@ -209,13 +211,13 @@ def _resume(model: Any, place: Any, runs: Any) -> None:
             for i in range(size):
                 runs.p[i, n] = 0.0
     if any_of(place.renewed):
-        find_normals(model, place, place.renewed)
+        gamma.find_normals(gamma.model, place, place.renewed)
         place.renewed[:] = 0.0
 
 
-@njit(float64(OUTPUTS, MODEL, PLACE, RUNS, _STEPS, _V, _V, _CUBE, _CUBE), cache=True, nogil=True)
+@njit(float64(GAMMA, MODEL, PLACE, RUNS, _STEPS, _V, _V, _CUBE, _CUBE), cache=True, nogil=True)
 def record(
-    model: Any, measures: Any, place: Any, runs: Any, n_steps: Any, steps: Any, clock: Any, values: Any, points: Any
+    gamma: Any, measures: Any, place: Any, runs: Any, n_steps: Any, steps: Any, clock: Any, values: Any, points: Any
 ) -> float:
     """Advances all runs and measures them after each n_steps[t] steps of size steps[t].
 
@@ -227,9 +229,9 @@ def record(
     for t in range(n_steps.shape[0]):
         for _ in range(n_steps[t]):
             clock[0] += steps[t]
-            _step(model, place, runs, steps[t], clock[1], clock[0])
+            _step(gamma, place, runs, steps[t], clock[1], clock[0])
             clock[1] = steps[t] / 2
-        _arrive(model, place, runs, clock[1], clock[0])
+        _arrive(gamma, place, runs, clock[1], clock[0])
         for i in range(measures.kinds.shape[0]):
             if measures.kinds[i] != UNCOMPILED:
                 measure(measures, measures.kinds[i], place.w, value, place.scratch)
@@ -238,7 +240,7 @@ def record(
         for n in range(points.shape[1] if points.shape[0] > 0 else 0):
             for i in range(size):
                 points[t, n, i] = place.w[i, n]
-        _resume(model, place, runs)
+        _resume(gamma, place, runs)
         for n in range(lanes):
             if not runs.alive[0, n] > 0.0:
                 for i in range(values.shape[0]):
@@ -246,7 +248,7 @@ def record(
     return clock[0]
 
 
-@njit(types.void(OUTPUTS, PLACE, RUNS), cache=True, nogil=True)
-def find(model: Any, place: Any, runs: Any) -> None:
+@njit(types.void(GAMMA, PLACE, RUNS), cache=True, nogil=True)
+def begin(gamma: Any, place: Any, runs: Any) -> None:
     """The normals of runs that begin."""
-    find_normals(model, place, runs.alive)
+    gamma.find_normals(gamma.model, place, runs.alive)

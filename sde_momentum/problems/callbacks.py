@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numpy.typing import NDArray
 
 from ..core.simd.lanes import intrinsic
-from .compiled import CONTRACTION, JACOBIAN, KERNEL, METRIC, PULLBACK, Kernels
+from .compiled import CONTRACTION, JACOBIAN, KERNEL, PULLBACK, Kernels
 from .problem import Array, Problem
 
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)

@@ -136,7 +136,7 @@ def _generate(basis: Any) -> bool:
 @njit
 def _above(numbers: Any, least: float) -> bool:
     """Whether a lane's number, (1, lanes), is above `least`."""
-    for n in range(numbers.shape[1]):
+    for n in range(numbers.shape[1]):  # noqa: SIM110 (compiled)
         if numbers[0, n] > least:
             return True
     return False

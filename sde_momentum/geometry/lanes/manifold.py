@@ -63,19 +63,6 @@ def _type_of(value: Outputs, context: Any) -> Any:
     return OUTPUTS
 
 
-def outputs_of(kernels: Kernels, targets: Array, tolerance: float) -> Outputs:
-    """The kernels of a problem, with w on Gamma where |f - y| <= tolerance (1 + |y|)."""
-    goal = tolerance * (1 + float(np.linalg.norm(targets)))
-    data, y = (np.ascontiguousarray(x, dtype=np.float64) for x in (kernels.data, targets))
-    functions = (
-        (kernels.outputs, KERNEL),
-        (kernels.jacobian, JACOBIAN),
-        (kernels.contract_hessians, CONTRACTION),
-        (follow, FOLLOW),
-    )
-    return Outputs(goal, data, y, *(by_address(function, kind) for function, kind in functions))
-
-
 class Place(NamedTuple):
     """Points w with Gamma's normal space there."""
 
@@ -111,6 +98,9 @@ class Place(NamedTuple):
 
 
 PLACE = types.NamedTuple((_M, _M, BASIS, *(_M,) * (len(Place._fields) - 3)), Place)
+# Signatures of functions that others call by address: what is compiled into its callers is compiled anew for each.
+NORMALS, TANGENT = types.void(OUTPUTS, PLACE, _M), types.void(PLACE, _M, _M)
+SHIFT = types.void(OUTPUTS, PLACE, _M, float64)
 
 
 def place_of(p: int, size: int, lanes: int, scratch_rows: int) -> Place:
@@ -128,13 +118,13 @@ def place_of(p: int, size: int, lanes: int, scratch_rows: int) -> Place:
 @njit
 def any_of(flags: Any) -> bool:
     """Whether a lane's flag, (1, lanes), is set."""
-    for n in range(flags.shape[1]):
+    for n in range(flags.shape[1]):  # noqa: SIM110 (compiled)
         if flags[0, n] > 0.0:
             return True
     return False
 
 
-@njit
+@njit(NORMALS, cache=True, nogil=True)
 def find_normals(model: Any, place: Any, changed: Any) -> None:
     """J at w and the eigenbasis of J J^T, from those at a point near by; in lanes where `changed` (1, lanes) is 1."""
     (size, lanes), p = place.w.shape, model.targets.shape[0]
@@ -173,7 +163,7 @@ def _subtract_normal(place: Any, x: Any, where: Any) -> None:
             store(x, at, load(x, at) - below(zero, on, load(place.normal, at), zero))
 
 
-@njit
+@njit(TANGENT, cache=True, nogil=True)
 def make_tangent(place: Any, x: Any, where: Any) -> None:
     """x (N, lanes) <- P_T x in lanes where `where` is 1. Twice: the part that the eigenvectors' error leaves is squared."""
     size, p = x.shape[0], place.residual.shape[0]
@@ -229,35 +219,6 @@ def _return(model: Any, place: Any, renew: bool) -> None:
         _subtract_normal(place, place.w, place.moving)
 
 
-@njit(fastmath=_CONTRACT)
-def shift(model: Any, place: Any, velocity: Any, h: float) -> None:
-    """w <- w + h p + J^T nu with |f(w) - y| <= goal, of lanes in `todo`; those that find no such point stay, and are `lost`.
-
-    nu by Gauss-Newton with the normals of the start, which are kept. Close to where J loses rank Gamma bends within a step and the
-    normals of the start may miss it: then the nearest point is taken, if its distance is at most the displacement's length, or a
-    hundredth of |w|; such lanes are `renewed`. `begin` is w as it was.
-    """
-    size, lanes = place.w.shape
-    w, begin, wanted, lost = place.w, place.begin, place.wanted, place.lost
-    for n in range(lanes):
-        lost[0, n] = 0.0
-        length = 0.0
-        for i in range(size):
-            begin[i, n] = w[i, n]
-            wanted[i, n] = w[i, n] + h * velocity[i, n] if place.todo[0, n] > 0.0 else w[i, n]
-            length += wanted[i, n] * wanted[i, n]
-        if np.isfinite(length):
-            _copy(wanted, w, n)
-        else:
-            lost[0, n], place.todo[0, n] = 1.0, 0.0
-    _return(model, place, False)
-    if any_of(place.todo):
-        _nearest(model, place)
-    for n in range(lanes):
-        if lost[0, n] > 0.0:
-            _copy(begin, w, n)
-
-
 @njit
 def _nearest(model: Any, place: Any) -> None:
     """Lanes in `todo` to the point of Gamma nearest to `wanted`; those that find none near enough are `lost`."""
@@ -285,13 +246,77 @@ def _copy(source: Any, target: Any, n: int) -> None:
         target[i, n] = source[i, n]
 
 
+@njit(SHIFT, cache=True, nogil=True, fastmath=_CONTRACT)
+def shift(model: Any, place: Any, velocity: Any, h: float) -> None:
+    """w <- w + h p + J^T nu with |f(w) - y| <= goal, of lanes in `todo`; those that find no such point stay, and are `lost`.
+
+    nu by Gauss-Newton with the normals of the start, which are kept. Close to where J loses rank Gamma bends within a step and
+    these normals may miss it: then the nearest point is taken, if its distance is at most the displacement's length, or a
+    hundredth of |w|; such lanes are `renewed`. `begin` is w as it was.
+    """
+    size, lanes = place.w.shape
+    w, begin, wanted, lost = place.w, place.begin, place.wanted, place.lost
+    for n in range(lanes):
+        lost[0, n] = 0.0
+        length = 0.0
+        for i in range(size):
+            begin[i, n] = w[i, n]
+            wanted[i, n] = w[i, n] + h * velocity[i, n] if place.todo[0, n] > 0.0 else w[i, n]
+            length += wanted[i, n] * wanted[i, n]
+        if np.isfinite(length):
+            _copy(wanted, w, n)
+        else:
+            lost[0, n], place.todo[0, n] = 1.0, 0.0
+    _return(model, place, False)
+    if any_of(place.todo):
+        _nearest(model, place)
+    for n in range(lanes):
+        if lost[0, n] > 0.0:
+            _copy(begin, w, n)
+
+
+class Gamma(NamedTuple):
+    """The manifold of minimizers, as compiled code takes it."""
+
+    model: Outputs
+    find_normals: Any
+    """Of signature NORMALS."""
+    make_tangent: Any
+    """Of signature TANGENT."""
+    shift: Any
+    """Of signature SHIFT."""
+
+
+GAMMA = types.NamedTuple((OUTPUTS, *(types.FunctionType(kind) for kind in (NORMALS, TANGENT, SHIFT))), Gamma)
+
+
+@extending.typeof_impl.register(Gamma)
+def _type_of_gamma(value: Gamma, context: Any) -> Any:
+    return GAMMA
+
+
+def gamma_of(kernels: Kernels, targets: Array, tolerance: float) -> Gamma:
+    """The manifold of a problem, where |f - y| <= tolerance (1 + |y|)."""
+    goal = tolerance * (1 + float(np.linalg.norm(targets)))
+    data, y = (np.ascontiguousarray(x, dtype=np.float64) for x in (kernels.data, targets))
+    functions = (
+        (kernels.outputs, KERNEL),
+        (kernels.jacobian, JACOBIAN),
+        (kernels.contract_hessians, CONTRACTION),
+        (follow, FOLLOW),
+    )
+    model = Outputs(goal, data, y, *(by_address(function, kind) for function, kind in functions))
+    own = (find_normals, NORMALS), (make_tangent, TANGENT), (shift, SHIFT)
+    return Gamma(model, *(by_address(function, kind) for function, kind in own))
+
+
 @njit
-def _move_once(model: Any, place: Any, velocity: Any, h: float, moved: Any) -> None:
+def _move_once(gamma: Any, place: Any, velocity: Any, h: float, moved: Any) -> None:
     """(w, p) after a move for h of the lanes that are `moved` (1, lanes), which loses those that are `lost`."""
     size, lanes = velocity.shape
     for n in range(lanes):
         place.todo[0, n] = moved[0, n]
-    shift(model, place, velocity, h)
+    gamma.shift(gamma.model, place, velocity, h)
     for n in range(lanes):
         if place.lost[0, n] > 0.0:
             moved[0, n] = 0.0
@@ -299,13 +324,13 @@ def _move_once(model: Any, place: Any, velocity: Any, h: float, moved: Any) -> N
             for i in range(size):
                 velocity[i, n] = (place.w[i, n] - place.begin[i, n]) / h
         place.renewed[0, n] = max(place.renewed[0, n], moved[0, n])
-    find_normals(model, place, place.renewed)
+    gamma.find_normals(gamma.model, place, place.renewed)
     place.renewed[:] = 0.0
-    make_tangent(place, velocity, moved)
+    gamma.make_tangent(place, velocity, moved)
 
 
 @njit
-def move(model: Any, place: Any, velocity: Any, h: float, moved: Any, first: int) -> None:
+def move(gamma: Any, place: Any, velocity: Any, h: float, moved: Any, first: int) -> None:
     """(w, p) after moving along Gamma for h, of the lanes that are `moved` (1, lanes), which loses those that cannot.
 
     A lane that cannot be brought back onto Gamma is moved in 2, 4, ... parts: close to where J loses rank Gamma bends within a
@@ -319,7 +344,7 @@ def move(model: Any, place: Any, velocity: Any, h: float, moved: Any, first: int
     parts = first
     while any_of(failed) and parts <= _PARTS:
         for _ in range(parts):
-            _move_once(model, place, velocity, h / parts, going)
+            _move_once(gamma, place, velocity, h / parts, going)
         for n in range(lanes):
             if failed[0, n] > 0.0 and not going[0, n] > 0.0:
                 _copy(place.origin, place.w, n)
@@ -328,7 +353,7 @@ def move(model: Any, place: Any, velocity: Any, h: float, moved: Any, first: int
             else:
                 failed[0, n] = going[0, n] = 0.0
         if any_of(failed):
-            find_normals(model, place, place.renewed)
+            gamma.find_normals(gamma.model, place, place.renewed)
             place.renewed[:] = 0.0
         parts *= 2
     for n in range(lanes):
