@@ -115,7 +115,7 @@ class CompiledProblem(Problem):
     @property
     def kernels(self) -> Kernels:
         module, data, rows = self._first
-        return Kernels(module.outputs, module.pullback, data, rows, by_sample=self._per_sample, fused=True)
+        return Kernels(module.outputs, module.pullback, data, rows, by_sample=self._per_sample, fused=True, lanes=WIDTH)
 
     @property
     def derivative_kernels(self) -> Kernels:

@@ -42,6 +42,7 @@ class Kernels(NamedTuple):
             subclass that overrides the method, nor for another metric of the same name
         by_sample: whether `data` has a row for each sample, and the kernels take a single row and the P / rows outputs of it
         fused: whether `pullback` can find the outputs on its way: an update is then one pass, not two with much in common
+        lanes: number of runs that they compute together; fewer cost as much
         jacobian, contract_hessians: compiled for the signatures JACOBIAN and CONTRACTION, None for none.
             `Problem.derivative_kernels` has them where a problem can make them, also where `Problem.kernels` has none
     """
@@ -53,5 +54,6 @@ class Kernels(NamedTuple):
     metrics: Mapping[Callable[..., Any], Any] = {}
     by_sample: bool = False
     fused: bool = False
+    lanes: int = 8
     jacobian: Any = None
     contract_hessians: Any = None
