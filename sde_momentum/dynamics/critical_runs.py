@@ -113,8 +113,8 @@ class Blocks:
 @contextmanager
 def kernels_on_gamma(problem: Problem) -> Iterator[Kernels]:
     """The problem's own kernels, or its functions in Python as such, where some are missing."""
-    kernels = problem.kernels
-    if kernels is not None and kernels.jacobian is not None and kernels.contract_hessians is not None:
+    kernels = problem.derivative_kernels
+    if kernels is not None:
         yield kernels
     else:
         with kernels_in_python(problem) as calls:

@@ -301,19 +301,18 @@ def _type_of_gamma(value: Gamma, context: Any) -> Any:
     return GAMMA
 
 
-def gamma_of(kernels: Kernels, targets: Array, tolerance: float) -> Gamma:
-    """The manifold of a problem, where |f - y| <= tolerance (1 + |y|)."""
+def outputs_of(kernels: Kernels, targets: Array, tolerance: float) -> Outputs:
+    """The kernels of a problem, with w on Gamma where |f - y| <= tolerance (1 + |y|)."""
     goal = tolerance * (1 + float(np.linalg.norm(targets)))
     data, y = (np.ascontiguousarray(x, dtype=np.float64) for x in (kernels.data, targets))
-    functions = (
-        (kernels.outputs, KERNEL),
-        (kernels.jacobian, JACOBIAN),
-        (kernels.contract_hessians, CONTRACTION),
-        (follow, FOLLOW),
-    )
-    model = Outputs(goal, data, y, *(by_address(function, kind) for function, kind in functions))
+    derivatives = by_address(kernels.jacobian, JACOBIAN), by_address(kernels.contract_hessians, CONTRACTION)
+    return Outputs(goal, data, y, by_address(kernels.outputs, KERNEL), *derivatives, by_address(follow, FOLLOW))
+
+
+def gamma_of(kernels: Kernels, targets: Array, tolerance: float) -> Gamma:
+    """The manifold of a problem, where |f - y| <= tolerance (1 + |y|)."""
     own = (find_normals, NORMALS), (make_tangent, TANGENT), (shift, SHIFT)
-    return Gamma(model, *(by_address(function, kind) for function, kind in own))
+    return Gamma(outputs_of(kernels, targets, tolerance), *(by_address(function, kind) for function, kind in own))
 
 
 @njit
