@@ -45,6 +45,28 @@ class _Runs(NamedTuple):
     seeds: NDArray[Any]
 
 
+_STEP, _STEP_AT_FINITE_LR = 0.1, 0.02
+_FROM_REST = 8
+"""Least number of steps of the limit, were they all as long as the last, before any record: w begins as s^3, from rest."""
+
+
+def _step(step: float | None, frequency: Array | None) -> float:
+    """The given step, or the default."""
+    default = _STEP if frequency is None else _STEP_AT_FINITE_LR
+    return default if step is None else float(check_positive(step, "step"))
+
+
+def _fit(times: ArrayLike, step: float, frequency: Array | None) -> tuple[Array, NDArray[np.int64], Array]:
+    """As `fit_steps`, with shorter steps soon after the start; not at finite lr, where the step decides which modes are slow."""
+    instants, n_steps, sizes = fit_steps(times, step)
+    if frequency is not None:
+        return instants, n_steps, sizes
+    gaps = n_steps * sizes
+    least = np.where(n_steps > 0, np.ceil(_FROM_REST * gaps / np.where(instants > 0, instants, 1.0) * (1 - 1e-12)), 0)
+    n_steps = np.maximum(n_steps, least.astype(np.int64))
+    return instants, n_steps, gaps / np.maximum(n_steps, 1)
+
+
 def _cuts(n_runs: int, together: int) -> list[slice]:
     return [slice(first, first + together) for first in range(0, n_runs, together)]
 
@@ -102,7 +124,7 @@ class CriticalLimit(Dynamics):
         kappa: ArrayLike,
         seeds: ArrayLike,
         frequency: ArrayLike | None = None,
-        step: float = 0.02,
+        step: float | None = None,
         metrics: Sequence[str | Metric] = ("test_error", "trace_hessian"),
         workers: int = -1,
         progress: bool | None = None,
@@ -117,7 +139,8 @@ class CriticalLimit(Dynamics):
             frequency: sqrt(eta) / delta > 0, in units of curvature^(-1/2): of each kappa, (n_kappa,), or one number; None for the
                 limit lr -> 0, in which every mode is fast. Modes of frequency sqrt(eta lambda_j) / delta below 1 / (2 step) are
                 slow: integrated directly. The run then belongs to one lr.
-            step: largest step in s
+            step: largest step in s; None: 0.1 in the limit (times to a target right to 0.5 % in docs/theory.md), and 0.02 at
+                finite lr, where it decides which modes are slow
             metrics: names of the problem's metrics, or Metric objects
             workers: threads, -1 for all cores; the numbers do not depend on it
             progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
@@ -131,10 +154,10 @@ class CriticalLimit(Dynamics):
         """
         strengths = check_kappa(kappa)
         ratios = None if frequency is None else np.broadcast_to(check_positive(frequency, "frequency"), strengths.shape)
-        labels = check_seeds(seeds)
+        labels, step = check_seeds(seeds), _step(step, ratios)
         measured = [self.problem.find_metric(metric, "metrics") for metric in metrics]
         point = ManifoldPoint(self.problem, self.problem.check_point(start)).w
-        schedule = Schedule(self.problem, point, *fit_steps(times, step), measured, float(self.tolerance))
+        schedule = Schedule(self.problem, point, *_fit(times, step, ratios), measured, float(self.tolerance))
         runs = _Runs(strengths, ratios, labels)
         return self._dataset(schedule, runs, step, *self._run(schedule, runs, workers, progress))
 

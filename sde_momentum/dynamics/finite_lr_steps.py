@@ -61,7 +61,7 @@ class Chunk:
         with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is marked below
             frame = self.frame if len(some) == len(self.frame.jacobian) else self._frame(some)
             w, p, off, frame = self._move(self.w[some], self.p[some], self.behind + h / 2, frame)
-            self.n_slow[some] = frame.n_slow
+            self.n_slow[some] = _counts(frame)
             w, p, bad, self.frame = self._kick(some, w, p, xi[:, some].T, h, off, frame)
         self.w[some], self.p[some] = w, p
         self.behind = h / 2
@@ -106,7 +106,7 @@ class Chunk:
                 end[some], speed[some], off[some], last = self._move(middle[left], slower[left], h / 2, between, halvings - 1)
                 there = there.replaced(some, last)
         elif softer and len(some):
-            free = frame.chosen(some, frame.n_slow[some] + 1)
+            free = frame.chosen(some, _counts(frame)[some] + 1)
             end[some], speed[some], off[some], last = self._move(w[some], p[some], h, free, 0, softer - 1)
             there = there.replaced(some, last)
         return end, speed, off, there
@@ -142,6 +142,12 @@ class Chunk:
         self.n_slow[some] = n_slow
         self.z[some], self.axes[some], self.root[some] = relaxed, axes, root
         return w, p, bad, frame
+
+
+def _counts(frame: Frame) -> NDArray[np.intp]:
+    """Number of slow modes, (n,), of a frame that has them."""
+    assert frame.n_slow is not None
+    return frame.n_slow
 
 
 def lanes_at_finite_lr(problem: Problem, most: int) -> int:
