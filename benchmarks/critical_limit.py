@@ -60,7 +60,8 @@ class Comparison:
         """s at which the mean first meets the target."""
         times = np.linspace(0, horizon, 61)
         mean = self.limit(times)[self.metric].values[0].mean(axis=0)
-        return float(times[np.argmax(mean <= fraction * mean[0])])
+        met = mean <= fraction * mean[0]
+        return float(times[np.argmax(met)]) if met.any() else self._time_to(fraction, 2 * horizon)
 
     def limit(self, times, **options):
         how = {"kappa": self.kappa, "seeds": self.seeds, "metrics": [self.metric], "progress": False}

@@ -27,6 +27,8 @@ _SIDE, _COLUMNS = 4, 4 if _MANY_REGISTERS else 2
 """Tile of `product_by_lane`, whose speed the loads limit: there each lane has its own left factor."""
 _LONG = 8
 """Rows of the tile of `apply_by_lane`."""
+_PANEL = 64
+"""Columns of the left factor of `symmetric_by_lane` that are used up before the next."""
 
 
 @njit(types.Array(types.float64, 2, "C")(types.int64, types.int64), cache=True, nogil=True)
@@ -154,10 +156,10 @@ def _small(*, by_lane: bool) -> Any:
         for block in range(0, lanes, WIDTH):
             lane = min(block, lanes - WIDTH)
             own = lane if by_lane else 0
-            for top in range(0, m, down):
-                i = min(top, m - down)
-                for side in range(0, n, across):
-                    j = min(side, n - across)
+            for side in range(0, n, across):  # a panel of the right factor stays in the cache over all rows
+                j = min(side, n - across)
+                for top in range(0, m, down):
+                    i = min(top, m - down)
                     first, start = (a0 + i * ai) * each + own, (x0 + j * xj) * lanes + lane
                     place = (y0 + i * yi + j * yj) * lanes + lane
                     if tiled:
@@ -206,12 +208,12 @@ _load, _ = load_and_spread(WIDTH)
 def symmetric_by_lane(left: Any, right: Any, out: Any, m: int, size: int) -> None:
     """out (m x m) <- left (m x size) right (size x m) in every lane, for a symmetric result; matrices as in `product_by_lane`.
 
-    Tiles on and below the diagonal are computed, the rest is copied.
+    Tiles on and below the diagonal are computed, the rest is copied. A multiple of WIDTH lanes.
     """
     a, a0, ai, ak = left
     x, x0, xk, xj = right
     y, y0, yi, yj = out
-    lanes = y.shape[1]
+    lanes, part = y.shape[1], aligned(_SIDE * _COLUMNS, WIDTH)
     for n in range(0, lanes, WIDTH):
         if m < _SIDE:
             for i in range(m):
@@ -221,14 +223,22 @@ def symmetric_by_lane(left: Any, right: Any, out: Any, m: int, size: int) -> Non
                         xj * lanes, y, (y0 + i * yi + j * yj) * lanes + n, yi * lanes, yj * lanes, size, 1,
                     )  # fmt: skip
         else:
-            for top in range(0, m, _SIDE):
-                i = min(top, m - _SIDE)
-                for side in range(0, i + _SIDE, _COLUMNS):
-                    j = min(side, m - _COLUMNS)
-                    _part(
-                        a, (a0 + i * ai) * lanes + n, ai * lanes, ak * lanes, 0, x, (x0 + j * xj) * lanes + n, xk * lanes, 0,
-                        xj * lanes, y, (y0 + i * yi + j * yj) * lanes + n, yi * lanes, yj * lanes, size, 1,
-                    )  # fmt: skip
+            for begin in range(0, size, _PANEL):  # so many columns of the left factor stay in the cache
+                count = min(_PANEL, size - begin)
+                for top in range(0, m, _SIDE):
+                    i = min(top, m - _SIDE)
+                    for side in range(0, i + _SIDE, _COLUMNS):
+                        j = min(side, m - _COLUMNS)
+                        _part(
+                            a, (a0 + i * ai + begin * ak) * lanes + n, ai * lanes, ak * lanes, 0,
+                            x, (x0 + j * xj + begin * xk) * lanes + n, xk * lanes, 0, xj * lanes,
+                            part, 0, _COLUMNS * WIDTH, WIDTH, count, 1,
+                        )  # fmt: skip
+                        for row in range(top - i, _SIDE):  # not twice where tiles overlap
+                            for column in range(max(side - j, 0), _COLUMNS):
+                                at = (y0 + (i + row) * yi + (j + column) * yj) * lanes + n
+                                entry = _load(part, (row * _COLUMNS + column) * WIDTH)
+                                store(y, at, entry if begin == 0 else _load(y, at) + entry)
         for i in range(m):
             for j in range(i):
                 store(y, (y0 + j * yi + i * yj) * lanes + n, _load(y, (y0 + i * yi + j * yj) * lanes + n))
@@ -236,7 +246,7 @@ def symmetric_by_lane(left: Any, right: Any, out: Any, m: int, size: int) -> Non
 
 @njit(error_model="numpy")
 def apply_by_lane(left: Any, x: Any, y: Any, m: int, size: int) -> None:
-    """y (m, lanes) <- left (m x size) x (size, lanes) in every lane; the matrix as in `product_by_lane`."""
+    """y (m, lanes) <- left (m x size) x (size, lanes) in every lane; as in `product_by_lane`, with a multiple of WIDTH lanes."""
     a, a0, ai, ak = left
     lanes = y.shape[1]
     for n in range(0, lanes, WIDTH):

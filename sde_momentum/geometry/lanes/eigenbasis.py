@@ -35,8 +35,8 @@ _LEAST = 1e-11
 """Entries below this share of the trace are rounding errors."""
 _MOST = 10
 """Iterations by products before Jacobi's rotations take over."""
-_TURNED = (0.0, 1e-4, 0.02)
-"""sum_j theta_ij^2 from which one, two and three Newton-Schulz steps are made."""
+_TURNED = (0.02, 0.1)
+"""sum_j theta_ij^2 from which V is made orthogonal at once, and twice. Else it is to 1e-4, and once at the end is enough."""
 _LARGEST = 1.5
 """Of |A|: from sqrt(8) / 2^(1/4) on Newton-Schulz steps would not converge."""
 _SWEEPS = 30
@@ -129,7 +129,7 @@ def _generate(basis: Any) -> bool:
             new = load(b, (i * p + i) * lanes + n) + load(shifts, i * lanes + n)
             store(values, i * lanes + n, below(zero, on, new, old))
             store(b, (i * p + i) * lanes + n, zero)
-        store(turned, n, most)
+        store(turned, n, most + on * 1e-300)  # > 0 in every active lane: it is made orthogonal at its end
         store(active, n, below(wanted, worst * most, on, zero))
     return _above(turned, 0.0)
 
@@ -167,19 +167,25 @@ def _rotate(basis: Any) -> None:
     for k in range(0, p * p * lanes, WIDTH):
         store(v, k, load(v, k) + load(second, k))
     for least in _TURNED:
-        if _above(turned, least):
-            _orthonormalise(basis, least)
+        _orthonormalise(basis, least, 1.0)
+    _orthonormalise(basis, 0.0, 0.0)
 
 
 @njit(fastmath=_CONTRACT)
-def _orthonormalise(basis: Any, least: float) -> None:
-    """V <- V + (1/2) (I - V V^T) V, in lanes that have `turned` by more than `least`."""
+def _orthonormalise(basis: Any, least: float, going: float) -> None:
+    """V <- V + (1/2) (I - V V^T) V, in lanes that have `turned` by more than `least`, where `active` is at most `going`."""
     p, lanes = basis.values.shape
-    first, second, v, turned = basis.first, basis.second, basis.vectors, basis.turned
+    first, second, v, turned, active = basis.first, basis.second, basis.vectors, basis.turned, basis.active
+    asked = False
+    for n in range(lanes):
+        asked = asked or (turned[0, n] > least and active[0, n] <= going)
+    if not asked:
+        return
     symmetric_by_lane((v, 0, p, 1), (v, 0, 1, p), (first, 0, p, 1), p, p)
     for n in range(0, lanes, WIDTH):
         zero, half = spread(0.0), spread(0.5)
         factor = below(spread(least), load(turned, n), half, zero)
+        factor = below(spread(going), load(active, n), zero, factor)
         for i in range(p):
             for j in range(p):
                 at = (i * p + j) * lanes + n
