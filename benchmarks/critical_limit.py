@@ -52,14 +52,14 @@ class Comparison:
         self.training = sm.LabelNoiseSGD(self.problem, case.label_noise)
         path = DriftPath(self.problem, self.start, case.metric, case.fraction)
         search = CurveSearch(path, None, CurveSettings(), -1, lambda _: None)
-        self.scaled = search.closed_form()  # D = (1 - beta) / (c lr^2)^(1/3)
+        self.scaled = search.closed_form()  # a rough D = (1 - beta) / (c lr^2)^(1/3)
         self.kappa = 1 / (4 * self.scaled**3)
         self.time = self._time_to(case.fraction, 3 * search.guess * self.scaled)
 
     def _time_to(self, fraction, horizon):
         """s at which the mean first meets the target."""
         times = np.linspace(0, horizon, 61)
-        mean = self.limit(times)[self.metric].values[0].mean(axis=0)
+        mean = np.nanmean(self.limit(times)[self.metric].values[0], axis=0)
         met = mean <= fraction * mean[0]
         return float(times[np.argmax(met)]) if met.any() else self._time_to(fraction, 2 * horizon)
 
