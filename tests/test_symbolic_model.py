@@ -172,7 +172,7 @@ def test_kernels_agree_with_the_arrays_and_lanes_do_not_know_their_neighbours(mo
 @pytest.mark.parametrize("lanes", [1, 31, 33, 64])
 def test_derivative_kernels_agree_with_the_arrays_and_lanes_do_not_know_their_neighbours(model, lanes):
     problem = model.compile()
-    kernels, n, p = problem.derivative_kernels, model.n_parameters, model.n_outputs
+    kernels, n, p = problem.kernels, model.n_parameters, model.n_outputs
     at, c = points(model, (64,)), np.random.default_rng(2).normal(size=(64, p, n))
     w, along = np.ascontiguousarray(at[:lanes].T), np.ascontiguousarray(np.moveaxis(c[:lanes], 0, -1))
     f, g, scratch = (np.full((rows, lanes), np.nan) for rows in (p, n, kernels.scratch_rows))
