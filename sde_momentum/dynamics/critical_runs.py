@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,86 +27,94 @@ _RECORDS = 8
 """Records of one call, between which progress is told."""
 
 
-@dataclass(frozen=True, eq=False)
-class Ensemble:
-    """Runs from one point of Gamma, stepped in blocks.
-
-    Attributes:
-        problem: the training problem
-        kernels: its own, or those of `problems.callbacks`
-        point: (N,)
-        times: of the records, in s, (n_time,)
-        n_steps: number of steps before each record, from the one before, (n_time,)
-        steps: their size, (n_time,)
-        metrics: to record
-        tolerance: |f(w) - y| <= tolerance (1 + |y|) after each move
-    """
+class Schedule(NamedTuple):
+    """What all runs of an ensemble share."""
 
     problem: Problem
-    kernels: Kernels
     point: Array
+    """The start, on Gamma, (N,)."""
     times: Array
+    """Of the records, in s, (n_time,)."""
     n_steps: NDArray[np.int64]
+    """Number of steps before each record, from the one before, (n_time,)."""
     steps: Array
+    """Their size, (n_time,)."""
     metrics: Sequence[Metric]
     tolerance: float
+    """|f(w) - y| <= tolerance (1 + |y|) after each move."""
 
-    def lanes(self, most: int) -> int:
-        """Number of runs in a block, a multiple of WIDTH: at most `most` where that is not less."""
-        numbers = self.problem.n_outputs * self.problem.n_parameters
-        wanted = np.clip(_NUMBERS // numbers, WIDTH, _LANES) if self._compiled else self.problem.lanes
-        return int(max(min(wanted, most) // WIDTH, 1)) * WIDTH
 
-    @cached_property
-    def _compiled(self) -> bool:
-        own = self.problem.kernels
-        return own is not None and own.outputs is self.kernels.outputs
+def lanes_of(problem: Problem, kernels: Kernels, most: int) -> int:
+    """Number of runs in a block, a multiple of WIDTH: at most `most` where that is not less."""
+    numbers = problem.n_outputs * problem.n_parameters
+    wanted = np.clip(_NUMBERS // numbers, WIDTH, _LANES) if _own(problem, kernels) else problem.lanes
+    return int(max(min(wanted, most) // WIDTH, 1)) * WIDTH
+
+
+def _own(problem: Problem, kernels: Kernels) -> bool:
+    """Whether the kernels are the problem's own."""
+    own = problem.kernels
+    return own is not None and own.outputs is kernels.outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Runs of the critical limit from one point of Gamma, which are stepped in blocks.
+
+    Attributes:
+        schedule: what they share
+        kernels: the problem's own, or those of `problems.callbacks`
+    """
+
+    schedule: Schedule
+    kernels: Kernels
 
     @cached_property
     def _vectors(self) -> Array:
         """Eigenvectors of J J^T at the start, (P, P), a row each."""
-        jacobian = self.problem.jacobian(self.point)
+        jacobian = self.schedule.problem.jacobian(self.schedule.point)
         return np.ascontiguousarray(np.linalg.eigh(jacobian @ jacobian.T)[1].T)
 
     @cached_property
     def _models(self) -> tuple[Gamma, Model]:
-        compiled = [self.problem.compiled_metric(metric) if self._compiled else None for metric in self.metrics]
-        targets = self.problem.targets
-        return gamma_of(self.kernels, targets, self.tolerance), model(self.kernels, targets, compiled)
+        problem, kernels = self.schedule.problem, self.kernels
+        own = _own(problem, kernels)
+        compiled = [problem.compiled_metric(metric) if own else None for metric in self.schedule.metrics]
+        return gamma_of(kernels, problem.targets, self.schedule.tolerance), model(kernels, problem.targets, compiled)
 
     def run(self, kappa: Array, seeds: NDArray[np.uint64], advance: Callable[[float], None]) -> tuple[Array, Array]:
         """Metrics of the runs (kappa, seed), (n_runs,) each: (metric, run, time), and the s at which they diverged, (run,).
 
         `advance` is called with the share of the time that has passed, times the number of runs.
         """
-        n_runs, n_times = len(kappa), len(self.times)
+        problem, point, times, all_steps, sizes, metrics, _ = self.schedule
+        n_runs, n_times = len(kappa), len(times)
         lanes = -(-n_runs // WIDTH) * WIDTH
         fill = np.minimum(np.arange(lanes), n_runs - 1)  # lanes that are left over repeat the last run
         gamma, measures = self._models
-        place, runs = block(self.point, self._vectors, kappa[fill], seeds[fill], self.kernels.scratch_rows)
+        place, runs = block(point, self._vectors, kappa[fill], seeds[fill], self.kernels.scratch_rows)
         begin(gamma, place, runs)
         in_numpy = [i for i, kind in enumerate(measures.kinds) if kind == UNCOMPILED]
-        out, clock = np.zeros((len(self.metrics), n_runs, n_times)), np.zeros(2)
+        out, clock = np.zeros((len(metrics), n_runs, n_times)), np.zeros(2)
         for first in range(0, n_times, _RECORDS):
             cut = slice(first, min(first + _RECORDS, n_times))
-            n_steps, steps = self.n_steps[cut].copy(), self.steps[cut].copy()
-            values = np.zeros((len(self.metrics), len(steps), lanes))
-            points = np.empty((len(steps) if in_numpy else 0, n_runs, len(self.point)))
+            n_steps, steps = all_steps[cut].copy(), sizes[cut].copy()
+            values = np.zeros((len(metrics), len(steps), lanes))
+            points = np.empty((len(steps) if in_numpy else 0, n_runs, len(point)))
             before = clock[0]
             record(gamma, measures, place, runs, n_steps, steps, clock, values, points)
-            values = values[:, :, :n_runs]
             for i in in_numpy:
-                values[i] += measure_in_numpy(self.problem, self.metrics[i], points)
-            out[:, :, cut] = np.swapaxes(values, 1, 2)
-            advance(n_runs * (clock[0] - before) / (self.times[-1] or 1.0))
+                values[i, :, :n_runs] += measure_in_numpy(problem, metrics[i], points)
+            out[:, :, cut] = np.swapaxes(values[:, :, :n_runs], 1, 2)
+            advance(n_runs * (clock[0] - before) / (times[-1] or 1.0))
         return out, runs.diverged[:n_runs]
 
 
 @contextmanager
 def kernels_on_gamma(problem: Problem) -> Iterator[Kernels]:
     """The problem's own kernels, or its functions in Python as such, where some are missing."""
-    kernels = problem.kernels
-    if kernels is not None and kernels.jacobian is not None and kernels.contract_hessians is not None:
+    kernels = problem.derivative_kernels
+    if kernels is not None:
         yield kernels
     else:
         with kernels_in_python(problem) as calls:

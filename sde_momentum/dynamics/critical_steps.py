@@ -91,17 +91,18 @@ def block(point: Array, vectors: Array, kappa: Array, seeds: NDArray[np.uint64],
 def _relax(place: Any, runs: Any, h: float) -> None:
     """The z_j relax for h, exact in law; `mean` <- their <x_j^2>, as they were and as they are, each for h / 2."""
     real, imaginary, mean, xi = runs.real, runs.imaginary, runs.mean, runs.xi
+    values, roots = place.basis.values, runs.root
     p, lanes = real.shape
     decay, spread_of = np.exp(-h / 2), np.sqrt(-np.expm1(-h) / 2)
     for n in range(0, lanes, WIDTH):
         top = spread(0.0)
         for i in range(p):
-            value = load(place.basis.values, i * lanes + n)
+            value = load(values, i * lanes + n)
             top = below(top, value, value, top)
         least = top * 1e-12 + 1e-100  # a mode of eigenvalue 0 up to rounding gets a small frequency
         for i in range(p):
             at = i * lanes + n
-            value = load(place.basis.values, at)
+            value = load(values, at)
             root = sqrt(below(value, least, least, value) / p)
             x, y = load(real, at), load(imaginary, at)
             before = x * x + y * y
@@ -110,7 +111,7 @@ def _relax(place: Any, runs: Any, h: float) -> None:
             y = y * decay + size * load(xi, (p + i) * lanes + n)
             store(real, at, x)
             store(imaginary, at, y)
-            store(runs.root, at, root)
+            store(roots, at, root)
             store(mean, at, (before * decay + (x * x + y * y)) / root)
 
 
@@ -119,11 +120,11 @@ def _weigh(place: Any, runs: Any) -> None:
     """weighted <- sum_j <x_j^2> u_j u_j^T J."""
     size, lanes = place.w.shape
     p, basis = runs.mean.shape[0], place.basis
-    v, scaled = basis.vectors, basis.first
+    v, scaled, mean = basis.vectors, basis.first, runs.mean
     for i in range(p):
         for k in range(p):
             for n in range(0, lanes, WIDTH):
-                store(scaled, (i * p + k) * lanes + n, load(v, (i * p + k) * lanes + n) * load(runs.mean, i * lanes + n))
+                store(scaled, (i * p + k) * lanes + n, load(v, (i * p + k) * lanes + n) * load(mean, i * lanes + n))
     symmetric_by_lane((v, 0, 1, p), (scaled, 0, p, 1), (basis.second, 0, p, 1), p, p)
     product_by_lane((basis.second, 0, p, 1), (place.jacobian, 0, size, 1), (runs.weighted, 0, size, 1), p, p, size)
 
@@ -132,7 +133,7 @@ def _weigh(place: Any, runs: Any) -> None:
 def _kick(gamma: Any, place: Any, runs: Any, h: float, time: float) -> None:
     """Damping, force and noise for h; marks the runs that diverge."""
     size, lanes = place.w.shape
-    rows, push, velocity = runs.mean.shape[0], runs.push, runs.p
+    rows, push, velocity, kappa, moved = runs.mean.shape[0], runs.push, runs.p, runs.kappa, runs.moved
     _relax(place, runs, h)
     _weigh(place, runs)
     model = gamma.model
@@ -140,28 +141,29 @@ def _kick(gamma: Any, place: Any, runs: Any, h: float, time: float) -> None:
     factor, damping = np.expm1(-h / 2) * 2 / rows, np.exp(-h)
     for i in range(size):
         for n in range(lanes):
-            push[i, n] *= factor * runs.kappa[0, n]
+            push[i, n] *= factor * kappa[0, n]
     gamma.make_tangent(place, push, runs.alive)
     for n in range(lanes):
-        runs.moved[0, n] = 0.0
+        moved[0, n] = 0.0
     for i in range(size):
         for n in range(lanes):
             velocity[i, n] = damping * velocity[i, n] + push[i, n]
-            runs.moved[0, n] += velocity[i, n]
+            moved[0, n] += velocity[i, n]
     for n in range(lanes):
-        runs.moved[0, n] = 1.0 if np.isfinite(runs.moved[0, n]) else 0.0
+        moved[0, n] = 1.0 if np.isfinite(moved[0, n]) else 0.0
     _mark(runs, time)
 
 
 @njit
 def _mark(runs: Any, time: float) -> None:
     """Runs that are not `moved` have diverged: they stay where they are."""
-    for n in range(runs.alive.shape[1]):
-        if runs.alive[0, n] > 0.0 and not runs.moved[0, n] > 0.0:
-            runs.diverged[n], runs.alive[0, n] = time, 0.0
-        if not runs.alive[0, n] > 0.0:
-            for i in range(runs.p.shape[0]):
-                runs.p[i, n] = 0.0
+    alive, moved, diverged, velocity = runs.alive, runs.moved, runs.diverged, runs.p
+    for n in range(alive.shape[1]):
+        if alive[0, n] > 0.0 and not moved[0, n] > 0.0:
+            diverged[n], alive[0, n] = time, 0.0
+        if not alive[0, n] > 0.0:
+            for i in range(velocity.shape[0]):
+                velocity[i, n] = 0.0
 
 
 @njit
@@ -178,9 +180,10 @@ def _step(gamma: Any, place: Any, runs: Any, h: float, behind: float, time: floa
 def _arrive(gamma: Any, place: Any, runs: Any, behind: float, time: float) -> None:
     """w <- where it is at the present time; `_resume` takes it back."""
     size, lanes = place.w.shape
+    w, velocity, kept_w, kept_p = place.w, runs.p, runs.kept_w, runs.kept_p
     for i in range(size):
         for n in range(lanes):
-            runs.kept_w[i, n], runs.kept_p[i, n] = place.w[i, n], runs.p[i, n]
+            kept_w[i, n], kept_p[i, n] = w[i, n], velocity[i, n]
     place.todo[:] = runs.alive
     runs.moved[:] = runs.alive
     if behind > 0.0:
@@ -202,9 +205,10 @@ def _arrive(gamma: Any, place: Any, runs: Any, behind: float, time: float) -> No
 @njit
 def _resume(gamma: Any, place: Any, runs: Any) -> None:
     size, lanes = place.w.shape
+    w, velocity, kept_w, kept_p = place.w, runs.p, runs.kept_w, runs.kept_p
     for i in range(size):
         for n in range(lanes):
-            place.w[i, n], runs.p[i, n] = runs.kept_w[i, n], runs.kept_p[i, n]
+            w[i, n], velocity[i, n] = kept_w[i, n], kept_p[i, n]
     for n in range(lanes):
         if runs.alive[0, n] > 0.0 and not np.isnan(runs.diverged[n]):
             runs.alive[0, n] = 0.0
@@ -225,24 +229,24 @@ def record(
     present time, and the time since the last kick, (2,).
     """
     size, lanes = place.w.shape
-    value = np.empty(lanes)
+    value, w, alive, kinds = np.empty(lanes), place.w, runs.alive, measures.kinds
     for t in range(n_steps.shape[0]):
         for _ in range(n_steps[t]):
             clock[0] += steps[t]
             _step(gamma, place, runs, steps[t], clock[1], clock[0])
             clock[1] = steps[t] / 2
         _arrive(gamma, place, runs, clock[1], clock[0])
-        for i in range(measures.kinds.shape[0]):
-            if measures.kinds[i] != UNCOMPILED:
-                measure(measures, measures.kinds[i], place.w, value, place.scratch)
+        for i in range(kinds.shape[0]):
+            if kinds[i] != UNCOMPILED:
+                measure(measures, kinds[i], place.w, value, place.scratch)
                 for n in range(lanes):
                     values[i, t, n] = value[n]
         for n in range(points.shape[1] if points.shape[0] > 0 else 0):
             for i in range(size):
-                points[t, n, i] = place.w[i, n]
+                points[t, n, i] = w[i, n]
         _resume(gamma, place, runs)
         for n in range(lanes):
-            if not runs.alive[0, n] > 0.0:
+            if not alive[0, n] > 0.0:
                 for i in range(values.shape[0]):
                     values[i, t, n] = np.nan
     return clock[0]

@@ -84,7 +84,8 @@ def _generate(basis: Any) -> bool:
     """
     b, values, active = basis.inner, basis.values, basis.active
     p, lanes = values.shape
-    wanted, sums = spread(ACCURACY * ACCURACY), basis.second
+    # arrays are taken out of the tuple first: within a loop each access would be counted as a reference
+    wanted, sums, shifts, turned = spread(ACCURACY * ACCURACY), basis.second, basis.first, basis.turned
     for n in range(0, lanes, WIDTH):
         zero, one = spread(0.0), spread(1.0)
         trace = zero
@@ -94,10 +95,10 @@ def _generate(basis: Any) -> bool:
         least = (trace * _LEAST) * (trace * _LEAST) + 1e-300
         worst, on = zero, load(active, n)
         for i in range(p):
-            store(basis.first, i * lanes + n, zero)  # the change of the eigenvalues
+            store(shifts, i * lanes + n, zero)  # the change of the eigenvalues
         for i in range(p):
             top = load(b, (i * p + i) * lanes + n)
-            row, change = load(sums, i * lanes + n), load(basis.first, i * lanes + n)
+            row, change = load(sums, i * lanes + n), load(shifts, i * lanes + n)
             for j in range(i + 1, p):
                 entry = load(b, (i * p + j) * lanes + n)
                 side = load(b, (j * p + j) * lanes + n)
@@ -117,20 +118,20 @@ def _generate(basis: Any) -> bool:
                 row = row + angle * angle
                 change = change - shift
                 store(sums, j * lanes + n, load(sums, j * lanes + n) + angle * angle)
-                store(basis.first, j * lanes + n, load(basis.first, j * lanes + n) + shift)
+                store(shifts, j * lanes + n, load(shifts, j * lanes + n) + shift)
             store(sums, i * lanes + n, row)
-            store(basis.first, i * lanes + n, change)
+            store(shifts, i * lanes + n, change)
         most = zero
         for i in range(p):
             row = load(sums, i * lanes + n)
             most = below(most, row, row, most)
             old = load(values, i * lanes + n)
-            new = load(b, (i * p + i) * lanes + n) + load(basis.first, i * lanes + n)
+            new = load(b, (i * p + i) * lanes + n) + load(shifts, i * lanes + n)
             store(values, i * lanes + n, below(zero, on, new, old))
             store(b, (i * p + i) * lanes + n, zero)
-        store(basis.turned, n, most)
+        store(turned, n, most)
         store(active, n, below(wanted, worst * most, on, zero))
-    return _above(basis.turned, 0.0)
+    return _above(turned, 0.0)
 
 
 @njit
@@ -147,6 +148,7 @@ def _rotate(basis: Any) -> None:
     """V <- (I - A + A^2 / 2) V, orthogonal again. Where A is too large for that, part of it, and the lane goes on."""
     p, lanes = basis.values.shape
     a, first, second, v = basis.inner, basis.first, basis.second, basis.vectors
+    turned, going = basis.turned, basis.active
     symmetric_by_lane((a, 0, p, 1), (a, 0, p, 1), (first, 0, p, 1), p, p)
     for n in range(0, lanes, WIDTH):
         one, bound = spread(1.0), spread(0.0)
@@ -155,8 +157,8 @@ def _rotate(basis: Any) -> None:
             bound = bound + square * square
         bound = sqrt(sqrt(bound * 0.5))  # of the largest |eigenvalue| of A, as these come in pairs
         part = below(spread(_LARGEST), bound, spread(_LARGEST) / bound, one)
-        on, active = load(basis.turned, n), load(basis.active, n)
-        store(basis.active, n, below(part, one, below(spread(0.0), on, one, active), active))
+        on, active = load(turned, n), load(going, n)
+        store(going, n, below(part, one, below(spread(0.0), on, one, active), active))
         half = part * part * 0.5
         for k in range(p * p):
             at = k * lanes + n
@@ -165,7 +167,7 @@ def _rotate(basis: Any) -> None:
     for k in range(0, p * p * lanes, WIDTH):
         store(v, k, load(v, k) + load(second, k))
     for least in _TURNED:
-        if _above(basis.turned, least):
+        if _above(turned, least):
             _orthonormalise(basis, least)
 
 
@@ -173,11 +175,11 @@ def _rotate(basis: Any) -> None:
 def _orthonormalise(basis: Any, least: float) -> None:
     """V <- V + (1/2) (I - V V^T) V, in lanes that have `turned` by more than `least`."""
     p, lanes = basis.values.shape
-    first, second, v = basis.first, basis.second, basis.vectors
+    first, second, v, turned = basis.first, basis.second, basis.vectors, basis.turned
     symmetric_by_lane((v, 0, p, 1), (v, 0, 1, p), (first, 0, p, 1), p, p)
     for n in range(0, lanes, WIDTH):
         zero, half = spread(0.0), spread(0.5)
-        factor = below(spread(least), load(basis.turned, n), half, zero)
+        factor = below(spread(least), load(turned, n), half, zero)
         for i in range(p):
             for j in range(p):
                 at = (i * p + j) * lanes + n
@@ -234,16 +236,17 @@ def follow(basis: Any, changed: Any) -> None:
     p, lanes = basis.values.shape
     v, g, b = (basis.vectors, 0, p, 1), (basis.matrix, 0, p, 1), (basis.inner, 0, p, 1)
     across = (basis.vectors, 0, 1, p)
+    active = basis.active
     for n in range(lanes):
-        basis.active[0, n] = changed[0, n]
+        active[0, n] = changed[0, n]
     for _ in range(_MOST):
         product_by_lane(v, g, (basis.first, 0, p, 1), p, p, p)
         symmetric_by_lane((basis.first, 0, p, 1), across, b, p, p)
         if not _generate(basis):
             return
         _rotate(basis)
-        if not _above(basis.active, 0.0):
+        if not _above(active, 0.0):
             return
     for n in range(lanes):
-        if basis.active[0, n] > 0.0:
+        if active[0, n] > 0.0:
             _jacobi(basis, n)

@@ -138,15 +138,15 @@ def find_normals(model: Any, place: Any, changed: Any) -> None:
 def _find_normal(place: Any) -> None:
     """normal <- J^T (J J^T)^-1 r over the fast modes, for `inner` = V r. Slightly damped, so that it is finite everywhere."""
     p, lanes = place.inner.shape
-    basis, inner = place.basis, place.inner
+    basis, inner, values, fast = place.basis, place.inner, place.basis.values, place.fast
     for n in range(0, lanes, WIDTH):
         trace = spread(0.0)
         for i in range(p):
-            trace = trace + load(basis.values, i * lanes + n)
+            trace = trace + load(values, i * lanes + n)
         least = trace * _DAMPING + 1e-300
         for i in range(p):
             at = i * lanes + n
-            store(inner, at, load(inner, at) * load(place.fast, at) / (load(basis.values, at) + least))
+            store(inner, at, load(inner, at) * load(fast, at) / (load(values, at) + least))
     apply_by_lane((basis.vectors, 0, 1, p), inner, place.residual, p, p)
     size = place.normal.shape[0]
     apply_by_lane((place.jacobian, 0, 1, size), place.residual, place.normal, size, p)
@@ -155,12 +155,12 @@ def _find_normal(place: Any) -> None:
 @njit(fastmath=_CONTRACT)
 def _subtract_normal(place: Any, x: Any, where: Any) -> None:
     """x <- x - normal, (N, lanes), in lanes where `where` (1, lanes) is 1."""
-    size, lanes = x.shape
+    (size, lanes), normal = x.shape, place.normal
     for n in range(0, lanes, WIDTH):
         on, zero = load(where, n), spread(0.0)
         for i in range(size):
             at = i * lanes + n
-            store(x, at, load(x, at) - below(zero, on, load(place.normal, at), zero))
+            store(x, at, load(x, at) - below(zero, on, load(normal, at), zero))
 
 
 @njit(TANGENT, cache=True, nogil=True)
@@ -177,19 +177,19 @@ def make_tangent(place: Any, x: Any, where: Any) -> None:
 @njit(fastmath=_CONTRACT)
 def find_residual(model: Any, place: Any) -> None:
     """residual <- f - y, inner <- V (f - y), and size <- the square of its components in fast modes."""
-    r, inner = place.residual, place.inner
+    r, inner, fast, far, targets = place.residual, place.inner, place.fast, place.size, model.targets
     p, lanes = r.shape
     model.outputs(model.data, place.w, r, place.scratch)
     for i in range(p):
         for n in range(lanes):
-            r[i, n] -= model.targets[i]
+            r[i, n] -= targets[i]
     apply_by_lane((place.basis.vectors, 0, p, 1), r, inner, p, p)
     for n in range(0, lanes, WIDTH):
         total = spread(0.0)
         for i in range(p):
-            x = load(inner, i * lanes + n) * load(place.fast, i * lanes + n)
+            x = load(inner, i * lanes + n) * load(fast, i * lanes + n)
             total = total + x * x
-        store(place.size, n, total)
+        store(far, n, total)
 
 
 @njit
@@ -198,17 +198,17 @@ def _return(model: Any, place: Any, renew: bool) -> None:
 
     With the normals of `place`, or with those at each iterate (`renew`).
     """
+    todo, moving, far, goal = place.todo, place.moving, place.size, model.goal * model.goal
     for k in range(_MAX_PROJECTIONS + 1):
         find_residual(model, place)
         left = False
         for n in range(place.w.shape[1]):
-            far = place.size[0, n]
-            place.moving[0, n] = 0.0
-            if place.todo[0, n] > 0.0:
-                if far <= model.goal * model.goal:
-                    place.todo[0, n] = 0.0
-                elif far < _LOST:
-                    place.moving[0, n] = 1.0
+            moving[0, n] = 0.0
+            if todo[0, n] > 0.0:
+                if far[0, n] <= goal:
+                    todo[0, n] = 0.0
+                elif far[0, n] < _LOST:
+                    moving[0, n] = 1.0
                     left = True
         if not left or k == _MAX_PROJECTIONS:
             return
@@ -223,19 +223,19 @@ def _return(model: Any, place: Any, renew: bool) -> None:
 def _nearest(model: Any, place: Any) -> None:
     """Lanes in `todo` to the point of Gamma nearest to `wanted`; those that find none near enough are `lost`."""
     size, lanes = place.w.shape
-    asked = place.todo.copy()
+    asked, w, wanted, begin = place.todo.copy(), place.w, place.wanted, place.begin
     for n in range(lanes):
         if asked[0, n] > 0.0:
             place.renewed[0, n] = 1.0
-            _copy(place.wanted, place.w, n)
+            _copy(wanted, w, n)
     _return(model, place, True)
     for n in range(lanes):
         if asked[0, n] > 0.0:
             distance, length, norm = 0.0, 0.0, 0.0
             for i in range(size):
-                distance += (place.w[i, n] - place.wanted[i, n]) ** 2
-                length += (place.wanted[i, n] - place.begin[i, n]) ** 2
-                norm += place.begin[i, n] ** 2
+                distance += (w[i, n] - wanted[i, n]) ** 2
+                length += (wanted[i, n] - begin[i, n]) ** 2
+                norm += begin[i, n] ** 2
             if place.todo[0, n] > 0.0 or not distance <= max(length, _REACH * _REACH * norm):
                 place.lost[0, n] = 1.0
 
@@ -255,20 +255,26 @@ def shift(model: Any, place: Any, velocity: Any, h: float) -> None:
     hundredth of |w|; such lanes are `renewed`. `begin` is w as it was.
     """
     size, lanes = place.w.shape
-    w, begin, wanted, lost = place.w, place.begin, place.wanted, place.lost
-    for n in range(lanes):
-        lost[0, n] = 0.0
-        length = 0.0
+    w, begin, wanted, lost, todo = place.w, place.begin, place.wanted, place.lost, place.todo
+    for n in range(0, lanes, WIDTH):
+        on, zero, length = load(todo, n), spread(0.0), spread(0.0)
         for i in range(size):
-            begin[i, n] = w[i, n]
-            wanted[i, n] = w[i, n] + h * velocity[i, n] if place.todo[0, n] > 0.0 else w[i, n]
-            length += wanted[i, n] * wanted[i, n]
-        if np.isfinite(length):
-            _copy(wanted, w, n)
+            at = i * lanes + n
+            now = load(w, at)
+            aim = below(zero, on, now + load(velocity, at) * h, now)
+            length = length + aim * aim
+            store(begin, at, now)
+            store(wanted, at, aim)
+            store(w, at, aim)
+        store(lost, n, length)
+    for n in range(lanes):
+        if np.isfinite(lost[0, n]):
+            lost[0, n] = 0.0
         else:
-            lost[0, n], place.todo[0, n] = 1.0, 0.0
+            lost[0, n], todo[0, n] = 1.0, 0.0
+            _copy(begin, w, n)
     _return(model, place, False)
-    if any_of(place.todo):
+    if any_of(todo):
         _nearest(model, place)
     for n in range(lanes):
         if lost[0, n] > 0.0:
@@ -295,37 +301,40 @@ def _type_of_gamma(value: Gamma, context: Any) -> Any:
     return GAMMA
 
 
-def gamma_of(kernels: Kernels, targets: Array, tolerance: float) -> Gamma:
-    """The manifold of a problem, where |f - y| <= tolerance (1 + |y|)."""
+def outputs_of(kernels: Kernels, targets: Array, tolerance: float) -> Outputs:
+    """The kernels of a problem, with w on Gamma where |f - y| <= tolerance (1 + |y|)."""
     goal = tolerance * (1 + float(np.linalg.norm(targets)))
     data, y = (np.ascontiguousarray(x, dtype=np.float64) for x in (kernels.data, targets))
-    functions = (
-        (kernels.outputs, KERNEL),
-        (kernels.jacobian, JACOBIAN),
-        (kernels.contract_hessians, CONTRACTION),
-        (follow, FOLLOW),
-    )
-    model = Outputs(goal, data, y, *(by_address(function, kind) for function, kind in functions))
+    derivatives = by_address(kernels.jacobian, JACOBIAN), by_address(kernels.contract_hessians, CONTRACTION)
+    return Outputs(goal, data, y, by_address(kernels.outputs, KERNEL), *derivatives, by_address(follow, FOLLOW))
+
+
+def gamma_of(kernels: Kernels, targets: Array, tolerance: float) -> Gamma:
+    """The manifold of a problem, where |f - y| <= tolerance (1 + |y|)."""
     own = (find_normals, NORMALS), (make_tangent, TANGENT), (shift, SHIFT)
-    return Gamma(model, *(by_address(function, kind) for function, kind in own))
+    return Gamma(outputs_of(kernels, targets, tolerance), *(by_address(function, kind) for function, kind in own))
 
 
 @njit
 def _move_once(gamma: Any, place: Any, velocity: Any, h: float, moved: Any) -> None:
     """(w, p) after a move for h of the lanes that are `moved` (1, lanes), which loses those that are `lost`."""
     size, lanes = velocity.shape
+    w, begin, todo, lost, renewed = place.w, place.begin, place.todo, place.lost, place.renewed
     for n in range(lanes):
-        place.todo[0, n] = moved[0, n]
+        todo[0, n] = moved[0, n]
     gamma.shift(gamma.model, place, velocity, h)
     for n in range(lanes):
-        if place.lost[0, n] > 0.0:
+        if lost[0, n] > 0.0:
             moved[0, n] = 0.0
-        elif moved[0, n] > 0.0:
-            for i in range(size):
-                velocity[i, n] = (place.w[i, n] - place.begin[i, n]) / h
-        place.renewed[0, n] = max(place.renewed[0, n], moved[0, n])
-    gamma.find_normals(gamma.model, place, place.renewed)
-    place.renewed[:] = 0.0
+        renewed[0, n] = max(renewed[0, n], moved[0, n])
+    for n in range(0, lanes, WIDTH):
+        on, zero = load(moved, n), spread(0.0)
+        for i in range(size):
+            at = i * lanes + n
+            store(velocity, at, below(zero, on, (load(w, at) - load(begin, at)) / h, load(velocity, at)))
+    gamma.find_normals(gamma.model, place, renewed)
+    for n in range(lanes):
+        renewed[0, n] = 0.0
     gamma.make_tangent(place, velocity, moved)
 
 
@@ -338,23 +347,24 @@ def move(gamma: Any, place: Any, velocity: Any, h: float, moved: Any, first: int
     """
     size, lanes = velocity.shape
     failed, going = moved.copy(), moved.copy()
+    w, origin, speed, renewed = place.w, place.origin, place.speed, place.renewed
     for i in range(size):
         for n in range(lanes):
-            place.origin[i, n], place.speed[i, n] = place.w[i, n], velocity[i, n]
+            origin[i, n], speed[i, n] = w[i, n], velocity[i, n]
     parts = first
     while any_of(failed) and parts <= _PARTS:
         for _ in range(parts):
             _move_once(gamma, place, velocity, h / parts, going)
         for n in range(lanes):
             if failed[0, n] > 0.0 and not going[0, n] > 0.0:
-                _copy(place.origin, place.w, n)
-                _copy(place.speed, velocity, n)
-                going[0, n] = place.renewed[0, n] = 1.0
+                _copy(origin, w, n)
+                _copy(speed, velocity, n)
+                going[0, n] = renewed[0, n] = 1.0
             else:
                 failed[0, n] = going[0, n] = 0.0
         if any_of(failed):
-            gamma.find_normals(gamma.model, place, place.renewed)
-            place.renewed[:] = 0.0
+            gamma.find_normals(gamma.model, place, renewed)
+            renewed[:] = 0.0
         parts *= 2
     for n in range(lanes):
         if failed[0, n] > 0.0:
