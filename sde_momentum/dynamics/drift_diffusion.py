@@ -20,7 +20,7 @@ from ..core.simd.matrix import WIDTH
 from ..core.threads import in_order, n_threads, one_blas_thread
 from ..core.times import check_seeds, fit_steps
 from ..geometry.along_manifold import move
-from ..geometry.lanes.manifold import Outputs, gamma_of
+from ..geometry.lanes.manifold import Outputs, outputs_of
 from ..geometry.manifold_point import ManifoldPoint
 from ..problems.compiled import Kernels
 from ..problems.metrics import Metric
@@ -161,7 +161,7 @@ class DriftDiffusion(Dynamics):
         request = _Request(point, shape[1], *schedule, measured, self.problem.derivative_kernels if small else None)
         with track("runs", len(labels), progress) as advance, one_blas_thread():
             share = -(-len(labels) // n_threads(workers))
-            together = min(_RUNS if kernels else _IN_NUMPY, -(-share // WIDTH) * WIDTH)
+            together = min(_RUNS if request.kernels else _IN_NUMPY, -(-share // WIDTH) * WIDTH)
             cuts = (labels[first : first + together] for first in range(0, len(labels), together))
             parts = list(in_order((partial(self._chunk, request, cut, advance) for cut in cuts), workers))
         values = np.concatenate([part[0] for part in parts], axis=1)
@@ -211,7 +211,7 @@ class _Block:
             self._set_factor(i, None)
         self.model: Outputs | None = None
         if kernels is not None:
-            self.model = gamma_of(kernels, problem.targets, float(limit.tolerance)).model
+            self.model = outputs_of(kernels, problem.targets, float(limit.tolerance))
             self.room = steps.room_of(p, size, self.lanes, kernels.scratch_rows)
             jacobian = problem.jacobian(request.point)
             self.runs.vectors[:] = np.linalg.eigh(jacobian @ jacobian.T)[1].T.reshape(-1, 1)
