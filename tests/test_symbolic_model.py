@@ -190,6 +190,14 @@ def test_derivative_kernels_agree_with_the_arrays_and_lanes_do_not_know_their_ne
     np.testing.assert_array_equal(alone[..., 0], j[..., 0])
 
 
+def test_training_compiles_no_derivative_kernels():
+    problem = models.two_factor(5).compile()
+    sm.solve(sm.LabelNoiseSGD(problem, 0.1), problem.interpolating_start(), [2], lr=0.01, momentum=0.5, seeds=[0])
+    assert "_derivatives" not in vars(problem)
+    assert problem.kernels.jacobian is problem.derivative_kernels.jacobian
+    assert "_derivatives" in vars(problem)
+
+
 @pytest.mark.parametrize("lanes", [1, 33])
 def test_outputs_and_gradient_in_one_pass_are_those_of_two(model, lanes):
     problem = model.compile()
