@@ -8,16 +8,8 @@ delta = 1 - beta and s = delta k [theory: Critical limit, eq. 7.5; Critical limi
     dw  = p ds,   dp = -p ds - kappa P_T sum_j (grad lambda_j / sqrt(lambda_j)) |z_j|^2 ds
     d z_j = -(1/2) z_j ds + (lambda_j^(1/4) / sqrt(2)) (dW1 + i dW2)
 
-At finite lr pairs of modes of neighbouring frequencies add to the force (`geometry.normal_modes`), with n_j the modes' unit
-vectors and x_j their displacements [theory: Finite learning rate, eq. 8.7],
-
-    dp = -p ds - kappa P_T sum_ij <x_i x_j> n_i^T (grad H) n_j ds
-
-and modes whose period the step resolves are integrated directly, as part of w (`slow_modes`).
-
-A step of size h is a symmetric splitting: w moves for h/2 with p (RATTLE: a shift along Gamma's normals J(w)^T brings it back
-onto Gamma, then p is made tangent), p is damped and pushed for h/2, the z_j relax for h exactly, then p again, then w again.
-The second move of w and the first one of the next step are done as one.
+The steps are those of `critical_steps`, in machine code; at finite lr, where pairs of modes and slow modes add to the equations
+[theory: Finite learning rate], those of `finite_lr_steps`.
 """
 
 from __future__ import annotations
