@@ -225,14 +225,15 @@ class Search:
     def _assured(self, choice: Choice) -> Choice:
         """The choice, after many more runs of it where they are cheap: rare runs that are thrown far off are seen by many alone.
 
-        Where they show that it does not hold the target, it and all with more momentum are given up, and another is chosen.
+        Where they show that it does not hold the target, it and all with more momentum are given up, and another is chosen; its
+        regret is unknown where none is left.
         """
         for _ in range(_TRIES):
             which = self._chosen(choice)
             course = self.courses[which]
             n = min(_MANY, int(_SPARE * self._left / (self.runs.seconds_per_run_step * course.end)))
             if n < 2 * course.n_runs:
-                break
+                return choice
             note(f"trials at lr {self.runs.lr:.3g}: {n} runs of the recommended momentum")
             self.runs.more([which], n)
             self.runs.advance({which: course.end})
@@ -245,7 +246,7 @@ class Search:
             self._refine(_SPACING)
             self._prove()
             choice = self._settle()
-        return choice
+        return replace(choice, regret=float("inf"))
 
     def _open(self) -> list[int]:
         """The courses of less momentum than those that have been seen not to hold the target."""
