@@ -107,7 +107,7 @@ def sweep(problem, start, deltas, lr, fraction, n_steps):
 @pytest.mark.parametrize(("problem", "theta", "fraction", "lr"), [(VALLEY, 2.5, 0.05, 0.1), (STRONG, 8.0, 0.1, 0.03)])
 def test_the_recommendation_is_nearly_the_fastest_and_not_beyond_the_cliff(problem, theta, fraction, lr):
     """In a sweep of other runs: at most 5 % slower than the fastest, and as slow as predicted, within 4 errors of the two."""
-    answer = sm.predict(problem, lr, noise=0.01 / 32, start=problem.start(theta), target=("test_error", fraction))
+    answer = sm.predict(problem, lr, noise=0.01 / 32, start=problem.start(theta), target=("test_error", fraction), budget=600)
     assert answer.safe
     assert answer.method == "trial"
     assert answer.trials.regret <= 1.03
@@ -124,14 +124,14 @@ def test_threads_do_not_change_the_answer():
     one, two = (sm.predict(VALLEY, 0.1, **ASKED, workers=n, budget=600) for n in (1, 2))
     assert one.one_minus_beta == two.one_minus_beta
     assert one.time == two.time
-    other = sm.predict(VALLEY, 0.1, **ASKED, seed=1)
+    other = sm.predict(VALLEY, 0.1, **ASKED, seed=1, budget=600)
     assert other.time != one.time
     assert abs(other.time - one.time) < 5 * np.hypot(one.time_se, other.time_se) + 0.03 * one.time
 
 
 def test_a_small_learning_rate_is_reached_by_the_law():
     """Carried from lr 0.01 on, to a thirtieth of it: within 10 % of the fastest in a sweep there."""
-    answer = sm.predict(VALLEY, 0.01 / 30, **ASKED, smallest_trial_lr=0.01)
+    answer = sm.predict(VALLEY, 0.01 / 30, **ASKED, smallest_trial_lr=0.01, budget=600)
     assert answer.trials.carried
     assert min(at.lr for at in answer.trials.at) >= 0.01
     grid = answer.one_minus_beta * 1.06 ** np.arange(-5, 4)
@@ -148,7 +148,7 @@ def test_a_target_that_no_momentum_meets_is_said_so_with_the_fraction_that_can_b
 
 
 def test_the_ways_beside_the_trials_get_one_word_each():
-    answer = sm.predict(STRONG, 0.03, noise=0.01 / 32, start=STRONG.start(8.0), target=("test_error", 0.1))
+    answer = sm.predict(STRONG, 0.03, noise=0.01 / 32, start=STRONG.start(8.0), target=("test_error", 0.1), budget=600)
     assert answer.agreement == {"closed form": "too little momentum"}
     far = sm.predict(VALLEY, 0.1, **ASKED, reference=(0.1, 0.9999))
     assert far.agreement["transfer"] == "too much momentum"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -50,18 +49,6 @@ _PILOT = 64
 """Steps whose speed is measured before the plan is made."""
 
 
-@dataclass(frozen=True)
-class Answered:
-    """The answer of the trials: as `Choice`, at the learning rate asked for."""
-
-    one_minus_beta: float
-    low: float
-    high: float
-    time: float
-    time_se: float
-    cliff: float | None
-
-
 class Plan:
     """Trials for a question, and their answer.
 
@@ -84,26 +71,25 @@ class Plan:
             extras.workers,
         )
 
-    def answer(self) -> tuple[Answered, Trials, str]:
+    def answer(self) -> tuple[Choice, Trials, str]:
         """The answer, what was simulated, and on what it rests in words."""
         self.found: list[tuple[float, Choice, Search]] = []
         with track("trials", self.budget, self.question.extras.progress) as self._tick:
             return self._answer()
 
-    def _answer(self) -> tuple[Answered, Trials, str]:
+    def _answer(self) -> tuple[Choice, Trials, str]:
         self._search_all()
         lr, (rate, choice, _) = self.question.lr, self.found[-1]
         carried = rate != lr
         at = tuple(_summary(*each) for each in reversed(self.found))
         trials = Trials(at, choice.regret, carried, monotonic() - self.began, self.budget)
         if not carried:
-            values = choice.one_minus_beta, choice.low, choice.high, choice.time, choice.time_se
-            return Answered(*values, choice.edge), trials, "trials at this learning rate"
+            return choice, trials, "trials at this learning rate"
         there = self._carry(lr)
         edge = None if choice.edge is None else choice.edge * there.one_minus_beta / choice.one_minus_beta
         values = there.one_minus_beta, there.low, there.high, there.time, there.time_se
         names = ", ".join(f"{r:.3g}" for r, _, _ in self.found)
-        return Answered(*values, edge), trials, f"trials at lr {names}, carried by the law"
+        return Choice(*values, choice.regret, edge), trials, f"trials at lr {names}, carried by the law"
 
     # -- which learning rates ----------------------------------------------------------------------------
 

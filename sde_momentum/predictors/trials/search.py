@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.progress import note
-from .choice import GOAL, Choice, choose
+from .choice import CONTENDER, GOAL, Choice, choose
 from .courses import Courses
 from .times import Course
 
@@ -35,8 +35,6 @@ _FIRST, _MOST = 16, 1 << 14
 _MANY, _SPARE, _TRIES = 512, 0.3, 5
 """Runs that the recommended momentum gets in the end, if they take at most this part of the time left; how often another is
 chosen where they show that it does not hold."""
-_CONTENDER = 1.1
-"""Momenta whose time may be within this factor of the shortest get as many runs as the fastest."""
 
 
 class OutOfTime(Exception):
@@ -269,7 +267,7 @@ class Search:
     def _contenders(self) -> list[int]:
         """Courses that may be the fastest, or nearly so."""
         best = self._best()
-        return [i for i in self._open() if self.courses[i].time(_SURE) <= _CONTENDER * best]
+        return [i for i in self._open() if self.courses[i].time(_SURE) <= CONTENDER * best]
 
     def _cost(self, which: Sequence[int], n_runs: int) -> float:
         """Seconds that bringing courses to this number of runs would take."""

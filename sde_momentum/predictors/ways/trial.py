@@ -35,6 +35,6 @@ class ByTrial(Way):
             trials.at[0].one_minus_beta if not trials.carried else np.empty(0),
             trials.at[0].time if not trials.carried else np.empty(0),
             basis,
-            found.cliff,
+            found.edge,
             trials,
         )
