@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..core.errors import InputError, check_integer, check_one, check_positive
+from ..core.errors import InputError, check_integer, check_non_negative, check_one, check_positive
 from ..core.files import write_whole
 from ..core.options import REQUIRED, Form, Option, is_given, union
 from ..core.progress import note, track
@@ -59,6 +59,7 @@ _ASKED = (
     Option("seed", int, None, "seed of the trials' noise, 0 unless given", _HOW),
     *_REFERENCE,
     NESTEROV,
+    Option("weight_decay", float, None, "weight decay of the training, as in torch.optim.SGD, in loss / parameter^2", _HOW),
     Option("store", Path, None, "folder that keeps universal curves of the critical limit between calls", _HOW),
     Option("plot", Path, None, "picture of trials, theory's curves and the answer: .png, .svg or .pdf"),
     JSON,
@@ -94,6 +95,7 @@ _EXTRAS = {
     "seed": "seed",
     "store": "store",
     "nesterov": "nesterov",
+    "weight_decay": "weight_decay",
     "ref_lr": "reference",
     "ref_momentum": "reference",
 }
@@ -192,6 +194,8 @@ def _settings(given: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     for name in ("budget", "smallest_trial_lr"):
         if values[name] is not None:
             check_one(check_positive, values[name], f"--{name.replace('_', '-')}")
+    if values["weight_decay"] is not None:
+        check_one(check_non_negative, values["weight_decay"], "--weight-decay")
     if values["seed"] is not None:
         check_integer(values["seed"], "--seed", 0)
     if values["plot"] is not None:
@@ -200,7 +204,7 @@ def _settings(given: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     return {
         "methods": "theory" if values["theory"] else list(values["method"]) or None,
         "reference": None if values["ref_lr"] is None else (values["ref_lr"], values["ref_momentum"]),
-        **{name: values[name] for name in ("budget", "smallest_trial_lr", "seed", "store", "nesterov")},
+        **{name: values[name] for name in ("budget", "smallest_trial_lr", "seed", "store", "nesterov", "weight_decay")},
     }
 
 

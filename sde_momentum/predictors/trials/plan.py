@@ -12,7 +12,7 @@ from ...core.errors import InputError, check_one, check_positive
 from ...core.progress import track
 from ...dynamics.label_noise_sgd import LabelNoiseSGD
 from ...theory import formulas
-from .carry import Carried, Found, carry
+from .carry import Carried, Found, Law, carry
 from .choice import Choice
 from .courses import Clock, Courses, Training
 from .result import LrTrials, Trials
@@ -63,7 +63,7 @@ class Plan:
         problem = question.problem
         sigma = float(np.sqrt(question.noise * problem.n_outputs))
         self.training = Training(
-            LabelNoiseSGD(problem, sigma, nesterov=extras.nesterov),
+            LabelNoiseSGD(problem, sigma, nesterov=extras.nesterov, weight_decay=extras.weight_decay or 0.0),
             question.begin,
             problem.find_metric(question.target.metric, "target"),
             question.level,
@@ -131,13 +131,22 @@ class Plan:
         j = problem.jacobian(w)
         return float(np.linalg.norm(j, 2) ** 2 / problem.n_outputs)
 
-    @property
-    def _damping(self) -> float:
-        """lambda of the carried law: the modes' mean eigenvalue for Nesterov momentum, 0 for heavy ball."""
-        if not self.question.extras.nesterov:
-            return 0.0
-        problem = self.question.problem
-        return float(problem.trace_hessian(self.question.landing)) / min(problem.n_outputs, problem.n_parameters)
+    @cached_property
+    def _law(self) -> Law:
+        """The law by which an answer is carried: of heavy ball or Nesterov momentum, with or without weight decay."""
+        question, problem = self.question, self.question.problem
+        damping, decay = 0.0, 4 * _DAMPING**2 * (question.extras.weight_decay or 0.0)
+        if question.extras.nesterov:
+            damping = float(problem.trace_hessian(question.landing)) / min(problem.n_outputs, problem.n_parameters)
+        return Law(damping, question.noise * self._curvature * _DAMPING**2, decay)
+
+    @cached_property
+    def _curvature(self) -> float:
+        """mu of the drift path; where theory does not apply, of the size of tr H over |w|^2."""
+        if self.question.theory is not None:
+            return float(self.question.theory.path.curvature)
+        problem, w = self.question.problem, self.question.landing
+        return 2 * float(problem.trace_hessian(w)) / float(w @ w)
 
     @cached_property
     def _speed(self) -> float:
@@ -164,9 +173,8 @@ class Plan:
             delta = form.one_minus_beta(lr)
             time = form.time(lr, delta)
         else:
-            problem, w = self.question.problem, self.question.landing
-            curvature = 2 * float(problem.trace_hessian(w)) / float(w @ w)
-            delta = min(1.0, float(formulas.label_noise_one_minus_beta(lr, self.question.noise, curvature, _DAMPING)))
+            forces = self.question.noise, self._curvature, self.question.extras.weight_decay or 0.0
+            delta = min(1.0, float(formulas.critical_one_minus_beta(lr, *forces, _DAMPING)))
             time = 4 / delta
         if self.question.first_phase is not None:
             time += float(np.nan_to_num(self.question.first_phase([delta])[0], posinf=0.0))
@@ -196,7 +204,7 @@ class Plan:
 
     def _carry(self, lr: float) -> Carried:
         points = [Found(r, c.one_minus_beta, c.low, c.high, c.time, c.time_se) for r, c, _ in self.found]
-        return carry(points, lr, self._damping)
+        return carry(points, lr, self._law)
 
     def _unmet(self, search: Search) -> InputError:
         """What to say where no momentum met the target."""
