@@ -98,7 +98,7 @@ USED = [
     (
         "predict",
         VALLEY | {"lr": 0.01},
-        {"budget": 5.0, "smallest_trial_lr": 0.02, "seed": 1, "theory": True, "store": Path("curves")},
+        {"budget": 5.0, "smallest_trial_lr": 0.02, "weight_decay": 0.1, "seed": 1, "theory": True, "store": Path("curves")},
     ),
     (
         "predict",
