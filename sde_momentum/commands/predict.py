@@ -219,7 +219,7 @@ def _refuse_for_ways(given: dict[str, Any]) -> None:
             raise InputError("--method", way, ", ".join(WAYS))
     asked = [name for name in WAYS if name != _TRIAL] if given["theory"] else list(given["method"] or ())
     for name, extra in _EXTRAS.items():
-        used = not asked or any(extra in WAYS[way].uses for way in asked)
+        used = not asked or any(extra in WAYS[way].uses for way in asked) or (given["theory"] and name == "budget")
         if is_given(given[name]) and not used:
             raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {users(extra)}")
     if is_given(given["store"]) and given["nesterov"]:
