@@ -182,7 +182,7 @@ def test_its_picture_shows_trials_theory_answer_and_cliff():
     axes = draw_prediction(given)
     shown = axes.get_legend_handles_labels()[1]
     ways = {LONG, f"{LONG} recommends", "closed form recommends"}
-    assert set(shown) == {"beyond the cliff", "trials, lr 0.01", "target not met in the trial", "recommended", *ways}
+    assert set(shown) == {"beyond the cliff", "trials, lr 0.01", "target not met in so many steps", "recommended", *ways}
     alone = draw_prediction(prediction(trials=None, method=LONG, best=curve, ways={LONG: curve}, cliff=None))
     assert alone.get_legend_handles_labels()[1] == [LONG, "recommended"]
     assert alone.get_title(loc="left") == "lr 0.01: steps until test_error stays below 0.1 of its start"

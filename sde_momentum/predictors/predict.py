@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.errors import InputError, check_integer, check_lr, check_one, check_positive
+from ..core.errors import InputError, check_integer, check_lr, check_non_negative, check_one, check_positive
 from ..core.threads import one_blas_thread
 from ..problems.interpolation import descend_to_manifold
 from ..problems.metrics import Metric
@@ -43,6 +43,7 @@ def predict(  # many keywords, so that the one call that most users need has no 
     curve: UniversalCurve | None = None,
     store: str | Path | None = None,
     nesterov: bool = False,
+    weight_decay: float | None = None,
     workers: int = -1,
     progress: bool | None = None,
 ) -> Prediction:
@@ -65,6 +66,7 @@ def predict(  # many keywords, so that the one call that most users need has no 
         curve: an existing universal curve of the same problem, start and target, for "critical limit"
         store: folder that keeps universal curves between calls
         nesterov: Nesterov momentum in place of heavy ball; the critical limit does not describe it
+        weight_decay: h >= 0, in units of the Hessian, as in `torch.optim.SGD` (None: 0); trials and the closed form describe it
         workers: threads, -1 for all cores; the trials' numbers do not depend on it, but their speed decides what fits the budget
         progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
 
@@ -82,11 +84,13 @@ def predict(  # many keywords, so that the one call that most users need has no 
     for name, number in (("budget", budget), ("smallest_trial_lr", smallest_trial_lr)):
         if number is not None:
             check_one(check_positive, number, name)
+    if weight_decay is not None:
+        check_one(check_non_negative, weight_decay, "weight_decay")
     if seed is not None:
         check_integer(seed, "seed", 0)
     extras = Extras(
         reference, curve, store, bool(nesterov), workers, progress,
-        budget=budget, smallest_trial_lr=smallest_trial_lr, seed=seed,
+        budget=budget, smallest_trial_lr=smallest_trial_lr, seed=seed, weight_decay=weight_decay,
     )  # fmt: skip
     ways = chosen(methods, problem, extras)
     begin = problem.interpolating_start() if start is None else problem.check_point(start)

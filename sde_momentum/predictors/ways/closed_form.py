@@ -18,6 +18,7 @@ class ByClosedForm(Way):
 
     name: ClassVar[str] = "closed form"
     cost: ClassVar[str] = "the drift along Gamma, once: seconds"
+    uses: ClassVar[frozenset[str]] = frozenset({"weight_decay"})
 
     def by_default(self, problem: Problem, extras: Extras) -> bool:
         return True
