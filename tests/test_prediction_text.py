@@ -173,6 +173,8 @@ def test_json_is_complete_and_has_no_number_that_is_not_finite():
             "time_se": [None, 3.21, 4.0],
             "n_seeds": [64, 256, 64],
             "n_steps": [900, 900, 900],
+            "lost": [2, 0, 0],
+            "best": 0.0129,
         }
     ]
     assert (back["trials"]["regret"], back["trials"]["carried"], back["trials"]["budget"]) == (1.024, False, 20.0)
