@@ -138,7 +138,7 @@ def test_on_a_parabola_it_finds_critical_damping(curvature):
     model, loss, data = quadratic(curvature)
     found = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=600)
     assert found.one_minus_beta == pytest.approx(1 - (1 - np.sqrt(0.1 * curvature)) ** 2, rel=0.45)
-    assert found.low <= found.one_minus_beta == found.high
+    assert found.low <= found.one_minus_beta <= found.high
     assert found.rule.momentum(0.1) == pytest.approx(found.momentum)
 
 
@@ -166,7 +166,9 @@ def test_with_cool_down_lr_falls_to_nothing_and_momentum_stays():
     assert found.anneal
     rates = np.array(seen)[:, 0]
     np.testing.assert_allclose(rates[:41], 0.1)
-    np.testing.assert_allclose(rates[40:], 0.1 * np.arange(10, 0, -1) / 10)
+    np.testing.assert_allclose(rates[40:50], 0.1 * np.arange(10, 0, -1) / 10)
+    np.testing.assert_array_equal(rates[50:], np.zeros(10))
+    assert found.score[0] == pytest.approx(found.losses[0, 0, 50:].mean())
     assert set(np.array(seen)[:, 1]) == {0.5}
 
 
@@ -188,7 +190,7 @@ def test_groups_keep_their_proportion_and_seeds_change_the_batches():
     np.testing.assert_allclose(rates, np.tile([0.2, 0.02], (60, 1)))
     assert found.losses.shape == (2, 3, 10)
     assert len({tuple(course) for course in found.losses[0]}) == 3
-    ends = found.losses[:, :, -5:].mean(axis=2)
+    ends = found.losses[:, :, -10:].mean(axis=2)
     best = int(np.argmin(found.score))
     expected = np.log(ends[1 - best] / ends[best]).std(ddof=1) / np.sqrt(3)
     assert found.excess_se[1 - best] == pytest.approx(expected)
@@ -225,7 +227,7 @@ def test_what_it_prints_and_draws_is_what_it_found():
     found = sm.find_momentum(model, sgd(model, lr=1.5), loss, data, steps=200, momenta=[0.3, 0.6, 0.9])
     text = str(found).splitlines()
     assert len(text) == 5
-    assert text[0] == "momentum 0.6 at lr 1.5 (1 - beta 0.4; as good from 0.4)"
+    assert text[0] == "momentum 0.6 at lr 1.5 (1 - beta 0.4; as good from 0.4 to 0.4)"
     assert "3 momenta, 200 steps each" in text[1]
     assert "at the present momentum 0.9" in text[2]
     assert {"lost", "recommended: momentum 0.6"} <= set(found.plot().get_legend_handles_labels()[1])

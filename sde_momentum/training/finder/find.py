@@ -18,7 +18,7 @@ from ...core.progress import note, track
 from ...predictors.momentum_rule import MomentumRule
 from .result import FoundMomentum
 from .snapshot import Snapshot
-from .trial import COOL_DOWN, Step, Training, plain_step, same_batch
+from .trial import Step, Training, plain_step, same_batch
 
 Floats = NDArray[np.float64]
 
@@ -34,9 +34,9 @@ _MOST = 9
 """Number of trials for which a budget is shared out."""
 _PILOT = 5
 """Steps whose speed is measured for a budget."""
-_BLOCKS = 8
+_BLOCKS = 16
 """Blocks of neighbouring batches, whose mean differences give the error of a comparison."""
-_LEVEL = 0.975
+_AS_GOOD = 0.975
 """Probability of the one-sided t test by which a momentum counts as worse than the best."""
 
 
@@ -60,7 +60,7 @@ def find_momentum(
     """The momentum for `lr`, by short trainings at several momenta on the same batches, from where the training stands.
 
     Nothing is changed: parameters, buffers, optimizer and random generators are put back, also after an exception. Of all momenta
-    whose final loss is within its noise of the best the least is recommended: beyond the best lies a cliff.
+    whose final loss is within a standard error of the best the least is recommended: beyond the best lies a cliff.
 
     Args:
         model: in the mode (train or eval) in which it is trained
@@ -224,10 +224,10 @@ class _Finder:
                 self.snapshot.restore()
                 if seed:
                     self.snapshot.reseed(seed)
-                course, batch = self.training.run(1 - delta, lambda amount: self.tick(amount / self.training.n_steps))
+                course, batch = self.training.run(1 - delta, lambda amount: self.tick(amount / self.training.n_all))
                 self._compare_batches(seed, batch)
                 losses.append(course)
-                lost = len(course) < self.training.n_steps or not np.isfinite(course[-1])
+                lost = len(course) < self.training.n_all or not np.isfinite(course[-1])
                 values.append(float("inf") if lost or self.metric is None else float(self.metric(self.model)))
             self.runs[delta] = losses, values
 
@@ -239,13 +239,8 @@ class _Finder:
 
     # -- comparison --------------------------------------------------------------------------------------
 
-    def _window(self) -> int:
-        """Number of last steps whose loss is compared: those at constant lr, or the last quarter of a cool-down."""
-        n = self.training.n_steps
-        return max(5, int(n * (COOL_DOWN / 4 if self.training.anneal else COOL_DOWN)))
-
     def _whole(self, delta: float) -> bool:
-        return all(len(losses) == self.training.n_steps and np.isfinite(losses).all() for losses in self.runs[delta][0])
+        return all(len(losses) == self.training.n_all and np.isfinite(losses).all() for losses in self.runs[delta][0])
 
     def _scores(self) -> dict[float, float]:
         """1 - beta -> mean over seeds of what is compared; inf for a lost trial."""
@@ -256,7 +251,7 @@ class _Finder:
             elif self.metric is not None:
                 found[delta] = float(np.mean(values))
             else:
-                found[delta] = float(np.mean([course[-self._window() :].mean() for course in losses]))
+                found[delta] = float(np.mean([course[-self.training.n_measured :].mean() for course in losses]))
         return found
 
     def _excess(self, delta: float, best: float) -> tuple[float, float, float]:
@@ -277,7 +272,7 @@ class _Finder:
         losses, values = self.runs[delta]
         if self.metric is not None:
             return np.array(values)
-        ends = [course[-self._window() :] for course in losses]
+        ends = [course[-self.training.n_measured :] for course in losses]
         if self.seeds > 1:
             return np.array([end.mean() for end in ends])
         return np.array([block.mean() for block in np.array_split(ends[0], min(_BLOCKS, len(ends[0])))])
@@ -288,23 +283,27 @@ class _Finder:
         tried = np.array(sorted(scores))
         best = min(scores, key=lambda delta: scores[delta])
         excess, errors, freedom = np.array([self._excess(delta, best) for delta in tried]).T
-        quantile = student.ppf(_LEVEL, np.maximum(freedom, 1.0))
+        errors_of = np.nan_to_num(errors)
         at = int(np.flatnonzero(tried == best)[0])
-        good = excess <= quantile * np.nan_to_num(errors)
-        low = high = at
-        while high + 1 < len(tried) and good[high + 1]:
-            high += 1
-        while low and good[low - 1]:
-            low -= 1
-        value, lost = float(tried[high]), [float(delta) for delta in tried if scores[delta] == np.inf and delta < tried[high]]
-        losses = np.full((len(tried), self.seeds, self.training.n_steps), np.nan)
+        _, chosen = _around(at, excess <= errors_of)  # within one standard error of the best
+        low, high = _around(at, excess <= student.ppf(_AS_GOOD, np.maximum(freedom, 1.0)) * errors_of)
+        value = float(tried[chosen])
+        lost = [float(delta) for delta in tried if scores[delta] == np.inf and delta < value]
+        losses = np.full((len(tried), self.seeds, self.training.n_all), np.nan)
         for i, delta in enumerate(tried):
             for j, course in enumerate(self.runs[float(delta)][0]):
                 losses[i, j, : len(course)] = course
-        window = self._window()
-        measure = "metric" if self.metric is not None else f"loss over the last {window} steps"
+        where = "after the cool-down" if self.training.anneal else "at the end"
+        measure = "metric" if self.metric is not None else f"loss over {self.training.n_measured} batches {where}"
+        score = np.array([scores[delta] for delta in tried])
+        ends = float(tried[low]), float(tried[high])
         return FoundMomentum(
-            self.lr, value, float(tried[low]), value, tried, np.array([scores[delta] for delta in tried]), excess, errors, losses,
-            max(lost, default=None), self.present, self.training.n_steps, self.training.anneal, measure, seconds,
-            MomentumRule.from_reference(self.lr, 1 - value),
+            self.lr, value, *ends, tried, score, excess, errors, losses, max(lost, default=None), self.present,
+            self.training.n_steps, self.training.anneal, measure, seconds, MomentumRule.from_reference(self.lr, 1 - value),
         )  # fmt: skip
+
+
+def _around(at: int, good: NDArray[np.bool_]) -> tuple[int, int]:
+    """First and last index of the unbroken run of good ones that contains `at`."""
+    bad = np.flatnonzero(~good)
+    return int(bad[bad < at].max(initial=-1)) + 1, int(bad[bad > at].min(initial=len(good))) - 1

@@ -23,12 +23,12 @@ class FoundMomentum:
     Attributes:
         lr: learning rate of the first group, for which it was sought
         one_minus_beta: the recommended 1 - beta
-        low, high: least and largest 1 - beta tried whose score is within its errors of the best
+        low, high: least and largest 1 - beta tried that 97.5 % do not show to be worse than the best
         tried: 1 - beta of all trials, increasing, (n,)
         score: mean over seeds of what was compared, smaller is better, (n,); inf for a lost trial
         excess, excess_se: ln of the score over that of the best (their difference where one is not positive), and its standard
             error over batches or seeds, (n,); NaN where unknown
-        losses: loss of every step, (n, seeds, steps); NaN from where a trial was lost
+        losses: loss of every step, also of those at lr 0 after a cool-down, (n, seeds, steps); NaN from where a trial was lost
         cliff: largest 1 - beta below the recommended one whose trial was lost; None where none was
         present: the momentum that the optimizer had
         n_steps: length of a trial
@@ -78,13 +78,17 @@ class FoundMomentum:
         best, mine = self.score.min(), int(np.argmin(np.abs(np.log(self.tried / self.one_minus_beta))))
         lines = [f"doubtful: {doubt}" for doubt in self.doubts]
         lines += [
-            f"momentum {self.momentum:.4g} at lr {self.lr:.4g} (1 - beta {self.one_minus_beta:.3g}; as good from {self.low:.3g})",
+            f"momentum {self.momentum:.4g} at lr {self.lr:.4g} (1 - beta {self.one_minus_beta:.3g}; as good {self._range})",
             f"from {n} momenta{many}, {self.n_steps} steps each on the same batches{cooled}; {self.seconds:.0f} s",
             f"{self.measure}: {self.score[mine]:.4g}, best {best:.4g}{self._present()}",
             f"cliff: lost at momentum {1 - self.cliff:.4g} and above" if self.cliff else "cliff: none seen",
             f"at other learning rates: {self.rule.explain(self.lr / 10)}",
         ]
         return "\n".join(lines)
+
+    @property
+    def _range(self) -> str:
+        return f"from {self.low:.3g} to {self.high:.3g}"
 
     @property
     def cool_down(self) -> float:

@@ -19,6 +19,8 @@ Step = Callable[[Any], Any]
 
 COOL_DOWN = 0.2
 """Part of an annealed trial in which lr falls to 0."""
+_STILL = 100
+"""Most steps at lr 0 in which the loss of a cooled-down trial is measured: parameters stand still, batches are those of all."""
 _HOPELESS = 4.0
 """A trial is lost when its loss, averaged over a tenth of the steps, is this many times that of its first steps."""
 
@@ -32,7 +34,7 @@ class Training:
         step: the update
         loader: gives batches; begun anew when it ends
         n_steps: length of a trial
-        anneal: whether lr falls to 0 over the last fifth
+        anneal: whether lr falls to 0 over the last fifth; then the loss is measured in further steps at lr 0
         scale: factor on the lr of every group
         device: to which batches of tensors are moved
     """
@@ -45,12 +47,23 @@ class Training:
     scale: float
     device: torch.device
 
+    @property
+    def n_measured(self) -> int:
+        """Number of last steps whose loss is compared: those at lr 0 after a cool-down, or the last fifth at constant lr."""
+        fifth = max(10, int(COOL_DOWN * self.n_steps))
+        return min(fifth, _STILL) if self.anneal else fifth
+
+    @property
+    def n_all(self) -> int:
+        """Number of steps of a trial with those at lr 0."""
+        return self.n_steps + (self.n_measured if self.anneal else 0)
+
     def run(self, momentum: float, tick: Callable[[float], object]) -> tuple[Floats, Any]:
-        """Train at a momentum from the present state: the losses, fewer than `n_steps` if the trial is lost; the first batch."""
+        """Train at a momentum from the present state: the losses, fewer than `n_all` if the trial is lost; the first batch."""
         groups = self.optimizer.param_groups
         rates = [float(group["lr"]) * self.scale for group in groups]
-        losses, first = np.empty(self.n_steps), None
-        for k, batch in zip(range(self.n_steps), self._batches(), strict=False):
+        losses, first = np.empty(self.n_all), None
+        for k, batch in zip(range(self.n_all), self._batches(), strict=False):
             first = batch if first is None else first
             for group, lr in zip(groups, rates, strict=True):
                 group["momentum"] = momentum
@@ -58,15 +71,15 @@ class Training:
             losses[k] = _number(self.step(_moved(batch, self.device)))
             tick(1)
             if self._lost(losses[: k + 1]):
-                tick(self.n_steps - k - 1)
+                tick(self.n_all - k - 1)
                 return losses[: k + 1], first
         return losses, first
 
     def share(self, k: int) -> float:
-        """lr at step k over its value: 1, and falling linearly towards 0 in a cool-down."""
+        """lr at step k over its value: 1, and falling linearly to 0 in a cool-down."""
         if not self.anneal:
             return 1.0
-        return min(1.0, (self.n_steps - k) / (COOL_DOWN * self.n_steps))
+        return min(1.0, max(0, self.n_steps - k) / (COOL_DOWN * self.n_steps))
 
     def _batches(self) -> Iterator[Any]:
         while True:
