@@ -22,7 +22,7 @@ class MomentumCallback:
         InputError: when training starts, for an optimizer other than SGD.
     """
 
-    def __init__(self, rule: Rule, keep: str = "velocity") -> None:
+    def __init__(self, rule: Rule, keep: str = "buffer") -> None:
         super().__init__()
         self.rule, self.keep = rule, keep
         self.scalers: list[MomentumScaler] = []

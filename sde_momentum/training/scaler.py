@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -28,16 +28,15 @@ class MomentumScaler:
 
         b <- beta b + (1 - dampening) g,   w <- w - lr b,   so v = -lr b.
 
-    When lr changes to lr', PyTorch keeps b, so that v is multiplied by lr' / lr. `keep="velocity"` keeps v, as in the theory:
-    the next step is exactly v <- beta' v - lr' (1 - dampening) g. `keep="buffer"` keeps b. A change of beta alone changes
-    neither.
+    When lr changes to lr', PyTorch keeps b, so that v is multiplied by lr' / lr. `keep="buffer"` leaves it so. `keep="velocity"`
+    keeps v, as in the theory: the next step is exactly v <- beta' v - lr' (1 - dampening) g, for which b is multiplied by
+    lr / lr' before it. Where lr falls that multiplies the energy v^2 / (2 lr) by lr / lr': it suits phases of constant lr, and
+    harms a training that is annealed. A change of beta alone changes neither.
 
-    Hooks on `optimizer.step` do the work, with any `torch.optim.lr_scheduler`, warm-up or gradient scaler. A scheduler's own
-    momentum is overridden (switch it off by `cycle_momentum=False`). The rule is evaluated at lr (1 - dampening). At lr = 0 the
-    momentum is unchanged, and with `keep="velocity"` the motion restarts from rest; so it does after a momentum of 0.
-
-    The step itself rescales the buffers, through a momentum set for that step (with Nesterov, whose update has the momentum
-    twice, through dampening too, and over several steps). Between steps a group has the rule's momentum.
+    A hook before `optimizer.step` does the work, with any `torch.optim.lr_scheduler`, warm-up or gradient scaler. The momentum of
+    a scheduler is overridden (switch off its `cycle_momentum`). The rule is evaluated at lr (1 - dampening). At lr = 0 the
+    momentum is unchanged, and with `keep="velocity"` the motion restarts from rest; so it does after a momentum of 0. Copies of
+    the optimizer (`copy.deepcopy`, pickle) have no hooks: put a scaler on each.
 
     The state is one number in each parameter group, hence in `optimizer.state_dict()`: a run resumed from the optimizer's
     checkpoint equals the uninterrupted one. `state_dict` and `load_state_dict` serve to check it.
@@ -45,10 +44,11 @@ class MomentumScaler:
     Args:
         optimizer: `torch.optim.SGD`: heavy ball, Nesterov or dampening
         rule: a `MomentumRule`, or any callable from lr to a momentum in [0, 1)
-        keep: "velocity" or "buffer"
+        keep: "buffer" or "velocity"
 
     Raises:
-        InputError: for another optimizer, an unknown `keep`, or a rule that answers outside of [0, 1).
+        InputError: for another optimizer, one that has a scaler already, an unknown `keep`, float16 weights with
+            `keep="velocity"`, whose b would overflow as lr falls, or a rule that answers outside of [0, 1).
 
     >>> import sde_momentum as sm
     >>> weight = torch.nn.Parameter(torch.ones(3))
@@ -60,19 +60,23 @@ class MomentumScaler:
     0.978456
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, rule: Rule, keep: str = "velocity") -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, rule: Rule, keep: str = "buffer") -> None:
         if not isinstance(optimizer, torch.optim.SGD):
             raise InputError("optimizer", type(optimizer).__name__, "torch.optim.SGD: the theory is that of SGD with momentum")
         if keep not in ("velocity", "buffer"):
-            raise InputError("keep", keep, "velocity or buffer")
+            raise InputError("keep", keep, "buffer or velocity")
+        if any(
+            isinstance(getattr(hook, "__self__", None), MomentumScaler) for hook in optimizer._optimizer_step_pre_hooks.values()
+        ):
+            raise InputError("optimizer", "one with a MomentumScaler", "one without: call the first one's remove()")
+        half = any(p.dtype == torch.float16 for group in optimizer.param_groups for p in group["params"])
+        if half and keep == "velocity":
+            raise InputError("keep", keep, "buffer for float16 weights")
         self.optimizer, self.keep = optimizer, keep
-        # for the step in progress, of each group: (factor by which it rescales the buffers, momentum)
-        self._waiting: list[tuple[float, float]] = []
         self.rule = rule
-        self._handles = (
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        )
+        self._handle = optimizer.register_step_pre_hook(self._before_step)
+        for group in optimizer.param_groups:
+            group.setdefault(BUFFER_LR, float(group["lr"]))  # buffers of earlier steps belong to the present lr
         self._between_steps()
 
     @property
@@ -99,12 +103,9 @@ class MomentumScaler:
             settle: rescale the buffers to the present lr, so that PyTorch alone can go on; otherwise they are left, with the
                 state that a later scaler needs
         """
-        for handle in self._handles:
-            handle.remove()
+        self._handle.remove()
         for group in self.optimizer.param_groups if settle else ():
-            ratio = self._ratio(group, float(group["lr"]))
-            if ratio != 1:
-                torch._foreach_mul_(self._buffers(group), ratio)
+            self._rescale(group, float(group["lr"]))
             group.pop(BUFFER_LR, None)
 
     def state_dict(self) -> dict[str, Any]:
@@ -133,48 +134,24 @@ class MomentumScaler:
             group["momentum"] = self._ask(group)[1]
 
     def _before_step(self, *_: object) -> None:
-        self._waiting = []
         for group in self.optimizer.param_groups:
-            lr, momentum = self._ask(group)
-            if momentum == 0:
+            lr, group["momentum"] = self._ask(group)
+            if group["momentum"] == 0:
                 self._drop(group)
-            ratio, scale = self._ratio(group, lr), 1.0
-            if ratio != 1 and group["nesterov"] and len(self._buffers(group)) < len(group["params"]):
-                # a buffer that this step creates would be scaled wrongly
-                torch._foreach_mul_(self._buffers(group), ratio)
-                ratio = 1.0
-            if ratio == 1:
-                group["momentum"] = momentum
-            elif group["nesterov"]:  # its update has the momentum twice: half of the change now, the rest in later steps
-                scale = math.sqrt(ratio)
-                group["momentum"], group["dampening"] = momentum * scale, 1 - 1 / scale
-            else:  # b <- beta (b lr / lr') + g for this one step
-                group["momentum"] = momentum * ratio
-            group[BUFFER_LR] = lr * scale
-            self._waiting.append((ratio / scale, momentum))
+            self._rescale(group, lr)
 
-    def _after_step(self, *_: object) -> None:
-        for group, (ratio, momentum) in zip(self.optimizer.param_groups, self._waiting, strict=True):
-            if ratio != 1:  # the step skips parameters without gradient
-                left = self._buffers(group, [p for p in group["params"] if p.grad is None])
-                if left:
-                    torch._foreach_mul_(left, ratio)
-            if group["nesterov"]:
-                group["dampening"] = 0
-            group["momentum"] = momentum
-
-    def _ratio(self, group: dict[str, Any], lr: float) -> float:
-        """Factor by which the buffers are to be rescaled before a step at `lr`."""
-        before = group.get(BUFFER_LR)
-        if before is None or before == lr or self.keep == "buffer":
-            return 1.0
+    def _rescale(self, group: dict[str, Any], lr: float) -> None:
+        """Let the buffers give the same velocity at `lr`, if that is kept; at an lr of 0 they cannot."""
+        before, group[BUFFER_LR] = group.get(BUFFER_LR, lr), lr
+        if self.keep == "buffer" or before == lr:
+            return
         if before == 0 or lr == 0:
             self._drop(group)
-            return 1.0
-        return float(before / lr)
+        elif buffers := self._buffers(group):
+            torch._foreach_mul_(buffers, before / lr)
 
-    def _buffers(self, group: dict[str, Any], parameters: Sequence[torch.Tensor] | None = None) -> list[torch.Tensor]:
-        states = (self.optimizer.state.get(p, {}) for p in (group["params"] if parameters is None else parameters))
+    def _buffers(self, group: dict[str, Any]) -> list[torch.Tensor]:
+        states = (self.optimizer.state.get(p, {}) for p in group["params"])
         return [state["momentum_buffer"] for state in states if state.get("momentum_buffer") is not None]
 
     def _drop(self, group: dict[str, Any]) -> None:
