@@ -297,10 +297,11 @@ class _Finder:
         measure = "metric" if self.metric is not None else f"loss over {self.training.n_measured} batches {where}"
         score = np.array([scores[delta] for delta in tried])
         nesterov = bool(self.training.optimizer.param_groups[0].get("nesterov", False))
+        rule = MomentumRule.from_reference(self.lr, 1 - value, nesterov=nesterov)
         ends = float(tried[low]), float(tried[high])
         return FoundMomentum(
             self.lr, value, *ends, tried, score, excess, errors, losses, max(lost, default=None), self.present,
-            self.training.n_steps, self.training.anneal, measure, seconds, MomentumRule.from_reference(self.lr, 1 - value, nesterov=nesterov),
+            self.training.n_steps, self.training.anneal, measure, seconds, rule,
         )  # fmt: skip
 
 
