@@ -28,8 +28,8 @@ _BELOW_ONE = math.nextafter(1.0, 0.0)
 class MomentumScaler:
     """Sets the momentum of every parameter group of an SGD optimizer from the learning rate of the group's present phase.
 
-    A phase is a stretch of constant lr of at least 20 / (1 - beta) steps, ten relaxation times [theory: Relaxation]. Before it has
-    lasted so long, and while lr is warmed up or annealed, the momentum is that of the phase before, or for the peak lr: in an
+    A phase is a stretch of constant lr of at least 20 / (1 - beta) steps, ten relaxation times [theory: Relaxation]. Before it
+    has lasted so long, and while lr is warmed up or annealed, the momentum is that of the phase before, or for the peak lr: in an
     annealed training a momentum that follows lr makes the end worse, for the energy of the velocity falls more slowly than lr.
     `when="always"` follows every change at once.
 
