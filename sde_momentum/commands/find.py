@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from ..core.errors import InputError, check_integer, check_lr, check_momentum, check_non_negative, check_one, check_positive
-from ..core.files import write_whole
 from ..core.options import REQUIRED, Option, fill
 from .build import build
-from .common import JSON, NESTEROV, check_picture
+from .common import JSON, NESTEROV, check_picture, save_plot
 from .torch_inputs import DATA, LOSS, MODEL, WEIGHT_DECAY, WEIGHTS, data_of, loss_of, model_of
-
-if TYPE_CHECKING:
-    from ..training.finder.result import FoundMomentum
 
 OPTIONS = (
     MODEL,
@@ -68,7 +64,7 @@ def run(given: dict[str, Any]) -> None:
     how = {name: values[name] for name in ("steps", "seeds", "budget", "anneal")}
     found = find_momentum(model, optimizer, loss_of(values["loss"]), _batches(values["data"], values["batch_size"]), **how)
     if values["plot"] is not None:
-        _draw(found, values["plot"])
+        save_plot(found, values["plot"])
     typer.echo(json.dumps(found.to_dict()) if values["json"] else str(found))
 
 
@@ -80,17 +76,6 @@ def _batches(place: str, size: int) -> Any:
     if isinstance(data, tuple) and len(data) == 2:
         data = TensorDataset(*data)
     return DataLoader(data, size, shuffle=True) if isinstance(data, Dataset) else data
-
-
-def _draw(found: FoundMomentum, plot: Path) -> None:
-    import matplotlib
-
-    from ..figures.style import STYLE, render
-
-    with matplotlib.rc_context(STYLE):
-        figure: Any = found.plot().get_figure()
-        content = render(figure, plot.suffix[1:])
-    write_whole(plot, lambda file: file.write(content))
 
 
 find = build(
