@@ -84,17 +84,22 @@ def test_every_curve_has_a_style_of_its_own():
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}) == 18
 
 
-def test_trials_are_points_with_95_percent_bars_and_those_that_missed_the_target_are_crosses():
+def trial(lr, delta, time, error=0.0):
+    """A trial of 400 steps at each momentum."""
+    return lr, delta, time, error * time if error else np.zeros_like(time), np.full(len(delta), 400)
+
+
+def test_trials_are_points_with_95_percent_bars_and_those_that_missed_the_target_are_triangles_at_their_last_step():
     axes = Figure().add_subplot()
-    trials = [(0.01, (DELTA, TIME, 0.1 * TIME)), (0.001, (DELTA / 4, 4 * TIME, None))]
+    trials = [trial(0.01, DELTA, TIME, 0.1), trial(0.001, DELTA / 4, 4 * TIME)]
     time_against_momentum.draw(axes, {}, {"rule": 0.05}, trials=trials)
     small, large = axes.containers
     assert [bars.get_label() for bars in (small, large)] == ["trials, lr 0.001", "trials, lr 0.01"]
     np.testing.assert_allclose(large[0].get_xydata(), [[0.01, 100], [0.03, 150], [0.1, 300]])
     np.testing.assert_allclose([s[:, 1] for s in large[2][0].get_segments()], np.outer([100, 150, 300], [0.804, 1.196]))
-    crosses = [line.get_xdata() for line in axes.get_lines() if line.get_marker() == "x" and len(line.get_xdata())]
-    np.testing.assert_allclose(crosses, [[0.003 / 4], [0.003]])
-    assert "target not met in the trial" in labels(axes)
+    ends = [line.get_xydata() for line in axes.get_lines() if line.get_marker() == "^" and len(line.get_xdata())]
+    np.testing.assert_allclose(ends, [[[0.003 / 4, 400]], [[0.003, 400]]])
+    assert "target not met in so many steps" in labels(axes)
     assert axes.get_xlim()[0] < 0.003 / 4
     assert axes.get_ylim()[0] < 100
     assert axes.get_ylim()[1] > 1200
@@ -102,7 +107,7 @@ def test_trials_are_points_with_95_percent_bars_and_those_that_missed_the_target
 
 def test_the_answer_is_a_star_with_both_intervals_and_a_line_leads_to_it_where_it_is_carried():
     axes = Figure().add_subplot()
-    trials = [(0.01, (DELTA, TIME, 0.1 * TIME))]
+    trials = [trial(0.01, DELTA, TIME, 0.1)]
     answer = time_against_momentum.Answer(0.002, 0.0015, 0.003, 2000.0, 50.0, carried=True)
     time_against_momentum.draw(axes, {}, {}, trials=trials, answer=answer)
     np.testing.assert_allclose(line(axes, "recommended"), [[0.002, 2000]])
@@ -117,9 +122,9 @@ def test_the_answer_is_a_star_with_both_intervals_and_a_line_leads_to_it_where_i
 
 def test_a_target_that_no_trial_met_is_drawn_and_far_times_of_theory_are_cut_off():
     axes = Figure().add_subplot()
-    time_against_momentum.draw(axes, {}, {}, trials=[(0.01, (DELTA, np.full(4, np.inf), None))])
-    assert "target not met in the trial" in labels(axes)
-    time_against_momentum.draw(axes, {"L": ([0.001, 0.01], [1e6, 90.0], None)}, {}, trials=[(0.01, (DELTA, TIME, None))])
+    time_against_momentum.draw(axes, {}, {}, trials=[trial(0.01, DELTA, np.full(4, np.inf))])
+    assert "target not met in so many steps" in labels(axes)
+    time_against_momentum.draw(axes, {"L": ([0.001, 0.01], [1e6, 90.0], None)}, {}, trials=[trial(0.01, DELTA, TIME)])
     assert 300 * 30 < axes.get_ylim()[1] < 1e5
 
 
@@ -127,7 +132,7 @@ def test_a_target_that_no_trial_met_is_drawn_and_far_times_of_theory_are_cut_off
     ("curves", "message"),
     [
         ({}, "curves: given none; allowed: at least one, or trials"),
-        ({"a": (DELTA, TIME[:2], None)}, r"curves\['a'\]: given shapes \(4,\), \(2,\), \(2,\); allowed: three arrays"),
+        ({"a": (DELTA, TIME[:2], None)}, r"curves\['a'\]: given shapes \(4,\), \(2,\), \(2,\); allowed: arrays"),
         ({"a": (DELTA[:1], [np.inf], None)}, r"curves\['a'\]: given no finite time; allowed"),
         ({str(i): (DELTA, TIME, None) for i in range(19)}, "curves: given 19 curves; allowed: at most 18"),
     ],

@@ -172,7 +172,7 @@ def test_kernels_agree_with_the_arrays_and_lanes_do_not_know_their_neighbours(mo
 @pytest.mark.parametrize("lanes", [1, 31, 33, 64])
 def test_derivative_kernels_agree_with_the_arrays_and_lanes_do_not_know_their_neighbours(model, lanes):
     problem = model.compile()
-    kernels, n, p = problem.derivative_kernels, model.n_parameters, model.n_outputs
+    kernels, n, p = problem.kernels, model.n_parameters, model.n_outputs
     at, c = points(model, (64,)), np.random.default_rng(2).normal(size=(64, p, n))
     w, along = np.ascontiguousarray(at[:lanes].T), np.ascontiguousarray(np.moveaxis(c[:lanes], 0, -1))
     f, g, scratch = (np.full((rows, lanes), np.nan) for rows in (p, n, kernels.scratch_rows))
@@ -188,6 +188,14 @@ def test_derivative_kernels_agree_with_the_arrays_and_lanes_do_not_know_their_ne
     alone, few = np.empty((p, n, 1)), np.empty((kernels.scratch_rows, 1))
     kernels.jacobian(kernels.data, np.ascontiguousarray(at[:1].T), alone, few)
     np.testing.assert_array_equal(alone[..., 0], j[..., 0])
+
+
+def test_training_compiles_no_derivative_kernels():
+    problem = models.two_factor(5).compile()
+    sm.solve(sm.LabelNoiseSGD(problem, 0.1), problem.interpolating_start(), [2], lr=0.01, momentum=0.5, seeds=[0])
+    assert "_derivatives" not in vars(problem)
+    assert problem.kernels.jacobian is problem.derivative_kernels.jacobian
+    assert "_derivatives" in vars(problem)
 
 
 @pytest.mark.parametrize("lanes", [1, 33])
@@ -456,3 +464,19 @@ a, b = sp.symbols("a b")
 def test_bad_input_says_which_and_where(make, message):
     with pytest.raises(sm.InputError, match=message), np.errstate(all="ignore"):
         make()
+
+
+def test_states_of_a_recurrent_network_are_not_written_out():
+    """c . A^t b up to t = 11, of 6^11 products each when written out."""
+    width, steps, rng = 6, 12, np.random.default_rng(4)
+    a = [sp.symbols(f"a{i}_:{width}") for i in range(width)]
+    b, c = sp.symbols(f"b:{width}"), sp.symbols(f"c:{width}")
+    state, outputs = list(b), []
+    for _ in range(steps):
+        outputs.append(sp.Add(*(x * y for x, y in zip(c, state, strict=True))))
+        state = [sp.Add(*(x * y for x, y in zip(row, state, strict=True))) for row in a]
+    model = SymbolicModel(outputs, [*(x for row in a for x in row), *b, *c], np.zeros(steps))
+    w = 0.3 * rng.standard_normal(width * (width + 2))
+    matrix, first, last = w[: width**2].reshape(width, width), w[width**2 : -width], w[-width:]
+    expected = [last @ np.linalg.matrix_power(matrix, t) @ first for t in range(steps)]
+    np.testing.assert_allclose(model.compile().outputs(w), expected, rtol=1e-12, atol=1e-15)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike
 from sde_momentum.core.errors import check_integer, check_positive
 from sde_momentum.core.simd import cache
 from sde_momentum.problems import compiled
-from sde_momentum.problems.compiled import Kernels
+from sde_momentum.problems.compiled import Kernels, LazyKernels
 from sde_momentum.problems.interpolation import project_to_manifold
 from sde_momentum.problems.problem import Array, Problem
 
@@ -87,41 +86,35 @@ class CompiledProblem(Problem):
         return super().interpolating_start(scale, seed) if self.point is None else project_to_manifold(self, self.point)
 
     @cached_property
-    def _plan(self) -> Plan:
-        return Plan(self._nodes, self.n_parameters, self.n_inputs, self._per_sample)
+    def _sources(self) -> tuple[KernelSource, JacobianSource, ContractionSource]:
+        """Of outputs and pullback, of the Jacobian, and of the contracted second derivatives."""
+        n = self.n_parameters
+        plan = Plan(self._nodes, n, self.n_inputs, self._per_sample)
+        columns = self.n_inputs + len(plan.derived)  # all kernels read the same data
+        second = Plan([self._graph.tangent(node) for node in self._nodes], n, columns, self._per_sample)
+        return KernelSource(plan, n), JacobianSource(plan, n), ContractionSource(second, n)
 
     @cached_property
-    def _first(self) -> tuple[ModuleType, Array, int]:
-        """(module, data, scratch rows) of outputs and pullback."""
-        return self._built(KernelSource(self._plan, self.n_parameters), self._data)
+    def _columns(self) -> Array:
+        """The data, and functions of them."""
+        first, _, second = (source.plan.derived for source in self._sources)
+        return np.ascontiguousarray(np.hstack([self._data, *(evaluate(node, self._data)[:, None] for node in (*first, *second))]))
 
     @cached_property
-    def _rows(self) -> tuple[ModuleType, Array, int]:
-        """The same of the Jacobian."""
-        return self._built(JacobianSource(self._plan, self.n_parameters), self._data)
+    def _derivatives(self) -> tuple[Any, Any]:
+        """(jacobian, contract_hessians), compiled now."""
+        _, first, second = (cache.load(source.text(), uses=(compiled,)) for source in self._sources)
+        return first.jacobian, second.contract_hessians
 
     @cached_property
-    def _second(self) -> tuple[ModuleType, Array, int]:
-        """The same of the contracted second derivatives. The data serve the other kernels too: further columns come last."""
-        data = self._first[1]
-        plan = Plan(list(map(self._graph.tangent, self._nodes)), self.n_parameters, data.shape[1], self._per_sample)
-        return self._built(ContractionSource(plan, self.n_parameters), data)
-
-    def _built(self, source: KernelSource | JacobianSource | ContractionSource, data: Array) -> tuple[ModuleType, Array, int]:
-        columns = [evaluate(node, self._data)[:, None] for node in source.plan.derived]
-        data = np.ascontiguousarray(np.hstack([data, *columns]))
-        return cache.load(source.text(), uses=(compiled,)), data, max(1, source.scratch_rows)
-
-    @property
     def kernels(self) -> Kernels:
-        module, data, rows = self._first
-        return Kernels(module.outputs, module.pullback, data, rows, by_sample=self._per_sample, fused=True, lanes=WIDTH)
-
-    @property
-    def derivative_kernels(self) -> Kernels:
-        (gradients, _, few), (second, data, many) = self._rows, self._second
-        derivatives = {"jacobian": gradients.jacobian, "contract_hessians": second.contract_hessians}
-        return self.kernels._replace(data=data, scratch_rows=max(self.kernels.scratch_rows, few, many), **derivatives)
+        module = cache.load(self._sources[0].text(), uses=(compiled,))
+        rows = max(1, *(source.scratch_rows for source in self._sources))
+        kernels = LazyKernels(
+            module.outputs, module.pullback, self._columns, rows, by_sample=self._per_sample, fused=True, lanes=WIDTH
+        )
+        kernels.derivatives = lambda: self._derivatives
+        return kernels
 
     def outputs(self, w: Array) -> Array:
         kernel, _, data, rows = self.kernels[:4]
@@ -132,25 +125,25 @@ class CompiledProblem(Problem):
 
     def jacobian(self, w: Array) -> Array:
         """By pullbacks, sample by sample, with a lane for each of a sample's outputs: training needs no other kernel."""
-        module, data, rows = self._first
+        _, pullback, data, rows = self.kernels[:4]
         k, flat = len(self._nodes), np.reshape(w, (-1, self.n_parameters))
         points = _lanes(np.repeat(flat, k, axis=0))
         r, g = np.tile(np.eye(k), len(flat)), np.empty_like(points)
         scratch = np.empty((rows, max(WIDTH, points.shape[1])))
         j = np.empty((len(flat), len(self._data), k, self.n_parameters))
         for sample in range(len(data)):
-            module.pullback(data[sample : sample + 1], points, r, g, scratch)
+            pullback(data[sample : sample + 1], points, r, g, scratch)
             j[:, sample] = g.T.reshape(len(flat), k, -1)
         return j.reshape(*w.shape[:-1], self.n_outputs, self.n_parameters)
 
     def contract_hessians(self, w: Array, c: Array) -> Array:
-        module, data, rows = self._second
+        kernel, (_, _, data, rows) = self.kernels.contract_hessians, self.kernels[:4]
         shape = np.broadcast_shapes(w.shape[:-1], c.shape[:-2])
         points = _lanes(np.broadcast_to(w, (*shape, self.n_parameters)))
         directions = np.broadcast_to(c, (*shape, *c.shape[-2:])).reshape(-1, *c.shape[-2:])
         g = np.empty_like(points)
         scratch = np.empty((rows, max(WIDTH, points.shape[1])))
-        module.contract_hessians(data, points, np.array(np.moveaxis(directions, 0, -1), dtype=np.float64, order="C"), g, scratch)
+        kernel(data, points, np.array(np.moveaxis(directions, 0, -1), dtype=np.float64, order="C"), g, scratch)
         return np.ascontiguousarray(g.T).reshape(*shape, self.n_parameters)
 
 

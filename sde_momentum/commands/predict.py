@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..core.errors import InputError, check_integer, check_one, check_positive
-from ..core.files import write_whole
+from ..core.errors import InputError, check_integer, check_non_negative, check_one, check_positive
 from ..core.options import REQUIRED, Form, Option, is_given, union
 from ..core.progress import note, track
 from ..problems.registry import built_in, built_in_problems
@@ -25,6 +24,7 @@ from .common import (
     chosen_form,
     geometry_options,
     problem_form,
+    save_plot,
     set_up,
 )
 
@@ -53,11 +53,13 @@ _GEOMETRY_FORM = Form(
 _ASKED = (
     _LR,
     Option("budget", float, None, "seconds that the trials may take, 20 unless given", _HOW),
+    Option("smallest_trial_lr", float, None, "trials are run at this learning rate and above, and carried to --lr", _HOW),
     Option("theory", bool, False, "no trials: theory's ways alone, combined", _HOW),
     Option("method", list[str], (), "way to predict: 'trial', 'closed form', ...; repeat for several (default: trial)", _HOW),
     Option("seed", int, None, "seed of the trials' noise, 0 unless given", _HOW),
     *_REFERENCE,
     NESTEROV,
+    Option("weight_decay", float, None, "weight decay of the training, as in torch.optim.SGD, in loss / parameter^2", _HOW),
     Option("store", Path, None, "folder that keeps universal curves of the critical limit between calls", _HOW),
     Option("plot", Path, None, "picture of trials, theory's curves and the answer: .png, .svg or .pdf"),
     JSON,
@@ -89,9 +91,11 @@ _WAYS_TO_ASK = "--problem, --model, --ref-lr with --ref-momentum, or --noise wit
 _TRIAL = "trial"  # the way that theory alone leaves out
 _EXTRAS = {
     "budget": "budget",
+    "smallest_trial_lr": "smallest_trial_lr",
     "seed": "seed",
     "store": "store",
     "nesterov": "nesterov",
+    "weight_decay": "weight_decay",
     "ref_lr": "reference",
     "ref_momentum": "reference",
 }
@@ -107,7 +111,7 @@ def run(given: dict[str, Any]) -> None:
         with track("predict", 1):  # from here on: imports take a second, some starts several
             answer, values = _predict_problem(given) if is_given(given["problem"]) else _predict_model(given)
             if values["plot"] is not None:
-                _draw(answer, values["plot"])
+                save_plot(answer, values["plot"])
         typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
         return
     if any(is_given(given[name]) for name in ("ref_lr", "ref_momentum")):
@@ -187,8 +191,11 @@ def _predict(
 
 def _settings(given: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """Keywords of `sm.predict` that do not depend on the problem. Raises InputError for an option that nothing would use."""
-    if values["budget"] is not None:
-        check_one(check_positive, values["budget"], "--budget")
+    for name in ("budget", "smallest_trial_lr"):
+        if values[name] is not None:
+            check_one(check_positive, values[name], f"--{name.replace('_', '-')}")
+    if values["weight_decay"] is not None:
+        check_one(check_non_negative, values["weight_decay"], "--weight-decay")
     if values["seed"] is not None:
         check_integer(values["seed"], "--seed", 0)
     if values["plot"] is not None:
@@ -197,7 +204,7 @@ def _settings(given: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     return {
         "methods": "theory" if values["theory"] else list(values["method"]) or None,
         "reference": None if values["ref_lr"] is None else (values["ref_lr"], values["ref_momentum"]),
-        **{name: values[name] for name in ("budget", "seed", "store", "nesterov")},
+        **{name: values[name] for name in ("budget", "smallest_trial_lr", "seed", "store", "nesterov", "weight_decay")},
     }
 
 
@@ -212,22 +219,11 @@ def _refuse_for_ways(given: dict[str, Any]) -> None:
             raise InputError("--method", way, ", ".join(WAYS))
     asked = [name for name in WAYS if name != _TRIAL] if given["theory"] else list(given["method"] or ())
     for name, extra in _EXTRAS.items():
-        used = not asked or any(extra in WAYS[way].uses for way in asked)
+        used = not asked or any(extra in WAYS[way].uses for way in asked) or (given["theory"] and name == "budget")
         if is_given(given[name]) and not used:
             raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {users(extra)}")
     if is_given(given["store"]) and given["nesterov"]:
         raise InputError("--store", given["store"], "nothing with --nesterov: the critical limit does not describe it")
-
-
-def _draw(answer: Prediction, plot: Path) -> None:
-    import matplotlib
-
-    from ..figures.style import STYLE, render
-
-    with matplotlib.rc_context(STYLE):
-        figure: Any = answer.plot().get_figure()
-        content = render(figure, plot.suffix[1:])
-    write_whole(plot, lambda file: file.write(content))
 
 
 predict = build(

@@ -4,7 +4,7 @@ label_noise_sgd  `LabelNoiseSGD`: the training itself, step by step; `update`: i
 moment_closure   `MomentClosure`: mean and covariance of the training, as a deterministic recursion
 effective_loss   `EffectiveLoss`: noise-free heavy ball on the effective loss
 drift_flow       `DriftFlow`, `drift_flow`: the drift along Gamma to flatter points, without fluctuations
-drift_diffusion  `DriftDiffusion`: drift and diffusion along Gamma under gradient noise of any covariance
+drift_diffusion  `DriftDiffusion`: drift and diffusion along Gamma for any gradient noise; `drift_diffusion_steps`: its steps
 critical_limit   `CriticalLimit`: along Gamma at 1 - beta = C lr^(2/3), lr -> 0; `critical_steps`, `critical_runs`: its compiled
                  steps and their blocks; `finite_lr_steps`, `slow_modes`: its corrections at finite lr
 critical_course  the mean of a metric in the critical limit, by the simulation that suits the problem

@@ -20,14 +20,15 @@ from ..core.simd.matrix import WIDTH
 from ..core.threads import in_order, n_threads, one_blas_thread
 from ..core.times import check_seeds, fit_steps
 from ..geometry.along_manifold import move
-from ..geometry.lanes.manifold import outputs_of
+from ..geometry.lanes.manifold import Outputs, outputs_of
 from ..geometry.manifold_point import ManifoldPoint
+from ..problems.compiled import Kernels
 from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem, as_problem
 from ..theory import formulas
 from . import drift_diffusion_steps as steps
 
-_RUNS = 32  # most runs of a block; no run's numbers depend on it
+_RUNS, _IN_NUMPY = 32, 8  # most runs of a block, compiled or not; no run's numbers depend on it
 _LARGEST = 250_000  # P N from which on a Jacobian of each lane is too much for the caches: NumPy steps
 _VANISHED = 1e-12  # an eigenvalue below this share of the largest: the direction counts as tangent
 
@@ -44,6 +45,8 @@ class _Request(NamedTuple):
     size: Array
     """Size of these steps in t."""
     metrics: list[Metric]
+    kernels: Kernels | None
+    """Of the problem, None for steps in NumPy."""
 
 
 def coefficients_along(problem: Problem, w: Array, factor: Array, scaled_damping: float) -> tuple[Array, Array]:
@@ -80,7 +83,8 @@ class DriftDiffusion(Dynamics):
     for all pairs (i, j) of eigenvectors of H that are not both tangent; W independent Wiener processes; Ito. X solves
     H X + X H = Sigma for C = inf (delta = eta^gamma, gamma < 1/2). Label noise, Sigma = c H, has no noise along Gamma: then it is
     `drift_flow`. Euler-Maruyama, weak order 1; a shift along the normals at the step's start brings w back onto Gamma, which
-    gives the Ito term of Gamma's curvature.
+    gives the Ito term of Gamma's curvature. With the problem's kernels runs are stepped in machine code, fastest where B is
+    diagonal or the same everywhere, and X is found to 1e-6 of its size.
 
     Args:
         problem: a Problem, or a SymbolicModel
@@ -153,10 +157,11 @@ class DriftDiffusion(Dynamics):
         shape, n = np.shape(self.factor(point)), self.problem.n_parameters
         if len(shape) != 2 or shape[0] != n or shape[1] == 0:
             raise InputError("factor", f"values of shape {shape}", f"a function to shape ({n}, r)")
-        request = _Request(point, shape[1], *schedule, measured)
+        small = self.problem.n_outputs * n <= _LARGEST
+        request = _Request(point, shape[1], *schedule, measured, self.problem.derivative_kernels if small else None)
         with track("runs", len(labels), progress) as advance, one_blas_thread():
             share = -(-len(labels) // n_threads(workers))
-            together = min(_RUNS, -(-share // WIDTH) * WIDTH)
+            together = min(_RUNS if request.kernels else _IN_NUMPY, -(-share // WIDTH) * WIDTH)
             cuts = (labels[first : first + together] for first in range(0, len(labels), together))
             parts = list(in_order((partial(self._chunk, request, cut, advance) for cut in cuts), workers))
         values = np.concatenate([part[0] for part in parts], axis=1)
@@ -190,23 +195,21 @@ class _Block:
         problem = limit.problem
         self.limit, self.time = limit, 0.0
         self.diverged = np.full(len(seeds), np.nan)
-        kernels = problem.derivative_kernels
-        if problem.n_outputs * problem.n_parameters > _LARGEST:
-            kernels = None
+        kernels = request.kernels
         self.lanes = WIDTH if kernels is None else kernels.lanes
         self.state = np.stack([streams(cut, GRADIENT_NOISE) for cut in _groups(seeds, self.lanes)])
         size, p = problem.n_parameters, problem.n_outputs
         self.runs = steps.runs_of(len(self.state), size, p, request.rank, self.lanes)
         self.runs.w[:] = request.point[:, None]
         self.runs.alive.reshape(-1)[: len(seeds)] = 1.0
-        self.reference = _matrix(limit.factor(request.point))
+        self.reference = _matrix(limit.factor(request.point)).copy()  # the function may write to what it gave
         self._own: dict[int, Array] = {}
         """Factors of runs that are not diagonal, and not that of the start."""
         self._changed: set[int] = set()
         """Runs whose factor is not that of the start."""
         for i in range(len(seeds)):
             self._set_factor(i, None)
-        self.model = None
+        self.model: Outputs | None = None
         if kernels is not None:
             self.model = outputs_of(kernels, problem.targets, float(limit.tolerance))
             self.room = steps.room_of(p, size, self.lanes, kernels.scratch_rows)

@@ -99,8 +99,9 @@ RUNS = types.NamedTuple((*(_CUBE,) * 9, types.Array(types.int64, 2, "C")), Runs)
 def runs_of(groups: int, size: int, p: int, rank: int, lanes: int) -> Runs:
     """Runs without noise, none of them alive; w and vectors are not yet set."""
     rows = (size, rank, p * p, 1, 1, 1, size, 1, 1)
-    numbers = [np.zeros((groups, n, lanes)) for n in rows]
-    return Runs(*numbers, own=np.full((groups, lanes), -1, dtype=np.int64))
+    parts: list[Any] = [np.zeros((groups, n, lanes)) for n in rows]
+    parts.append(np.full((groups, lanes), -1, dtype=np.int64))
+    return Runs(*parts)
 
 
 class Room(NamedTuple):

@@ -17,8 +17,14 @@ Floats = NDArray[np.float64]
 Curve = tuple[ArrayLike, ArrayLike, ArrayLike | None]
 """1 - beta, time in steps, its standard error in steps or None, each (n,)."""
 
+Trial = tuple[float, ArrayLike, ArrayLike, ArrayLike, ArrayLike]
+"""Learning rate; 1 - beta, time in steps, its standard error, and number of steps of the trials, each (n,)."""
+
 Arrays = tuple[Floats, Floats, Floats]
 """A `Curve` as arrays, in increasing 1 - beta."""
+
+Points = tuple[float, Floats, Floats, Floats, Floats]
+"""A `Trial` as arrays."""
 
 _BAND = 1.96  # standard errors to either side: 95 %
 _WIDE = 300.0  # ratio of the ends of the axis of 1 - beta above which numbers stand at its decades alone: others would touch
@@ -54,7 +60,7 @@ def draw(
     recommended: Mapping[str, float],
     cliff: float | None = None,
     *,
-    trials: Sequence[tuple[float, Curve]] = (),
+    trials: Sequence[Trial] = (),
     answer: Answer | None = None,
 ) -> None:
     """Draw times over 1 - beta on log axes; no legend.
@@ -65,7 +71,7 @@ def draw(
             standard error (None, 0 or NaN) are drawn without band
         recommended: name -> recommended 1 - beta: a diamond on the curve of that name, a dotted line without one
         cliff: 1 - beta below which the target is met much later or never, shaded; None or 0: none
-        trials: (learning rate, `Curve`), drawn as points with 95 % error bars; infinite times are crosses at the upper edge
+        trials: points with 95 % error bars; where the time is infinite, a triangle at the steps made, above which the time is
         answer: the recommendation, drawn as a star with its intervals
 
     Raises:
@@ -83,7 +89,7 @@ def draw(
     if not curves and not trials:
         raise InputError("curves", "none", "at least one, or trials")
     lines = {name: _curve(f"curves[{name!r}]", *given) for name, given in curves.items()}
-    points = [(lr, _curve("trials", *given, finite=False)) for lr, given in sorted(trials, key=lambda trial: trial[0])]
+    points = [_points(trial) for trial in sorted(trials, key=lambda trial: trial[0])]
     _limits(axes, lines, points, [*recommended.values()], cliff, answer)
     if cliff:
         axes.axvspan(axes.get_xlim()[0], cliff, color="0.9", lw=0, zorder=0, label="beyond the cliff")
@@ -103,22 +109,20 @@ def draw(
 def _limits(
     axes: Axes,
     lines: Mapping[str, Arrays],
-    points: Sequence[tuple[float, Arrays]],
+    points: Sequence[Points],
     marked: Sequence[float],
     cliff: float | None,
     answer: Answer | None,
 ) -> None:
     """Set log axes around everything; times that only theory reaches, far above the rest, are cut off."""
     ends = [] if answer is None else [end for end in (answer.one_minus_beta, answer.low, answer.high) if end is not None]
-    delta = np.concatenate([[*marked, *ends], *(line[0] for line in lines.values()), *(point[0] for _, point in points)])
+    delta = np.concatenate([[*marked, *ends], *(line[0] for line in lines.values()), *(point[1] for point in points)])
     low = min(delta.min() / 1.15, cliff / 1.3 if cliff else np.inf)
-    found = [time[np.isfinite(time)] for _, (_, time, _) in points]
+    found = [np.where(np.isfinite(time), time, n_steps) for _, _, time, _, n_steps in points]
     if answer is not None and answer.time is not None and np.isfinite(answer.time):
         found.append(np.array([answer.time]))
     known = np.concatenate([[], *found])
     times = np.concatenate([known, *(time for _, time, _ in lines.values())])
-    if not times.size:  # trials none of which met the target
-        times = np.array([1.0, 10.0])
     cut = _HIGHEST * (known.max() if known.size else times.min())
     axes.set(xscale="log", yscale="log", xlim=(low, min(1.0, delta.max() * 1.15)))
     axes.set_ylim(times.min() / 1.3, min(times.max(), cut) * 1.4)
@@ -140,19 +144,18 @@ def _line(axes: Axes, name: str, line: Arrays | None, best: float | None, colour
         axes.plot(best, at, "D", ms=8, color=colour, mec="white", zorder=4, label=label)
 
 
-def _trials(axes: Axes, points: Sequence[tuple[float, Arrays]]) -> None:
-    """Points with error bars, a colour for each learning rate; crosses at the upper edge where the target was not met."""
-    for (lr, (delta, time, error)), colour in zip(points, colours(len(points) + 1), strict=False):
+def _trials(axes: Axes, points: Sequence[Points]) -> None:
+    """Points with error bars, a colour for each learning rate; triangles where trials ended before the target was met."""
+    for (lr, delta, time, error, n_steps), colour in zip(points, colours(len(points) + 1), strict=False):
         met = np.isfinite(time)
         label, bars = f"trials, lr {lr:.3g}", _BAND * error[met]
         axes.errorbar(delta[met], time[met], bars, fmt="o", ms=4.5, color=colour, lw=1.3, capsize=2, zorder=5, label=label)
-        where = axes.get_xaxis_transform()
-        axes.plot(delta[~met], np.full((~met).sum(), 0.975), "x", ms=6, mew=1.6, color=colour, transform=where, zorder=5)
-    if any(not np.isfinite(time).all() for _, (_, time, _) in points):
-        axes.plot([], [], "x", ms=6, mew=1.6, color="0.4", label="target not met in the trial")
+        axes.plot(delta[~met], n_steps[~met], "^", ms=6, mfc="none", mew=1.4, color=colour, zorder=5)
+    if any(not np.isfinite(time).all() for _, _, time, _, _ in points):
+        axes.plot([], [], "^", ms=6, mfc="none", mew=1.4, color="0.4", label="target not met in so many steps")
 
 
-def _answer(axes: Axes, answer: Answer, points: Sequence[tuple[float, Arrays]]) -> None:
+def _answer(axes: Axes, answer: Answer, points: Sequence[Points]) -> None:
     best = answer.one_minus_beta
     if answer.time is None or not np.isfinite(answer.time):
         if answer.low is not None and answer.high is not None:
@@ -160,7 +163,7 @@ def _answer(axes: Axes, answer: Answer, points: Sequence[tuple[float, Arrays]]) 
         axes.axvline(best, color=BLACK, lw=2, label="recommended")
         return
     if answer.carried:
-        fastest = [(delta[i], time[i]) for _, (delta, time, _) in points if np.isfinite(time[i := int(np.argmin(time))])]
+        fastest = [(delta[i], time[i]) for _, delta, time, *_ in points if np.isfinite(time[i := int(np.argmin(time))])]
         way = np.array([(best, answer.time), *fastest])
         way = way[np.argsort(way[:, 0])]
         axes.plot(*way.T, color="0.5", lw=1.2, ls=(0, (2, 2)), zorder=1, label="carried between learning rates")
@@ -171,15 +174,26 @@ def _answer(axes: Axes, answer: Answer, points: Sequence[tuple[float, Arrays]]) 
     axes.plot(best, answer.time, "*", ms=15, color="#F0E442", mec=BLACK, mew=1.2, zorder=7, label="recommended")
 
 
-def _curve(name: str, one_minus_beta: ArrayLike, time: ArrayLike, time_se: ArrayLike | None, *, finite: bool = True) -> Arrays:
-    """Three arrays in increasing 1 - beta; infinite times are left out if `finite`."""
+def _curve(name: str, one_minus_beta: ArrayLike, time: ArrayLike, time_se: ArrayLike | None) -> Arrays:
+    """Three arrays in increasing 1 - beta; infinite times are left out."""
     delta, steps = np.asarray(one_minus_beta, dtype=np.float64), np.asarray(time, dtype=np.float64)
-    error = np.zeros_like(steps) if time_se is None else np.nan_to_num(np.asarray(time_se, dtype=np.float64), posinf=0.0)
-    if delta.ndim != 1 or not delta.shape == steps.shape == error.shape:
-        raise InputError(name, f"shapes {delta.shape}, {steps.shape}, {error.shape}", "three arrays (n,)")
-    order = np.argsort(delta)
-    if finite:
-        order = order[np.isfinite(steps[order])]
-        if not order.size:
-            raise InputError(name, "no finite time", "a curve with a finite time")
-    return delta[order], steps[order], error[order]
+    error = np.zeros_like(steps) if time_se is None else np.asarray(time_se, dtype=np.float64)
+    delta, steps, error = _together(name, delta, steps, np.nan_to_num(error, posinf=0.0))
+    finite = np.isfinite(steps)
+    if not finite.any():
+        raise InputError(name, "no finite time", "a curve with a finite time")
+    return delta[finite], steps[finite], error[finite]
+
+
+def _points(trial: Trial) -> Points:
+    lr, *given = trial
+    delta, time, error, n_steps = _together("trials", *(np.asarray(values, dtype=np.float64) for values in given))
+    return lr, delta, time, np.nan_to_num(error, posinf=0.0), n_steps
+
+
+def _together(name: str, *arrays: Floats) -> tuple[Floats, ...]:
+    """Arrays of one length, in the order in which the first increases."""
+    if arrays[0].ndim != 1 or len({array.shape for array in arrays}) > 1:
+        raise InputError(name, "shapes " + ", ".join(str(array.shape) for array in arrays), "arrays (n,) of one length")
+    order = np.argsort(arrays[0])
+    return tuple(array[order] for array in arrays)

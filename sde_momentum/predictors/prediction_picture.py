@@ -27,7 +27,7 @@ def draw_prediction(prediction: Any, axes: Axes | None = None) -> Axes:
         curves,
         {name: way.one_minus_beta for name, way in others.items() if name != prediction.method},
         prediction.cliff,
-        trials=[] if trials is None else [(at.lr, (at.one_minus_beta, at.time, at.time_se)) for at in trials.at],
+        trials=[] if trials is None else [(at.lr, at.one_minus_beta, at.time, at.time_se, at.n_steps) for at in trials.at],
         answer=Answer(
             best.one_minus_beta, best.low, best.high, best.time, best.time_se, trials is not None and bool(trials.carried)
         ),

@@ -66,7 +66,7 @@ def answers_of_theory(question: Question, seconds: float | None = None) -> tuple
     found, silent = dict[str, Answer](), dict[str, str]()
     for name in (*_FIRST, *(name for name in WAYS if name not in _FIRST)):
         way = WAYS[name]
-        if not way.in_theory(question.problem, question.extras):
+        if not (way.describes(question.extras) and way.in_theory(question.problem, question.extras)):
             continue
         why = _too_slow(way, question, _BESIDE * limit if name == ByEffectiveLoss.name else limit)
         if why is not None:

@@ -43,8 +43,7 @@ class Kernels(NamedTuple):
         by_sample: whether `data` has a row for each sample, and the kernels take a single row and the P / rows outputs of it
         fused: whether `pullback` can find the outputs on its way: an update is then one pass, not two with much in common
         lanes: number of runs that they compute together; fewer cost as much
-        jacobian, contract_hessians: compiled for the signatures JACOBIAN and CONTRACTION, None for none.
-            `Problem.derivative_kernels` has them where a problem can make them, also where `Problem.kernels` has none
+        jacobian, contract_hessians: compiled for the signatures JACOBIAN and CONTRACTION, None for none
     """
 
     outputs: Any
@@ -57,3 +56,17 @@ class Kernels(NamedTuple):
     lanes: int = 8
     jacobian: Any = None
     contract_hessians: Any = None
+
+
+class LazyKernels(Kernels):
+    """Kernels whose `jacobian` and `contract_hessians` are compiled when they are first asked for: training does without them."""
+
+    derivatives: Callable[[], tuple[Any, Any]]
+
+    @property
+    def jacobian(self) -> Any:
+        return self.derivatives()[0]
+
+    @property
+    def contract_hessians(self) -> Any:
+        return self.derivatives()[1]

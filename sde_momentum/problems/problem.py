@@ -131,10 +131,7 @@ class Problem(ABC):
 
     @property
     def derivative_kernels(self) -> Kernels | None:
-        """The kernels with a compiled Jacobian and second derivatives, None for none.
-
-        Those of a `SymbolicModel` are compiled when this is first asked for: simulations of training do without.
-        """
+        """The kernels, if a compiled Jacobian and second derivatives are among them, else None."""
         kernels = self.kernels
         return None if kernels is None or kernels.jacobian is None or kernels.contract_hessians is None else kernels
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,8 @@ _EXTENSIONS = 8
 """How often a pass whose fastest momentum lies at its edge, or whose horizon is too short, is extended."""
 _CONTENDER = 1.25
 """Times the shortest time: momenta that take longer are not run again when runs are doubled."""
+_SURE = 0.975
+"""Share of the resamples that meet the target in time from which on a momentum meets it; one with more than 1 - _SURE may."""
 _AT_ONCE = 8_000_000
 """Recorded numbers in one call of `solve`, for bounded memory."""
 
@@ -113,10 +116,33 @@ class Sweep:
     late: float = np.inf
     came_back: bool = False
 
+    @cached_property
+    def prompt(self) -> Floats:
+        """Share of the resamples in which a momentum meets the target not long after the fastest does, (n,)."""
+        return np.asarray((self.resampled <= _CONTENDER * self.time.min()).mean(axis=0))
+
+    @cached_property
+    def meets(self) -> NDArray[np.bool_]:
+        """Whether a momentum surely meets the target, not by the chance of these runs, (n,); all where none does."""
+        sure = self.prompt >= _SURE
+        return sure if sure.any() else np.ones_like(sure)
+
+    @property
+    def shortest(self) -> float:
+        """The shortest time of a momentum that surely meets the target."""
+        return float(self.time[self.meets].min())
+
+    @property
+    def undecided(self) -> bool:
+        """Whether one that may meet the target, or not, would be faster than all that surely do by more than `REGRET_ERROR`."""
+        may = (self.prompt > 1 - _SURE) & ~self.meets
+        times = np.where(self.resampled <= _CONTENDER * self.time.min(), self.resampled, np.inf)[:, may]
+        return bool(times.size and times.min(axis=0).min() < self.shortest / (1 + REGRET_ERROR))
+
     @property
     def fastest(self) -> float:
-        """The fastest 1 - beta."""
-        return float(self.one_minus_beta[np.argmin(self.time)])
+        """The fastest 1 - beta of those that surely meet the target."""
+        return float(self.one_minus_beta[np.argmin(np.where(self.meets, self.time, np.inf))])
 
     def at(self, delta: float) -> tuple[float, float]:
         """Time of a momentum of the sweep, and its standard error."""
@@ -130,7 +156,8 @@ class Sweep:
         """
         i = self._index(delta)
         with np.errstate(invalid="ignore"):
-            return float(self.time[i] / self.time.min()), _spread(self.resampled[:, i] / self.resampled.min(axis=1))
+            regrets = self.resampled[:, i] / self.resampled[:, self.meets].min(axis=1)
+            return float(self.time[i] / self.shortest), _spread(regrets)
 
     def _index(self, delta: float) -> int:
         return int(np.argmin(np.abs(np.log(self.one_minus_beta / delta))))
@@ -216,12 +243,12 @@ def _fine(training: Training, asked: Sequence[float], best: float, shortest: flo
             low, high = min(low, window[0]), max(high, window[-1])
             continue
         time, (regret, error) = found.at(asked[0])[0], found.regret(asked[0])
-        clear = np.isfinite(time) and error <= REGRET_ERROR * regret
+        clear = np.isfinite(time) and error <= REGRET_ERROR * regret and not found.undecided
         hopeless = not np.isfinite(found.resampled[:, found._index(asked[0])]).any()
         if clear or hopeless or n_groups >= GROUPS * 2**_DOUBLINGS:
             return found
         n_groups *= 2
-        window = [delta for delta, time in zip(deltas, times, strict=True) if time < _CONTENDER * times.min()]
+        window = [delta for delta, share in zip(deltas, found.prompt, strict=True) if share > 1 - _SURE]
     return found
 
 

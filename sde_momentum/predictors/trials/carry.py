@@ -29,6 +29,41 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Law:
+    """How the best 1 - beta = delta depends on the learning rate eta, but for a scale s near 1 that trials give.
+
+        delta^2 (delta + lambda eta) = s^3 (q eta^2 + e eta (delta + lambda eta))
+
+    Label noise of heavy ball alone: delta ~ eta^(2/3). Nesterov momentum damps the modes by itself, at their mean eigenvalue
+    lambda [theory: Forces, eq. 6.13]; weight decay is a second force [theory: Forces, eq. 6.2].
+
+    Attributes:
+        damping: lambda >= 0; 0 for heavy ball
+        noise: q > 0, c mu zeta^2; any number where e = 0
+        decay: e >= 0, 4 zeta^2 times the weight decay
+
+    >>> round(Law().one_minus_beta(0.001, 1.0) / Law().one_minus_beta(0.008, 1.0), 6)
+    0.25
+    """
+
+    damping: float = 0.0
+    noise: float = 1.0
+    decay: float = 0.0
+
+    def scale(self, lr: Floats, one_minus_beta: Floats) -> Floats:
+        """s, of the shape of the arguments."""
+        total = one_minus_beta + self.damping * lr
+        return np.cbrt(one_minus_beta**2 * total / (self.noise * lr**2 + self.decay * lr * total))
+
+    def one_minus_beta(self, lr: float, scale: float) -> float:
+        """delta, the one positive root."""
+        damping, cube = self.damping * lr, scale**3
+        decay = cube * self.decay * lr
+        roots = np.roots([1.0, damping, -decay, -(cube * self.noise * lr**2 + decay * damping)])
+        return float(roots[np.argmax(roots.real)].real)
+
+
+@dataclass(frozen=True)
 class Carried:
     """The recommendation carried to a smaller learning rate.
 
@@ -45,35 +80,30 @@ class Carried:
     time_se: float
 
 
-def carry(found: Sequence[Found], lr: float, damping: float = 0.0) -> Carried:
-    """Fit the law with its first correction, and read it at `lr`.
-
-        delta^2 (delta + a) = K eta^2 exp(3 a_1 eta^(1/3)),   a = eta lambda
+def carry(found: Sequence[Found], lr: float, law: Law = Law()) -> Carried:
+    """Fit the law's scale with its first correction, s = s_0 exp(a_1 eta^(1/3)), and read it at `lr`.
 
     Args:
         found: recommendations at one or more learning rates
         lr: eta
-        damping: lambda, the modes' mean eigenvalue, for Nesterov momentum, which damps them by itself
-            [theory: Forces, eq. 6.13]; 0 for heavy ball, whose law is delta ~ eta^(2/3)
+        law: of heavy ball with label noise, of Nesterov momentum, or with weight decay
 
     >>> one = Found(0.01, 0.02, 0.019, 0.021, 100.0, 1.0)
     >>> round(carry([one], 0.01 / 8).time / 100)
     4
     """
-    rates = np.array([each.lr for each in found])
-    x = np.cbrt(rates)
-    delta = np.array([each.one_minus_beta for each in found])
-    scaled = np.log(delta**2 * (delta + damping * rates) / rates**2) / 3
-    spread = np.log([max(each.high / each.low, 1.0) for each in found]) / 4
-    level, error = _line(x, scaled, np.maximum(spread, _LEAST_ERROR), float(np.cbrt(lr)))
+    rates, there = np.array([each.lr for each in found]), float(np.cbrt(lr))
+    x, delta = np.cbrt(rates), np.array([each.one_minus_beta for each in found])
+    scale = np.log(law.scale(rates, delta))
+    spread = np.maximum(np.log([max(each.high / each.low, 1.0) for each in found]) / 4, _LEAST_ERROR)
+    level, error = _line(x, scale, spread, there)
     # at the fitted momenta time times 1 - beta is constant but for a correction of the same order
-    smooth = np.array([_momentum(rate, float(np.exp(_line(x, scaled, np.maximum(spread, _LEAST_ERROR), float(at))[0])), damping)
-                       for rate, at in zip(rates, x, strict=True)])  # fmt: skip
+    fitted = np.exp([_line(x, scale, spread, float(at))[0] for at in x])
+    smooth = np.array([law.one_minus_beta(rate, s) for rate, s in zip(rates, fitted, strict=True)])
     times = np.array([each.time for each in found])
     relative = np.maximum([each.time_se / each.time for each in found], 0.01)
-    product, product_error = _line(x, np.log(times * smooth), relative, float(np.cbrt(lr)))
-    middle = _momentum(lr, float(np.exp(level)), damping)
-    low, chosen, high = (min(1.0, _momentum(lr, float(np.exp(level + k * error)), damping)) for k in (-2, 1, 2))
+    product, product_error = _line(x, np.log(times * smooth), relative, there)
+    low, middle, chosen, high = (min(1.0, law.one_minus_beta(lr, float(np.exp(level + k * error)))) for k in (-2, 0, 1, 2))
     time = float(np.exp(product) / middle)
     return Carried(chosen, low, high, time, time * float(np.hypot(product_error, error)))
 
@@ -86,9 +116,3 @@ def _line(x: Floats, y: Floats, errors: Floats, at: float) -> tuple[float, float
     terms = covariance @ (design.T @ (y / errors**2))
     where = np.array([1.0, at])
     return float(where @ terms), float(np.sqrt(where @ covariance @ where))
-
-
-def _momentum(lr: float, scaled: float, damping: float) -> float:
-    """delta > 0 with delta^2 (delta + a) = (scaled)^3 eta^2."""
-    roots = np.roots([1.0, damping * lr, 0.0, -(scaled**3) * lr**2])
-    return float(roots[np.argmax(roots.real)].real)

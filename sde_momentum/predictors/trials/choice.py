@@ -14,8 +14,8 @@ GOAL = 1.03
 _CAREFUL = np.sqrt(2)
 """Factor on the deviations of resamples when the momentum is chosen: the best of several has had luck, and just beyond the cliff
 a little luck makes a momentum seem the fastest."""
-_CONTENDER = 1.1
-"""Momenta whose time may be within this factor of the shortest are contenders."""
+CONTENDER = GOAL
+"""Momenta whose time may be within this factor of the shortest are contenders: more runs of others change nothing."""
 _LATE = 1.3
 """A mean that is above the level at this multiple of the shortest time shows the cliff."""
 
@@ -70,7 +70,7 @@ def choose(near: Sequence[Course], tried: Sequence[Course], seed: int) -> tuple[
     good = deltas[(lower <= GOAL) & (deltas > (edge or 0.0)) & (shown | (deltas > value))]
     low, high = float(good.min(initial=value)), float(good.max(initial=value))
     choice = Choice(value, low, high, near[k].time(), near[k].time_se(seed), float(upper[k]), edge)
-    return choice, [course for j, course in enumerate(near) if (lower[j] <= _CONTENDER and lasting[j]) or j == k]
+    return choice, [course for j, course in enumerate(near) if (lower[j] <= CONTENDER and lasting[j]) or j == k]
 
 
 def _edge(tried: Sequence[Course], one_minus_beta: float, best: float) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from ...core.errors import InputError, check_one, check_positive
 from ...core.progress import track
 from ...dynamics.label_noise_sgd import LabelNoiseSGD
 from ...theory import formulas
-from .carry import Carried, Found, carry
+from .carry import Carried, Found, Law, carry
 from .choice import Choice
 from .courses import Clock, Courses, Training
 from .result import LrTrials, Trials
@@ -50,18 +49,6 @@ _PILOT = 64
 """Steps whose speed is measured before the plan is made."""
 
 
-@dataclass(frozen=True)
-class Answered:
-    """The answer of the trials: as `Choice`, at the learning rate asked for."""
-
-    one_minus_beta: float
-    low: float
-    high: float
-    time: float
-    time_se: float
-    cliff: float | None
-
-
 class Plan:
     """Trials for a question, and their answer.
 
@@ -76,7 +63,7 @@ class Plan:
         problem = question.problem
         sigma = float(np.sqrt(question.noise * problem.n_outputs))
         self.training = Training(
-            LabelNoiseSGD(problem, sigma, nesterov=extras.nesterov),
+            LabelNoiseSGD(problem, sigma, nesterov=extras.nesterov, weight_decay=extras.weight_decay or 0.0),
             question.begin,
             problem.find_metric(question.target.metric, "target"),
             question.level,
@@ -84,26 +71,25 @@ class Plan:
             extras.workers,
         )
 
-    def answer(self) -> tuple[Answered, Trials, str]:
+    def answer(self) -> tuple[Choice, Trials, str]:
         """The answer, what was simulated, and on what it rests in words."""
         self.found: list[tuple[float, Choice, Search]] = []
         with track("trials", self.budget, self.question.extras.progress) as self._tick:
             return self._answer()
 
-    def _answer(self) -> tuple[Answered, Trials, str]:
+    def _answer(self) -> tuple[Choice, Trials, str]:
         self._search_all()
         lr, (rate, choice, _) = self.question.lr, self.found[-1]
         carried = rate != lr
         at = tuple(_summary(*each) for each in reversed(self.found))
         trials = Trials(at, choice.regret, carried, monotonic() - self.began, self.budget)
         if not carried:
-            values = choice.one_minus_beta, choice.low, choice.high, choice.time, choice.time_se
-            return Answered(*values, choice.edge), trials, "trials at this learning rate"
+            return choice, trials, "trials at this learning rate"
         there = self._carry(lr)
         edge = None if choice.edge is None else choice.edge * there.one_minus_beta / choice.one_minus_beta
         values = there.one_minus_beta, there.low, there.high, there.time, there.time_se
         names = ", ".join(f"{r:.3g}" for r, _, _ in self.found)
-        return Answered(*values, edge), trials, f"trials at lr {names}, carried by the law"
+        return Choice(*values, choice.regret, edge), trials, f"trials at lr {names}, carried by the law"
 
     # -- which learning rates ----------------------------------------------------------------------------
 
@@ -145,13 +131,22 @@ class Plan:
         j = problem.jacobian(w)
         return float(np.linalg.norm(j, 2) ** 2 / problem.n_outputs)
 
-    @property
-    def _damping(self) -> float:
-        """lambda of the carried law: the modes' mean eigenvalue for Nesterov momentum, 0 for heavy ball."""
-        if not self.question.extras.nesterov:
-            return 0.0
-        problem = self.question.problem
-        return float(problem.trace_hessian(self.question.landing)) / min(problem.n_outputs, problem.n_parameters)
+    @cached_property
+    def _law(self) -> Law:
+        """The law by which an answer is carried: of heavy ball or Nesterov momentum, with or without weight decay."""
+        question, problem = self.question, self.question.problem
+        damping, decay = 0.0, 4 * _DAMPING**2 * (question.extras.weight_decay or 0.0)
+        if question.extras.nesterov:
+            damping = float(problem.trace_hessian(question.landing)) / min(problem.n_outputs, problem.n_parameters)
+        return Law(damping, question.noise * self._curvature * _DAMPING**2, decay)
+
+    @cached_property
+    def _curvature(self) -> float:
+        """mu of the drift path; where theory does not apply, of the size of tr H over |w|^2."""
+        if self.question.theory is not None:
+            return float(self.question.theory.path.curvature)
+        problem, w = self.question.problem, self.question.landing
+        return 2 * float(problem.trace_hessian(w)) / float(w @ w)
 
     @cached_property
     def _speed(self) -> float:
@@ -178,9 +173,8 @@ class Plan:
             delta = form.one_minus_beta(lr)
             time = form.time(lr, delta)
         else:
-            problem, w = self.question.problem, self.question.landing
-            curvature = 2 * float(problem.trace_hessian(w)) / float(w @ w)
-            delta = min(1.0, float(formulas.label_noise_one_minus_beta(lr, self.question.noise, curvature, _DAMPING)))
+            forces = self.question.noise, self._curvature, self.question.extras.weight_decay or 0.0
+            delta = min(1.0, float(formulas.critical_one_minus_beta(lr, *forces, _DAMPING)))
             time = 4 / delta
         if self.question.first_phase is not None:
             time += float(np.nan_to_num(self.question.first_phase([delta])[0], posinf=0.0))
@@ -210,7 +204,7 @@ class Plan:
 
     def _carry(self, lr: float) -> Carried:
         points = [Found(r, c.one_minus_beta, c.low, c.high, c.time, c.time_se) for r, c, _ in self.found]
-        return carry(points, lr, self._damping)
+        return carry(points, lr, self._law)
 
     def _unmet(self, search: Search) -> InputError:
         """What to say where no momentum met the target."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.progress import note
-from .choice import GOAL, Choice, choose
+from .choice import CONTENDER, GOAL, Choice, choose
 from .courses import Courses
 from .times import Course
 
@@ -35,8 +35,6 @@ _FIRST, _MOST = 16, 1 << 14
 _MANY, _SPARE, _TRIES = 512, 0.3, 5
 """Runs that the recommended momentum gets in the end, if they take at most this part of the time left; how often another is
 chosen where they show that it does not hold."""
-_CONTENDER = 1.1
-"""Momenta whose time may be within this factor of the shortest get as many runs as the fastest."""
 
 
 class OutOfTime(Exception):
@@ -225,14 +223,15 @@ class Search:
     def _assured(self, choice: Choice) -> Choice:
         """The choice, after many more runs of it where they are cheap: rare runs that are thrown far off are seen by many alone.
 
-        Where they show that it does not hold the target, it and all with more momentum are given up, and another is chosen.
+        Where they show that it does not hold the target, it and all with more momentum are given up, and another is chosen; its
+        regret is unknown where none is left.
         """
         for _ in range(_TRIES):
             which = self._chosen(choice)
             course = self.courses[which]
             n = min(_MANY, int(_SPARE * self._left / (self.runs.seconds_per_run_step * course.end)))
             if n < 2 * course.n_runs:
-                break
+                return choice
             note(f"trials at lr {self.runs.lr:.3g}: {n} runs of the recommended momentum")
             self.runs.more([which], n)
             self.runs.advance({which: course.end})
@@ -245,7 +244,7 @@ class Search:
             self._refine(_SPACING)
             self._prove()
             choice = self._settle()
-        return choice
+        return replace(choice, regret=float("inf"))
 
     def _open(self) -> list[int]:
         """The courses of less momentum than those that have been seen not to hold the target."""
@@ -268,7 +267,7 @@ class Search:
     def _contenders(self) -> list[int]:
         """Courses that may be the fastest, or nearly so."""
         best = self._best()
-        return [i for i in self._open() if self.courses[i].time(_SURE) <= _CONTENDER * best]
+        return [i for i in self._open() if self.courses[i].time(_SURE) <= CONTENDER * best]
 
     def _cost(self, which: Sequence[int], n_runs: int) -> float:
         """Seconds that bringing courses to this number of runs would take."""

@@ -25,6 +25,8 @@ _SWING = 1.5
 """Multiple of a momentum's time from which on its mean must be sure to stay below the level."""
 _MAYBE = 2.0
 """Standard errors within which a late mean counts as above the level."""
+_TELLING = 128
+"""Number of runs from which on a late mean within its errors of the level tells something: of few, most are."""
 _SURELY = 0.999
 """Probability at which the mean of few runs bounds that of many: metrics are skewed, three standard errors are not rare."""
 
@@ -117,7 +119,9 @@ class Course:
 
     @property
     def comes_back(self) -> bool:
-        """Whether the mean may be above the level again late, after the time in which momenta are compared."""
+        """Whether the mean of many runs may be above the level again late, after the time in which momenta are compared."""
+        if self.n_runs < _TELLING:
+            return False
         late = self.steps > _HOLD * self.time()
         return bool((self.mean + _MAYBE * self.error >= self.level)[late].any())
 

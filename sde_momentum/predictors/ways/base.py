@@ -43,6 +43,7 @@ class Extras:
         budget: seconds that the trials may take; None: 20
         smallest_trial_lr: no trial is made at a smaller learning rate; None: the trials choose
         seed: of the trials' noise; None: 0
+        weight_decay: h >= 0, in units of the Hessian, as in `torch.optim.SGD`; None: 0
     """
 
     reference: tuple[float, float] | None = None
@@ -54,6 +55,7 @@ class Extras:
     budget: float | None = None
     smallest_trial_lr: float | None = None
     seed: int | None = None
+    weight_decay: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ class Question:
     @cached_property
     def closed_form(self) -> ClosedForm:
         """The closed form on this path, from which several ways start."""
-        return ClosedForm(self.path, self.noise)
+        return ClosedForm(self.path, self.noise, self.extras.weight_decay or 0.0)
 
     @cached_property
     def theory_error(self) -> str | None:
@@ -166,7 +168,7 @@ class Answer:
     trials: Trials | None = None
 
 
-SHARED = frozenset({"nesterov", "workers", "progress"})
+SHARED = frozenset({"nesterov", "workers", "progress", "weight_decay"})
 """Fields of `Extras` that do not ask for a way."""
 
 
@@ -183,6 +185,10 @@ class Way(ABC):
     def refusal(self, problem: Problem, extras: Extras) -> InputError | None:
         """The error that says why the way does not apply; None where it does."""
         return None
+
+    def describes(self, extras: Extras) -> bool:
+        """Whether the way describes the weight decay, if there is any."""
+        return not extras.weight_decay or "weight_decay" in self.uses
 
     def by_default(self, problem: Problem, extras: Extras) -> bool:
         """Whether the way is taken without being named: here if an input that only it uses is given."""

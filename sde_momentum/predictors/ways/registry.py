@@ -41,10 +41,10 @@ def chosen(names: Sequence[str] | str | None, problem: Problem, extras: Extras) 
         InputError: for an unknown name, an empty list, a way that does not apply, or an extra that no chosen way uses.
     """
     if names is None:
-        ways = [way for way in WAYS.values() if way.by_default(problem, extras)]
+        ways = [way for way in WAYS.values() if way.describes(extras) and way.by_default(problem, extras)]
     elif names == THEORY:
-        ways = [way for way in WAYS.values() if way.in_theory(problem, extras)]
-    elif isinstance(names, str):
+        ways = [way for way in WAYS.values() if way.describes(extras) and way.in_theory(problem, extras)]
+    elif isinstance(names, str) or not isinstance(names, Sequence):
         raise InputError("methods", names, f"{THEORY!r}, or a list of some of {', '.join(WAYS)}")
     else:
         for name in names:
@@ -56,6 +56,8 @@ def chosen(names: Sequence[str] | str | None, problem: Problem, extras: Extras) 
         for way in ways:
             if (error := way.refusal(problem, extras)) is not None:
                 raise error
+            if not way.describes(extras):
+                raise InputError("methods", way.name, f"with weight decay, only {users('weight_decay')}")
     for extra in (
         "reference",
         "curve",

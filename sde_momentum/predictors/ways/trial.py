@@ -16,7 +16,7 @@ class ByTrial(Way):
 
     name: ClassVar[str] = "trial"
     cost: ClassVar[str] = "the budget, 20 seconds, at most; often less"
-    uses: ClassVar[frozenset[str]] = frozenset({"nesterov", "budget", "smallest_trial_lr", "seed"})
+    uses: ClassVar[frozenset[str]] = frozenset({"nesterov", "weight_decay", "budget", "smallest_trial_lr", "seed"})
 
     def by_default(self, problem: Problem, extras: Extras) -> bool:
         return True
@@ -35,6 +35,6 @@ class ByTrial(Way):
             trials.at[0].one_minus_beta if not trials.carried else np.empty(0),
             trials.at[0].time if not trials.carried else np.empty(0),
             basis,
-            found.cliff,
+            found.edge,
             trials,
         )
