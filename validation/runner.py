@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -155,6 +156,8 @@ def draw(experiment: Experiment, folder: Path, *, as_json: bool) -> None:
 
 
 def _stop(path: Path) -> NoReturn:
-    """End this process at once, with one line, without waiting for busy workers."""
+    """End this process at once, with one line, without waiting for busy workers, whatever else is pressed."""
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
     print(f"interrupted; finished runs are kept: add --resume to go on ({path})", file=sys.stderr, flush=True)
     os._exit(130)
