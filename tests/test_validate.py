@@ -193,7 +193,7 @@ def test_a_run_in_anothers_place_is_refused(finished, tmp_path, call):
     shutil.copy(tmp_path / "runs" / "lr00-momentum00-seed00000.npz", tmp_path / "runs" / "lr00-momentum10-seed00000.npz")
     status, _, error = call("validate", "matrix-sensing", *SMALL, "--out", tmp_path, "--resume")
     assert (status, error.count("\n")) == (2, 1)
-    assert "lr00-momentum10-seed00000.npz; allowed: the file of the runs that its name says; delete it to compute it again" in error
+    assert "lr00-momentum10-seed00000.npz; allowed: the file of the runs that its name says; delete it to compute it" in error
 
 
 @pytest.mark.parametrize("content", [None, "null", "[1]", '"{"', "{"])
