@@ -1,8 +1,9 @@
 """Limits of the SDE engine: share of time in the random generator, scaling, two cores, user code, compilation.
 
-Everything is printed as a ratio within one run: P1's throughput over the generator's own; time per path-step from 10^6 to
-10^9 path-steps; one thread over two; a user's plain functions over the library's own kernels; the first call of a
-process that has to compile, and of one that finds the kernel on disk.
+Everything is printed as a ratio within one run: P1's throughput over the generator's own; the time that P2's normals,
+divisions and roots would take alone over P2's; time per path-step from 10^6 to 10^9 path-steps; one thread over two; a
+user's plain functions over the library's own kernels; the first call of a process that has to compile, and of one that
+finds the kernel on disk.
 
     python benchmarks/engine_limits.py [--rounds 5] [--largest 1e9]
 
@@ -22,7 +23,7 @@ from functools import partial
 from statistics import median
 
 import numpy as np
-from ours import normals_per_second, p1_normal, p1_two_point, p2_normal, p2_two_point
+from ours import divisions_and_roots_per_second, normals_per_second, p1_normal, p1_two_point, p2_normal, p2_two_point
 from peers.entries import P1, P2
 
 import sde_momentum as sm
@@ -84,6 +85,23 @@ def generator_share(rounds: int) -> None:
             f"P1 on {workers} thread(s): {size / median(times['P1']) / 1e6:,.0f} M/s, generator alone "
             f"{size / median(times['generator']) / 1e6:,.0f} M/s, share {ratio(times['generator'], times['P1'])}"
         )
+
+
+def divider_share(rounds: int) -> None:
+    """P2 against its bound: the divisions and roots, one each in every mode, and for normal increments as many normals."""
+    size = P2.n_paths * P2.n_steps * P2.n_modes
+    for workers in (1, 2):
+        runs: dict[str, Callable[[], object]] = {
+            "normal": partial(p2_normal(P2, workers), 0),
+            "two-point": partial(p2_two_point(P2, workers), 0),
+            "normals": partial(normals_per_second, workers, size),
+            "divisions and roots": partial(divisions_and_roots_per_second, workers, size),
+        }
+        times = turns(runs, rounds)
+        bounds = {"two-point": times["divisions and roots"]}
+        bounds["normal"] = [a + b for a, b in zip(bounds["two-point"], times["normals"], strict=True)]
+        for name, bound in bounds.items():
+            print(f"P2 {name} on {workers} thread(s): share of its bound {ratio(bound, times[name])}")
 
 
 def scaling(rounds: int, largest: float) -> None:
@@ -153,6 +171,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     compilation()
     generator_share(given.rounds)
+    divider_share(given.rounds)
     two_cores(given.rounds)
     user_code(given.rounds)
     scaling(given.rounds, given.largest)

@@ -14,17 +14,24 @@ from peers.problems import CriticalValley, Floats, LabelNoise, Moments, Ornstein
 
 import sde_momentum as sm
 from sde_momentum.core.random import LABEL_NOISE, fill_normal, streams
+from sde_momentum.core.simd.lanes import load_and_spread, sqrt, store
 
 
 def _moments(
-    sde: sm.SDE, x0: Any, problem: OrnsteinUhlenbeck | CriticalValley, method: str, parameters: tuple[float, ...] = ()
+    sde: sm.SDE,
+    x0: Any,
+    problem: OrnsteinUhlenbeck | CriticalValley,
+    method: str,
+    parameters: tuple[float, ...] = (),
+    workers: int = -1,
 ) -> Callable[[int], Moments]:
-    """Mean and variance of the first component, by `solve` on all cores."""
+    """Mean and variance of the first component, by `solve`, on all cores unless `workers` says otherwise."""
     times = problem.dt * problem.stride * np.arange(1, problem.n_times + 1)
 
     def run(seed: int) -> Moments:
         step = sm.sde.Fixed(problem.dt, method)
-        result = sm.solve(sde, x0, times, step=step, n_paths=problem.n_paths, seed=seed, parameters=parameters)
+        options = {"n_paths": problem.n_paths, "seed": seed, "parameters": parameters, "workers": workers}
+        result = sm.solve(sde, x0, times, step=step, **options)
         first = result if sde.dim == 1 else result.isel(component=0)
         return Moments(first["mean"].values, first["variance"].values)
 
@@ -46,7 +53,7 @@ def p1_two_point(problem: OrnsteinUhlenbeck) -> Callable[[int], Moments]:
     return _ornstein_uhlenbeck(problem, "weak-euler")
 
 
-def _valley(problem: CriticalValley, method: str) -> Callable[[int], Moments]:
+def _valley(problem: CriticalValley, method: str, workers: int = -1) -> Callable[[int], Moments]:
     """x = (theta, p, e_1, ..., e_m) as a user would write it, each mode spelt out."""
     rows = list(zip(problem.base.tolist(), problem.slope.tolist(), problem.bend.tolist(), strict=True))
     modes = range(len(rows))
@@ -62,17 +69,17 @@ def _valley(problem: CriticalValley, method: str) -> Callable[[int], Moments]:
     names: dict[str, Any] = {"math": math}
     exec(text, names)
     sde = sm.SDE(names["drift"], names["diffusion"], dim=problem.components, driven=tuple(range(2, problem.components)))
-    return _moments(sde, [problem.start, 0.0, *problem.start_energies], problem, method, (problem.kappa,))
+    return _moments(sde, [problem.start, 0.0, *problem.start_energies], problem, method, (problem.kappa,), workers)
 
 
-def p2_normal(problem: CriticalValley) -> Callable[[int], Moments]:
+def p2_normal(problem: CriticalValley, workers: int = -1) -> Callable[[int], Moments]:
     """Euler-Maruyama with full truncation."""
-    return _valley(problem, "euler-maruyama")
+    return _valley(problem, "euler-maruyama", workers)
 
 
-def p2_two_point(problem: CriticalValley) -> Callable[[int], Moments]:
+def p2_two_point(problem: CriticalValley, workers: int = -1) -> Callable[[int], Moments]:
     """Weak Euler with two-point increments and full truncation."""
-    return _valley(problem, "weak-euler")
+    return _valley(problem, "weak-euler", workers)
 
 
 def p3(problem: LabelNoise) -> Callable[[int], Floats]:
@@ -97,14 +104,40 @@ def _fill(state: Any, buffer: Any, times: int) -> None:
         fill_normal(state, buffer)
 
 
+_load, _ = load_and_spread(16)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _divide_and_root(x: Any, y: Any, out: Any, times: int) -> None:
+    for _ in range(times):
+        for n in range(0, x.size, 16):
+            store(out, n, _load(y, n) / _load(x, n) + sqrt(_load(x, n)))
+
+
+def _per_second(work: Callable[[int, int], None], threads: int, times: int) -> float:
+    """Calls per second of work(thread, times), `times` in all."""
+    for thread in range(threads):
+        work(thread, 1)
+    with ThreadPoolExecutor(threads) as pool:
+        clock = time.perf_counter()
+        list(pool.map(work, range(threads), [times // threads] * threads))
+        return times / (time.perf_counter() - clock)
+
+
 def normals_per_second(threads: int, size: int = 40_000_000) -> float:
     """What the generator alone makes: 64 lanes into a small buffer again and again, one buffer a thread."""
 
-    def fill(seed: int, times: int = size // 1024 // threads) -> None:
-        _fill(streams(np.arange(64) + 64 * seed, LABEL_NOISE), np.empty((16, 64)), times)
+    def fill(thread: int, times: int) -> None:
+        _fill(streams(np.arange(64) + 64 * thread, LABEL_NOISE), np.empty((16, 64)), times)
 
-    fill(0, 1)
-    with ThreadPoolExecutor(threads) as pool:
-        clock = time.perf_counter()
-        list(pool.map(fill, range(threads)))
-        return size / (time.perf_counter() - clock)
+    return 1024 * _per_second(fill, threads, size // 1024)
+
+
+def divisions_and_roots_per_second(threads: int, size: int = 40_000_000) -> float:
+    """Pairs of a division and a square root alone, on numbers in the first-level cache."""
+
+    def divide(thread: int, times: int) -> None:
+        x, y = np.linspace(1.0, 2.0, 1024), np.linspace(3.0, 4.0, 1024)
+        _divide_and_root(x, y, np.empty(1024), times)
+
+    return 1024 * _per_second(divide, threads, size // 1024)

@@ -18,6 +18,7 @@ from sde_momentum.problems.interpolation import descend_to_manifold, project_to_
 from sde_momentum.problems.problem import Array
 
 from .kernels.compiled_problem import CompiledProblem
+from .kernels.expression_graph import Symbols, symbols_in
 from .model_point import ModelPoint
 
 _CLOSED_OUTPUTS, _CLOSED_PARAMETERS = 2, 40
@@ -329,8 +330,10 @@ def _expressions(given: Any, known: set[sp.Symbol]) -> tuple[sp.Expr, ...]:
         raise InputError("outputs", given, "sympy expressions") from None
     if not expressions:
         raise InputError("outputs", "none", "at least one expression")
+    seen: Symbols = {}
     for k, expression in enumerate(expressions):
-        for symbol in sorted(getattr(expression, "free_symbols", set()) - known, key=str):
+        unknown = symbols_in(expression, seen) - known if isinstance(expression, sp.Basic) else ()
+        for symbol in sorted(unknown, key=str):
             hint = ": the symbol of that name has other assumptions" if str(symbol) in set(map(str, known)) else ""
             raise InputError(f"outputs[{k}]", f"the symbol {symbol}{hint}", "parameters and inputs")
     return expressions

@@ -29,6 +29,7 @@ from .problems.valley import Valley as Valley
 from .sde.equation import SDE as SDE
 from .theory.relaxation import timescales as timescales
 from .training.estimate import estimate_timescales as estimate_timescales
+from .training.finder.find import find_momentum as find_momentum
 from .training.scaler import MomentumScaler as MomentumScaler
 
 __version__: str

@@ -95,7 +95,11 @@ USED = [
         LOSS | {"problem": "valley", "ref_lr": 0.1, "ref_momentum": 0.9, "method": ["transfer", "effective loss"]},
         {"ref_lr": 0.2, "ref_momentum": 0.8, "modes": 4, "curvature": 2.0, "coupling": 0.5, "start_theta": 1.5},
     ),
-    ("predict", VALLEY | {"lr": 0.01}, {"budget": 5.0, "seed": 1, "theory": True, "store": Path("curves")}),
+    (
+        "predict",
+        VALLEY | {"lr": 0.01},
+        {"budget": 5.0, "smallest_trial_lr": 0.02, "weight_decay": 0.1, "seed": 1, "theory": True, "store": Path("curves")},
+    ),
     (
         "predict",
         MODEL | {"noise": 1e-3},
@@ -109,6 +113,8 @@ USED = [
             "ref_lr": (0.1, {"ref_momentum": 0.9}),
             "ref_momentum": (0.9, {"ref_lr": 0.1}),
             "budget": 5.0,
+            "smallest_trial_lr": 0.02,
+            "weight_decay": 0.1,
             "seed": 1,
             "theory": True,
             "method": ["closed form"],

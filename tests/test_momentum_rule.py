@@ -172,3 +172,20 @@ def test_a_rule_says_where_it_comes_from():
 def test_bad_input_is_refused_with_argument_given_and_allowed(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_a_tuned_pair_is_moved_to_other_batch_sizes_by_the_noise():
+    """1 - beta ~ (lr^2 / B)^(gamma / 2): eight times the batch halves it at 2/3, and is divided by 8^(1/4) for Nesterov's 1/2."""
+    rule = MomentumRule.from_reference(0.1, 0.9, batch_size=64)
+    assert rule.one_minus_beta(0.1, batch_size=512) == pytest.approx(0.05)
+    assert rule.one_minus_beta(0.1, 64) == rule.one_minus_beta(0.1)
+    assert rule.momentum(0.2, 256) == pytest.approx(0.9)
+    nesterov = MomentumRule.from_reference(0.1, 0.9, batch_size=64, nesterov=True)
+    assert nesterov.one_minus_beta(0.025) == pytest.approx(0.05)
+    assert nesterov.one_minus_beta(0.1, 512) == pytest.approx(0.1 / 8**0.25)
+    assert MomentumRule.from_reference(0.1, 0.9, exponent=1).one_minus_beta([0.01, 0.02]) == pytest.approx([0.01, 0.02])
+    with pytest.raises(InputError, match=r"batch_size: given 8; allowed: none: the rule was made without one"):
+        MomentumRule.from_reference(0.1, 0.9).momentum(0.1, 8)
+    for name, value in (("batch_size", 0), ("exponent", -1)):
+        with pytest.raises(InputError, match=f"{name}: given"):
+            MomentumRule.from_reference(0.1, 0.9, **{name: value})

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import sde_momentum as sm
+from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.ways.base import Extras
 from sde_momentum.predictors.ways.registry import WAYS
+from sde_momentum.problems.metrics import Metric
 from sde_momentum.theory import formulas
 
 VALLEY = sm.Valley.balanced(8, curvature=1.0, coupling=0.5)
@@ -152,3 +154,61 @@ def test_a_curve_is_refused_for_another_start_and_where_no_way_uses_it():
         sm.predict(VALLEY, 0.01, **ASKED, methods=["critical limit"], curve=curve)
     with pytest.raises(sm.InputError, match=r"curve: given .*; allowed: only with the method 'critical limit'"):
         sm.predict(VALLEY, 0.01, **ASKED, methods=["closed form"], curve=curve)
+
+
+CHAIN = {"noise": 1e-3, "start": [1.2, 0.5, 1.0, 0.4], "target": ("trace_hessian", 0.8)}
+
+
+def chain():
+    """f = w0 w1 + w2 w3, target 1, in NumPy."""
+    return sm.Problem.from_function(lambda w: np.stack([w[..., 0] * w[..., 1] + w[..., 2] * w[..., 3]], axis=-1), [1.0], 4)
+
+
+def raises(problem, w):
+    return 1 / 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": True}, "lr: given True"),
+        ({"lr": "0.1"}, "lr: given 0.1; allowed: finite numbers > 0"),
+        ({"lr": 10**400}, "lr: given 1000"),
+        ({"noise": "x"}, "noise: given x"),
+        ({"seed": 2**32}, "seed: given 4294967296; allowed: a whole number from 0 to 4294967295"),
+        ({"target": "test_error"}, r"target: given test_error; allowed: \(metric, fraction\)"),
+        ({"target": ("test_error",)}, r"target: given \('test_error',\); allowed: \(metric"),
+        ({"target": 0.1}, r"target: given 0.1; allowed: \(metric"),
+        ({"target": (np.sum, 0.5)}, "target: given .*allowed: .*Metric"),
+        (
+            {"target": ("test_error", 0.5)},
+            "target: given test_error = nan at the start; allowed: a metric that is one number",
+        ),
+        ({"target": (Metric("size", "size", "1", lambda problem, w: -np.square(w).sum(-1)), 0.5)}, "target: given size = -"),
+        ({"target": (Metric("broken", "broken", "1", raises), 0.5)}, "target: given broken, which raises"),
+        ({"methods": 3}, "methods: given 3; allowed: 'theory', or a list"),
+        ({"reference": 0.1}, r"reference: given 0.1; allowed: a tuned pair \(lr, momentum\)"),
+        ({"reference": (0.1, 0.9, 1)}, r"reference: given \(0.1, 0.9, 1\); allowed: a tuned pair"),
+        ({"nesterov": "a"}, "nesterov: given a; allowed: True or False"),
+        ({"weight_decay": -1}, "weight_decay: given -1"),
+    ],
+)
+def test_each_bad_value_is_named_in_one_line(change, message):
+    with pytest.raises(InputError, match=message):
+        sm.predict(chain(), **({"lr": 0.05} | CHAIN | change))
+
+
+def test_nesterov_momentum_has_no_closed_form_and_theory_goes_on_without_it():
+    with pytest.raises(InputError, match="nesterov: given True; allowed: heavy ball"):
+        sm.predict(chain(), 0.5, **CHAIN, nesterov=True, methods=["closed form"])
+    answer = sm.predict(chain(), 0.5, **CHAIN, nesterov=True, methods="theory")
+    assert "closed form" not in answer.ways
+    assert answer.method in answer.ways
+    beside = sm.predict(chain(), 0.5, **CHAIN, nesterov=True, budget=600)
+    assert beside.agreement["closed form"].startswith("does not apply")
+
+
+def test_where_nothing_drifts_a_target_of_the_trace_is_refused_before_any_trial():
+    flat = sm.Problem.from_function(lambda w: w.sum(axis=-1, keepdims=True), [1.0], 3)
+    with pytest.raises(InputError, match="problem: given the same tr H"):
+        sm.predict(flat, 0.05, noise=1e-3, start=[0.2, 0.3, 0.5], target=("trace_hessian", 0.5))

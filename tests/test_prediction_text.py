@@ -26,6 +26,8 @@ class LrTrials:
     time_se: np.ndarray
     n_seeds: np.ndarray
     n_steps: np.ndarray
+    lost: np.ndarray
+    best: float
 
 
 @dataclass
@@ -40,7 +42,16 @@ class Trials:
 def at(lr, scale=1.0):
     delta = scale * np.array([0.009, 0.0129, 0.02])
     time = np.array([np.inf, 412.34, 500.0]) / scale
-    return LrTrials(lr, delta, time, np.array([np.nan, 3.21, 4.0]), np.array([64, 256, 64]), np.array([900, 900, 900]))
+    return LrTrials(
+        lr,
+        delta,
+        time,
+        np.array([np.nan, 3.21, 4.0]),
+        np.array([64, 256, 64]),
+        np.array([900, 900, 900]),
+        np.array([2, 0, 0]),
+        0.0129,
+    )
 
 
 def prediction(**changes):
@@ -78,10 +89,10 @@ def test_it_prints_momentum_steps_trials_theory_and_a_table():
     assert describe(prediction()).splitlines() == [
         "momentum 0.98712 at lr 0.01, by trial (1 - beta = 0.01288, from 0.0121 to 0.0139)",
         "expected: 412.3 ± 3.2 steps until the mean of test_error stays below 0.1 of its start",
-        "cliff: below 1 - beta = 0.0101 the target is met much later or never",
+        "cliff: below 1 - beta = 0.0101 the target is met much later or never; 2 of 64 runs there diverged",
         "trials at lr 0.01: 3 momenta, 64 to 256 seeds, 900 steps",
         "reached: at most 1.02 times the shortest time (95 %); took 3.21 of 20 s",
-        f"theory: closed form agrees; {LONG} has too much momentum (1 - beta is 0.71 of the answer's); "
+        f"theory: closed form agrees; {LONG} has too much momentum (1 - beta is 0.71 times the answer's); "
         "moment closure does not apply; broken: J of full rank",
         f"  way{' ' * 61}  1 - beta        steps",
         f"  closed form{' ' * 53}    0.0131          380  agrees",
@@ -162,6 +173,8 @@ def test_json_is_complete_and_has_no_number_that_is_not_finite():
             "time_se": [None, 3.21, 4.0],
             "n_seeds": [64, 256, 64],
             "n_steps": [900, 900, 900],
+            "lost": [2, 0, 0],
+            "best": 0.0129,
         }
     ]
     assert (back["trials"]["regret"], back["trials"]["carried"], back["trials"]["budget"]) == (1.024, False, 20.0)

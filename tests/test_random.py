@@ -119,6 +119,24 @@ def test_an_odd_number_of_rows_drops_the_second_of_the_last_pair(lanes):
     np.testing.assert_array_equal(odd_state, state)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7])
+def test_every_pair_of_rows_is_made_of_the_next_word(rows):
+    """Against pairs made one at a time, each from a word that `next_words` draws."""
+    lanes = 11
+    out, after = rows_of(fill_normal, rows, lanes)
+    state, word, expected = streams(range(lanes), LABEL_NOISE), np.empty(lanes, np.uint64), []
+    for _ in range(0, rows, 2):
+        next_words(state, word)
+        expected += list(normals(word))
+    np.testing.assert_array_equal(out, expected[:rows])
+    np.testing.assert_array_equal(after, state)
+
+
+def test_no_rows_draw_nothing():
+    _, after = rows_of(fill_normal, 0, 9)
+    np.testing.assert_array_equal(after, streams(range(9), LABEL_NOISE))
+
+
 def test_normals_have_the_normal_law():
     """4 million numbers. Six moments and four tails at 5 standard errors, KS at 1e-5: false alarms below 2e-5."""
     x = rows_of(fill_normal, 8000, 500, seed=1)[0].ravel()

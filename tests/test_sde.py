@@ -4,6 +4,7 @@ Chance enters with fixed seeds; tolerances are in standard errors, two-sided, th
 """
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -229,6 +230,26 @@ GOOD = dict(system=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=
 def test_bad_input_names_argument_given_and_allowed(change, message):
     with pytest.raises(sm.InputError, match=message):
         sm.solve(**(GOOD | change))
+
+
+def test_a_run_too_short_for_a_bar_starts_no_thread_to_wait_for_one(monkeypatch):
+    class Timer:
+        started = 0
+
+        def __init__(self, seconds, go_off):
+            pass
+
+        def start(self):
+            Timer.started += 1
+
+        def cancel(self):
+            pass
+
+    monkeypatch.setattr(threading, "Timer", Timer)
+    sm.solve(**GOOD)
+    assert Timer.started == 0
+    sm.solve(**GOOD | {"n_paths": 4_000_000})
+    assert Timer.started > 0
 
 
 def test_a_method_of_one_s_own_needs_no_name_in_the_list():

@@ -406,3 +406,19 @@ a, b = sp.symbols("a b")
 def test_bad_input_says_which_and_where(make, message):
     with pytest.raises(sm.InputError, match=message), np.errstate(all="ignore"):
         make()
+
+
+def test_states_of_a_recurrent_network_are_not_written_out():
+    """c . A^t b up to t = 11, of 6^11 products each when written out."""
+    width, steps, rng = 6, 12, np.random.default_rng(4)
+    a = [sp.symbols(f"a{i}_:{width}") for i in range(width)]
+    b, c = sp.symbols(f"b:{width}"), sp.symbols(f"c:{width}")
+    state, outputs = list(b), []
+    for _ in range(steps):
+        outputs.append(sp.Add(*(x * y for x, y in zip(c, state, strict=True))))
+        state = [sp.Add(*(x * y for x, y in zip(row, state, strict=True))) for row in a]
+    model = SymbolicModel(outputs, [*(x for row in a for x in row), *b, *c], np.zeros(steps))
+    w = 0.3 * rng.standard_normal(width * (width + 2))
+    matrix, first, last = w[: width**2].reshape(width, width), w[width**2 : -width], w[-width:]
+    expected = [last @ np.linalg.matrix_power(matrix, t) @ first for t in range(steps)]
+    np.testing.assert_allclose(model.compile().outputs(w), expected, rtol=1e-12, atol=1e-15)

@@ -40,7 +40,7 @@ def by_hand():
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     schedule = schedule_of(optimizer)
-    sm.MomentumScaler(optimizer, RULE)
+    sm.MomentumScaler(optimizer, RULE, when="always")
     x, y = samples()
     points, momenta = [], []
     for k in range(N_STEPS):
@@ -77,7 +77,7 @@ def lightning_fit(lightning, module, folder, epochs, start=None):
     trainer = lightning.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
-        callbacks=[training.LightningMomentumCallback(RULE)],
+        callbacks=[training.LightningMomentumCallback(RULE, when="always")],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -144,7 +144,7 @@ def trainer_run(transformers, folder, resume=None, **change):
         args=transformers.TrainingArguments(**settings),
         train_dataset=data,
         optimizers=(optimizer, schedule_of(optimizer)),
-        callbacks=[training.TrainerMomentumCallback(RULE)],
+        callbacks=[training.TrainerMomentumCallback(RULE, when="always")],
     )
     trainer.train(resume_from_checkpoint=resume)
     return model, trainer

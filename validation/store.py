@@ -213,7 +213,8 @@ def _flock(lock: Path, folder: Path) -> io.TextIOWrapper:
             file.seek(0)
             holder = file.read() or "another process"
             file.close()
-            raise InputError("--out", f"a folder in use by {holder} ({folder})", "another folder, or wait until it has ended") from None
+            given = f"a folder in use by {holder} ({folder})"
+            raise InputError("--out", given, "another folder, or wait until it has ended") from None
         except (ImportError, OSError):
             pass
         with suppress(FileNotFoundError):

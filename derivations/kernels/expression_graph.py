@@ -75,6 +75,20 @@ class Node:
         return not self.args
 
 
+Symbols = dict[sp.Basic, frozenset[sp.Symbol]]
+
+
+def symbols_in(expression: sp.Basic, known: Symbols) -> frozenset[sp.Symbol]:
+    """The symbols of an expression; `known` holds those of the parts looked at so far.
+
+    Each shared part is looked at once: nested sums, such as the states of a recurrent network, written out grow exponentially.
+    """
+    if expression not in known:
+        found = (expression,) if isinstance(expression, sp.Symbol) else ()
+        known[expression] = frozenset(found).union(*(symbols_in(arg, known) for arg in expression.args))
+    return known[expression]
+
+
 @dataclass
 class Graph:
     """Creates nodes; equal ones are shared (hash consing)."""
@@ -83,6 +97,7 @@ class Graph:
     _nodes: dict[Any, Node] = field(default_factory=dict)
     _shapes: dict[Any, int] = field(default_factory=dict)
     _tangents: dict[Node, Node] = field(default_factory=dict)
+    _symbols: Symbols = field(default_factory=dict)
 
     def _node(self, op: str, args: tuple[Node, ...], value: Any = None) -> Node:
         key = (op, tuple(id(arg) for arg in args), value)
@@ -154,7 +169,7 @@ class Graph:
         """The node of `expression`; `names` holds the nodes known so far. InputError names the output `where`."""
         if expression in names:
             return names[expression]
-        if not expression.free_symbols:
+        if not symbols_in(expression, self._symbols):
             node = self.const(_real(expression, where))
         elif isinstance(expression, sp.Symbol):
             raise InputError(where, f"the symbol {expression}", "parameters and inputs only")

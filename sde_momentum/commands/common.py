@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
+from ..core.files import write_whole
 from ..core.options import REQUIRED, Form, Option, is_given
 from ..problems.registry import BuiltIn, built_in, built_in_problems
 
@@ -104,3 +105,15 @@ def check_picture(option: str, file: Path) -> None:
     if file.suffix[1:] not in FORMATS:
         raise InputError(option, file, f"a file that ends in {', '.join(f'.{kind}' for kind in FORMATS)}")
     check_file(option, file)
+
+
+def save_plot(answer: Any, path: Path) -> None:
+    """Write the picture that `answer.plot()` draws, in the format of the file's name."""
+    import matplotlib
+
+    from ..figures.style import STYLE, render
+
+    with matplotlib.rc_context(STYLE):
+        figure: Any = answer.plot().get_figure()
+        content = render(figure, path.suffix[1:])
+    write_whole(path, lambda file: file.write(content))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,28 +13,23 @@ from ..core.options import REQUIRED, Option, fill
 from ..core.progress import track
 from .build import build
 from .common import JSON
+from .torch_inputs import DATA, LOSS, MODEL, WEIGHT_DECAY, WEIGHTS, data_of, loss_of, model_of
 
 if TYPE_CHECKING:
-    import torch
-
     from ..training.result import TimescaleEstimate
 
-_LOSSES = ("mse", "half-mse", "cross-entropy")
-
-
-_DATA_HELP = "pkg.module:factory of (inputs, targets), a Dataset or a DataLoader; or a .npz or .pt file of inputs and targets"
 OPTIONS = (
-    Option("model", str, REQUIRED, "pkg.module:factory, a function without arguments that returns an nn.Module"),
-    Option("data", str, REQUIRED, _DATA_HELP),
+    MODEL,
+    DATA,
     Option("lr", float, REQUIRED, "learning rate to predict for"),
     Option("label_noise", float, 0.0, "sigma, in units of the targets; for classes the probability that a label is replaced"),
     Option("batch_size", int, None, "number of samples in a batch (default: all)"),
-    Option("loss", str, "mse", f"mean over samples: {', '.join(_LOSSES)}, or pkg.module:function of (outputs, targets)"),
-    Option("weight_decay", float, 0.0, "weight decay as in torch.optim.SGD, in loss / parameter^2"),
+    LOSS,
+    WEIGHT_DECAY,
     Option("samples", int, None, "number of samples to estimate from, drawn at random (default: all)"),
     Option("probes", int, 64, "number of random probes for tr H and its curvature; with one for each output both are exact"),
     Option("follow", int, 0, "number of steps down tr H along the manifold, at whose end the curvature is measured"),
-    Option("weights", Path, None, "state_dict of the model, saved by torch.save"),
+    WEIGHTS,
     Option("tensorboard", Path, None, "folder for TensorBoard event files"),
     Option("seed", int, 0, "seed of probes and samples"),
     JSON,
@@ -46,19 +39,13 @@ OPTIONS = (
 def run(given: dict[str, Any]) -> None:
     """Estimate with the options in `given`, None for those not given, and print the result."""
     values = fill(OPTIONS, given)
-    import torch
-
     from ..training import EstimatorSettings, estimate_timescales
 
     if values["tensorboard"] is not None:
         _summary_writer(values["tensorboard"])  # fails before the work, not after
-    model = _call(values["model"], "--model")
-    if not isinstance(model, torch.nn.Module):
-        raise InputError("--model", f"{values['model']}, which gives {type(model).__name__}", "a factory of an nn.Module")
-    if values["weights"] is not None:
-        model.load_state_dict(torch.load(values["weights"], weights_only=True))
+    model = model_of(values["model"], values["weights"])
     same = {name: values[name] for name in ("lr", "label_noise", "batch_size", "weight_decay", "follow", "seed")}
-    loss, data = _loss(values["loss"]), _data(values["data"])
+    loss, data = loss_of(values["loss"]), data_of(values["data"])
     with track("estimate", 1):  # shows the time passed
         found = estimate_timescales(
             model, loss, data, settings=EstimatorSettings(n_samples=values["samples"], n_probes=values["probes"]), **same
@@ -84,66 +71,6 @@ def _summary_writer(folder: Path) -> Any:
     except ModuleNotFoundError:
         raise InputError("--tensorboard", folder, "an installation with tensorboard: pip install tensorboard") from None
     return SummaryWriter
-
-
-def _named(place: str, argument: str) -> Any:
-    """The object pkg.module:name; modules of the current folder are found too."""
-    module, _, name = place.partition(":")
-    allowed = "pkg.module:name, to be imported from here"
-    if not module or not name:
-        raise InputError(argument, place, allowed)
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        return getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
-            raise  # the module was found, but not one that it imports
-        raise InputError(argument, place, allowed) from None
-    except AttributeError:
-        raise InputError(argument, place, allowed) from None
-
-
-def _call(place: str, argument: str) -> Any:
-    factory = _named(place, argument)
-    if not callable(factory):
-        raise InputError(argument, place, "a function without arguments")
-    return factory()
-
-
-def _data(place: str) -> Any:
-    import numpy as np
-    import torch
-
-    path = Path(place)
-    if path.suffix == ".npz" and path.is_file():
-        with np.load(path) as arrays:
-            if len(arrays.files) != 2:
-                raise InputError("--data", f"{place} with {', '.join(arrays.files)}", "two arrays: inputs, then targets")
-            return tuple(torch.as_tensor(arrays[name]) for name in arrays.files)
-    if path.suffix == ".pt" and path.is_file():
-        return tuple(torch.load(path, weights_only=True))
-    if path.suffix in (".npz", ".pt"):
-        raise InputError("--data", place, "a file that exists")
-    return _call(place, "--data")
-
-
-def _loss(name: str) -> Any:
-    import torch
-
-    if name == "mse":
-        return torch.nn.MSELoss()
-    if name == "half-mse":
-        return _half_square
-    if name == "cross-entropy":
-        return torch.nn.CrossEntropyLoss()
-    if ":" not in name:
-        raise InputError("--loss", name, f"{', '.join(_LOSSES)}, or pkg.module:function")
-    return _named(name, "--loss")
-
-
-def _half_square(f: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return (f - y).square().mean() / 2
 
 
 estimate = build(

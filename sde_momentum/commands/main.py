@@ -17,11 +17,12 @@ import typer
 from .. import __version__
 from ..core.errors import InputError
 from .estimate import estimate
+from .find import find
 from .phase_diagram import phase_diagram
 from .predict import predict
 from .simulate import simulate
 
-COMMANDS = {"predict": predict, "simulate": simulate, "phase-diagram": phase_diagram, "estimate": estimate}
+COMMANDS = {"predict": predict, "find": find, "simulate": simulate, "phase-diagram": phase_diagram, "estimate": estimate}
 """Name -> command of this folder, in the order of the help."""
 
 _HELP = (

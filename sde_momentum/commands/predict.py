@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..core.errors import InputError, check_integer, check_non_negative, check_one, check_positive
-from ..core.files import write_whole
 from ..core.options import REQUIRED, Form, Option, is_given, union
 from ..core.progress import note, track
 from ..problems.registry import built_in, built_in_problems
@@ -25,6 +24,7 @@ from .common import (
     chosen_form,
     geometry_options,
     problem_form,
+    save_plot,
     set_up,
 )
 
@@ -111,7 +111,7 @@ def run(given: dict[str, Any]) -> None:
         with track("predict", 1):  # from here on: imports take a second, some starts several
             answer, values = _predict_problem(given) if is_given(given["problem"]) else _predict_model(given)
             if values["plot"] is not None:
-                _draw(answer, values["plot"])
+                save_plot(answer, values["plot"])
         typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
         return
     if any(is_given(given[name]) for name in ("ref_lr", "ref_momentum")):
@@ -219,22 +219,11 @@ def _refuse_for_ways(given: dict[str, Any]) -> None:
             raise InputError("--method", way, ", ".join(WAYS))
     asked = [name for name in WAYS if name != _TRIAL] if given["theory"] else list(given["method"] or ())
     for name, extra in _EXTRAS.items():
-        used = not asked or any(extra in WAYS[way].uses for way in asked)
+        used = not asked or any(extra in WAYS[way].uses for way in asked) or (given["theory"] and name == "budget")
         if is_given(given[name]) and not used:
             raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {users(extra)}")
     if is_given(given["store"]) and given["nesterov"]:
         raise InputError("--store", given["store"], "nothing with --nesterov: the critical limit does not describe it")
-
-
-def _draw(answer: Prediction, plot: Path) -> None:
-    import matplotlib
-
-    from ..figures.style import STYLE, render
-
-    with matplotlib.rc_context(STYLE):
-        figure: Any = answer.plot().get_figure()
-        content = render(figure, plot.suffix[1:])
-    write_whole(plot, lambda file: file.write(content))
 
 
 predict = build(

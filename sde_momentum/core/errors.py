@@ -33,8 +33,10 @@ def _short(given: object) -> str:
 
 def _number(argument: str, value: ArrayLike, allowed: str) -> NDArray[np.float64]:
     try:
+        if np.asarray(value).dtype.kind in "bSU":  # neither True nor "0.1" is meant as a number
+            raise TypeError
         return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(argument, value, allowed) from None
 
 

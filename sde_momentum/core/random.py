@@ -14,7 +14,7 @@ from numba import types
 from numpy.typing import ArrayLike, NDArray
 
 from .compile import njit
-from .simd.lanes import multiply_add, spread_like, sqrt, store
+from .simd.lanes import aligned_stack, multiply_add, spread_like, sqrt, store
 from .simd.words import as_doubles, as_words, load_words, rotate_left, where_bit
 
 # Purposes: what a stream is for. Streams of one seed and different purposes are independent.
@@ -139,14 +139,19 @@ _TWO52, _AT_2_52, _ODD_AT_2_52 = 2.0**52, np.uint64(0x4330000000000000), np.uint
 
 
 @njit
-def normal_pair(w: Any) -> Any:
-    """Two normals from each word."""
+def _radius(w: Any) -> Any:
+    """The first half of a pair, from its word to the division: t and e of the logarithm."""
     # -2 ln u, u = m 2^e with m in [1, 2): -2 (e + 1/2) ln 2 - 4 artanh t, t = (m - sqrt 2) / (m + sqrt 2)
     u = as_doubles((w & _LOW32) | _AT_2_52) - (_TWO52 - 0.5)
     bits = as_words(u)
     m = as_doubles((bits & _MANTISSA) | _ONE)
     e = as_doubles((bits >> 52) | _AT_2_52) - (_TWO52 + 1023.0 + 32.0)
-    t = (m - _SQRT2) / (m + _SQRT2)
+    return (m - _SQRT2) / (m + _SQRT2), e
+
+
+@njit
+def _pair(w: Any, t: Any, e: Any) -> Any:
+    """The second half: two normals."""
     q = t * t
     p = multiply_add(q, spread_like(q, _A4), spread_like(q, _A3))
     p = multiply_add(q, p, spread_like(q, _A2))
@@ -169,21 +174,37 @@ def normal_pair(w: Any) -> Any:
     return r * where_bit(w, _SWAP, s, c), r * where_bit(w, _SWAP, c, s)
 
 
+@njit
+def normal_pair(w: Any) -> Any:
+    """Two normals from each word."""
+    t, e = _radius(w)
+    return _pair(w, t, e)
+
+
 def _normals_tile(load: Any, width: int) -> Any:
     @njit
     def tile(s: Any, out: Any, first: int, last: int) -> None:
+        """A pair is begun before the one before it is finished: a processor that sees two or three pairs at a time then finds
+        enough to do while it waits for a division and a root."""
         rows, lanes = out.shape
+        if rows == 0:
+            return
         for n in range(first, last, width):
             s0, s1, s2, s3 = load(s, n), load(s, lanes + n), load(s, 2 * lanes + n), load(s, 3 * lanes + n)
-            for i in range(0, rows - 1, 2):
-                word, s0, s1, s2, s3 = next_word(s0, s1, s2, s3)
-                x, y = normal_pair(word)
+            word, s0, s1, s2, s3 = next_word(s0, s1, s2, s3)
+            t, e = _radius(word)
+            for i in range(0, rows - 2, 2):
+                following, s0, s1, s2, s3 = next_word(s0, s1, s2, s3)
+                begun = _radius(following)
+                x, y = _pair(word, t, e)
                 store(out, i * lanes + n, x)
                 store(out, (i + 1) * lanes + n, y)
-            if rows % 2:
-                word, s0, s1, s2, s3 = next_word(s0, s1, s2, s3)
-                x, y = normal_pair(word)
-                store(out, (rows - 1) * lanes + n, x)
+                word, t, e = following, begun[0], begun[1]
+            x, y = _pair(word, t, e)
+            last_pair = (rows - 1) // 2 * 2
+            store(out, last_pair * lanes + n, x)
+            if rows % 2 == 0:
+                store(out, (last_pair + 1) * lanes + n, y)
             _save(s, n, s0, s1, s2, s3)
 
     return tile
@@ -233,6 +254,7 @@ def fill_normal(s: Any, out: Any) -> None:
     bit 62 exchanges cos phi and sin phi and bit 63 negates both. The normals are computed to 3e-11 (tested); the bits
     of radius and angle resolve 1e-9. No branches, no tables; a logarithm without division would gain at most 9 %.
     """
+    aligned_stack()
     _normals(s, out)
 
 

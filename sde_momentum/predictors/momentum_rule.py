@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import InputError, check, check_lr, check_momentum, check_non_negative, check_positive
+from ..core.errors import InputError, check, check_lr, check_momentum, check_non_negative, check_one, check_positive
 from ..theory import formulas
 
 if TYPE_CHECKING:  # a rule from a tuned pair needs no geometry
@@ -73,28 +73,54 @@ class MomentumRule:
     0.01
     """
 
-    def __init__(self, law: _Law, source: str) -> None:
+    def __init__(self, law: _Law, source: str, batch_size: float | None = None) -> None:
         self._law = law
         self.source = source
+        self._batch_size = batch_size
 
     @classmethod
-    def from_reference(cls, lr: ArrayLike, momentum: ArrayLike) -> MomentumRule:
-        """Transfer a tuned pair to other learning rates [theory: Ways to predict, eq. 11.1].
+    def from_reference(
+        cls,
+        lr: ArrayLike,
+        momentum: ArrayLike,
+        *,
+        batch_size: float | None = None,
+        exponent: float | None = None,
+        nesterov: bool = False,
+    ) -> MomentumRule:
+        """Transfer a tuned pair to other learning rates and batch sizes [theory: Ways to predict, eq. 11.1].
 
-            1 - beta = (1 - beta0) (eta / eta0)^(2/3)
+            1 - beta = (1 - beta0) (eta / eta0)^gamma (B0 / B)^(gamma / 2)
+
+        The batch size enters with the noise, c = sigma^2 / B, on which the law depends through eta^2 c [theory: Effective loss,
+        eq. 5.5].
 
         Args:
             lr: tuned learning rate eta0, > 0
             momentum: tuned momentum beta0, in [0, 1)
+            batch_size: B0 > 0 of the tuned pair, where other batch sizes will be asked for
+            exponent: gamma > 0; None: 2/3, for Nesterov 1/2. Short trainings at constant lr have about 1, annealed ones about 2/3
+                (docs/pytorch.md)
+            nesterov: Nesterov momentum in place of heavy ball
 
         Raises:
             InputError: for a value out of range.
 
-        Source: the exponent is that of arXiv 2210.16400.
+        Source: the exponent 2/3 is that of arXiv 2210.16400; Nesterov's: [theory: Forces, eq. 6.13].
+
+        >>> rule = MomentumRule.from_reference(0.1, 0.9, batch_size=64)
+        >>> round(rule.momentum(0.1, batch_size=512), 3)
+        0.95
         """
         tuned_lr, tuned = check_lr(lr), check_momentum(momentum)
-        law = _PowerLaw(tuned_lr, np.asarray(1 - tuned), np.asarray(2 / 3))
-        return cls(law, f"reference: lr = {_show(tuned_lr)}, momentum = {_show(tuned)}, exponent 2/3")
+        size = None if batch_size is None else check_one(check_positive, batch_size, "batch_size")
+        gamma, name = (1 / 2, "1/2") if nesterov else (2 / 3, "2/3")
+        if exponent is not None:
+            gamma = check_one(check_positive, exponent, "exponent")
+            name = f"{gamma:.6g}"
+        law = _PowerLaw(tuned_lr, np.asarray(1 - tuned), np.asarray(gamma))
+        batch = "" if size is None else f", batch size = {size:.6g}"
+        return cls(law, f"reference: lr = {_show(tuned_lr)}, momentum = {_show(tuned)}{batch}, exponent {name}", size)
 
     @classmethod
     def from_geometry(
@@ -218,13 +244,16 @@ class MomentumRule:
         law = _PowerLaw(np.asarray(1.0), prefactor, gamma)
         return cls(law, f"sweep: 1 - beta = {_show(prefactor)} lr^{_show(gamma)}")
 
-    def one_minus_beta(self, lr: ArrayLike) -> float | Floats:
-        """1 - beta at `lr`, at most 1, to full relative precision also where beta rounds to 1."""
-        return _at_most_one(self._asked(lr))
+    def one_minus_beta(self, lr: ArrayLike, batch_size: float | None = None) -> float | Floats:
+        """1 - beta at `lr`, at most 1, to full relative precision also where beta rounds to 1.
 
-    def momentum(self, lr: ArrayLike) -> float | Floats:
-        """beta at `lr`, at least 0."""
-        return 1 - _at_most_one(self._asked(lr))
+        `batch_size`: B > 0, for a rule from a tuned pair with a batch size; None: that of the pair. Raises InputError.
+        """
+        return _at_most_one(self._asked(lr if batch_size is None else self._as_if(lr, batch_size)))
+
+    def momentum(self, lr: ArrayLike, batch_size: float | None = None) -> float | Floats:
+        """beta at `lr`, at least 0; `batch_size` as for `one_minus_beta`."""
+        return 1 - self.one_minus_beta(lr, batch_size)
 
     def lr(self, momentum: ArrayLike) -> float | Floats:
         """The learning rate at which this momentum is the best; at momentum 0 the one above which answers are clamped."""
@@ -249,6 +278,15 @@ class MomentumRule:
 
     def __repr__(self) -> str:
         return f"MomentumRule({self.source})"
+
+    def _as_if(self, lr: ArrayLike, batch_size: float) -> Floats:
+        """The learning rate of the same eta^2 / B at the tuned batch size."""
+        if self._batch_size is None:
+            raise InputError(
+                "batch_size", batch_size, "none: the rule was made without one (from_reference(..., batch_size=...))"
+            )
+        size = check_one(check_positive, batch_size, "batch_size")
+        return np.asarray(check_lr(lr) * math.sqrt(self._batch_size / size))
 
     def _asked(self, lr: ArrayLike) -> Floats:
         """1 - beta by the formula, not clamped."""

@@ -25,6 +25,7 @@ from .ways.trial import ByTrial
 
 _ON_MANIFOLD = 1e-6
 """|f(w) - y| / (1 + |y|) up to which a start counts as a point of Gamma."""
+_LARGEST_SEED = 2**32 - 1
 
 
 @one_blas_thread()
@@ -86,8 +87,12 @@ def predict(  # many keywords, so that the one call that most users need has no 
             check_one(check_positive, number, name)
     if weight_decay is not None:
         check_one(check_non_negative, weight_decay, "weight_decay")
-    if seed is not None:
-        check_integer(seed, "seed", 0)
+    if seed is not None and check_integer(seed, "seed", 0) > _LARGEST_SEED:
+        raise InputError("seed", seed, f"a whole number from 0 to {_LARGEST_SEED}")
+    if not isinstance(nesterov, bool | np.bool_):
+        raise InputError("nesterov", nesterov, "True or False")
+    if reference is not None and np.shape(reference) != (2,):
+        raise InputError("reference", reference, "a tuned pair (lr, momentum)")
     extras = Extras(
         reference, curve, store, bool(nesterov), workers, progress,
         budget=budget, smallest_trial_lr=smallest_trial_lr, seed=seed, weight_decay=weight_decay,
@@ -100,6 +105,7 @@ def predict(  # many keywords, so that the one call that most users need has no 
         path = DriftPath.to_default_target(problem, landing)
         target = Target(path.metric, path.fraction)
     goal = Target.of(target)
+    _check_metric(problem, goal, landing)
     question = Question(problem, begin, landing, goal, rate, c, extras)
     if path is not None:
         question.__dict__["path"] = path  # with its drift flow, which need not be computed again
@@ -122,10 +128,22 @@ def _answers(ways: Sequence[Way], question: Question, forgive: bool) -> tuple[di
         try:
             answers[way.name] = way.answer(question)
         except InputError as error:
-            if not forgive or way is ways[-1]:
+            nothing_drifts = error.argument == "problem" and question.target.metric == "trace_hessian"
+            if not forgive or way is ways[-1] or nothing_drifts:
                 raise
             silent[way.name] = str(error)
     return answers, silent
+
+
+def _check_metric(problem: Problem, target: Target, start: Array) -> None:
+    """InputError unless the target's metric is one number > 0 at the start."""
+    metric, allowed = problem.find_metric(target.metric, "target"), "a metric that is one number > 0 there"
+    try:
+        value = np.asarray(problem.metric(metric, start), dtype=np.float64)
+    except Exception as error:  # the user's own function
+        raise InputError("target", f"{metric.name}, which raises {type(error).__name__}: {error}", allowed) from error
+    if value.size != 1 or not (np.isfinite(value) & (value > 0)).all():
+        raise InputError("target", f"{metric.name} = {value.tolist()} at the start", allowed)
 
 
 def _landing(problem: Problem, start: Array) -> Array:

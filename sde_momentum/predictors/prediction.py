@@ -24,6 +24,8 @@ _AGREES = 1.1
 """A way agrees with the trials if its momentum takes at most this factor longer than the recommended one."""
 _GOAL, _WIDE = 1.06, 1.6
 """Regret bound, and ratio of the ends of a carried range, above which an answer is doubtful."""
+_APART = 1.5
+"""Factor between two expected numbers of steps from which on they are said to differ."""
 _NEAR = 1.25
 """... or, where its time was not tried, if its 1 - beta lies within this factor of the range of the trials."""
 
@@ -134,7 +136,8 @@ class Prediction:
 def _word(best: Answer, way: Answer) -> str:
     """Whether another way's momentum is as good as the recommended one, too much, or too little."""
     if _as_fast(best, way.one_minus_beta):
-        return "agrees"
+        apart = way.time and best.time and not 1 / _APART <= way.time / best.time <= _APART
+        return f"agrees, but expects {way.time:.3g} steps" if apart else "agrees"
     return "too much momentum" if way.one_minus_beta < best.one_minus_beta else "too little momentum"
 
 
@@ -158,7 +161,7 @@ def _as_fast(best: Answer, one_minus_beta: float) -> bool:
 
 
 def _sentence(word: str) -> str:
-    return word if word.startswith("does not apply") or word == "agrees" else f"asks for {word}"
+    return word if word.startswith(("does not apply", "agrees")) else f"asks for {word}"
 
 
 def _doubts(trials: Trials, best: Answer) -> Iterator[str]:

@@ -27,7 +27,9 @@ def describe(prediction: Any) -> str:
     else:
         lines.append(f"expected: {steps_text(best.time, best.time_se)} steps until {goal}")
     if best.cliff is not None:
-        lines.append(f"cliff: below 1 - beta = {best.cliff:.4g} the target is met much later or never")
+        lines.append(
+            f"cliff: below 1 - beta = {best.cliff:.4g} the target is met much later or never{_diverged(prediction.trials)}"
+        )
     lines += _trials(prediction.trials)
     lines.append(theory_beside_trials(prediction) if prediction.trials is not None else prediction.verdict)
     return "\n".join([*lines, *_table(prediction)])
@@ -58,17 +60,17 @@ def as_dict(prediction: Any) -> dict[str, Any]:
 def theory_beside_trials(prediction: Any) -> str:
     """How far the other ways agree with the recommended one, and which assumptions are broken, in one line.
 
-    "theory: closed form agrees; effective loss has too much momentum (1 - beta is 0.7 of the answer's); broken: J of full rank"
+    "theory: closed form agrees; effective loss has too much momentum (1 - beta is 0.7 times the answer's); broken: full rank"
     """
     parts = []
     for name, word in prediction.agreement.items():
         if name not in prediction.ways:
             parts.append(f"{name} {word.partition(':')[0]}")  # the table says why
-        elif word == "agrees":
-            parts.append(f"{name} agrees")
+        elif word.startswith("agrees"):
+            parts.append(f"{name} {word}")
         else:
             ratio = prediction.ways[name].one_minus_beta / prediction.one_minus_beta
-            parts.append(f"{name} has {word} (1 - beta is {ratio:.2g} of the answer's)")
+            parts.append(f"{name} has {word} (1 - beta is {ratio:.2g} times the answer's)")
     broken = ", ".join(check.name for check in prediction.checks if not check.holds)
     text = "; ".join([*(parts or ["nothing to compare the trials with"]), *([f"broken: {broken}"] if broken else [])])
     return f"theory: {text}"
@@ -96,6 +98,16 @@ def steps_text(steps: float, error: float | None) -> str:
         return f"{steps:.0f}" if steps >= 1000 else f"{steps:.4g}"
     digits = 1 - math.floor(math.log10(error))
     return " ± ".join(f"{round(number, digits):.{max(0, digits)}f}" for number in (steps, error))
+
+
+def _diverged(trials: Any) -> str:
+    """How many of the runs beyond the cliff diverged, where some did."""
+    if trials is None:
+        return ""
+    at = trials.at[0]
+    beyond = at.one_minus_beta < at.best
+    lost = int(at.lost[beyond].sum())
+    return f"; {lost} of {int(at.n_seeds[beyond].sum())} runs there diverged" if lost else ""
 
 
 def _trials(trials: Any) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.convergence import check_fraction
+from ..core.errors import InputError
 from ..problems.metrics import Metric
 
 
@@ -28,5 +29,10 @@ class Target:
 
     @classmethod
     def of(cls, given: Target | tuple[str | Metric, float]) -> Target:
-        """The target itself, or one from (metric, fraction)."""
-        return given if isinstance(given, Target) else cls(*given)
+        """The target itself, or one from (metric, fraction). InputError for anything else."""
+        if isinstance(given, Target):
+            return given
+        pair = isinstance(given, tuple | list) and len(given) == 2
+        if not pair or not isinstance(given[0], str | Metric):
+            raise InputError("target", given, "(metric, fraction), a metric's name or a `Metric`, such as ('trace_hessian', 0.5)")
+        return cls(*given)

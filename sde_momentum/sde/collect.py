@@ -27,6 +27,8 @@ from .result import CLOCK, attributes, coordinates
 from .task import Array
 
 _SAVE_EVERY = 30.0  # seconds
+_SHORT = 1 << 21
+"""Component-steps that are over before a bar could appear: the thread that would wait for it costs a tenth of a millisecond."""
 
 
 class Execution(NamedTuple):
@@ -157,9 +159,10 @@ class Collection:
                 yield partial(self.chunk, first, min(size, n_paths - first))
 
         self.paths.prepare()
-        saved = time.monotonic()
+        task, saved = self.paths.task, time.monotonic()
+        short = how.progress is None and n_paths * int(task.steps[-1]) * task.equation.dim <= _SHORT
         try:
-            with track("paths", n_paths, how.progress) as advance:
+            with track("paths", n_paths, False if short else how.progress) as advance:
                 advance(begin)
                 for part in in_order(jobs(), how.workers):
                     total = self.merge(total, part)

@@ -22,7 +22,7 @@ import numpy as np
 from numba import float64, int64, typeof, types
 from sde_momentum.core.compile import njit
 from sde_momentum.core.random import fill_normal, fill_words
-from sde_momentum.core.simd.lanes import load_and_spread, store
+from sde_momentum.core.simd.lanes import aligned_stack, load_and_spread, store
 from sde_momentum.core.simd.operators import as_lanes, signed, shifted, where_below
 
 load, spread = load_and_spread({width})
@@ -39,6 +39,7 @@ def fill(states, z):
 @njit(types.void(M, M, M, int64, int64, int64, float64, float64, P, V), **_COMPILE)
 def advance(x, z, extra, used, n_steps, k, t0, h, p, c):
     """n_steps steps from step k, in place: x (dim, lanes), z the buffer of increments, from its step `used` on."""
+    aligned_stack()
     root = math.sqrt(h)
 {constants}
 {loop}
@@ -57,6 +58,7 @@ def look(x, out, t, p):
                  types.Array(float64, 4, "C")), **_COMPILE)
 def run(x, states, z, extra, k, steps, t0, h, p, c, out):
     """All blocks from step k to the last of `steps`; out (blocks, len(steps), rows, lanes) is what there is at each."""
+    aligned_stack()
     for block in range(x.shape[0]):
         i = k
         for m in range(steps.shape[0]):

@@ -1,6 +1,8 @@
 # What `__init__.py` loads on first use; type checkers read it too.
 from .auto import AutoMomentum as AutoMomentum
 from .estimate import estimate_timescales as estimate_timescales
+from .finder.find import find_momentum as find_momentum
+from .finder.result import FoundMomentum as FoundMomentum
 from .lightning_callback import LightningMomentumCallback as LightningMomentumCallback
 from .result import Measurement as Measurement
 from .result import TimescaleEstimate as TimescaleEstimate

@@ -86,7 +86,7 @@ class AutoMomentum:
         start = _PowerLaw(float(group["lr"]) or 1.0, max(1 - float(group.get("momentum", 0.0)), 1e-12))
         self._before = self._after = start
         self._steps_since = updates.every
-        self.scaler = MomentumScaler(optimizer, self._momentum, updates.keep)
+        self.scaler = MomentumScaler(optimizer, self._momentum, updates.keep, "always")
         self._handle = optimizer.register_step_post_hook(self._after_step)
         self._path_start = self._point()
         self.spent, self._expected_cost, self._begin = 0.0, 0.0, self._clock()

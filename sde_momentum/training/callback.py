@@ -16,20 +16,20 @@ class MomentumCallback:
 
     Args:
         rule: a `MomentumRule`, or any callable from lr to a momentum in [0, 1)
-        keep: as for `MomentumScaler`
+        keep, when: as for `MomentumScaler`
 
     Raises:
         InputError: when training starts, for an optimizer other than SGD.
     """
 
-    def __init__(self, rule: Rule, keep: str = "velocity") -> None:
+    def __init__(self, rule: Rule, keep: str = "buffer", when: str = "phases") -> None:
         super().__init__()
-        self.rule, self.keep = rule, keep
+        self.rule, self.keep, self.when = rule, keep, when
         self.scalers: list[MomentumScaler] = []
 
     def attach(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         """Put a scaler on each optimizer."""
-        self.scalers = [MomentumScaler(optimizer, self.rule, self.keep) for optimizer in optimizers]
+        self.scalers = [MomentumScaler(optimizer, self.rule, self.keep, self.when) for optimizer in optimizers]
 
     def detach(self) -> None:
         """Remove the scalers; momentum buffers are left unscaled, since a checkpoint or more training may follow."""

@@ -132,6 +132,22 @@ def load_and_spread(width: int) -> tuple[Any, Any]:
 
 
 @intrinsic
+def aligned_stack(context: Any) -> Any:
+    """Has the calling function keep its stack aligned to vectors, so that those that find no register do not cross cache lines.
+
+    Otherwise chance decides, and a kernel may take a sixth longer in one process than in another.
+    """
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        attributes = builder.function.attributes
+        attributes.alignstack = 64
+        attributes.add("nounwind")  # true of all that numba compiles; llvmlite forgets the alignment if it is the only attribute
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
 def spread_like(context: Any, x: Any, number: Any) -> Any:
     """A number in every lane of a value such as x."""
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...core.errors import InputError
 from ...problems.problem import Problem
 from .base import Answer, Extras, Question, Way
 
@@ -20,10 +21,16 @@ class ByClosedForm(Way):
     cost: ClassVar[str] = "the drift along Gamma, once: seconds"
     uses: ClassVar[frozenset[str]] = frozenset({"weight_decay"})
 
+    def refusal(self, problem: Problem, extras: Extras) -> InputError | None:
+        allowed = "heavy ball: of Nesterov momentum there is no closed form; 'effective loss' and trials describe it"
+        return InputError("nesterov", True, allowed) if extras.nesterov else None
+
     def by_default(self, problem: Problem, extras: Extras) -> bool:
         return True
 
     def answer(self, question: Question) -> Answer:
+        if (refusal := self.refusal(question.problem, question.extras)) is not None:
+            raise refusal
         form, lr = question.closed_form, question.lr
         value = form.one_minus_beta(lr)
         low, high = form.uncertainty(lr)

@@ -44,7 +44,7 @@ def chosen(names: Sequence[str] | str | None, problem: Problem, extras: Extras) 
         ways = [way for way in WAYS.values() if way.describes(extras) and way.by_default(problem, extras)]
     elif names == THEORY:
         ways = [way for way in WAYS.values() if way.describes(extras) and way.in_theory(problem, extras)]
-    elif isinstance(names, str):
+    elif isinstance(names, str) or not isinstance(names, Sequence):
         raise InputError("methods", names, f"{THEORY!r}, or a list of some of {', '.join(WAYS)}")
     else:
         for name in names:

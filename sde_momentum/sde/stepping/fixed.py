@@ -86,7 +86,7 @@ class KernelPaths(Paths):
         slab = max(1, _SLAB // (kernel.rows * blocks * lanes))
         for t in range(0, len(task.steps), slab):
             steps = task.steps[t : t + slab]
-            out = _space(blocks * len(steps) * kernel.rows * lanes).reshape(blocks, len(steps), kernel.rows, lanes)
+            out = _space("recorded", blocks * len(steps) * kernel.rows * lanes).reshape(blocks, len(steps), kernel.rows, lanes)
             advance(k, steps, x, extra, out)
             k = int(steps[-1])
             see(t, out)
@@ -106,7 +106,7 @@ class FixedPaths(KernelPaths):
         states, words = np.empty((blocks, 4, lanes), np.uint64), path_words(task.seed, first, blocks * lanes)
         for block in range(blocks):
             seed_streams(words[block * lanes : (block + 1) * lanes], WIENER, states[block])
-        z = np.empty((blocks, kernel.layout.rows, lanes))
+        z = _space("increments", blocks * kernel.layout.rows * lanes).reshape(blocks, kernel.layout.rows, lanes)
 
         def advance(k: int, steps: NDArray[np.int64], x: Array, extra: Array, out: Array) -> None:
             kernel.run(x, states, z, extra, k, steps, task.t0, task.step, task.parameters, self.constants, out)
@@ -117,9 +117,10 @@ class FixedPaths(KernelPaths):
 _SPACES = threading.local()
 
 
-def _space(size: int) -> Array:
+def _space(name: str, size: int) -> Array:
     """A buffer of `size` numbers of this thread, reused: new memory pages would cost as much as filling them."""
-    room: Array = getattr(_SPACES, "room", np.empty(0))
+    room: Array = getattr(_SPACES, name, np.empty(0))
     if len(room) < size:
-        room = _SPACES.room = np.empty(size)
+        room = np.empty(size)
+        setattr(_SPACES, name, room)
     return room[:size]

@@ -1,0 +1,1 @@
+"""A momentum finder: short trials of one's own training, from where it stands."""

@@ -1,0 +1,305 @@
+"""`find_momentum`: short trials of a training, after which nothing has changed."""
+
+from __future__ import annotations
+
+import random
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import sde_momentum as sm
+from sde_momentum.core.errors import InputError
+from sde_momentum.training.finder.snapshot import Snapshot
+
+GENERATOR = torch.Generator().manual_seed(0)
+X = torch.randn(64, 5, generator=GENERATOR)
+Y = torch.randint(0, 3, (64,), generator=GENERATOR)
+
+
+def classifier():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+
+
+def loader(**given):
+    return DataLoader(TensorDataset(X, Y), batch_size=16, shuffle=True, **given)
+
+
+def sgd(model, **given):
+    return torch.optim.SGD(model.parameters(), **{"lr": 0.05, "momentum": 0.9, **given})
+
+
+def state(model, optimizer):
+    """Everything that a training consists of, as comparable numbers."""
+    tensors = [*model.state_dict().values(), *(p.grad for p in model.parameters() if p.grad is not None)]
+    tensors += [b for s in optimizer.state.values() for b in s.values() if isinstance(b, torch.Tensor)]
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    generators = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+    return [t.clone() for t in tensors], groups, generators, [m.training for m in model.modules()]
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one[0], other[0], strict=True)) and one[1:] == other[1:]
+
+
+def trained():
+    """A model in the middle of its training, with momentum buffers, gradients and a frozen module."""
+    model = classifier()
+    optimizer = sgd(model, weight_decay=1e-3)
+    for x, y in loader():
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    model[1].eval()
+    return model, optimizer
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [None, Stop, KeyboardInterrupt])
+def test_the_training_stands_where_it_stood_bit_for_bit_also_after_an_exception(error):
+    model, optimizer = trained()
+    own = torch.Generator().manual_seed(3)
+    before, drawn, calls = deepcopy(state(model, optimizer)), own.get_state(), []
+    buffers = [id(b) for b in (*model.buffers(), *model.parameters())]
+
+    def loss(f, y):
+        calls.append(1)
+        if error is not None and len(calls) == 25:
+            model[0].weight.grad = None
+            raise error
+        random.random()
+        return nn.functional.cross_entropy(f, y) + 0.0 * float(np.random.rand())  # noqa: NPY002
+
+    if error is None:
+        sm.find_momentum(model, optimizer, loss, loader(generator=own), steps=20)
+    else:
+        with pytest.raises(error):
+            sm.find_momentum(model, optimizer, loss, loader(generator=own), steps=20)
+    assert len(calls) >= 25
+    assert same(before, state(model, optimizer))
+    assert torch.equal(drawn, own.get_state())
+    assert buffers == [id(b) for b in (*model.buffers(), *model.parameters())]
+    assert next(iter(loader()))[0].shape == (16, 5)
+
+
+def test_training_after_the_search_is_the_training_without_it():
+    ends = []
+    for search in (False, True):
+        model, optimizer = trained()
+        data = loader()
+        if search:
+            sm.find_momentum(model, optimizer, nn.functional.cross_entropy, data, steps=12, momenta=[0.5, 0.9])
+        for x, y in data:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        ends.append([p.detach().clone() for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_a_trial_is_the_users_own_training_on_the_same_batches():
+    """The losses of a trial, and those of the loop written out, at constant lr: equal bit for bit."""
+    model, optimizer = trained()
+    data = loader()
+    found = sm.find_momentum(model, optimizer, nn.functional.cross_entropy, data, lr=0.02, steps=11, momenta=[0.3])
+    expected, batches = [], iter(())
+    for group in optimizer.param_groups:
+        group["lr"], group["momentum"] = 0.02, 1 - (1 - 0.3)
+    for _ in range(11):
+        batch = next(batches, None)
+        if batch is None:
+            batches = iter(data)
+            batch = next(batches)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        expected.append(loss.item())
+    np.testing.assert_array_equal(found.losses[0, 0], expected)
+
+
+def quadratic(curvature):
+    """Gradient descent on curvature x^2 / 2 from x = 1: a module and its loss."""
+    model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    nn.init.ones_(model.weight)
+    return model, lambda f, y: curvature * f.square().mean() / 2, [(torch.ones(1, 1, dtype=torch.float64), None)]
+
+
+@pytest.mark.parametrize("curvature", [0.05, 0.3])
+def test_on_a_parabola_it_finds_critical_damping(curvature):
+    """The fastest heavy ball has sqrt(lr curvature) = 1 - sqrt(beta): within the spacing of the momenta."""
+    model, loss, data = quadratic(curvature)
+    found = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=600)
+    assert found.one_minus_beta == pytest.approx(1 - (1 - np.sqrt(0.1 * curvature)) ** 2, rel=0.45)
+    assert found.low <= found.one_minus_beta <= found.high
+    assert found.rule.momentum(0.1) == pytest.approx(found.momentum)
+
+
+def test_a_lost_trial_is_the_cliff_and_the_least_momentum_within_the_noise_is_recommended():
+    """lr 1.5 at curvature 2 is unstable without momentum (lr curvature > 2), stable with: beta > lr curvature / 2 - 1."""
+    model, loss, data = quadratic(2.0)
+    found = sm.find_momentum(model, sgd(model, lr=1.5), loss, data, steps=200, momenta=[0.0, 0.3, 0.6, 0.9])
+    assert np.isinf(found.score[-2:]).all()
+    assert found.momentum == pytest.approx(0.6)
+    with pytest.raises(InputError, match=r"lr: given 1.5; allowed: a smaller learning rate: every trial was lost"):
+        sm.find_momentum(model, sgd(model, lr=1.5), loss, data, steps=200, momenta=[0.0, 0.3])
+
+
+def test_with_cool_down_lr_falls_to_nothing_and_momentum_stays():
+    seen = []
+    model, loss, data = quadratic(1.0)
+    optimizer = sgd(model, lr=0.1)
+
+    def step(batch):
+        seen.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]))
+        return loss(model(batch[0]), None)
+
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)
+    found = sm.find_momentum(model, optimizer, None, data, step=step, steps=50, momenta=[0.5], schedule=schedule)
+    assert found.anneal
+    rates = np.array(seen)[:, 0]
+    np.testing.assert_allclose(rates[:41], 0.1)
+    np.testing.assert_allclose(rates[40:50], 0.1 * np.arange(10, 0, -1) / 10)
+    np.testing.assert_array_equal(rates[50:], np.zeros(10))
+    assert found.score[0] == pytest.approx(found.losses[0, 0, 50:].mean())
+    assert set(np.array(seen)[:, 1]) == {0.5}
+
+
+def test_groups_keep_their_proportion_and_seeds_change_the_batches():
+    model = classifier()
+    groups = [{"params": model[0].parameters(), "lr": 0.1}, {"params": model[4].parameters(), "lr": 0.01}]
+    optimizer = torch.optim.SGD(groups, lr=1.0, momentum=0.5, nesterov=True)
+    rates = []
+
+    def step(batch):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        value = nn.functional.cross_entropy(model(batch[0]), batch[1])
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        return value
+
+    found = sm.find_momentum(model, optimizer, None, loader(), lr=0.2, step=step, steps=10, momenta=[0.5, 0.9], seeds=3)
+    np.testing.assert_allclose(rates, np.tile([0.2, 0.02], (60, 1)))
+    assert found.losses.shape == (2, 3, 10)
+    assert len({tuple(course) for course in found.losses[0]}) == 3
+    ends = found.losses[:, :, -10:].mean(axis=2)
+    best = int(np.argmin(found.score))
+    expected = np.log(ends[1 - best] / ends[best]).std(ddof=1) / np.sqrt(3)
+    assert found.excess_se[1 - best] == pytest.approx(expected)
+
+
+def test_dictionaries_without_a_loss_and_a_metric_of_the_model():
+    class Causal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.inner = nn.Linear(5, 3)
+
+        def forward(self, inputs, labels):
+            return {"loss": nn.functional.cross_entropy(self.inner(inputs), labels)}
+
+    model = Causal()
+    data = [{"inputs": X, "labels": Y}]
+    found = sm.find_momentum(
+        model,
+        sgd(model),
+        None,
+        data,
+        steps=20,
+        momenta=[0.0, 0.9],
+        metric=lambda m: float(m.inner.weight.detach().square().sum()),
+    )
+    assert found.measure == "metric"
+    assert np.isfinite(found.score).all()
+    assert "noise is unknown" in found.doubts[-1]
+
+
+def test_what_it_prints_and_draws_is_what_it_found():
+    model, loss, data = quadratic(2.0)
+    found = sm.find_momentum(model, sgd(model, lr=1.5), loss, data, steps=200, momenta=[0.3, 0.6, 0.9])
+    text = str(found).splitlines()
+    assert len(text) == 5
+    assert text[0] == "momentum 0.6 at lr 1.5 (1 - beta 0.4; as good from 0.4 to 0.4)"
+    assert "3 momenta, 200 steps each" in text[1]
+    assert "at the present momentum 0.9" in text[2]
+    assert {"lost", "recommended: momentum 0.6"} <= set(found.plot().get_legend_handles_labels()[1])
+    assert found.to_dict()["score"][2] is None
+
+
+def test_a_model_with_many_kinds_of_state_is_restored():
+    """Buffers that a step replaces, states in optimizers, modules in eval mode."""
+    model, optimizer = trained()
+    saved = Snapshot(model, optimizer)
+    before = deepcopy(state(model, optimizer))
+    model[1].running_mean = torch.full((8,), 7.0)
+    model.train()
+    optimizer.param_groups[0]["extra"] = 1
+    optimizer.state[model[0].weight]["momentum_buffer"].zero_()
+    torch.rand(3)
+    saved.restore()
+    assert same(before, state(model, optimizer))
+
+
+BAD = [
+    ({"model": 3}, "model: given int"),
+    ({"optimizer": torch.optim.Adam(nn.Linear(1, 1).parameters())}, "optimizer: given Adam"),
+    ({"loader": iter([1])}, "loader: given list_iterator"),
+    ({"loader": []}, "loader: given no batches"),
+    ({"loader": [3]}, "loader: given batches of int"),
+    ({"lr": -1.0}, "lr: given -1.0"),
+    ({"steps": 3}, "steps: given 3"),
+    ({"momenta": [1.0]}, "momenta: given 1.0"),
+    ({"seeds": 0}, "seeds: given 0"),
+    ({"budget": -1}, "budget: given -1"),
+    ({"loss": None}, "loss: given None"),
+    ({"loss": lambda f, y: 3}, "loss: given int"),
+    ({"step": lambda batch: "x", "loss": None}, "step: given a result of str"),
+    ({"step": lambda batch: 1.0}, "loss: given beside step"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD)
+def test_bad_input_is_one_line_and_changes_nothing(change, message):
+    model, optimizer = trained()
+    before = deepcopy(state(model, optimizer))
+    given = {
+        "model": model,
+        "optimizer": optimizer,
+        "loss": nn.functional.cross_entropy,
+        "loader": loader(),
+        "steps": 10,
+    } | change
+    with pytest.raises(InputError, match=message):
+        sm.find_momentum(**given)
+    assert same(before, state(model, optimizer))
+
+
+def test_a_loader_that_goes_on_and_a_momentum_that_is_set_by_a_scaler_are_refused():
+    class GoesOn:
+        def __init__(self):
+            self.count = 0
+
+        def __iter__(self):
+            self.count += 1
+            yield X + self.count, Y
+
+    model, optimizer = trained()
+    with pytest.raises(InputError, match="loader: given other batches each time"):
+        sm.find_momentum(model, optimizer, nn.functional.cross_entropy, GoesOn(), steps=10, momenta=[0.5, 0.9])
+    sm.MomentumScaler(optimizer, sm.MomentumRule.from_reference(0.05, 0.9))
+    with pytest.raises(InputError, match="optimizer: given one with a MomentumScaler"):
+        sm.find_momentum(model, optimizer, nn.functional.cross_entropy, loader())
+
+
+def test_a_budget_shortens_trials():
+    model, optimizer = trained()
+    found = sm.find_momentum(model, optimizer, nn.functional.cross_entropy, loader(), budget=1e-6)
+    assert found.n_steps == 10
