@@ -42,6 +42,7 @@ clean: ## remove the environment
 benchmark: $(VENV)/.installed ## speed as ratios: against torch.optim.SGD, kernels by hand, the machine's own limits
 	$(BIN)/python benchmarks/simulator_vs_torch.py
 	$(BIN)/python benchmarks/symbolic_vs_handwritten.py
+	$(BIN)/python benchmarks/drift_diffusion.py
 	$(BIN)/python benchmarks/engine_limits.py
 	$(BIN)/python benchmarks/stacked_networks.py
 

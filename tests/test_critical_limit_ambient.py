@@ -8,8 +8,11 @@ import pytest
 from scipy.linalg import expm
 
 import sde_momentum as sm
-from sde_momentum.dynamics import critical_limit
-from sde_momentum.dynamics.critical_limit import _Chunk
+from sde_momentum.core.times import fit_steps
+from sde_momentum.dynamics import finite_lr_steps
+from sde_momentum.dynamics.critical_runs import Blocks, Schedule, kernels_on_gamma
+from sde_momentum.dynamics.critical_steps import begin, block, record
+from sde_momentum.dynamics.finite_lr_steps import Chunk
 from sde_momentum.geometry.along_manifold import Frame, move
 from sde_momentum.geometry.normal_modes import _continue
 from sde_momentum.theory import formulas
@@ -19,19 +22,29 @@ START = SENSING.interpolating_start()
 LIMIT = sm.CriticalLimit(SENSING)
 
 
-def bundle(kappa, tolerance=1e-12):
-    n = len(kappa)
-    return _Chunk(SENSING, START, np.asarray(kappa, float), None, np.arange(n, dtype=np.uint64), tolerance)
+def bundle(n, tolerance=1e-12):
+    """Runs at an lr so small that no mode is slow."""
+    return Chunk(SENSING, START, np.ones(n), np.full(n, 1e6), np.arange(n, dtype=np.uint64), tolerance)
+
+
+def frame_at(w):
+    return Frame.at(SENSING, w, np.zeros(len(w), dtype=np.intp))
+
+
+class InPython(sm.MatrixSensing):
+    """Matrix sensing without kernels."""
+
+    kernels = None
 
 
 def test_moving_along_gamma_is_reversible_and_keeps_the_speed():
     """RATTLE: there and back again to the tolerance of the projection; |p| changes by O(h^2)."""
     rng = np.random.default_rng(1)
-    runs = bundle(np.ones(3))
+    runs = bundle(3)
     w = runs.w
-    p = Frame.at(SENSING, w).tangent(rng.normal(size=w.shape))
+    p = frame_at(w).tangent(rng.normal(size=w.shape))
     for h, allowed in ((0.1, 4e-2), (0.05, 1e-2)):
-        there, speed, off, frame = runs._move(w, p, h, Frame.at(SENSING, w))
+        there, speed, off, frame = runs._move(w, p, h, frame_at(w))
         back, again, off_again, _ = runs._move(there, -speed, h, frame)
         assert not off.any()
         assert not off_again.any()
@@ -42,11 +55,11 @@ def test_moving_along_gamma_is_reversible_and_keeps_the_speed():
 
 def test_a_move_that_does_not_come_back_onto_gamma_is_made_in_halves(monkeypatch):
     rng = np.random.default_rng(3)
-    runs, h = bundle(np.ones(3)), 0.05
+    runs, h = bundle(3), 0.05
     w = runs.w
-    p = Frame.at(SENSING, w).tangent(rng.normal(size=w.shape))
-    whole, speed, _, _ = runs._move(w, p, h, Frame.at(SENSING, w))
-    half, slower, _, between = runs._move(w, p, h / 2, Frame.at(SENSING, w))
+    p = frame_at(w).tangent(rng.normal(size=w.shape))
+    whole, speed, _, _ = runs._move(w, p, h, frame_at(w))
+    half, slower, _, between = runs._move(w, p, h / 2, frame_at(w))
     halves, slowest, _, _ = runs._move(half, slower, h / 2, between)
 
     def refuses(problem, start, displacement, tolerance, frame=None):
@@ -54,21 +67,21 @@ def test_a_move_that_does_not_come_back_onto_gamma_is_made_in_halves(monkeypatch
         lost |= np.abs(displacement - h * p[1]).max(axis=1) < 1e-12  # the whole move of one run
         return np.where(lost[:, None], start, end), lost
 
-    monkeypatch.setattr(critical_limit, "move", refuses)
-    found, at, lost, frame = runs._move(w, p, h, Frame.at(SENSING, w))
+    monkeypatch.setattr(finite_lr_steps, "move", refuses)
+    found, at, lost, frame = runs._move(w, p, h, frame_at(w))
     assert not lost.any()
     for i, (end, end_speed) in enumerate([(whole, speed), (halves, slowest), (whole, speed)]):
         np.testing.assert_allclose(found[i], end[i], atol=1e-12)
         np.testing.assert_allclose(at[i], end_speed[i], atol=1e-9)
     np.testing.assert_allclose(frame.jacobian, SENSING.jacobian(found), atol=1e-12)
     assert np.abs(found[1] - whole[1]).max() > 1e-9  # it matters which
-    monkeypatch.setattr(critical_limit, "move", lambda problem, start, *rest: (start, np.ones(len(start), dtype=bool)))
-    assert runs._move(w, p, h, Frame.at(SENSING, w))[2].all()
+    monkeypatch.setattr(finite_lr_steps, "move", lambda problem, start, *rest: (start, np.ones(len(start), dtype=bool)))
+    assert runs._move(w, p, h, frame_at(w))[2].all()
 
 
 def test_where_halves_are_no_help_a_softer_mode_becomes_slow(monkeypatch):
     rng, h = np.random.default_rng(4), 0.05
-    runs = _Chunk(SENSING, START, np.ones(3), np.full(3, 20.0), np.arange(3, dtype=np.uint64), 1e-12)
+    runs = Chunk(SENSING, START, np.ones(3), np.full(3, 20.0), np.arange(3, dtype=np.uint64), 1e-12)
     w, slow = runs.w, np.full(3, 2, dtype=np.intp)
     p = Frame.at(SENSING, w, slow).tangent(rng.normal(size=w.shape))
     plain, _, _, _ = runs._move(w, p, h, Frame.at(SENSING, w, slow))
@@ -79,7 +92,7 @@ def test_where_halves_are_no_help_a_softer_mode_becomes_slow(monkeypatch):
         cosine = displacement @ p[1] / (np.linalg.norm(displacement, axis=1) * np.linalg.norm(p[1]))
         return end, lost | ((cosine > 0.9) & (frame.n_slow < 4))
 
-    monkeypatch.setattr(critical_limit, "move", refuses)
+    monkeypatch.setattr(finite_lr_steps, "move", refuses)
     found, at, lost, frame = runs._move(w, p, h, Frame.at(SENSING, w, slow))
     assert not lost.any()
     assert frame.n_slow.tolist() == [2, 4, 2]
@@ -89,12 +102,42 @@ def test_where_halves_are_no_help_a_softer_mode_becomes_slow(monkeypatch):
 
 
 def test_runs_stay_on_gamma_with_tangent_velocity():
-    runs = bundle(np.full(4, 1.0))
-    for _ in range(50):
-        runs.step(0.05)
+    tolerance = 1e-12
+    blocks = Blocks(Schedule(SENSING, START, *fit_steps([2.5], 0.05), [], tolerance), SENSING.kernels)
+    gamma, measures = blocks._models
+    place, runs = block(START, blocks._vectors, np.ones(8), np.arange(8, dtype=np.uint64), SENSING.kernels.scratch_rows)
+    begin(gamma, place, runs)
+    n_steps, steps = np.array([50]), np.array([0.05])
+    record(gamma, measures, place, runs, n_steps, steps, np.zeros(2), np.empty((0, 1, 8)), np.empty((0, 0, 0)))
     assert np.isnan(runs.diverged).all()
-    assert np.abs(SENSING.residual(runs.w)).max() <= runs.tolerance * (1 + np.linalg.norm(SENSING.targets))
-    assert np.abs(SENSING.jacobian(runs.w) @ runs.p[..., None]).max() < 1e-7 * np.abs(runs.p).max()
+    w, p = place.w.T.copy(), runs.p.T.copy()
+    assert np.linalg.norm(SENSING.residual(w), axis=1).max() <= tolerance * (1 + np.linalg.norm(SENSING.targets))
+    assert np.abs(SENSING.jacobian(w) @ p[..., None]).max() < 1e-7 * np.abs(p).max()
+    assert np.abs(p).max() > 0.1
+
+
+def test_a_problem_without_kernels_has_the_same_runs():
+    times, how = [0.0, 0.3, 1.0], {"kappa": [0.3, 2.0], "seeds": range(12), "step": 0.1}
+    ours = sm.solve(LIMIT, START, times, **how)
+    theirs = sm.solve(sm.CriticalLimit(InPython(6, 1, 20)), START, times, **how)
+    for metric in ("test_error", "trace_hessian"):
+        np.testing.assert_allclose(theirs[metric], ours[metric], rtol=1e-10)
+
+
+def test_what_a_problem_s_function_raises_ends_the_simulation(monkeypatch):
+    problem = InPython(6, 1, 20)
+    limit = sm.CriticalLimit(problem)
+    with kernels_on_gamma(problem) as kernels:
+        assert kernels.outputs is not SENSING.kernels.outputs
+
+    def fails(w):
+        raise RuntimeError("no outputs today")
+
+    jacobian = problem.jacobian
+    calls = iter(range(100))
+    monkeypatch.setattr(InPython, "jacobian", lambda self, w: jacobian(w) if next(calls) < 4 else fails(w))
+    with pytest.raises(RuntimeError, match="no outputs today"):
+        sm.solve(limit, START, [0.0, 1.0], kappa=1.0, seeds=range(2), step=0.1)
 
 
 def test_eigenvectors_are_followed_through_a_crossing():

@@ -8,7 +8,7 @@ import pytest
 from scipy.linalg import null_space, solve_continuous_lyapunov
 
 import sde_momentum as sm
-from sde_momentum.dynamics.drift_diffusion import coefficients_along
+from sde_momentum.dynamics.drift_diffusion import _Block, _Request, coefficients_along
 
 PROBLEM = sm.MatrixSensing(3, 1, 4)
 START = PROBLEM.interpolating_start()
@@ -91,6 +91,82 @@ def test_mean_of_plain_sgd_with_gradient_noise():
     mean = full.mean(axis=1)
     assert (mean[-1] - PROBLEM.trace_hessian(START)) > 5 * error[-1]  # it goes somewhere
     assert (np.abs(ours.mean(axis=1) - mean) < np.maximum(4 * error, 0.01 * mean)).all(), (ours.mean(axis=1), mean, error)
+
+
+class InNumpy(sm.MatrixSensing):
+    """The same problem without kernels."""
+
+    kernels = None
+
+
+FACTORS = {
+    "isotropic": lambda _: 0.1 * np.eye(N),
+    "diagonal": lambda _: np.diag(np.linspace(0.0, 0.1, N)),
+    "its own diagonal": lambda w: np.diag(0.1 * w),
+    "one matrix": lambda _: FACTOR,
+    "its own matrix": lambda w: FACTOR * w[0],
+    "two columns": lambda w: FACTOR[:, :2] * w[0],
+    "label noise": lambda w: 0.1 * PROBLEM.jacobian(w).T,
+}
+every_factor = pytest.mark.parametrize("factor", FACTORS.values(), ids=FACTORS)
+
+
+@every_factor
+@pytest.mark.parametrize("scaled_damping", [np.inf, 1.5, 0.3])
+def test_compiled_runs_are_those_in_numpy(factor, scaled_damping):
+    """The same noise. 1e-6 is the tolerance of the pairs' covariance, of a drift that is a part of the change."""
+    plain = InNumpy(3, 1, 4)
+    asked = {"start": START, "times": [0.0, 0.5], "step": 0.05, "seeds": range(5), "metrics": ("trace_hessian", "test_error")}
+    ours, theirs = (sm.solve(sm.DriftDiffusion(p, factor, scaled_damping=scaled_damping), **asked) for p in (PROBLEM, plain))
+    for name in asked["metrics"]:
+        change = np.abs(theirs[name][:, -1] - theirs[name][:, 0]).max().item()
+        assert change > 0
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-5 * change)
+
+
+def test_compiled_steps_of_a_symbolic_model_are_those_in_numpy():
+    """Its kernels take 32 lanes. One network, six samples, isotropic noise and noise of one covariance."""
+    pytest.importorskip("sympy")
+    from derivations import models
+
+    problem = models.two_layer_tanh(3, 8, 6).compile()
+    start, n = problem.interpolating_start(), problem.n_parameters
+    matrix = 0.1 * np.random.default_rng(3).normal(size=(n, n)) / np.sqrt(n)
+    for factor in (lambda _: 0.1 * np.eye(n), lambda _: matrix):
+        limit = sm.DriftDiffusion(problem, factor)
+        request = _Request(start, n, np.ones(1), np.ones(1, dtype=np.int64), np.ones(1), [], problem.kernels)
+        compiled, plain = (_Block(limit, request, np.arange(3)) for _ in range(2))
+        plain.model = None
+        for _ in range(5):
+            compiled.step(0.05)
+            plain.step(0.05)
+        assert compiled.model is not None
+        assert compiled.runs.moved.sum() == 3
+        change = np.linalg.norm(plain.place(2) - start)
+        assert all(np.linalg.norm(compiled.place(i) - plain.place(i)) < 1e-5 * change for i in range(3))
+
+
+@every_factor
+def test_numbers_do_not_depend_on_threads_or_company(factor):
+    limit = sm.DriftDiffusion(PROBLEM, factor, scaled_damping=1.5)
+    runs = sm.solve(limit, START, [0.0, 1.0], step=0.1, seeds=range(37), workers=2)
+    assert runs.equals(sm.solve(limit, START, [0.0, 1.0], step=0.1, seeds=range(37), workers=1))
+    some = sm.solve(limit, START, [0.0, 1.0], step=0.1, seeds=[36, 9])
+    assert (some.trace_hessian.values == runs.trace_hessian.sel(seed=[36, 9]).values).all()
+
+
+def test_noise_may_change_from_one_form_to_another():
+    """Diagonal, one matrix and its own matrix, run by run; the same numbers as in NumPy."""
+
+    def factor(w):
+        kind = int(abs(w[0]) * 1000) % 3
+        return [FACTOR, 0.02 * np.eye(N), FACTOR * w[1]][kind]
+
+    asked = {"start": START, "times": [0.0, 0.5], "step": 0.05, "seeds": range(6), "metrics": ("trace_hessian",)}
+    ours, theirs = (sm.solve(sm.DriftDiffusion(p, factor), **asked).trace_hessian for p in (PROBLEM, InNumpy(3, 1, 4)))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-7)
+    with pytest.raises(sm.InputError, match=r"factor: given values of shape \(18, 1\) and \(18, 18\); allowed"):
+        sm.solve(sm.DriftDiffusion(PROBLEM, lambda w: FACTOR if (w == START).all() else FACTOR[:, :1]), **asked)
 
 
 def test_numbers_do_not_depend_on_threads_or_company_and_faults_are_marked():

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from numba import njit
 
-from sde_momentum.core.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed
+from sde_momentum.core.simd.matrix import (
+    WIDTH,
+    aligned,
+    apply_by_lane,
+    product,
+    product_by_lane,
+    product_transposed,
+    symmetric_by_lane,
+)
 
 
 @njit
@@ -69,3 +77,30 @@ def test_aligned_arrays_start_at_a_cache_line():
         array = aligned(rows, WIDTH)
         assert array.shape == (rows, WIDTH)
         assert array.ctypes.data % 64 == 0
+
+
+@njit
+def multiply_symmetric(a, y, m, size):
+    """a a^T."""
+    symmetric_by_lane((a, 0, size, 1), (a, 0, 1, size), (y, 0, m, 1), m, size)
+
+
+@njit
+def apply(a, x, y, m, size):
+    apply_by_lane((a, 0, size, 1), x, y, m, size)
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+@pytest.mark.parametrize("sizes", [(1, 1), (3, 5), (4, 2), (6, 7), (13, 20)])
+def test_a_symmetric_product_is_half_computed_and_a_vector_is_one_column(sizes, lanes):
+    m, size = sizes
+    rng = np.random.default_rng(0)
+    a, x = rng.standard_normal((lanes, m, size)), rng.standard_normal((size, lanes))
+    rows = np.ascontiguousarray(a.reshape(lanes, -1).T)
+    y, v = np.full((m * m, lanes), np.nan), np.full((m, lanes), np.nan)
+    multiply_symmetric(rows, y, m, size)
+    np.testing.assert_allclose(y, (a @ a.swapaxes(1, 2)).reshape(lanes, -1).T, rtol=1e-12, atol=1e-13)
+    square = y.reshape(m, m, lanes)
+    np.testing.assert_array_equal(square, square.swapaxes(0, 1))
+    apply(rows, x, v, m, size)
+    np.testing.assert_allclose(v, np.einsum("lij,jl->il", a, x), rtol=1e-12, atol=1e-13)

@@ -8,7 +8,7 @@ import sympy as sp
 
 import sde_momentum as sm
 from derivations import SymbolicModel
-from sde_momentum.dynamics.critical_limit import _Chunk
+from sde_momentum.dynamics.finite_lr_steps import Chunk
 from sde_momentum.dynamics.slow_modes import Modes, count, exchange, push
 from sde_momentum.geometry.along_manifold import Frame
 
@@ -21,7 +21,7 @@ def test_on_a_flat_gamma_a_slow_mode_has_the_stationary_law_of_its_oscillator():
     x = sp.symbols("x:3", real=True)
     flat = SymbolicModel([sp.Rational(1, 2) * x[0], 20 * x[1]], x, [0.5, 20.0], point=[1, 1, 0]).compile()
     n, h, kappa, omega = 3000, 0.1, 0.7, 3.0
-    runs = _Chunk(flat, np.array([1.0, 1.0, 0.0]), np.full(n, kappa), np.full(n, omega), np.arange(n, dtype=np.uint64), 1e-10)
+    runs = Chunk(flat, np.array([1.0, 1.0, 0.0]), np.full(n, kappa), np.full(n, omega), np.arange(n, dtype=np.uint64), 1e-10)
     for _ in range(120):
         runs.step(h)
     assert (runs.n_slow == 1).all()  # Omega = omega sqrt(lambda) = 1.06 and 42

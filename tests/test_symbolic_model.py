@@ -14,6 +14,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy as sp
+from scipy.special import erf
 
 import sde_momentum as sm
 from derivations import SymbolicModel, models
@@ -52,6 +53,26 @@ def nested():
     return SymbolicModel([total, rows[0] * total, cubes, *(sp.exp(-(row**2) / 9) for row in rows)], w, np.zeros(11))
 
 
+def network():
+    """Two layers, x Phi(x) and a logistic function, and two outputs of a sample."""
+    weights, second, last = w[:6], w[6:10], sp.symbols("b0:4", real=True)
+    first = [
+        a * (1 + sp.erf(a / sp.sqrt(2))) / 2 for a in (sp.Add(*(weights[3 * j + i] * x[i] for i in range(3))) for j in range(2))
+    ]
+    hidden = [1 / (1 + sp.exp(-second[2 * j] * first[0] - second[2 * j + 1] * first[1])) for j in range(2)]
+    outputs = [last[0] * hidden[0] + last[1] * hidden[1], last[2] * hidden[0] / (1 + last[3] ** 2)]
+    data = np.random.default_rng(1).normal(size=(3, 3))
+    return SymbolicModel(outputs, (*weights, *second, *last), np.zeros((3, 2)), inputs=x[:3], data=data)
+
+
+def written_out():
+    """The same network with its samples' numbers written into six formulas, which share nodes."""
+    model = network()
+    values = [dict(zip(model.inputs, map(float, row), strict=True)) for row in model.data]
+    outputs = [formula.subs(numbers) for numbers in values for formula in model.formulas]
+    return SymbolicModel(outputs, model.parameters, np.zeros(6))
+
+
 MODELS = {
     "valley": lambda: models.valley(eigenvalues=[1 + theta**2 * (j + 1) / 3 for j in range(3)]),
     "two-factor": lambda: models.two_factor(9),
@@ -62,6 +83,8 @@ MODELS = {
     "functions": functions,
     "features": features,
     "nested": nested,
+    "network": network,
+    "written out": written_out,
 }
 BUILT_IN = ["valley", "two-factor", "diagonal", "linear", "sensing", "tanh"]
 
@@ -101,15 +124,23 @@ def test_outputs_match_thirty_digit_arithmetic(model):
     np.testing.assert_allclose(model.compile().outputs(at), expected, rtol=1e-13, atol=1e-14)
 
 
+def erf_of_complex(v):
+    """To first order in the imaginary part."""
+    value = erf(v.real)
+    return value + 1j * 2 / np.sqrt(np.pi) * np.exp(-(v.real**2)) * v.imag if np.iscomplexobj(v) else value
+
+
 def test_jacobian_matches_sympy_and_its_derivatives_the_complex_step(model):
     problem, at = model.compile(), points(model)
-    j = sp.lambdify([model.parameters], model.jacobian, [{"erf": lambda v: v * np.nan}, "scipy", "numpy"])
+    j = sp.lambdify([model.parameters], model.jacobian, [{"erf": erf_of_complex}, "scipy", "numpy"])
     expected = np.array(j(at), dtype=float)
     np.testing.assert_allclose(problem.jacobian(at), expected, rtol=1e-12, atol=1e-13)
     c = np.random.default_rng(1).normal(size=expected.shape)
     step = 1e-30  # no difference is taken, so no digits are lost
     shifted = [(c * np.array(j(at + 1j * step * e)).imag / step).sum() for e in np.eye(len(at))]
     np.testing.assert_allclose(problem.contract_hessians(at, c), shifted, rtol=1e-11, atol=1e-12)
+    hessians = np.stack([np.array(j(at + 1j * step * e)).imag / step for e in np.eye(len(at))], axis=-1)
+    np.testing.assert_allclose(problem.hessians(at), hessians, rtol=1e-11, atol=1e-12)
 
 
 def test_batches_are_their_points_one_by_one(model):
@@ -122,8 +153,6 @@ def test_batches_are_their_points_one_by_one(model):
         assert batched.shape[:2] == (2, 3)
         np.testing.assert_array_equal(batched[1, 2], single(at[1, 2]))
     np.testing.assert_array_equal(problem.contract_hessians(at, c)[1, 2], problem.contract_hessians(at[1, 2], c[1, 2]))
-    one_by_one = sm.MatrixSensing.hessians(problem, at[0, 0])  # the base class's, from contract_hessians
-    np.testing.assert_allclose(problem.hessians(at[0, 0]), one_by_one, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("lanes", [1, 31, 33, 64])
@@ -138,6 +167,35 @@ def test_kernels_agree_with_the_arrays_and_lanes_do_not_know_their_neighbours(mo
     np.testing.assert_array_equal(f.T, problem.outputs(points(model, (64,)))[:lanes])
     expected = np.einsum("lpn,pl->nl", problem.jacobian(at), r)
     np.testing.assert_allclose(g, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("lanes", [1, 31, 33, 64])
+def test_derivative_kernels_agree_with_the_arrays_and_lanes_do_not_know_their_neighbours(model, lanes):
+    problem = model.compile()
+    kernels, n, p = problem.kernels, model.n_parameters, model.n_outputs
+    at, c = points(model, (64,)), np.random.default_rng(2).normal(size=(64, p, n))
+    w, along = np.ascontiguousarray(at[:lanes].T), np.ascontiguousarray(np.moveaxis(c[:lanes], 0, -1))
+    f, g, scratch = (np.full((rows, lanes), np.nan) for rows in (p, n, kernels.scratch_rows))
+    j = np.full((p, n, lanes), np.nan)
+    kernels.outputs(kernels.data, w, f, scratch)
+    np.testing.assert_array_equal(f.T, problem.outputs(at)[:lanes])
+    scratch[:] = np.nan
+    kernels.jacobian(kernels.data, w, j, scratch)
+    np.testing.assert_allclose(np.moveaxis(j, -1, 0), problem.jacobian(at[:lanes]), rtol=1e-12, atol=1e-13)
+    scratch[:] = np.nan
+    kernels.contract_hessians(kernels.data, w, along, g, scratch)
+    np.testing.assert_array_equal(g.T, problem.contract_hessians(at, c)[:lanes])
+    alone, few = np.empty((p, n, 1)), np.empty((kernels.scratch_rows, 1))
+    kernels.jacobian(kernels.data, np.ascontiguousarray(at[:1].T), alone, few)
+    np.testing.assert_array_equal(alone[..., 0], j[..., 0])
+
+
+def test_training_compiles_no_derivative_kernels():
+    problem = models.two_factor(5).compile()
+    sm.solve(sm.LabelNoiseSGD(problem, 0.1), problem.interpolating_start(), [2], lr=0.01, momentum=0.5, seeds=[0])
+    assert "_derivatives" not in vars(problem)
+    assert problem.kernels.jacobian is problem.derivative_kernels.jacobian
+    assert "_derivatives" in vars(problem)
 
 
 @pytest.mark.parametrize("lanes", [1, 33])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
 from .expression_graph import DERIVATIVE, a, y
-from .plan import Scope, Tree
+from .plan import Family, Scope, Tree
 from .values import Turn, ValueWriter, power
 
 
@@ -53,15 +54,20 @@ class AdjointWriter(ValueWriter):
                 names[y] = self._value(tree, turn)
             self._reverse(tree[2], self._let(f"{bar} * ({_rule(rule, names)})"), turn)
 
-    def _reverse_loop(self, scope: Scope, turn: Turn | None, body: Callable[[Turn], None]) -> None:
-        """All iterations of a loop in reverse mode; the adjoint of a slot that stays the same is written once, after it."""
+    def _reverse_loop(
+        self, scope: Scope, turn: Turn | None, body: Callable[[Turn], None], loop: AbstractContextManager[str] | None = None
+    ) -> None:
+        """All iterations of a loop in reverse mode, or those of `loop`.
+
+        The adjoint of a slot that stays the same is written once, after it.
+        """
         known = self._invariants(turn, scope)
         around = turn.variables if turn else ()
         kept: dict[int, str] = {}
         for slot, kind in enumerate(scope.kinds):
             if kind in ("param", "root") and scope.count > 1 and scope.invariant(slot):
                 kept[slot] = self._let("spread(0.0)")
-        with self._loop(scope.count) as variable:
+        with loop or self._loop(scope.count) as variable:
             inner = Turn(scope, (*around, variable), dict(known))
             body(inner)
             self._write(inner, kept)
@@ -83,27 +89,46 @@ class AdjointWriter(ValueWriter):
         """Whether the rows' adjoints have a single contribution, this one."""
         return not np.any(self._added_to[kind][table])
 
+    # Some roots are computed once, others once a sample, or once an output: depths 0, 1 and 2. Adjoints are kept as long.
+
+    def _depth(self, family: Family) -> int:
+        """How often the values of these roots are computed."""
+        return int(family.by_samples)
+
+    def _reverse_depth(self, family: Family) -> int:
+        """How often the reverse pass runs through these roots."""
+        return self._depth(family)
+
+    _kept_parameters = 0
+    """How long the adjoints of parameters are kept, as a depth."""
+
+    @property
+    def _sink_depth(self) -> int:
+        """How often the reverse pass begins at the outputs."""
+        return int(self.plan.per_sample)
+
     def _find_added_to(self) -> None:
         """The rows whose adjoint is a sum of several writes, and so starts from zero."""
         plan = self.plan
-        row_by_samples = np.array([f.by_samples for f in plan.families for _ in f.rows], dtype=bool)
+        self._row_depth = np.array([self._reverse_depth(f) for f in plan.families for _ in f.rows], dtype=np.int64)
         times = {"param": np.zeros(plan.n_active, dtype=np.int64), "root": np.zeros(plan.n_roots, dtype=np.int64)}
         writes: list[tuple[str, NDArray[np.int64]]] = []
 
-        def visit(scope: Scope, by_samples: bool) -> None:
+        def visit(scope: Scope, depth: int) -> None:
             for slot, (kind, table) in enumerate(zip(scope.kinds, scope.tables, strict=True)):
                 if kind in times:
                     rows = table[..., 0] if scope.invariant(slot) else table
                     # written for every sample, kept for all of them: as good as twice
-                    kept = ~row_by_samples[rows] if kind == "root" else True
-                    np.add.at(times[kind], rows, 1 + (by_samples & kept))
+                    kept = self._row_depth[rows] if kind == "root" else self._kept_parameters
+                    np.add.at(times[kind], rows, 1 + (depth > kept))
                     writes.append((kind, rows))
             for loop in scope.loops:
-                visit(loop, by_samples)
+                visit(loop, depth)
 
-        for family in [*plan.families, *plan.sinks]:
-            visit(family.scope, family.by_samples)
-        self._row_by_samples = row_by_samples
+        for family in plan.families:
+            visit(family.scope, self._reverse_depth(family))
+        for family in plan.sinks:
+            visit(family.scope, self._sink_depth)
         self._added_to = {kind: count != 1 for kind, count in times.items()}
         for kind, rows in writes:
             if np.any(self._added_to[kind][rows]):

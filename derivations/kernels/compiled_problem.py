@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sde_momentum.core.errors import check_integer, check_positive
 from sde_momentum.core.simd import cache
 from sde_momentum.problems import compiled
-from sde_momentum.problems.compiled import Kernels
+from sde_momentum.problems.compiled import Kernels, LazyKernels
 from sde_momentum.problems.interpolation import project_to_manifold
 from sde_momentum.problems.problem import Array, Problem
 
+from .derivative_source import ContractionSource, JacobianSource
 from .expression_graph import Graph, Node, evaluate
 from .plan import Plan
 from .source import KernelSource
@@ -85,27 +85,36 @@ class CompiledProblem(Problem):
         """A point of Gamma, (N,), from the known `point`, or else from `random_start(scale, seed)`."""
         return super().interpolating_start(scale, seed) if self.point is None else project_to_manifold(self, self.point)
 
-    def _build(self, nodes: list[Node], rows: int, with_outputs: bool) -> tuple[ModuleType, Array, int]:
-        """(module, data, scratch rows) of kernels that take `rows` parameters."""
-        plan = Plan(nodes, self.n_parameters, self.n_inputs, self._per_sample)
-        source = KernelSource(plan, rows)
-        columns = [evaluate(node, self._data)[:, None] for node in plan.derived]
-        data = np.ascontiguousarray(np.hstack([self._data, *columns]))
-        return cache.load(source.text(with_outputs=with_outputs), uses=(compiled,)), data, max(1, source.scratch_rows)
+    @cached_property
+    def _sources(self) -> tuple[KernelSource, JacobianSource, ContractionSource]:
+        """Of outputs and pullback, of the Jacobian, and of the contracted second derivatives."""
+        n = self.n_parameters
+        plan = Plan(self._nodes, n, self.n_inputs, self._per_sample)
+        columns = self.n_inputs + len(plan.derived)  # all kernels read the same data
+        second = Plan([self._graph.tangent(node) for node in self._nodes], n, columns, self._per_sample)
+        return KernelSource(plan, n), JacobianSource(plan, n), ContractionSource(second, n)
 
     @cached_property
-    def _first(self) -> tuple[ModuleType, Array, int]:
-        return self._build(self._nodes, self.n_parameters, with_outputs=True)
+    def _columns(self) -> Array:
+        """The data, and functions of them."""
+        first, _, second = (source.plan.derived for source in self._sources)
+        return np.ascontiguousarray(np.hstack([self._data, *(evaluate(node, self._data)[:, None] for node in (*first, *second))]))
 
     @cached_property
-    def _second(self) -> tuple[ModuleType, Array, int]:
-        """Pullback of the derivative of f along a direction d, at stacked (w, d)."""
-        return self._build([self._graph.tangent(node) for node in self._nodes], 2 * self.n_parameters, with_outputs=False)
+    def _derivatives(self) -> tuple[Any, Any]:
+        """(jacobian, contract_hessians), compiled now."""
+        _, first, second = (cache.load(source.text(), uses=(compiled,)) for source in self._sources)
+        return first.jacobian, second.contract_hessians
 
-    @property
+    @cached_property
     def kernels(self) -> Kernels:
-        module, data, rows = self._first
-        return Kernels(module.outputs, module.pullback, data, rows, by_sample=self._per_sample, fused=True)
+        module = cache.load(self._sources[0].text(), uses=(compiled,))
+        rows = max(1, *(source.scratch_rows for source in self._sources))
+        kernels = LazyKernels(
+            module.outputs, module.pullback, self._columns, rows, by_sample=self._per_sample, fused=True, lanes=WIDTH
+        )
+        kernels.derivatives = lambda: self._derivatives
+        return kernels
 
     def outputs(self, w: Array) -> Array:
         kernel, _, data, rows = self.kernels[:4]
@@ -114,50 +123,28 @@ class CompiledProblem(Problem):
         kernel(data, points, f, np.empty((rows, max(WIDTH, points.shape[1]))))
         return np.ascontiguousarray(f.T).reshape(*w.shape[:-1], self.n_outputs)
 
-    def _rows(self, built: tuple[ModuleType, Array, int], points: Array, samples: NDArray[np.int64]) -> Array:
-        """Gradient of each of a sample's K outputs: (lanes, K, rows of w) -> (samples, lanes, K, N).
-
-        The kernel is called sample by sample, with a lane for each output of which it is asked.
-        """
-        module, data, rows = built
-        k = points.shape[1]
-        w = _lanes(points)
-        r = np.tile(np.eye(k), points.shape[0])
-        scratch = np.empty((rows, max(WIDTH, w.shape[1])))
-        g = np.empty((self.n_parameters, w.shape[1]))
-        out = np.empty((len(samples), points.shape[0], k, self.n_parameters))
-        for i, sample in enumerate(samples):
-            module.pullback(data[sample : sample + 1], w, r, g, scratch)
-            out[i] = g.T.reshape(out.shape[1:])
-        return out
-
     def jacobian(self, w: Array) -> Array:
-        flat = np.ascontiguousarray(w, dtype=np.float64).reshape(-1, 1, self.n_parameters)
-        points = np.broadcast_to(flat, (len(flat), len(self._nodes), self.n_parameters))
-        j = self._rows(self._first, points, np.arange(len(self._data)))
-        return np.moveaxis(j, 0, 1).reshape(*w.shape[:-1], self.n_outputs, self.n_parameters)
+        """By pullbacks, sample by sample, with a lane for each of a sample's outputs: training needs no other kernel."""
+        _, pullback, data, rows = self.kernels[:4]
+        k, flat = len(self._nodes), np.reshape(w, (-1, self.n_parameters))
+        points = _lanes(np.repeat(flat, k, axis=0))
+        r, g = np.tile(np.eye(k), len(flat)), np.empty_like(points)
+        scratch = np.empty((rows, max(WIDTH, points.shape[1])))
+        j = np.empty((len(flat), len(self._data), k, self.n_parameters))
+        for sample in range(len(data)):
+            pullback(data[sample : sample + 1], points, r, g, scratch)
+            j[:, sample] = g.T.reshape(len(flat), k, -1)
+        return j.reshape(*w.shape[:-1], self.n_outputs, self.n_parameters)
 
     def contract_hessians(self, w: Array, c: Array) -> Array:
-        n, k = self.n_parameters, len(self._nodes)
+        kernel, (_, _, data, rows) = self.kernels.contract_hessians, self.kernels[:4]
         shape = np.broadcast_shapes(w.shape[:-1], c.shape[:-2])
-        points = np.broadcast_to(w[..., None, :], (*shape, k, n)).reshape(-1, k, n)
-        directions = np.broadcast_to(c, (*shape, self.n_outputs, n)).reshape(len(points), -1, k, n)
-        module, data, rows = self._second
-        w = np.vstack([_lanes(points), np.empty((n, len(points) * k))])
-        r, g = np.tile(np.eye(k), len(points)), np.empty((n, len(points) * k))
-        scratch = np.empty((rows, max(WIDTH, len(points) * k)))
-        total = np.zeros((len(points), n))
-        for sample in range(len(data)):  # as in `_rows`, each sample along directions of its own
-            w[n:] = directions[:, sample].reshape(-1, n).T
-            module.pullback(data[sample : sample + 1], w, r, g, scratch)
-            total += g.T.reshape(-1, k, n).sum(axis=1)
-        return total.reshape(*shape, n)
-
-    def hessians(self, w: Array) -> Array:
-        n, k = self.n_parameters, len(self._nodes)
-        along = np.broadcast_to(np.concatenate([np.broadcast_to(w, (n, n)), np.eye(n)], axis=1)[:, None], (n, k, 2 * n))
-        rows = self._rows(self._second, along, np.arange(len(self._data)))
-        return np.swapaxes(rows, 1, 2).reshape(self.n_outputs, n, n)
+        points = _lanes(np.broadcast_to(w, (*shape, self.n_parameters)))
+        directions = np.broadcast_to(c, (*shape, *c.shape[-2:])).reshape(-1, *c.shape[-2:])
+        g = np.empty_like(points)
+        scratch = np.empty((rows, max(WIDTH, points.shape[1])))
+        kernel(data, points, np.array(np.moveaxis(directions, 0, -1), dtype=np.float64, order="C"), g, scratch)
+        return np.ascontiguousarray(g.T).reshape(*shape, self.n_parameters)
 
 
 def _lanes(points: Array) -> Array:

@@ -47,12 +47,16 @@ class Scope:
 
 @dataclass(frozen=True)
 class Family:
-    """Roots (or outputs) of one form. `rows`: the buffer rows (output numbers) of its members."""
+    """Roots (or outputs) of one form. `rows`: the buffer rows (output numbers) of its members.
+
+    `by_direction`: whether they depend on parameters that are held fixed in derivatives.
+    """
 
     scope: Scope
     rows: NDArray[np.int64]
     by_samples: bool
     active: bool
+    by_direction: bool
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Plan:
     def __post_init__(self) -> None:
         self._columns: dict[Node, int] = {}
         self._active: dict[Node, bool] = {}
+        self._by_direction: dict[Node, bool] = {}
         self._matches: dict[Node, _Match] = {}
         self._roots = self._find_roots()
         self._rows: dict[Node, int] = {}
@@ -130,6 +135,13 @@ class Plan:
             own = node.op == "param" and node.value < self.n_active
             self._active[node] = own or any(self.is_active(arg) for arg in node.args)
         return self._active[node]
+
+    def is_by_direction(self, node: Node) -> bool:
+        """Whether the node depends on a parameter that is held fixed in derivatives."""
+        if node not in self._by_direction:
+            own = node.op == "param" and node.value >= self.n_active
+            self._by_direction[node] = own or any(self.is_by_direction(arg) for arg in node.args)
+        return self._by_direction[node]
 
     # -- trees ---------------------------------------------------------------------------------------
 
@@ -230,15 +242,32 @@ class Plan:
 
         groups: dict[Any, list[Node]] = {}
         for root in sorted(self._roots, key=lambda node: (node.by_inputs, level(node), node.shape, node.leaves, node.serial)):
-            groups.setdefault((root.by_inputs, level(root), matches[root].key), []).append(root)
+            key = (root.by_inputs, level(root), self.is_by_direction(root), matches[root].key)
+            groups.setdefault(key, []).append(root)
         # a family may have roots of several shapes, so groups come in the order of their first member
         families = []
-        for (by_samples, _, _), members in sorted(groups.items(), key=lambda item: item[0][:2]):
+        for (by_samples, _, by_direction, _), members in sorted(groups.items(), key=lambda item: item[0][:2]):
             rows = np.arange(len(self._rows), len(self._rows) + len(members))
             scope = self._scope([matches[root] for root in members], (len(members),))
             self._rows |= dict(zip(members, rows.tolist(), strict=True))
-            families.append(Family(scope, rows, by_samples, self.is_active(members[0])))
+            families.append(Family(scope, rows, by_samples, self.is_active(members[0]), by_direction))
         return families
+
+    def rows_below(self) -> list[NDArray[np.int64]]:
+        """For each output the buffer rows of the roots on which it depends, increasing."""
+        below: dict[Node, set[Node]] = {}
+
+        def all_below(root: Node) -> set[Node]:
+            if root not in below:
+                direct = set(self._roots_below(self._match(root, top=True)))
+                below[root] = direct.union(*map(all_below, direct))
+            return below[root]
+
+        found = []
+        for node in self.outputs:
+            direct = set(self._roots_below(self._match(node)))
+            found.append(np.array(sorted(self._rows[root] for root in direct.union(*map(all_below, direct))), dtype=np.int64))
+        return found
 
     def _find_sinks(self) -> list[Family]:
         groups: dict[Any, list[int]] = {}
@@ -251,6 +280,7 @@ class Plan:
                 np.array(members),
                 self.per_sample,
                 self.is_active(self.outputs[members[0]]),
+                self.is_by_direction(self.outputs[members[0]]),
             )
             for members in groups.values()
         ]

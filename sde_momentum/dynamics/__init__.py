@@ -4,8 +4,9 @@ label_noise_sgd  `LabelNoiseSGD`: the training itself, step by step; `update`: i
 moment_closure   `MomentClosure`: mean and covariance of the training, as a deterministic recursion
 effective_loss   `EffectiveLoss`: noise-free heavy ball on the effective loss
 drift_flow       `DriftFlow`, `drift_flow`: the drift along Gamma to flatter points, without fluctuations
-drift_diffusion  `DriftDiffusion`: drift and diffusion along Gamma under gradient noise of any covariance
-critical_limit   `CriticalLimit`: along Gamma at 1 - beta = C lr^(2/3), lr -> 0; `slow_modes`: its corrections at finite lr
+drift_diffusion  `DriftDiffusion`: drift and diffusion along Gamma for any gradient noise; `drift_diffusion_steps`: its steps
+critical_limit   `CriticalLimit`: along Gamma at 1 - beta = C lr^(2/3), lr -> 0; `critical_steps`, `critical_runs`: its compiled
+                 steps and their blocks; `finite_lr_steps`, `slow_modes`: its corrections at finite lr
 critical_course  the mean of a metric in the critical limit, by the simulation that suits the problem
 critical_valley  `CriticalValley`: the critical limit in a `Valley`, as moments over many paths; `valley_kernel`: its kernel
 solve            `solve`: for all of them and for any equation of `sde`

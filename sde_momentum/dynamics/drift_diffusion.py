@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -16,15 +16,20 @@ from ..core.dynamics import Dynamics
 from ..core.errors import InputError, check_positive
 from ..core.progress import track
 from ..core.random import GRADIENT_NOISE, fill_normal, streams
-from ..core.threads import in_order, one_blas_thread
+from ..core.simd.matrix import WIDTH
+from ..core.threads import in_order, n_threads, one_blas_thread
 from ..core.times import check_seeds, fit_steps
 from ..geometry.along_manifold import move
+from ..geometry.lanes.manifold import Outputs, outputs_of
 from ..geometry.manifold_point import ManifoldPoint
+from ..problems.compiled import Kernels
 from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem, as_problem
 from ..theory import formulas
+from . import drift_diffusion_steps as steps
 
-_RUNS = 8  # runs of a chunk; no run's numbers depend on it
+_RUNS, _IN_NUMPY = 32, 8  # most runs of a block, compiled or not; no run's numbers depend on it
+_LARGEST = 250_000  # P N from which on a Jacobian of each lane is too much for the caches: NumPy steps
 _VANISHED = 1e-12  # an eigenvalue below this share of the largest: the direction counts as tangent
 
 
@@ -40,6 +45,8 @@ class _Request(NamedTuple):
     size: Array
     """Size of these steps in t."""
     metrics: list[Metric]
+    kernels: Kernels | None
+    """Of the problem, None for steps in NumPy."""
 
 
 def coefficients_along(problem: Problem, w: Array, factor: Array, scaled_damping: float) -> tuple[Array, Array]:
@@ -76,7 +83,8 @@ class DriftDiffusion(Dynamics):
     for all pairs (i, j) of eigenvectors of H that are not both tangent; W independent Wiener processes; Ito. X solves
     H X + X H = Sigma for C = inf (delta = eta^gamma, gamma < 1/2). Label noise, Sigma = c H, has no noise along Gamma: then it is
     `drift_flow`. Euler-Maruyama, weak order 1; a shift along the normals at the step's start brings w back onto Gamma, which
-    gives the Ito term of Gamma's curvature.
+    gives the Ito term of Gamma's curvature. With the problem's kernels runs are stepped in machine code, fastest where B is
+    diagonal or the same everywhere, and X is found to 1e-6 of its size.
 
     Args:
         problem: a Problem, or a SymbolicModel
@@ -149,9 +157,12 @@ class DriftDiffusion(Dynamics):
         shape, n = np.shape(self.factor(point)), self.problem.n_parameters
         if len(shape) != 2 or shape[0] != n or shape[1] == 0:
             raise InputError("factor", f"values of shape {shape}", f"a function to shape ({n}, r)")
-        request = _Request(point, shape[1], *schedule, measured)
+        small = self.problem.n_outputs * n <= _LARGEST
+        request = _Request(point, shape[1], *schedule, measured, self.problem.derivative_kernels if small else None)
         with track("runs", len(labels), progress) as advance, one_blas_thread():
-            cuts = (labels[first : first + _RUNS] for first in range(0, len(labels), _RUNS))
+            share = -(-len(labels) // n_threads(workers))
+            together = min(_RUNS if request.kernels else _IN_NUMPY, -(-share // WIDTH) * WIDTH)
+            cuts = (labels[first : first + together] for first in range(0, len(labels), together))
             parts = list(in_order((partial(self._chunk, request, cut, advance) for cut in cuts), workers))
         values = np.concatenate([part[0] for part in parts], axis=1)
         return xr.Dataset(
@@ -165,27 +176,119 @@ class DriftDiffusion(Dynamics):
 
     def _chunk(self, request: _Request, seeds: NDArray[np.integer[Any]], advance: Callable[[float], None]) -> tuple[Array, Array]:
         """The metrics of the runs of some seeds, (metric, seed, time), and the times at which runs diverged, (seed,)."""
-        problem, state = self.problem, streams(seeds, GRADIENT_NOISE)
-        w, diverged = np.repeat(request.point[None], len(seeds), axis=0), np.full(len(seeds), np.nan)
-        xi = np.empty((request.rank, len(seeds)))
+        block = _Block(self, request, seeds)
         out = np.empty((len(request.metrics), len(seeds), len(request.times)))
-        time = 0.0
         for t, h in enumerate(request.size):
             for _ in range(request.n_steps[t]):
-                fill_normal(state, xi)  # for diverged runs too: no stream may depend on its neighbours
-                time += h
+                block.step(h)
                 advance(len(seeds) * h / request.times[-1])
-                some = np.flatnonzero(np.isnan(diverged))
-                if not len(some):
-                    continue
-                now = w[some]
-                with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is marked
-                    factors = np.stack([self.factor(x) for x in now])
-                    drift, spread = coefficients_along(problem, now, factors, self.scaled_damping)
-                    kick = (spread @ xi[:, some].T[..., None])[..., 0]
-                    w[some], off = move(problem, now, h * drift + np.sqrt(h) * kick, self.tolerance)
-                diverged[some[off]] = time
-            for i, run_w in enumerate(w):
-                out[:, i, t] = [problem.metric(metric, run_w) for metric in request.metrics]
-            out[:, ~np.isnan(diverged), t] = np.nan
-        return out, diverged
+            for i in range(len(seeds)):
+                out[:, i, t] = [self.problem.metric(metric, block.place(i)) for metric in request.metrics]
+            out[:, ~np.isnan(block.diverged), t] = np.nan
+        return out, block.diverged
+
+
+class _Block:
+    """Runs that are stepped together: in machine code where the problem has kernels, and where that fails in NumPy."""
+
+    def __init__(self, limit: DriftDiffusion, request: _Request, seeds: NDArray[np.integer[Any]]) -> None:
+        problem = limit.problem
+        self.limit, self.time = limit, 0.0
+        self.diverged = np.full(len(seeds), np.nan)
+        kernels = request.kernels
+        self.lanes = WIDTH if kernels is None else kernels.lanes
+        self.state = np.stack([streams(cut, GRADIENT_NOISE) for cut in _groups(seeds, self.lanes)])
+        size, p = problem.n_parameters, problem.n_outputs
+        self.runs = steps.runs_of(len(self.state), size, p, request.rank, self.lanes)
+        self.runs.w[:] = request.point[:, None]
+        self.runs.alive.reshape(-1)[: len(seeds)] = 1.0
+        self.reference = _matrix(limit.factor(request.point)).copy()  # the function may write to what it gave
+        self._own: dict[int, Array] = {}
+        """Factors of runs that are not diagonal, and not that of the start."""
+        self._changed: set[int] = set()
+        """Runs whose factor is not that of the start."""
+        for i in range(len(seeds)):
+            self._set_factor(i, None)
+        self.model: Outputs | None = None
+        if kernels is not None:
+            self.model = outputs_of(kernels, problem.targets, float(limit.tolerance))
+            self.room = steps.room_of(p, size, self.lanes, kernels.scratch_rows)
+            jacobian = problem.jacobian(request.point)
+            self.runs.vectors[:] = np.linalg.eigh(jacobian @ jacobian.T)[1].T.reshape(-1, 1)
+            covariance = np.empty((0, size)) if steps.is_diagonal(self.reference) else self.reference @ self.reference.T
+            self.law = steps.law_of(1 / (2 * p * limit.scaled_damping**2), self.reference, covariance)
+
+    def place(self, i: int) -> Array:
+        """w of run i, (N,)."""
+        return self.runs.w[i // self.lanes, :, i % self.lanes].copy()
+
+    def step(self, h: float) -> None:
+        """One step of size h of every run that has not diverged."""
+        for state, xi in zip(self.state, self.runs.xi, strict=True):
+            fill_normal(state, xi)  # for diverged runs too: no stream may depend on its neighbours
+        self.time += h
+        some = np.flatnonzero(np.isnan(self.diverged)).tolist()
+        factors = {}
+        for i in some:
+            factors[i] = self._factor(i)
+        if self.model is not None:
+            own = np.stack(list(self._own.values())) if self._own else np.empty((0, *self.reference.shape))
+            for k, i in enumerate(self._own):
+                self.runs.own[i // self.lanes, i % self.lanes] = k
+            steps.step(self.model, self.law, self.room, self.runs, own, h)
+            some = [i for i in some if not self.runs.moved[i // self.lanes, 0, i % self.lanes]]
+        if some:
+            self._step_in_numpy(np.array(some), np.stack([factors[i] for i in some]), h)
+
+    def _factor(self, i: int) -> Array:
+        """B of run i where it is now. The runs are told of it, where it is not as it was."""
+        factor = _matrix(self.limit.factor(self.place(i)))
+        if factor.shape != self.reference.shape:
+            raise InputError("factor", f"values of shape {factor.shape} and {self.reference.shape}", "values of one shape")
+        same = steps.equal(factor, self.reference)
+        if not same or i in self._changed:
+            self._set_factor(i, None if same else factor)
+        return factor
+
+    def _set_factor(self, i: int, factor: Array | None) -> None:
+        """Tells the runs of B of run i; None: that of the start."""
+        matrix, at = self.reference if factor is None else factor, (i // self.lanes, slice(None), i % self.lanes)
+        diagonal = steps.is_diagonal(matrix)
+        weights = matrix.diagonal() if diagonal else np.zeros(1)
+        self.runs.weights[at] = weights
+        self.runs.isotropic[at] = weights[0] ** 2 if (weights == weights[0]).all() else 0.0
+        self.runs.common[at] = factor is None and not diagonal
+        self._own.pop(i, None)
+        self.runs.own[i // self.lanes, i % self.lanes] = -1
+        if factor is not None:
+            self._changed.add(i)
+            if not diagonal:
+                self._own[i] = factor
+        else:
+            self._changed.discard(i)
+
+    def _step_in_numpy(self, some: NDArray[np.intp], factors: Array, h: float) -> None:
+        """The same for some of the runs, also close to where J loses rank."""
+        groups, lanes = some // self.lanes, some % self.lanes
+        w, xi = self.runs.w[groups, :, lanes], self.runs.xi[groups, :, lanes]
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is marked
+            drift, spread = coefficients_along(self.limit.problem, w, factors, self.limit.scaled_damping)
+            kick = (spread @ xi[..., None])[..., 0]
+            w, off = move(self.limit.problem, w, h * drift + np.sqrt(h) * kick, self.limit.tolerance)
+        self.runs.w[groups, :, lanes] = w
+        self.diverged[some[off]] = self.time
+        self.runs.alive[groups[off], 0, lanes[off]] = 0.0
+        for i in some[off].tolist():
+            self._own.pop(i, None)
+            self.runs.own[i // self.lanes, i % self.lanes] = -1
+
+
+def _matrix(factor: Array) -> Array:
+    """As compiled code takes it."""
+    return np.ascontiguousarray(factor, dtype=np.float64)
+
+
+def _groups(seeds: NDArray[np.integer[Any]], lanes: int) -> Iterator[NDArray[np.integer[Any]]]:
+    """The seeds in groups, the last one filled up with its last seed."""
+    for first in range(0, len(seeds), lanes):
+        yield np.pad(seeds[first : first + lanes], (0, max(0, first + lanes - len(seeds))), mode="edge")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.errors import InputError, check_positive
-from ..geometry.along_manifold import Frame, move
+from ..core.threads import one_blas_thread
+from ..geometry.along_manifold import Normals, move
 from ..geometry.manifold_point import ManifoldPoint
 from ..problems.problem import Array, Problem, as_problem
 
@@ -49,11 +50,12 @@ class DriftFlow:
         return f"DriftFlow(t = 0 to {self.time[-1]:.3g}, tr H = {start:.4g} to {end:.4g}, {len(self.time)} points)"
 
 
-def _velocity(problem: Problem, w: Array, frame: Frame) -> Array:
-    """-(1/4) P_T grad tr H at w (1, N); smooth where J loses rank, as `Frame` is."""
-    return -frame.tangent(problem.trace_hessian_gradient(w)) / 4
+def _velocity(problem: Problem, w: Array, normals: Normals) -> Array:
+    """-(1/4) P_T grad tr H at w (1, N); smooth where J loses rank, as `Normals` are."""
+    return -normals.tangent(problem.trace_hessian_gradient(w)) / 4
 
 
+@one_blas_thread()
 def drift_flow(
     problem: Problem,
     start: object,
@@ -108,8 +110,8 @@ def _follow(problem: Problem, point: Array, tolerance: float, rest: float, max_s
     """The flow from a point of Gamma, (N,)."""
     w, time, step = point[None], 0.0, 0.0
     times, points = [time], [point]
-    frame = Frame.at(problem, w)
-    velocity = _velocity(problem, w, frame)
+    normals = Normals.at(problem, w)
+    velocity = _velocity(problem, w, normals)
     traces = [float(problem.trace_hessian(w)[0])]
     for _ in range(max_steps):
         size, speed = float(np.linalg.norm(w)), float(np.linalg.norm(velocity))
@@ -118,12 +120,12 @@ def _follow(problem: Problem, point: Array, tolerance: float, rest: float, max_s
             return DriftFlow(problem, np.array(times), np.array(points))
         step = step or 0.1 * size / speed
         there = w + step * velocity
-        ahead = _velocity(problem, there, Frame.at(problem, there))
+        ahead = _velocity(problem, there, Normals.at(problem, there))
         change = float(np.linalg.norm(ahead - velocity))
         # the second term keeps the step below the stability limit of the fastest direction when the others have come to rest
         error = max(step / 2 * change / (tolerance * size), change / speed)
         if error <= 1:
-            there, off = move(problem, w, step / 2 * (velocity + ahead), _TOLERANCE, frame)
+            there, off = move(problem, w, step / 2 * (velocity + ahead), _TOLERANCE, normals)
             if off.any():
                 step /= 2
                 continue
@@ -132,7 +134,7 @@ def _follow(problem: Problem, point: Array, tolerance: float, rest: float, max_s
             times.append(time)
             points.append(w[0])
             traces.append(float(problem.trace_hessian(w)[0]))
-            frame = Frame.at(problem, w)
-            velocity = _velocity(problem, w, frame)
+            normals = Normals.at(problem, w)
+            velocity = _velocity(problem, w, normals)
         step *= float(np.clip(0.9 * error**-0.5 if error > 0 else 5.0, 0.2, 2.0))
     return DriftFlow(problem, np.array(times), np.array(points), at_rest=False)

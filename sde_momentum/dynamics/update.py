@@ -138,7 +138,7 @@ def record(
             scratch = aligned(kernels.scratch_rows, lanes)
             _record_compiled(model, scratch, runs, draws, rule, added, first, some, values, points)
         for i in in_numpy:
-            values[i] = _in_numpy(problem, metrics[i], points)
+            values[i] = measure_in_numpy(problem, metrics[i], points)
         out[:, :, cut] = np.swapaxes(values, 1, 2)
         first = int(some[-1])
     for n in np.flatnonzero(runs.diverged[:measured] >= 0):
@@ -146,7 +146,7 @@ def record(
     return out
 
 
-def _in_numpy(problem: Problem, metric: Metric, points: Array) -> Array:
+def measure_in_numpy(problem: Problem, metric: Metric, points: Array) -> Array:
     """Values (step, run) at points (step, run, N): each by itself, so that its rounding does not depend on the others."""
     shape = points.shape[:2]
     with np.errstate(over="ignore", invalid="ignore"):  # a diverging run's numbers are replaced

@@ -14,6 +14,7 @@ from ..problems.interpolation import project_to_manifold
 from ..problems.problem import Array, Problem
 
 _MAX_PROJECTIONS = 30
+_DAMPING = 1e-9  # share of the trace that is added to the eigenvalues of J J^T
 _REACH = 0.01  # accepted distance of Gamma from the end of a displacement, however short that is, as a share of |w|
 
 
@@ -75,8 +76,8 @@ class Frame:
 
     @cached_property
     def _inverse(self) -> Array:
-        """1 / eigenvalues, with 1e-9 of their sum added so that they stay finite where J loses rank; 0 for slow modes."""
-        inverse = 1 / (self.squared + 1e-9 * self.squared.sum(axis=-1, keepdims=True) + np.finfo(float).tiny)
+        """1 / eigenvalues, with _DAMPING of their sum added so that they stay finite where J loses rank; 0 for slow modes."""
+        inverse = 1 / (self.squared + _DAMPING * self.squared.sum(axis=-1, keepdims=True) + np.finfo(float).tiny)
         return inverse if self.n_slow is None else np.where(self.slow, 0.0, inverse)
 
     def held(self, residual: Array, some: Any = slice(None)) -> Array:
@@ -97,16 +98,53 @@ class Frame:
         return x - self.normal((self.jacobian @ x[..., None])[..., 0])
 
 
+@dataclass(frozen=True, eq=False)
+class Normals:
+    """Gamma's normal space at points w (n, N), without its modes: the inverse of J J^T, which costs less than eigenvectors.
+
+    Attributes:
+        jacobian: J, (n, P, N)
+        inverse: (J J^T)^-1, damped as in `Frame`, (n, P, P)
+    """
+
+    jacobian: Array
+    inverse: Array
+
+    @classmethod
+    def at(cls, problem: Problem, w: Array) -> Normals:
+        """The normals at w (n, N)."""
+        jacobian = problem.jacobian(w)
+        gram = jacobian @ np.swapaxes(jacobian, -1, -2)
+        diagonal = np.einsum("nii->ni", gram)
+        diagonal += _DAMPING * diagonal.sum(axis=-1, keepdims=True) + np.finfo(float).tiny
+        inverse = np.linalg.inv(gram) if np.all(np.isfinite(diagonal)) else np.full_like(gram, np.nan)
+        return cls(jacobian, np.asarray(inverse, dtype=np.float64))
+
+    def held(self, residual: Array, some: Any = slice(None)) -> Array:
+        """The residual itself: no mode is slow."""
+        return residual
+
+    def normal(self, residual: Array, some: Any = slice(None)) -> Array:
+        """J^T (J J^T)^-1 r, the shortest displacement that changes f by r, for `some` of the points: (n, P) -> (n, N)."""
+        inner = self.inverse[some] @ residual[..., None]
+        return np.asarray((np.swapaxes(self.jacobian[some], -1, -2) @ inner)[..., 0])
+
+    def tangent(self, x: Array) -> Array:
+        """P_T x: (n, N) -> (n, N)."""
+        return x - self.normal((self.jacobian @ x[..., None])[..., 0])
+
+
 def move(
-    problem: Problem, start: Array, displacement: Array, tolerance: float, frame: Frame | None = None
+    problem: Problem, start: Array, displacement: Array, tolerance: float, frame: Frame | Normals | None = None
 ) -> tuple[Array, NDArray[np.bool_]]:
     """w = start + displacement + J(start)^T nu with |f(w) - y| <= tolerance (1 + |y|): (n, N), and flags of runs without one.
 
-    nu by Gauss-Newton with the `frame` of the start (None: computed here). Close to where J loses rank Gamma bends within a step
-    and the normals of the start may miss it: then the nearest point is taken, if its distance is at most the displacement's
-    length, or a hundredth of |w|. A run without such a point, or whose displacement is not finite, stays where it is.
+    nu by Gauss-Newton with the `frame` of the start, or its normals (None: computed here). Close to where J loses rank Gamma
+    bends within a step and the normals of the start may miss it: then the nearest point is taken, if its distance is at most the
+    displacement's length, or a hundredth of |w|. A run without such a point, or whose displacement is not finite, stays where it
+    is.
     """
-    frame = frame or Frame.at(problem, start)
+    frame = frame or Normals.at(problem, start)
     goal = tolerance * (1 + float(np.linalg.norm(problem.targets)))
     w = start + displacement
     todo = np.arange(len(w))

@@ -8,8 +8,9 @@ frequency per unit of s = delta k, and delta = 1 - beta:
 
 A fast mode oscillates as exp(-i Omega_j s) and keeps its action |z_j|^2 while lambda_j changes; the force along Gamma contains
 the mean of x_j^2 over a period. Two modes of nearly equal frequencies stay in step (a pair): rotating eigenvectors pass amplitude
-from one to the other, and x_i x_j has a mean. In the critical limit all frequencies and their differences are infinite: no pairs.
-At finite lr the pairs are its first correction. Slow modes have no amplitude: `dynamics.slow_modes`.
+from one to the other, and x_i x_j has a mean. In the critical limit all frequencies and their differences are infinite: no pairs,
+and its steps are `dynamics.critical_steps`. At finite lr the pairs are its first correction. Slow modes have no amplitude:
+`dynamics.slow_modes`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def carry(
     root: Array,
     new_axes: Array,
     new_root: Array,
-    frequency: Array | None,
+    frequency: Array,
     h: float,
     slow: Flags | None = None,
 ) -> Complex:
@@ -41,16 +42,14 @@ def carry(
 
     Args:
         z: complex amplitudes before, (n, P)
-        axes, new_axes: the modes' unit vectors before and after, (n, P, N), or in the limit those of J J^T, (n, P, P)
+        axes, new_axes: the modes' unit vectors before and after, (n, P, N)
         root, new_root: sqrt(lambda_j) before and after, (n, P)
-        frequency: sqrt(eta) / delta, (n,); None for the limit lr -> 0
+        frequency: sqrt(eta) / delta, (n,)
         h: the time between them, in s
         slow: modes without an amplitude, old and new, (n, P); None for none
     """
     overlap = new_axes @ np.swapaxes(axes, -1, -2)
     order = _continue(np.abs(overlap))
-    if frequency is None:
-        return np.asarray(np.take_along_axis(z, order, axis=1))
     omega, new_omega = frequency[:, None] * root, frequency[:, None] * new_root
     near = np.abs(new_omega[:, :, None] - omega[:, None]) * h < _RESOLVED
     if slow is not None:
@@ -69,19 +68,17 @@ def carry(
     return carried if slow is None else np.where(slow, 0.0, carried)
 
 
-def squares(z: Complex, root: Array, frequency: Array | None, h: float) -> Array:
-    """<x_i x_j>, the mean over phases that a step of `h` does not resolve, (n, P, P); in the limit its diagonal, (n, P)."""
-    if frequency is None:
-        return np.asarray(np.square(np.abs(z)) / root)
+def squares(z: Complex, root: Array, frequency: Array, h: float) -> Array:
+    """<x_i x_j>, the mean over phases that a step of `h` does not resolve, (n, P, P)."""
     omega = frequency[:, None] * root
     x, y = z.real / np.sqrt(root), z.imag / np.sqrt(root)
     mean = x[:, :, None] * x[:, None] + y[:, :, None] * y[:, None]
     return np.where(np.abs(omega[:, :, None] - omega[:, None]) * h < _RESOLVED, mean, 0.0)
 
 
-def relax(z: Complex, root: Array, frequency: Array | None, xi: Array, zeta: Array, h: float) -> Complex:
+def relax(z: Complex, root: Array, frequency: Array, xi: Array, zeta: Array, h: float) -> Complex:
     """The amplitudes z (n, P) after relaxing for a time `h` in s, exact in law; `xi`, `zeta`: standard normals, (n, P)."""
-    turned = z if frequency is None else np.exp(-1j * frequency[:, None] * root * h) * z
+    turned = np.exp(-1j * frequency[:, None] * root * h) * z
     return np.asarray(np.exp(-h / 2) * turned + np.sqrt(-np.expm1(-h) / 2 * root) * (xi + 1j * zeta))
 
 

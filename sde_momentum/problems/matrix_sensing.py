@@ -14,8 +14,8 @@ from numba import njit
 
 from ..core.errors import InputError, check_integer, check_positive
 from ..core.simd.lanes import narrow, widen
-from ..core.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed
-from .compiled import KERNEL, METRIC, PULLBACK, Kernels
+from ..core.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed, sum_of_products
+from .compiled import CONTRACTION, JACOBIAN, KERNEL, METRIC, PULLBACK, Kernels
 from .interpolation import descend_to_manifold
 from .metrics import METRICS
 from .problem import Array, Problem
@@ -76,6 +76,57 @@ def _kernels(symmetric: bool) -> tuple[Any, Any]:
     return outputs, pullback
 
 
+def _derivatives(symmetric: bool) -> tuple[Any, Any]:
+    """(jacobian, contract_hessians), padded as the kernels."""
+    n_factors = 1 if symmetric else 2
+
+    # Entry (i, j) of A_i is number `first + i d + j` of its data, and the matrices are `sum_of_products`' own.
+
+    @njit(JACOBIAN, **_COMPILE)
+    def jacobian(a: Any, w: Any, jacobian: Any, scratch: Any) -> None:
+        p, rows, lanes = jacobian.shape
+        out = jacobian.reshape(p * rows, lanes)
+        if lanes < WIDTH:
+            w, out = widen(w, WIDTH), aligned(p * rows, WIDTH)
+        d = int(np.sqrt(a.shape[1]) + 0.5)
+        r = rows // (n_factors * d)
+        if symmetric:  # 2 A_i U
+            doubled = aligned(rows, w.shape[1])
+            for i in range(rows):
+                for n in range(w.shape[1]):
+                    doubled[i, n] = 2.0 * w[i, n]
+            for i in range(p):
+                sum_of_products((a, i * d * d, d, 1, 0), (doubled, 0, r, 1, 0), (out, i * rows, r, 1), d, d, r, 1)
+        else:  # A_i V^T, and (A_i^T U)^T
+            for i in range(p):
+                sum_of_products((a, i * d * d, d, 1, 0), (w, d * r, 1, d, 0), (out, i * rows, r, 1), d, d, r, 1)
+                sum_of_products((a, i * d * d, 1, d, 0), (w, 0, r, 1, 0), (out, i * rows + d * r, 1, d), d, d, r, 1)
+        if lanes < WIDTH:
+            narrow(out, jacobian.reshape(p * rows, lanes))
+
+    @njit(CONTRACTION, **_COMPILE)
+    def contract_hessians(a: Any, w: Any, c: Any, g: Any, scratch: Any) -> None:
+        asked = g
+        p, rows, lanes = c.shape
+        by = c.reshape(p * rows, lanes)
+        if lanes < WIDTH:
+            by, g = widen(by, WIDTH), aligned(rows, WIDTH)
+        d = int(np.sqrt(a.shape[1]) + 0.5)
+        r = rows // (n_factors * d)
+        if symmetric:  # 2 sum_i A_i c_i
+            sum_of_products((a, 0, d, 1, d * d), (by, 0, r, 1, rows), (g, 0, r, 1), d, d, r, p)
+            for i in range(rows):
+                for n in range(g.shape[1]):
+                    g[i, n] *= 2.0
+        else:  # sum_i A_i (c_i)_V^T, and sum_i (A_i^T (c_i)_U)^T
+            sum_of_products((a, 0, d, 1, d * d), (by, d * r, 1, d, rows), (g, 0, r, 1), d, d, r, p)
+            sum_of_products((a, 0, 1, d, d * d), (by, 0, r, 1, rows), (g, d * r, 1, d), d, d, r, p)
+        if lanes < WIDTH:
+            narrow(g, asked)
+
+    return jacobian, contract_hessians
+
+
 def _metrics(symmetric: bool) -> tuple[Any, Any]:
     """(test_error, trace_hessian), padded as the kernels."""
     n_factors = 1 if symmetric else 2
@@ -122,7 +173,7 @@ def _metrics(symmetric: bool) -> tuple[Any, Any]:
     return test_error, trace_hessian
 
 
-_KERNELS = {symmetric: (_kernels(symmetric), _metrics(symmetric)) for symmetric in (False, True)}
+_KERNELS = {symmetric: (_kernels(symmetric), _metrics(symmetric), _derivatives(symmetric)) for symmetric in (False, True)}
 
 
 class MatrixSensing(Problem):
@@ -198,9 +249,9 @@ class MatrixSensing(Problem):
 
     @property
     def kernels(self) -> Kernels:
-        kernels, (test_error, trace_hessian) = _KERNELS[self.symmetric]
+        kernels, (test_error, trace_hessian), (jacobian, contract_hessians) = _KERNELS[self.symmetric]
         metrics = {MatrixSensing.test_error: test_error, MatrixSensing.trace_hessian: trace_hessian}
-        return Kernels(*kernels, self._data, self.d**2, metrics)
+        return Kernels(*kernels, self._data, self.d**2, metrics, jacobian=jacobian, contract_hessians=contract_hessians)
 
     def factors(self, w: Array) -> tuple[Array, Array]:
         """(U, V) of shapes (..., d, width) and (..., width, d); V = U^T in the symmetric case."""

@@ -129,6 +129,12 @@ class Problem(ABC):
         """Compiled outputs, pullback and metrics, None for none."""
         return None
 
+    @property
+    def derivative_kernels(self) -> Kernels | None:
+        """The kernels, if a compiled Jacobian and second derivatives are among them, else None."""
+        kernels = self.kernels
+        return None if kernels is None or kernels.jacobian is None or kernels.contract_hessians is None else kernels
+
     def pullback(self, w: Array, r: Array) -> Array:
         """J(w)^T r: w (..., N), r (..., P) -> (..., N)."""
         return np.asarray((np.swapaxes(self.jacobian(w), -1, -2) @ r[..., None])[..., 0])

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..core.compile import njit
 from ..core.errors import InputError, check, check_integer, check_non_negative, check_positive
-from .compiled import KERNEL, METRIC, PULLBACK, Kernels
+from .compiled import CONTRACTION, JACOBIAN, KERNEL, METRIC, PULLBACK, Kernels
 from .metrics import METRICS
 from .problem import Array, Problem
 
@@ -56,6 +56,46 @@ def _pullback(data: Any, w: Any, residual: Any, g: Any, scratch: Any) -> None:
             root = np.sqrt(modes * eigenvalue(base, b, q, w[0, n], scratch[0, n]))
             g[j + 1, n] = root * residual[j, n]
             g[0, n] += 0.5 * modes * slope(b, q, w[0, n], scratch[1, n]) / root * w[j + 1, n] * residual[j, n]
+
+
+@njit(JACOBIAN, **_COMPILE)
+def _jacobian(data: Any, w: Any, jacobian: Any, scratch: Any) -> None:
+    modes, rows, lanes = jacobian.shape
+    for n in range(lanes):
+        unit = 1.0 / np.sqrt(1.0 + data[3, 0] * w[0, n] * w[0, n])
+        scratch[0, n] = w[0, n] * unit
+        scratch[1, n] = unit * unit * unit
+    for j in range(modes):
+        base, b, q = data[0, j], data[1, j], data[2, j]
+        for i in range(1, rows):
+            for n in range(lanes):
+                jacobian[j, i, n] = 0.0
+        for n in range(lanes):
+            root = np.sqrt(modes * eigenvalue(base, b, q, w[0, n], scratch[0, n]))
+            jacobian[j, j + 1, n] = root
+            jacobian[j, 0, n] = 0.5 * modes * slope(b, q, w[0, n], scratch[1, n]) / root * w[j + 1, n]
+
+
+@njit(CONTRACTION, **_COMPILE)
+def _contract_hessians(data: Any, w: Any, c: Any, g: Any, scratch: Any) -> None:
+    """By the second derivatives of f_j = r_j(theta) x_j, r_j = sqrt(P lambda_j): r_j'' x_j and r_j'."""
+    modes, _, lanes = c.shape
+    for n in range(lanes):
+        unit = 1.0 / np.sqrt(1.0 + data[3, 0] * w[0, n] * w[0, n])
+        scratch[0, n] = w[0, n] * unit
+        scratch[1, n] = unit * unit * unit
+        g[0, n] = 0.0
+    for j in range(modes):
+        base, b, q = data[0, j], data[1, j], data[2, j]
+        for n in range(lanes):
+            phi, phi_slope = scratch[0, n], scratch[1, n]
+            steep = 1.0 + data[3, 0] * w[0, n] * w[0, n]
+            bend = q - 3.0 * b * data[3, 0] * phi / (steep * steep)  # lambda_j''
+            root = np.sqrt(modes * eigenvalue(base, b, q, w[0, n], phi))
+            first = 0.5 * modes * slope(b, q, w[0, n], phi_slope) / root
+            second = (0.5 * modes * bend - first * first) / root
+            g[j + 1, n] = first * c[j, 0, n]
+            g[0, n] += second * w[j + 1, n] * c[j, 0, n] + first * c[j, j + 1, n]
 
 
 @njit(METRIC, **_COMPILE)
@@ -186,7 +226,7 @@ class Valley(Problem):
     @property
     def kernels(self) -> Kernels:
         metrics = {Problem.trace_hessian: _trace_hessian, Valley.test_error: _test_error}
-        return Kernels(_outputs, _pullback, self.data, 2, metrics)
+        return Kernels(_outputs, _pullback, self.data, 2, metrics, jacobian=_jacobian, contract_hessians=_contract_hessians)
 
     def _roots(self, theta: Array) -> tuple[Array, Array, Array]:
         """sqrt(P lambda_j) and its first two derivatives: (...) -> (..., P)."""

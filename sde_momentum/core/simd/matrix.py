@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 
 from ..compile import njit
-from .lanes import Lanes, _address, _splat, _vector_pointer, intrinsic
+from .lanes import Lanes, _address, _splat, _vector_pointer, intrinsic, load_and_spread, store
 
 WIDTH = 8
 """Lanes of a tile: one register of 512 bits, two of 256."""
@@ -26,6 +26,8 @@ _MANY_REGISTERS = bool(binding.get_host_cpu_features().get("avx512f"))
 _ROWS = 10 if _MANY_REGISTERS else 6
 _SIDE, _COLUMNS = 4, 4 if _MANY_REGISTERS else 2
 """Tile of `product_by_lane`, whose speed the loads limit: there each lane has its own left factor."""
+_LONG = 8
+"""Rows of the tile of `apply_by_lane`."""
 
 
 @njit(types.Array(types.float64, 2, "C")(types.int64, types.int64), cache=True, nogil=True)
@@ -44,9 +46,9 @@ def _opaque(builder: Any, pointer: Any) -> Any:
 
 @cache
 def tile(rows: int, columns: int, *, by_lane: bool) -> Any:
-    """`tile(a, a0, ai, ak, x, x0, xk, xj, out, out0, outi, outj, size)`: a product of `rows` x `columns` entries,
+    """`tile(a, a0, ai, ak, ao, x, x0, xk, xo, xj, out, out0, outi, outj, size, outer)`: a product of `rows` x `columns` entries,
 
-        out[out0 + i outi + j outj] = sum_{k < size} a[a0 + i ai + k ak] x[x0 + k xk + j xj],
+        out[out0 + i outi + j outj] = sum_{o < outer} sum_{k < size} a[a0 + i ai + k ak + o ao] x[x0 + k xk + o xo + j xj],
 
     with flat offsets in C-contiguous float64 arrays. An entry of x or out is WIDTH lanes; one of `a` too (`by_lane`), or
     else a number for all lanes. Bounds are not checked, and out overlaps neither factor.
@@ -55,12 +57,12 @@ def tile(rows: int, columns: int, *, by_lane: bool) -> Any:
 
     @intrinsic
     def multiply(
-        context: Any, a: Any, a0: Any, ai: Any, ak: Any, x: Any, x0: Any, xk: Any, xj: Any,
-        out: Any, out0: Any, outi: Any, outj: Any, size: Any,
+        context: Any, a: Any, a0: Any, ai: Any, ak: Any, ao: Any, x: Any, x0: Any, xk: Any, xo: Any, xj: Any,
+        out: Any, out0: Any, outi: Any, outj: Any, size: Any, outer: Any,
     ) -> Any:  # fmt: skip
         def generate(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            a, a0, ai, ak, x, x0, xk, xj, out, out0, outi, outj, size = args
-            a_type, x_type, out_type = sig.args[0], sig.args[4], sig.args[8]
+            a, a0, ai, ak, ao, x, x0, xk, xo, xj, out, out0, outi, outj, size, outer = args
+            a_type, x_type, out_type = sig.args[0], sig.args[5], sig.args[10]
 
             def times(step: Any, index: int) -> Any:
                 return b.mul(step, ir.Constant(ir.IntType(64), index))
@@ -79,16 +81,21 @@ def tile(rows: int, columns: int, *, by_lane: bool) -> Any:
             for row in sums:
                 for total in row:
                     b.store(zero, total)
-            with cgutils.for_range(b, size):
-                left, top = _opaque(b, b.load(along)), _opaque(b, b.load(down))
-                right = [b.load(_vector_pointer(b, b.gep(top, [side]), kind), align=8) for side in sides]
-                for offset, row in zip(offsets, sums, strict=True):
-                    entry = left_entry(b.gep(left, [offset]))
-                    for factor, total in zip(right, row, strict=True):
-                        term = b.fmul(entry, factor, flags=("contract",))
-                        b.store(b.fadd(b.load(total), term, flags=("contract",)), total)
-                b.store(b.gep(left, [ak]), along)
-                b.store(b.gep(top, [xk]), down)
+            # after `size` terms on to the first of the next: what is left of ao and xo
+            rest, below = b.sub(ao, b.mul(size, ak)), b.sub(xo, b.mul(size, xk))
+            with cgutils.for_range(b, outer):
+                with cgutils.for_range(b, size):
+                    left, top = _opaque(b, b.load(along)), _opaque(b, b.load(down))
+                    right = [b.load(_vector_pointer(b, b.gep(top, [side]), kind), align=8) for side in sides]
+                    for offset, row in zip(offsets, sums, strict=True):
+                        entry = left_entry(b.gep(left, [offset]))
+                        for factor, total in zip(right, row, strict=True):
+                            term = b.fmul(entry, factor, flags=("contract",))
+                            b.store(b.fadd(b.load(total), term, flags=("contract",)), total)
+                    b.store(b.gep(left, [ak]), along)
+                    b.store(b.gep(top, [xk]), down)
+                b.store(b.gep(b.load(along), [rest]), along)
+                b.store(b.gep(b.load(down), [below]), down)
             for i, row in enumerate(sums):
                 for j, total in enumerate(row):
                     offset = b.add(b.add(out0, times(outi, i)), times(outj, j))
@@ -96,13 +103,13 @@ def tile(rows: int, columns: int, *, by_lane: bool) -> Any:
             return context.get_dummy_value()
 
         whole = types.int64
-        return types.void(a, whole, whole, whole, x, whole, whole, whole, out, whole, whole, whole, whole), generate
+        number = (whole,) * 4
+        return types.void(a, *number, x, *number, out, whole, whole, whole, whole, whole), generate
 
     return multiply
 
 
 _tile, _single = tile(_ROWS, 1, by_lane=False), tile(1, 1, by_lane=False)
-_own_tile, _own_single = tile(_SIDE, _COLUMNS, by_lane=True), tile(1, 1, by_lane=True)
 
 
 @njit(error_model="numpy")
@@ -113,11 +120,11 @@ def _product(a: Any, ai: int, ak: int, size: int, x: Any, y: Any) -> None:
         n = min(block, lanes - WIDTH)  # the last block overlaps its neighbour, as does the last tile
         if m < _ROWS:
             for i in range(m):
-                _single(a, i * ai, ai, ak, x, n, lanes, 0, y, i * lanes + n, lanes, 0, size)
+                _single(a, i * ai, ai, ak, 0, x, n, lanes, 0, 0, y, i * lanes + n, lanes, 0, size, 1)
         else:
             for top in range(0, m, _ROWS):
                 i = min(top, m - _ROWS)
-                _tile(a, i * ai, ai, ak, x, n, lanes, 0, y, i * lanes + n, lanes, 0, size)
+                _tile(a, i * ai, ai, ak, 0, x, n, lanes, 0, 0, y, i * lanes + n, lanes, 0, size, 1)
 
 
 @njit
@@ -132,6 +139,45 @@ def product_transposed(a: Any, x: Any, y: Any) -> None:
     _product(a, 1, a.shape[1], a.shape[0], x, y)
 
 
+def _small(*, by_lane: bool) -> Any:
+    """The function `sum_of_products`, or one with a left factor of each lane in place of numbers for all lanes."""
+    many, one = (tile(rows, columns, by_lane=by_lane) for rows, columns in ((_SIDE, _COLUMNS), (1, 1)))
+
+    @njit(error_model="numpy")
+    def multiply(left: Any, right: Any, out: Any, m: int, size: int, n: int, outer: int) -> None:
+        a, a0, ai, ak, ao = left
+        x, x0, xk, xj, xo = right
+        y, y0, yi, yj = out
+        lanes = y.shape[1]
+        each = lanes if by_lane else 1
+        tiled = m >= _SIDE and n >= _COLUMNS
+        down, across = (_SIDE, _COLUMNS) if tiled else (1, 1)
+        for block in range(0, lanes, WIDTH):
+            lane = min(block, lanes - WIDTH)
+            own = lane if by_lane else 0
+            for top in range(0, m, down):
+                i = min(top, m - down)
+                for side in range(0, n, across):
+                    j = min(side, n - across)
+                    first, start = (a0 + i * ai) * each + own, (x0 + j * xj) * lanes + lane
+                    place = (y0 + i * yi + j * yj) * lanes + lane
+                    if tiled:
+                        many(
+                            a, first, ai * each, ak * each, ao * each, x, start, xk * lanes, xo * lanes, xj * lanes,
+                            y, place, yi * lanes, yj * lanes, size, outer,
+                        )  # fmt: skip
+                    else:
+                        one(
+                            a, first, ai * each, ak * each, ao * each, x, start, xk * lanes, xo * lanes, xj * lanes,
+                            y, place, yi * lanes, yj * lanes, size, outer,
+                        )  # fmt: skip
+
+    return multiply
+
+
+_by_lane, _by_number = _small(by_lane=True), _small(by_lane=False)
+
+
 @njit(error_model="numpy")
 def product_by_lane(left: Any, right: Any, out: Any, m: int, size: int, n: int) -> None:
     """out (m x n) <- left (m x size) right (size x n) in every lane; at least WIDTH lanes.
@@ -140,25 +186,70 @@ def product_by_lane(left: Any, right: Any, out: Any, m: int, size: int, n: int) 
     """
     a, a0, ai, ak = left
     x, x0, xk, xj = right
+    _by_lane((a, a0, ai, ak, 0), (x, x0, xk, xj, 0), out, m, size, n, 1)
+
+
+@njit(error_model="numpy")
+def sum_of_products(left: Any, right: Any, out: Any, m: int, size: int, n: int, outer: int) -> None:
+    """out (m x n) <- sum_{o < outer} left_o (m x size) right_o (size x n), left_o of numbers for all lanes; at least WIDTH lanes.
+
+    out as in `product_by_lane`; right (rows, first, down, across, next) has entry (i, j) of matrix o in row
+    `first + i down + j across + o next`, and left at that place of the flat array `rows`.
+    """
+    _by_number(left, right, out, m, size, n, outer)
+
+
+_part, _corner, _column = (tile(*shape, by_lane=True) for shape in ((_SIDE, _COLUMNS), (1, 1), (_LONG, 1)))
+_load, _ = load_and_spread(WIDTH)
+
+
+@njit(error_model="numpy")
+def symmetric_by_lane(left: Any, right: Any, out: Any, m: int, size: int) -> None:
+    """out (m x m) <- left (m x size) right (size x m) in every lane, for a symmetric result; matrices as in `product_by_lane`.
+
+    Tiles on and below the diagonal are computed, the rest is copied.
+    """
+    a, a0, ai, ak = left
+    x, x0, xk, xj = right
     y, y0, yi, yj = out
     lanes = y.shape[1]
-    for block in range(0, lanes, WIDTH):
-        lane = min(block, lanes - WIDTH)
-        if m < _SIDE or n < _COLUMNS:
+    for n in range(0, lanes, WIDTH):
+        if m < _SIDE:
             for i in range(m):
-                for j in range(n):
-                    _own_single(
-                        a, (a0 + i * ai) * lanes + lane, ai * lanes, ak * lanes,
-                        x, (x0 + j * xj) * lanes + lane, xk * lanes, xj * lanes,
-                        y, (y0 + i * yi + j * yj) * lanes + lane, yi * lanes, yj * lanes, size,
+                for j in range(i + 1):
+                    _corner(
+                        a, (a0 + i * ai) * lanes + n, ai * lanes, ak * lanes, 0, x, (x0 + j * xj) * lanes + n, xk * lanes, 0,
+                        xj * lanes, y, (y0 + i * yi + j * yj) * lanes + n, yi * lanes, yj * lanes, size, 1,
                     )  # fmt: skip
         else:
             for top in range(0, m, _SIDE):
                 i = min(top, m - _SIDE)
-                for side in range(0, n, _COLUMNS):
-                    j = min(side, n - _COLUMNS)
-                    _own_tile(
-                        a, (a0 + i * ai) * lanes + lane, ai * lanes, ak * lanes,
-                        x, (x0 + j * xj) * lanes + lane, xk * lanes, xj * lanes,
-                        y, (y0 + i * yi + j * yj) * lanes + lane, yi * lanes, yj * lanes, size,
+                for side in range(0, i + _SIDE, _COLUMNS):
+                    j = min(side, m - _COLUMNS)
+                    _part(
+                        a, (a0 + i * ai) * lanes + n, ai * lanes, ak * lanes, 0, x, (x0 + j * xj) * lanes + n, xk * lanes, 0,
+                        xj * lanes, y, (y0 + i * yi + j * yj) * lanes + n, yi * lanes, yj * lanes, size, 1,
                     )  # fmt: skip
+        for i in range(m):
+            for j in range(i):
+                store(y, (y0 + j * yi + i * yj) * lanes + n, _load(y, (y0 + i * yi + j * yj) * lanes + n))
+
+
+@njit(error_model="numpy")
+def apply_by_lane(left: Any, x: Any, y: Any, m: int, size: int) -> None:
+    """y (m, lanes) <- left (m x size) x (size, lanes) in every lane; the matrix as in `product_by_lane`."""
+    a, a0, ai, ak = left
+    lanes = y.shape[1]
+    for n in range(0, lanes, WIDTH):
+        if m < _LONG:
+            for i in range(m):
+                _corner(
+                    a, (a0 + i * ai) * lanes + n, 0, ak * lanes, 0, x, n, lanes, 0, 0, y, i * lanes + n, 0, 0, size, 1,
+                )  # fmt: skip
+        else:
+            for top in range(0, m, _LONG):
+                i = min(top, m - _LONG)
+                _column(
+                    a, (a0 + i * ai) * lanes + n, ai * lanes, ak * lanes, 0, x, n, lanes, 0, 0, y, i * lanes + n, lanes, 0,
+                    size, 1,
+                )  # fmt: skip

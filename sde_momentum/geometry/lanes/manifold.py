@@ -1,0 +1,372 @@
+"""Points of Gamma with their normal spaces, one for each lane: projections, and moves along Gamma (RATTLE)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import extending, float64, types
+from numpy.typing import NDArray
+
+from ...core.compile import njit
+from ...core.simd.address import by_address
+from ...core.simd.lanes import below, load_and_spread, store
+from ...core.simd.matrix import WIDTH, aligned, apply_by_lane, symmetric_by_lane
+from ...problems.compiled import CONTRACTION, JACOBIAN, KERNEL, Kernels
+from .eigenbasis import BASIS, FOLLOW, Basis, basis_of, follow
+
+Array = NDArray[np.float64]
+
+load, spread = load_and_spread(WIDTH)
+_CONTRACT = {"contract"}
+_M = types.Array(types.float64, 2, "C")
+_V = types.Array(types.float64, 1, "C")
+_CUBE = types.Array(types.float64, 3, "C")
+
+_MAX_PROJECTIONS = 30
+_REACH = 0.01
+"""Accepted distance of Gamma from the end of a displacement, however short that is, as a share of |w|."""
+_LOST = 1e100
+"""|f - y|^2 from which no way back is looked for."""
+_PARTS = 32
+"""Largest number of parts of a move that does not come back onto Gamma in one."""
+_DAMPING = 1e-9
+"""Share of the trace that is added to the eigenvalues of J J^T, so that its inverse stays finite where J loses rank."""
+
+
+class Outputs(NamedTuple):
+    """A problem's outputs and their derivatives as compiled code takes them."""
+
+    goal: float
+    """Distance |f - y| within which w is on Gamma."""
+    data: Array
+    """Constants of the kernels."""
+    targets: Array
+    """y, (P,)."""
+    outputs: Any
+    """Of signature KERNEL."""
+    jacobian: Any
+    """Of signature JACOBIAN."""
+    contract_hessians: Any
+    """Of signature CONTRACTION."""
+    follow: Any
+    """Of signature FOLLOW."""
+
+
+OUTPUTS = types.NamedTuple(
+    (float64, _M, _V, *(types.FunctionType(kind) for kind in (KERNEL, JACOBIAN, CONTRACTION, FOLLOW))), Outputs
+)
+
+
+@extending.typeof_impl.register(Outputs)
+def _type_of(value: Outputs, context: Any) -> Any:
+    """Known: Numba would take long to find it from the functions."""
+    return OUTPUTS
+
+
+class Place(NamedTuple):
+    """Points w with Gamma's normal space there."""
+
+    w: Array
+    """(N, lanes)."""
+    jacobian: Array
+    """J, (P N, lanes)."""
+    basis: Basis
+    """The eigenbasis of J J^T."""
+    fast: Array
+    """1 for modes along which w is held on Gamma, 0 for slow ones, (P, lanes)."""
+    origin: Array
+    """w and its velocity before a move, (N, lanes) each."""
+    speed: Array
+    begin: Array
+    """w before a displacement, and where it would lead, (N, lanes) each."""
+    wanted: Array
+    normal: Array
+    """Room, (N, lanes)."""
+    residual: Array
+    """Room, (P, lanes), and so the next."""
+    inner: Array
+    todo: Array
+    """1 for lanes that are not yet on Gamma, (1, lanes), and so the next."""
+    lost: Array
+    """1 for lanes that did not come back onto Gamma."""
+    renewed: Array
+    """1 for lanes whose normals are not those of their w."""
+    moving: Array
+    size: Array
+    scratch: Array
+    """Of the kernels."""
+
+
+PLACE = types.NamedTuple((_M, _M, BASIS, *(_M,) * (len(Place._fields) - 3)), Place)
+# Signatures of functions that others call by address: what is compiled into its callers is compiled anew for each.
+NORMALS, TANGENT = types.void(OUTPUTS, PLACE, _M), types.void(PLACE, _M, _M)
+SHIFT = types.void(OUTPUTS, PLACE, _M, float64)
+
+
+def place_of(p: int, size: int, lanes: int, scratch_rows: int) -> Place:
+    """A place for `lanes` points of `size` parameters and `p` outputs, every mode fast; its numbers are not yet set."""
+    fast = aligned(p, lanes)
+    fast[:] = 1.0
+    return Place(
+        aligned(size, lanes), aligned(p * size, lanes), basis_of(p, lanes), fast, aligned(size, lanes), aligned(size, lanes),
+        aligned(size, lanes), aligned(size, lanes), aligned(size, lanes), aligned(p, lanes), aligned(p, lanes),
+        aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes),
+        aligned(scratch_rows, lanes),
+    )  # fmt: skip
+
+
+@njit
+def any_of(flags: Any) -> bool:
+    """Whether a lane's flag, (1, lanes), is set."""
+    for n in range(flags.shape[1]):  # noqa: SIM110 (compiled)
+        if flags[0, n] > 0.0:
+            return True
+    return False
+
+
+@njit(NORMALS, cache=True, nogil=True)
+def find_normals(model: Any, place: Any, changed: Any) -> None:
+    """J at w and the eigenbasis of J J^T, from those at a point near by; in lanes where `changed` (1, lanes) is 1."""
+    (size, lanes), p = place.w.shape, model.targets.shape[0]
+    model.jacobian(model.data, place.w, place.jacobian.reshape((p, size, lanes)), place.scratch)
+    j = place.jacobian
+    symmetric_by_lane((j, 0, size, 1), (j, 0, 1, size), (place.basis.matrix, 0, p, 1), p, size)
+    model.follow(place.basis, changed)
+
+
+@njit(fastmath=_CONTRACT, error_model="numpy")
+def _find_normal(place: Any) -> None:
+    """normal <- J^T (J J^T)^-1 r over the fast modes, for `inner` = V r. Slightly damped, so that it is finite everywhere."""
+    p, lanes = place.inner.shape
+    basis, inner, values, fast = place.basis, place.inner, place.basis.values, place.fast
+    for n in range(0, lanes, WIDTH):
+        trace = spread(0.0)
+        for i in range(p):
+            trace = trace + load(values, i * lanes + n)
+        least = trace * _DAMPING + 1e-300
+        for i in range(p):
+            at = i * lanes + n
+            store(inner, at, load(inner, at) * load(fast, at) / (load(values, at) + least))
+    apply_by_lane((basis.vectors, 0, 1, p), inner, place.residual, p, p)
+    size = place.normal.shape[0]
+    apply_by_lane((place.jacobian, 0, 1, size), place.residual, place.normal, size, p)
+
+
+@njit(fastmath=_CONTRACT)
+def _subtract_normal(place: Any, x: Any, where: Any) -> None:
+    """x <- x - normal, (N, lanes), in lanes where `where` (1, lanes) is 1."""
+    (size, lanes), normal = x.shape, place.normal
+    for n in range(0, lanes, WIDTH):
+        on, zero = load(where, n), spread(0.0)
+        for i in range(size):
+            at = i * lanes + n
+            store(x, at, load(x, at) - below(zero, on, load(normal, at), zero))
+
+
+@njit(TANGENT, cache=True, nogil=True)
+def make_tangent(place: Any, x: Any, where: Any) -> None:
+    """x (N, lanes) <- P_T x in lanes where `where` is 1. Twice: the part that the eigenvectors' error leaves is squared."""
+    size, p = x.shape[0], place.residual.shape[0]
+    for _ in range(2):
+        apply_by_lane((place.jacobian, 0, size, 1), x, place.residual, p, size)
+        apply_by_lane((place.basis.vectors, 0, p, 1), place.residual, place.inner, p, p)
+        _find_normal(place)
+        _subtract_normal(place, x, where)
+
+
+@njit(fastmath=_CONTRACT)
+def find_residual(model: Any, place: Any) -> None:
+    """residual <- f - y, inner <- V (f - y), and size <- the square of its components in fast modes."""
+    r, inner, fast, far, targets = place.residual, place.inner, place.fast, place.size, model.targets
+    p, lanes = r.shape
+    model.outputs(model.data, place.w, r, place.scratch)
+    for i in range(p):
+        for n in range(lanes):
+            r[i, n] -= targets[i]
+    apply_by_lane((place.basis.vectors, 0, p, 1), r, inner, p, p)
+    for n in range(0, lanes, WIDTH):
+        total = spread(0.0)
+        for i in range(p):
+            x = load(inner, i * lanes + n) * load(fast, i * lanes + n)
+            total = total + x * x
+        store(far, n, total)
+
+
+@njit
+def _return(model: Any, place: Any, renew: bool) -> None:
+    """w onto Gamma by Gauss-Newton, of lanes in `todo`, which keeps those that do not arrive.
+
+    With the normals of `place`, or with those at each iterate (`renew`).
+    """
+    todo, moving, far, goal = place.todo, place.moving, place.size, model.goal * model.goal
+    for k in range(_MAX_PROJECTIONS + 1):
+        find_residual(model, place)
+        left = False
+        for n in range(place.w.shape[1]):
+            moving[0, n] = 0.0
+            if todo[0, n] > 0.0:
+                if far[0, n] <= goal:
+                    todo[0, n] = 0.0
+                elif far[0, n] < _LOST:
+                    moving[0, n] = 1.0
+                    left = True
+        if not left or k == _MAX_PROJECTIONS:
+            return
+        if renew:
+            find_normals(model, place, place.moving)
+            find_residual(model, place)
+        _find_normal(place)
+        _subtract_normal(place, place.w, place.moving)
+
+
+@njit
+def _nearest(model: Any, place: Any) -> None:
+    """Lanes in `todo` to the point of Gamma nearest to `wanted`; those that find none near enough are `lost`."""
+    size, lanes = place.w.shape
+    asked, w, wanted, begin = place.todo.copy(), place.w, place.wanted, place.begin
+    for n in range(lanes):
+        if asked[0, n] > 0.0:
+            place.renewed[0, n] = 1.0
+            _copy(wanted, w, n)
+    _return(model, place, True)
+    for n in range(lanes):
+        if asked[0, n] > 0.0:
+            distance, length, norm = 0.0, 0.0, 0.0
+            for i in range(size):
+                distance += (w[i, n] - wanted[i, n]) ** 2
+                length += (wanted[i, n] - begin[i, n]) ** 2
+                norm += begin[i, n] ** 2
+            if place.todo[0, n] > 0.0 or not distance <= max(length, _REACH * _REACH * norm):
+                place.lost[0, n] = 1.0
+
+
+@njit
+def _copy(source: Any, target: Any, n: int) -> None:
+    for i in range(source.shape[0]):
+        target[i, n] = source[i, n]
+
+
+@njit(SHIFT, cache=True, nogil=True, fastmath=_CONTRACT)
+def shift(model: Any, place: Any, velocity: Any, h: float) -> None:
+    """w <- w + h p + J^T nu with |f(w) - y| <= goal, of lanes in `todo`; those that find no such point stay, and are `lost`.
+
+    nu by Gauss-Newton with the normals of the start, which are kept. Close to where J loses rank Gamma bends within a step and
+    these normals may miss it: then the nearest point is taken, if its distance is at most the displacement's length, or a
+    hundredth of |w|; such lanes are `renewed`. `begin` is w as it was.
+    """
+    size, lanes = place.w.shape
+    w, begin, wanted, lost, todo = place.w, place.begin, place.wanted, place.lost, place.todo
+    for n in range(0, lanes, WIDTH):
+        on, zero, length = load(todo, n), spread(0.0), spread(0.0)
+        for i in range(size):
+            at = i * lanes + n
+            now = load(w, at)
+            aim = below(zero, on, now + load(velocity, at) * h, now)
+            length = length + aim * aim
+            store(begin, at, now)
+            store(wanted, at, aim)
+            store(w, at, aim)
+        store(lost, n, length)
+    for n in range(lanes):
+        if np.isfinite(lost[0, n]):
+            lost[0, n] = 0.0
+        else:
+            lost[0, n], todo[0, n] = 1.0, 0.0
+            _copy(begin, w, n)
+    _return(model, place, False)
+    if any_of(todo):
+        _nearest(model, place)
+    for n in range(lanes):
+        if lost[0, n] > 0.0:
+            _copy(begin, w, n)
+
+
+class Gamma(NamedTuple):
+    """The manifold of minimizers, as compiled code takes it."""
+
+    model: Outputs
+    find_normals: Any
+    """Of signature NORMALS."""
+    make_tangent: Any
+    """Of signature TANGENT."""
+    shift: Any
+    """Of signature SHIFT."""
+
+
+GAMMA = types.NamedTuple((OUTPUTS, *(types.FunctionType(kind) for kind in (NORMALS, TANGENT, SHIFT))), Gamma)
+
+
+@extending.typeof_impl.register(Gamma)
+def _type_of_gamma(value: Gamma, context: Any) -> Any:
+    return GAMMA
+
+
+def outputs_of(kernels: Kernels, targets: Array, tolerance: float) -> Outputs:
+    """The kernels of a problem, with w on Gamma where |f - y| <= tolerance (1 + |y|)."""
+    goal = tolerance * (1 + float(np.linalg.norm(targets)))
+    data, y = (np.ascontiguousarray(x, dtype=np.float64) for x in (kernels.data, targets))
+    derivatives = by_address(kernels.jacobian, JACOBIAN), by_address(kernels.contract_hessians, CONTRACTION)
+    return Outputs(goal, data, y, by_address(kernels.outputs, KERNEL), *derivatives, by_address(follow, FOLLOW))
+
+
+def gamma_of(kernels: Kernels, targets: Array, tolerance: float) -> Gamma:
+    """The manifold of a problem, where |f - y| <= tolerance (1 + |y|)."""
+    own = (find_normals, NORMALS), (make_tangent, TANGENT), (shift, SHIFT)
+    return Gamma(outputs_of(kernels, targets, tolerance), *(by_address(function, kind) for function, kind in own))
+
+
+@njit
+def _move_once(gamma: Any, place: Any, velocity: Any, h: float, moved: Any) -> None:
+    """(w, p) after a move for h of the lanes that are `moved` (1, lanes), which loses those that are `lost`."""
+    size, lanes = velocity.shape
+    w, begin, todo, lost, renewed = place.w, place.begin, place.todo, place.lost, place.renewed
+    for n in range(lanes):
+        todo[0, n] = moved[0, n]
+    gamma.shift(gamma.model, place, velocity, h)
+    for n in range(lanes):
+        if lost[0, n] > 0.0:
+            moved[0, n] = 0.0
+        renewed[0, n] = max(renewed[0, n], moved[0, n])
+    for n in range(0, lanes, WIDTH):
+        on, zero = load(moved, n), spread(0.0)
+        for i in range(size):
+            at = i * lanes + n
+            store(velocity, at, below(zero, on, (load(w, at) - load(begin, at)) / h, load(velocity, at)))
+    gamma.find_normals(gamma.model, place, renewed)
+    for n in range(lanes):
+        renewed[0, n] = 0.0
+    gamma.make_tangent(place, velocity, moved)
+
+
+@njit
+def move(gamma: Any, place: Any, velocity: Any, h: float, moved: Any, first: int) -> None:
+    """(w, p) after moving along Gamma for h, of the lanes that are `moved` (1, lanes), which loses those that cannot.
+
+    A lane that cannot be brought back onto Gamma is moved in 2, 4, ... parts: close to where J loses rank Gamma bends within a
+    step. `first`: the least number of parts. `origin` and `speed` keep what was before.
+    """
+    size, lanes = velocity.shape
+    failed, going = moved.copy(), moved.copy()
+    w, origin, speed, renewed = place.w, place.origin, place.speed, place.renewed
+    for i in range(size):
+        for n in range(lanes):
+            origin[i, n], speed[i, n] = w[i, n], velocity[i, n]
+    parts = first
+    while any_of(failed) and parts <= _PARTS:
+        for _ in range(parts):
+            _move_once(gamma, place, velocity, h / parts, going)
+        for n in range(lanes):
+            if failed[0, n] > 0.0 and not going[0, n] > 0.0:
+                _copy(origin, w, n)
+                _copy(speed, velocity, n)
+                going[0, n] = renewed[0, n] = 1.0
+            else:
+                failed[0, n] = going[0, n] = 0.0
+        if any_of(failed):
+            gamma.find_normals(gamma.model, place, renewed)
+            renewed[:] = 0.0
+        parts *= 2
+    for n in range(lanes):
+        if failed[0, n] > 0.0:
+            moved[0, n] = 0.0
