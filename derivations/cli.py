@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sde_momentum.core.errors import InputError
+from sde_momentum.core.files import write_whole
 
 FORMATS = ("text", "latex", "html")
 
@@ -43,7 +44,7 @@ def derive(
     if out is None:
         typer.echo(text)
     else:
-        out.write_text(text, encoding="utf-8")
+        write_whole(out, lambda file: file.write(text.encode()))
         typer.echo(f"{sum(len(steps) for _, steps in checked.values())} steps written to {out}")
     if not all(step.holds for _, steps in checked.values() for step in steps):
         raise typer.Exit(1)

@@ -45,6 +45,12 @@ def torch_sum(chunk: int, folder: Path) -> tuple[bytes, int]:
     return vector.sum().numpy().tobytes(), torch.get_num_threads()
 
 
+def forever(chunk: int, folder: Path) -> None:
+    """Does not come back."""
+    (folder / str(chunk)).touch()
+    time.sleep(600)
+
+
 def stuck_at_first(chunk: int, folder: Path) -> bytes:
     """The first to run SLOW leaves its process id and does not come back."""
     if chunk == SLOW and not (folder / "victim").exists():

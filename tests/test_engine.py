@@ -144,6 +144,54 @@ def test_an_interrupt_ends_the_processes(tmp_path):
         os.kill(int((tmp_path / "victim").read_text()), 0)
 
 
+CLIENT = """
+import sys
+from functools import partial
+from pathlib import Path
+from engine_chunks import forever
+from validation.engine import run_chunks
+run_chunks(partial(forever, folder=Path(sys.argv[1])), range(4), print, workers=2, dask=None, report=print)
+"""
+
+
+def living(group: int) -> list[str]:
+    """Processes of a group that have not ended."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, of, *_ = file.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(of) == group and state not in "ZX":
+            found.append(file.parent.name)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
+@pytest.mark.parametrize("end", ["killed", "Control-C", "Control-C twice", "killed while its workers start"])
+def test_workers_end_with_their_client_whatever_ends_it(end, tmp_path):
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, tmp_path], start_new_session=True, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler), cwd=Path(__file__).parent,
+    )  # fmt: skip
+    while len(living(client.pid)) < 4 if "start" in end else len(list(tmp_path.iterdir())) < 2:  # client, workers, loky's tracker
+        assert client.poll() is None
+        time.sleep(0.01)
+    try:
+        os.killpg(client.pid, signal.SIGINT) if "Control" in end else client.kill()  # a terminal signals the group
+        if "twice" in end:
+            time.sleep(0.03)
+            os.killpg(client.pid, signal.SIGINT)
+        error, deadline = client.communicate(timeout=30)[1], time.monotonic() + 10
+        while living(client.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        for process in living(client.pid):
+            os.kill(int(process), signal.SIGKILL)
+    assert "Process" not in error  # of a worker; that of the client is the interrupt
+
+
 def test_after_an_interrupt_the_cluster_begins_no_other_chunk(cluster, tmp_path):
     def interrupt(results):
         os.kill(os.getpid(), signal.SIGINT)

@@ -11,6 +11,7 @@ import os
 import pickle
 import struct
 import tarfile
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -374,6 +375,49 @@ def test_a_tar_that_unpacks_without_end_is_left(tmp_path, monkeypatch):
         list(archive.members(tmp_path / "a.tar.gz", lambda name: True, 10**6))
 
 
+def header(kind, size, name="x"):
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header(tarfile.XHDTYPE, 2**20) + b"1" * 2**20,  # one header of digits
+        (header(tarfile.XHDTYPE, 2**12) + b"1" * 2**12 + header(tarfile.REGTYPE, 0)) * 200,
+        (header(tarfile.XHDTYPE, 512) + b"1" * 512) * 3000,  # one after another
+        header(tarfile.XHDTYPE, 512)
+        + b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n22 GNU.sparse.name=ab\n".ljust(512, b"\0")
+        + header(tarfile.REGTYPE, 2**20)
+        + b"1" * 2**20,
+        header(tarfile.GNUTYPE_LONGNAME, 2**20) + b"a" * 2**20,
+    ],
+)
+def test_headers_that_a_tar_is_long_to_read_are_refused(content, tmp_path):
+    """Within seconds: Python's reader takes minutes to for ever."""
+    (tmp_path / "a.tar").write_bytes(content + b"\0" * 1024)
+    with pytest.raises(BrokenFileError, match=r"a.tar: damaged, ") as error:
+        list(archive.members(tmp_path / "a.tar", lambda name: True, 10**6))
+    assert "\n" not in str(error.value)
+
+
+def test_a_tar_of_many_members_costs_little_memory(tmp_path):
+    with lzma.open(tmp_path / "a.tar.xz", "wb", preset=0) as file:
+        file.write(header(tarfile.REGTYPE, 0) * 3000)
+    tracemalloc.start()
+    assert sum(1 for _ in archive.members(tmp_path / "a.tar.xz", lambda name: True, 10**6)) == 3000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**19
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(folder):
+    write_image_tars(folder, drawn(10, 10, (32, 32, 3)))
+    write_tar(folder / "train.tar.xz", [("\x1b[2J\x07/1.png", b"")], lzma.compress)
+    refused(CIFAR, folder, r"^[^\x00-\x1f]*\\x1b\[2J\\x07/1.png is in no folder of a class[^\x00-\x1f]*$")
+
+
 # --- pickles
 
 
@@ -426,6 +470,25 @@ def test_the_forbidden_name_is_told(tmp_path):
 def test_pickles_that_abuse_what_is_allowed_are_refused(content):
     with pytest.raises(BrokenFileError):
         restricted_pickle.load(content, Path("batch"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"]r\xff\xff\xff\x7f.",  # the 2,147,483,647th place of memory
+        b"]p2147483647\n.",
+        b"\x80\x05\x96\xff\xff\xff\xff\x03\x00\x00\x00.",  # a bytearray
+        b"}K\x01" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(60)) + b"K\x01s.",  # a key of 2^60 parts
+        b"}(K\x01" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(60)) + b"K\x01u.",
+    ],
+)
+def test_a_small_pickle_costs_little(content):
+    tracemalloc.start()
+    with pytest.raises(BrokenFileError):
+        cifar.python_batch(content, Path("batch"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 @pytest.mark.parametrize("dtype", ["u1", "<i8", ">f4", "?", "f2"])

@@ -71,8 +71,8 @@ def test_on_dask_a_worker_killed_midway_changes_nothing(finished, tmp_path, monk
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         pids = [worker.process.pid for worker in cluster.workers.values()]
 
-        def write_and_kill(path, value):
-            write_result(path, value)
+        def write_and_kill(path, *result):
+            write_result(path, *result)
             if path.parent.name == RUNS and path.name.startswith("sweep") and not killed:
                 os.kill(pids[0], signal.SIGKILL)
                 killed.append(pids[0])
@@ -132,9 +132,9 @@ def test_a_block_taken_up_from_its_checkpoint_ends_the_same(tmp_path, monkeypatc
     saved = []
     write_arrays = blocks.write_arrays
 
-    def keep_the_third(path, **arrays):
+    def keep_the_third(path, *state):
         if len(saved) < 3:
-            write_arrays(path, **arrays)
+            write_arrays(path, *state)
         saved.append(path)
 
     monkeypatch.setattr(blocks, "_CHECKPOINT", 0.0)
@@ -145,6 +145,14 @@ def test_a_block_taken_up_from_its_checkpoint_ends_the_same(tmp_path, monkeypatc
     again = train(block(tmp_path))  # from the third record's checkpoint on
     for name, value in whole.items():
         np.testing.assert_array_equal(value, again[name])
+    other, alone = train(block(tmp_path, lr=0.05)), train(block(lr=0.05))  # it is no checkpoint of theirs
+    np.testing.assert_array_equal(other["values"], alone["values"])
+
+
+def test_learning_rates_that_differ_have_files_that_do(tmp_path):
+    sweep = sweeps.Sweep(TEACHER_STUDENT, TEACHER_STUDENT.configuration(TINY), tmp_path)
+    chunks = sweep._chunks([block(lr=0.1), block(lr=0.10000001), block(lr=1e-5)], "sweep")
+    assert [chunk.file for chunk in chunks] == [f"{RUNS}/sweep-lr{lr}-seed0.npz" for lr in ("0.1", "0.10000001", "1e-05")]
 
 
 def test_a_run_in_a_stack_is_what_it_is_alone_and_ends_are_kept():
@@ -181,8 +189,17 @@ def test_times_are_those_after_which_both_levels_are_kept():
     assert found[1, 1] < 10  # what starts below its level counts from the first record
 
 
+def adopt(finished, folder, given):
+    """Copy a finished sweep to one of another configuration, of which its runs are a part."""
+    shutil.copytree(finished, folder, dirs_exist_ok=True)
+    for path in (file for file in folder.rglob("*") if file.suffix in (".npz", ".json", ".nc")):
+        identity, value = store._whole(path)
+        said = json.loads(identity) | {"configuration": TEACHER_STUDENT.configuration(given)}
+        store.write(path, value, json.dumps(said))
+
+
 def test_summary_and_report_say_what_the_sweep_says(finished, tmp_path, capsys):
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    adopt(finished, tmp_path, {**TINY, "question": ["nesterov"]})
     (tmp_path / RESULTS).unlink()
     run(tmp_path, {**TINY, "question": ["nesterov"]})
     results = TEACHER_STUDENT.results(tmp_path)
@@ -203,7 +220,7 @@ def test_summary_and_report_say_what_the_sweep_says(finished, tmp_path, capsys):
 
 
 def test_a_question_that_fails_says_why_and_ends_alone(finished, tmp_path, monkeypatch, capsys):
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    adopt(finished, tmp_path, {**TINY, "question": ["nesterov", "noisy-fit"]})
     look = sweeps.planning.look
 
     def fails(found, lr):

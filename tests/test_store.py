@@ -3,41 +3,83 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from sde_momentum import InputError
 from sde_momentum.core.files import write_whole
-from validation.store import CONFIGURATION, Folder, read_arrays, read_json, write_arrays
+from validation.store import CONFIGURATION, Folder, read, read_json, write
 
 ARRAYS = {"values": np.arange(6.0).reshape(2, 3), "diverged": np.array([-1, 4])}
 SHAPES = {name: array.shape for name, array in ARRAYS.items()}
+DATA = {"rows": [0.1, None, float("inf")], "name": "a"}
+TABLE = xr.Dataset({"time": ("lr", np.arange(2000.0)), "few": ("lr2", [1.5, np.nan])}, attrs={"configuration": "{}"})
+VALUES = {"a.npz": ARRAYS, "a.json": DATA, "list.json": [1.0, 2.0], "a.nc": TABLE}
+MINE, OTHER = '{"file": "a", "lr": 0.1}', '{"file": "b", "lr": 0.1}'
 
 
-def test_arrays_come_back_as_written(tmp_path):
-    write_arrays(tmp_path / "a.npz", **ARRAYS)
-    for name, array in read_arrays(tmp_path / "a.npz", SHAPES).items():
-        np.testing.assert_array_equal(array, ARRAYS[name])
+def same(found, value):
+    if isinstance(value, xr.Dataset):
+        return found.identical(value)
+    if isinstance(value, dict) and "values" in value:
+        return set(found) == set(value) and all(np.array_equal(found[name], value[name]) for name in value)
+    return found == value
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "missing", "other shape"])
-def test_a_broken_file_is_named_and_never_read(tmp_path, damage):
-    file = tmp_path / "a.npz"
-    write_arrays(file, **ARRAYS)
-    content = bytearray(file.read_bytes())
+@pytest.mark.parametrize("name", VALUES)
+def test_every_kind_of_file_comes_back_as_written_and_in_its_own_place_alone(name, tmp_path):
+    write(tmp_path / name, VALUES[name], MINE)
+    assert same(read(tmp_path / name, MINE), VALUES[name])
+    assert same(read(tmp_path / name), VALUES[name])
+    with pytest.raises(InputError, match=rf"--out: given .*{name}; allowed: the file of the runs that its name says"):
+        read(tmp_path / name, OTHER)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_flipped_bit_is_refused_by_name_or_harmless(name, tmp_path):
+    write(tmp_path / name, VALUES[name], MINE)
+    whole, refused, rng = (tmp_path / name).read_bytes(), 0, np.random.default_rng(1)
+    for bit in rng.choice(8 * len(whole), 150, replace=False):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        (tmp_path / name).write_bytes(content)
+        try:
+            assert same(read(tmp_path / name, MINE), VALUES[name])
+        except InputError as error:
+            refused += f"{name}" in str(error)
+    assert refused > 50
+
+
+def test_a_results_file_without_checksum_is_one_of_an_earlier_version(tmp_path):
+    TABLE.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    assert read(tmp_path / "a.nc").identical(TABLE)
+    with pytest.raises(InputError, match="allowed: the file of the runs"):
+        read(tmp_path / "a.nc", MINE)
+    write(tmp_path / "a.nc", TABLE, MINE)
+    assert xr.load_dataset(tmp_path / "a.nc", engine="h5netcdf").identical(TABLE)  # others read ours
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing", "other shape"])
+@pytest.mark.parametrize("name", VALUES)
+def test_a_broken_file_is_named_and_never_read(tmp_path, name, damage):
+    file = tmp_path / name
+    write(file, VALUES[name], MINE)
     if damage == "cut":
-        file.write_bytes(content[: len(content) // 2])
-    elif damage == "flip":
-        content[200] ^= 255  # within the numbers: the checksum notices
-        file.write_bytes(content)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     elif damage == "empty":
         file.write_bytes(b"")
     elif damage == "missing":
         file.unlink()
+    elif name != "a.npz":
+        return
     shapes = SHAPES | ({"values": (3, 3)} if damage == "other shape" else {})
-    with pytest.raises(InputError, match=r"--out: given .*a\.npz; allowed: an intact file of this sweep"):
-        read_arrays(file, shapes)
+    with pytest.raises(InputError, match=rf"--out: given .*{name}; allowed: an intact file of this sweep"):
+        read(file, MINE, shapes)
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
@@ -81,7 +123,63 @@ def test_a_folder_whose_first_file_was_not_finished_counts_as_new(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [CONFIGURATION]
 
 
-def test_unreadable_json_is_named(tmp_path):
-    (tmp_path / "c.json").write_text("{")
-    with pytest.raises(InputError, match=r"--out: given .*c\.json; allowed: a readable file"):
-        read_json(tmp_path / "c.json")
+@pytest.mark.parametrize("content", ["{", "null", "[1]", '"{"', "[" * 100_000, "\xff"])
+def test_a_damaged_configuration_is_told_by_whole_results(content, tmp_path):
+    """Alone it counts as none; beside other files it is refused in one line."""
+    path, mine = tmp_path / "out", {"lr": [0.1], "seed": 0}
+    for _ in range(2):
+        Folder.open(path, mine, resume=False).begin()
+        assert read_json(path / CONFIGURATION) == mine
+        (path / CONFIGURATION).write_text(content, encoding="latin1")
+    (path / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"^--out: given .*, which holds other files; allowed: a new or empty folder$"):
+        Folder.open(path, mine, resume=True)
+    (path / "runs").mkdir()
+    write(path / "runs" / "a.npz", ARRAYS, json.dumps({"file": "a", "configuration": mine}))
+    for lost in (False, True):
+        if lost:
+            (path / CONFIGURATION).unlink()
+        with pytest.raises(InputError, match=r"a folder with seed = 0; allowed: a folder with seed = 1"):
+            Folder.open(path, mine | {"seed": 1}, resume=True)
+        Folder.open(path, mine, resume=True).begin()
+        assert read_json(path / CONFIGURATION) == mine
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from validation.store import Folder
+with Folder(Path(sys.argv[1]), {"seed": 0}).locked():
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock")
+def test_two_runs_into_one_folder_are_refused_until_the_first_ends_however_it_ends(tmp_path):
+    path = tmp_path / "out"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "locked\n"
+    (path / "x.part").write_bytes(b"of the other run")
+    refused = rf"--out: given a folder in use by process {holder.pid} on .* since 2.*; allowed: another folder, or wait until"
+    with pytest.raises(InputError, match=refused), Folder(path, {"seed": 0}).locked():
+        pass
+    assert (path / "x.part").exists()
+    holder.kill()
+    holder.wait()
+    with pytest.raises(InputError, match="a folder with seed = 0"), Folder(path, {"seed": 1}).locked():  # checked again
+        pass
+    with Folder(path, {"seed": 0}).locked():
+        assert not (path / "x.part").exists()
+    assert [file.name for file in path.iterdir()] == [CONFIGURATION]
+
+
+def test_many_threads_write_one_file_and_one_of_them_stays(tmp_path):
+    def write_one(i):
+        write_whole(tmp_path / "a", lambda file: [file.write(bytes([i]) * 1000) for _ in range(10)])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write_one, range(64)))
+    (file,) = tmp_path.iterdir()
+    assert len(file.read_bytes()) == 10_000
+    assert len(set(file.read_bytes())) == 1

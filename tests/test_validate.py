@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,7 +127,7 @@ def test_killed_again_and_again_and_resumed_it_gives_the_same_to_the_last_bit(fi
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_keeps_what_is_done_and_says_how_to_go_on(stop, tmp_path):
-    """Control-C, or the end of a job's time on a cluster."""
+    """Control-C, twice in haste, or the end of a job's time on a cluster."""
     out = tmp_path / "out"
     # a test run in the background of a shell may have Ctrl-C ignored, and hand that down
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -135,6 +136,9 @@ def test_a_stop_keeps_what_is_done_and_says_how_to_go_on(stop, tmp_path):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(stop)
+    if stop == signal.SIGINT:
+        time.sleep(0.03)
+        process.send_signal(stop)
     _, error = process.communicate()
     assert process.returncode == 130
     assert "interrupted; finished runs are kept: add --resume to go on" in error
@@ -158,6 +162,7 @@ def test_report_draws_finished_results_again(finished, call):
         (["--lr", "0.1"], "--lr: given 1 learning rates; allowed: at least 3, for the fit"),
         (["--lr", "0.1", "--lr", "0.2", "--lr", "9"], "lr: given 9; allowed: below 0.1519, the stability limit"),
         (["--seeds", "1"], "--seeds: given 1; allowed: a whole number >= 2"),
+        (["--seed", "4294967296"], "--seed: given 4294967296; allowed: a whole number from 0 to 2^32 - 1 = 4294967295"),
         (["--workers", "0"], "--workers: given 0; allowed: a whole number >= 1, or -1 for every core"),
         (["--label-noise", "0"], "--label-noise: given 0.0; allowed: finite numbers > 0"),
         (["--metric", "speed"], "metric: given speed; allowed: train_loss, test_error"),
@@ -181,6 +186,37 @@ def test_a_folder_of_another_configuration_is_left_alone(finished, call):
     assert (status, error.count("\n")) == (2, 1)
     assert "a folder with seed = 0; allowed: a folder with seed = 5, or a new one" in error
     assert files(out) == before
+
+
+def test_a_run_in_anothers_place_is_refused(finished, tmp_path, call):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    shutil.copy(tmp_path / "runs" / "lr00-momentum00-seed00000.npz", tmp_path / "runs" / "lr00-momentum10-seed00000.npz")
+    status, _, error = call("validate", "matrix-sensing", *SMALL, "--out", tmp_path, "--resume")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "lr00-momentum10-seed00000.npz; allowed: the file of the runs that its name says; delete it to compute it" in error
+
+
+@pytest.mark.parametrize("content", [None, "null", "[1]", '"{"', "{"])
+def test_a_lost_configuration_is_restored_from_whole_results(finished, tmp_path, call, content):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "configuration.json"
+    before = file.read_bytes()
+    file.unlink() if content is None else file.write_text(content)
+    status, text, error = call("report", tmp_path, "--json")
+    assert (status, json.loads(text)["fits"]) == (0, json.loads(finished[1].stdout)["fits"]), error
+    if content is None:
+        assert call("validate", "matrix-sensing", *SMALL, "--out", tmp_path, "--resume")[0] == 0
+        assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("attribute", ["configuration", "versions"])
+def test_results_with_a_damaged_attribute_are_refused_in_one_line(finished, tmp_path, call, attribute):
+    for value in ("null", "[1]", '"{"', "{", '{"start": "nowhere"}'):
+        data = xr.load_dataset(finished[0] / "results.nc", engine="h5netcdf").assign_attrs({attribute: value})
+        data.to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
+        status, _, error = call("report", tmp_path)
+        assert (status, error.count("\n")) in ((0, 0), (2, 1)), error
+        assert attribute == "versions" or status == 2
 
 
 def test_a_corrupt_results_file_is_named(finished, tmp_path, call):

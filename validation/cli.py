@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sde_momentum.commands.build import build
+from sde_momentum.core.errors import InputError
 
 from .registry import experiment_of, experiments
 from .runner import draw, validate
@@ -24,4 +25,10 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable summary on standard output")] = False,
 ) -> None:
     """Draw the figures and write the report of existing results again."""
-    draw(experiment_of(folder), folder, as_json=as_json)
+    try:
+        draw(experiment_of(folder), folder, as_json=as_json)
+    except (InputError, ImportError, OSError):
+        raise
+    except Exception as error:  # what is stored has been changed, or another version has written it
+        given = f"{folder}, with results that cannot be drawn ({type(error).__name__}: {error})"
+        raise InputError("folder", given, "a folder that `sde-momentum validate` of this version has written") from error

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import pickle
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -35,8 +38,8 @@ RETRIES = 3
 """Number of times that a chunk whose worker died is run again: Dask's default (`distributed.scheduler.allowed-failures`)."""
 MANY = 8
 """Number of such chunks from which on a common cause is assumed, and the rest is not tried."""
-_IDLE, _CONNECT = 300.0, 10.0
-"""Seconds after which an idle worker process ends (that of a killed client, too); seconds to reach a scheduler."""
+_IDLE, _LOOK, _CONNECT = 300.0, 5.0, 10.0
+"""Seconds after which an idle worker process ends; between two looks whether its client lives; to reach a scheduler."""
 _ONE = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 _SAME = ("sde-momentum", "numpy", "scipy", "numba", "torch")
 """Packages on which results may depend."""
@@ -201,10 +204,10 @@ def _in_processes(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], 
                 chunk, deaths = waiting.popleft()
                 process = idle.pop()
                 try:
-                    future = process.submit(_run, function, chunk)
+                    future = _submit(process, function, chunk)
                 except BrokenExecutor:  # it died idle
                     process = _process()
-                    future = process.submit(_run, function, chunk)
+                    future = _submit(process, function, chunk)
                 busy[future] = process, chunk, deaths
             for future in wait(busy, return_when=FIRST_COMPLETED).done:
                 process, chunk, deaths = busy.pop(future)
@@ -229,9 +232,30 @@ def _in_processes(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], 
 
 
 def _process() -> ProcessPoolExecutor:
-    """A pool of one process, started with its first chunk. It ignores an interrupt: this process ends it."""
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    return ProcessPoolExecutor(1, timeout=_IDLE, initializer=signal.signal, initargs=ignore, env=_ONE)
+    """A pool of one process, started with its first chunk, that ends with this one."""
+    return ProcessPoolExecutor(1, timeout=_IDLE, initializer=_end_with, initargs=(os.getpid(),), env=_ONE)
+
+
+def _submit(process: ProcessPoolExecutor, function: Callable[[Chunk], Result], chunk: Chunk) -> Future[_Outcome[Result]]:
+    """Submit a chunk. A process that starts with it never hears an interrupt: it inherits that signal as blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return process.submit(_run, function, chunk)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with(client: int) -> None:
+    """In a worker: end with the client, however that ends."""
+    if sys.platform == "linux":  # at once, even within a long call of compiled code that holds the interpreter's lock
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+    def watch() -> None:
+        while os.getppid() == client:
+            time.sleep(_LOOK)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _on_cluster(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], dask: str) -> Results[Chunk, Result]:

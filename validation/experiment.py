@@ -18,7 +18,7 @@ import sde_momentum as sm
 from sde_momentum.core.errors import InputError, check_integer, check_lr
 from sde_momentum.core.options import Option
 
-from .store import CONFIGURATION, read_json
+from .store import read
 
 if TYPE_CHECKING:
     from .report import Report
@@ -45,6 +45,7 @@ class Chunk:
         cost: in units of the stage
         shapes: of the arrays of an .npz file, which a file from an earlier run must have; None: unchecked
         scratch: a file of intermediate states, deleted once the result is stored
+        identity: what the result depends on beside the configuration, as plain data; a file of another identity is refused
     """
 
     file: str
@@ -52,6 +53,7 @@ class Chunk:
     cost: float = 1.0
     shapes: Mapping[str, tuple[int, ...]] | None = None
     scratch: Path | None = None
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return self.file
@@ -121,11 +123,17 @@ class Experiment(ABC):
     def configuration(self, given: Mapping[str, Any]) -> Configuration:
         """The checked configuration of these options, by name; those not given have their defaults. Raises InputError."""
 
+    def seed(self, given: Mapping[str, Any]) -> int:
+        """The seed: runs get 64-bit seeds of which it is the upper half, so that no two seeds share any."""
+        seed = check_integer(given["seed"], "--seed", 0)
+        if seed >= 2**32:
+            raise InputError("--seed", seed, "a whole number from 0 to 2^32 - 1 = 4294967295")
+        return seed
+
     def basic(self, given: Mapping[str, Any], **own: Any) -> Configuration:
         """The configuration of profile, seed and what else there is."""
         self.profile(given)
-        seed = check_integer(given["seed"], "--seed", 0)
-        return {"experiment": self.name, "profile": given["profile"], "seed": seed, **own, "version": sm.__version__}
+        return {"experiment": self.name, "profile": given["profile"], "seed": self.seed(given), **own, "version": sm.__version__}
 
     def check(self, configuration: Configuration) -> None:
         """Slow checks, made before anything is written. Raises InputError."""
@@ -197,11 +205,13 @@ class PlainExperiment(Experiment):
         """One stage, and the file of its results."""
         results = yield Stage("problems", self.chunks(configuration, folder), Spread.HERE)
         summary = self._reporting.summary
-        yield collecting("results.json", lambda: {"results": results, "summary": summary(results), "version": sm.__version__})
+        found = {"results": results, "summary": summary(results), "version": sm.__version__, "configuration": configuration}
+        yield collecting("results.json", lambda: found)
 
     def results(self, folder: Path) -> dict[str, Any]:
         """results, summary, version, and the configuration."""
-        return {"configuration": read_json(folder / CONFIGURATION), **read_json(folder / "results.json")}
+        found: dict[str, Any] = read(folder / "results.json")
+        return found
 
 
 def collecting(file: str, collect: Callable[[], Any]) -> Stage:

@@ -30,13 +30,13 @@ def experiments() -> dict[str, Experiment]:
 
 def experiment_of(folder: Path) -> Experiment:
     """The experiment whose results are in a folder. Raises InputError."""
-    from .store import CONFIGURATION, read_json
+    from .store import configuration_of
 
-    if (folder / CONFIGURATION).exists():
-        configuration = read_json(folder / CONFIGURATION)
-        name = configuration.get("experiment") if isinstance(configuration, dict) else None
+    configuration = configuration_of(folder)
+    if configuration is not None:
+        name = configuration.get("experiment")
     else:  # a results file of a sweep on its own
         name = "matrix-sensing" if (folder / "results.nc").exists() else None
-    if name not in experiments():
+    if not isinstance(name, str) or name not in experiments():
         raise InputError("folder", folder, "a folder written by `sde-momentum validate`")
     return experiments()[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,9 +51,9 @@ def validate(experiment: Experiment, given: Mapping[str, Any]) -> None:
     engine = Engine(experiment.workers(configuration, given["workers"]), given.get("dask"))
     check_engine(engine.workers, engine.dask)
     try:
-        folder.begin()
-        run(experiment, configuration, path, engine, given)
-        draw(experiment, path, as_json=given["json"])
+        with folder.locked():
+            run(experiment, configuration, path, engine, given)
+            draw(experiment, path, as_json=given["json"])
     except KeyboardInterrupt:
         _stop(path)
 
@@ -70,7 +71,7 @@ def run(
         stage = next(plan)
         while True:
             try:
-                results = run_stage(stage, folder, engine)
+                results = run_stage(stage, folder, engine, configuration)
             except InputError as error:
                 stage = plan.throw(error)
             else:
@@ -79,23 +80,27 @@ def run(
         return
 
 
-def run_stage(stage: Stage, folder: Path, engine: Engine) -> list[Any]:
+def run_stage(stage: Stage, folder: Path, engine: Engine, configuration: Configuration) -> list[Any]:
     """Run the chunks of a stage whose file is not there yet; the results of all, in their order."""
     results: dict[str, Any] = {}
+
+    def identity(chunk: Chunk) -> str:
+        return json.dumps({"file": chunk.file, **chunk.identity, "configuration": configuration})
+
     with engine.track(stage.title, sum(chunk.cost for chunk in stage.chunks)) as report:
         for chunk in stage.chunks:
             if (folder / chunk.file).exists():
-                results[chunk.file] = store.read(folder / chunk.file, chunk.shapes)
+                results[chunk.file] = store.read(folder / chunk.file, identity(chunk), chunk.shapes)
                 report(chunk.cost)
             else:
                 (folder / chunk.file).parent.mkdir(parents=True, exist_ok=True)
 
         def finish(chunk: Chunk, result: Any) -> None:
             path = folder / chunk.file
-            store.write(path, result)
+            store.write(path, result, identity(chunk))
             if chunk.scratch is not None:
                 chunk.scratch.unlink(missing_ok=True)
-            results[chunk.file] = store.read(path, chunk.shapes)  # what a resumed run would see
+            results[chunk.file] = store.read(path, identity(chunk), chunk.shapes)  # what a resumed run would see
 
         todo = [chunk for chunk in stage.chunks if chunk.file not in results]
         if stage.spread is Spread.HERE:
@@ -155,6 +160,8 @@ def draw(experiment: Experiment, folder: Path, *, as_json: bool) -> None:
 
 
 def _stop(path: Path) -> NoReturn:
-    """End this process at once, with one line, without waiting for busy workers."""
+    """End this process at once, with one line, without waiting for busy workers, whatever else is pressed."""
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
     print(f"interrupted; finished runs are kept: add --resume to go on ({path})", file=sys.stderr, flush=True)
     os._exit(130)

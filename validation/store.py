@@ -1,26 +1,32 @@
-"""Files of a results folder: each is complete or absent, and all belong to one configuration."""
+"""Files of a results folder: each is complete or absent, says what it is, and has a checksum; all are of one configuration."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
 import platform
-import zipfile
-from collections.abc import Callable, Mapping
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sde_momentum.core.errors import InputError
-from sde_momentum.core.files import write_whole
+from sde_momentum.core.files import read_arrays, write_arrays, write_whole
 
 if TYPE_CHECKING:
     import xarray as xr
 
 CONFIGURATION, RESULTS, QUESTIONS_FOLDER = "configuration.json", "results.nc", "questions"
+_LOCK = ".running"
+_OURS = (CONFIGURATION, _LOCK)
 _LARGE = 1000
+_SEAL = b"\nsha256 "
+_AGAIN = "delete it to compute it again"
 
 
 def write_json(path: Path, value: object) -> None:
@@ -28,25 +34,15 @@ def write_json(path: Path, value: object) -> None:
     write_whole(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON. Raises an InputError that names the file."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises an InputError that names the file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError("--out", path, "a readable file; delete it to compute it again") from None
-
-
-def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
-    """Write named arrays, whole or not at all; each has its checksum in the file."""
-    write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
-
-
-def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, NDArray[Any]]:
-    """The arrays of `write_arrays`, those of `shapes`, or all; an InputError names a file that is not whole or has others."""
-    arrays = read_whole(path)
-    if arrays is None or any(name not in arrays or arrays[name].shape != shape for name, shape in (shapes or {}).items()):
-        raise InputError("--out", path, "an intact file of this sweep; delete it to compute it again")
-    return {name: arrays[name] for name in shapes or arrays}
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise InputError("--out", path, f"a readable file; {_AGAIN}")
+    return value
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -54,53 +50,98 @@ def versions(*packages: str) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in ("sde-momentum", *packages)}}
 
 
-def write_dataset(data: xr.Dataset, path: Path) -> None:
-    """Write NetCDF-4, whole or not at all, the large arrays compressed."""
-    packed = {
-        name: {"zlib": True, "complevel": 4, "shuffle": True} for name, values in data.data_vars.items() if values.size > _LARGE
-    }
-    content = data.to_netcdf(engine="h5netcdf", encoding=packed)
-    write_whole(path, lambda file: file.write(content))
+def write(path: Path, value: Any, identity: str = "{}") -> None:
+    """Write a result, whole or not at all, in the form of its ending: .npz named arrays, .json plain data, .nc a Dataset.
+
+    `identity`: what it is, a JSON object as text. It is in the file, with a checksum of all: in .json among the keys, in .nc
+    after the end of the data, where readers of NetCDF do not look.
+    """
+    if path.suffix == ".npz":
+        write_arrays(path, identity, value)
+    elif path.suffix == ".json":
+        body = value if isinstance(value, dict) else {"value": value}
+        write_json(path, {**body, "identity": json.loads(identity), "sha256": _json_hash(body, identity)})
+    else:
+        large = [name for name, values in value.data_vars.items() if values.size > _LARGE]
+        packed = {name: {"zlib": True, "complevel": 4, "shuffle": True} for name in large}
+        content = bytes(value.to_netcdf(engine="h5netcdf", encoding=packed))
+        seal = _SEAL + f"{_hash(content, identity)} {identity}\n".encode()
+        write_whole(path, lambda file: file.write(content + seal))
+
+
+def read(path: Path, identity: str | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Any:
+    """What `write` wrote; of an .npz file the arrays of `shapes`, or all. None: of any identity.
+
+    An InputError names a file that is not whole, is another one in its place, or has other shapes.
+    """
+    found, value = _whole(path)
+    if value is None:
+        raise InputError("--out", path, f"an intact file of this sweep; {_AGAIN}")
+    if identity is not None and json.loads(found) != json.loads(identity):
+        raise InputError("--out", path, f"the file of the runs that its name says; {_AGAIN}")
+    if path.suffix != ".npz":
+        return value
+    if any(name not in value or value[name].shape != shape for name, shape in (shapes or {}).items()):
+        raise InputError("--out", path, f"an intact file of this sweep; {_AGAIN}")
+    return {name: value[name] for name in shapes or value}
 
 
 def read_dataset(path: Path) -> xr.Dataset:
-    """What `write_dataset` wrote, or an InputError that names the file."""
-    import xarray as xr
+    """A Dataset of `write`, or of an earlier version, without a checksum. Raises an InputError that names the file."""
+    found: xr.Dataset = read(path)
+    return found
 
+
+def read_sweep(folder: Path) -> xr.Dataset:
+    """The results of a sweep in a folder. Raises an InputError that names the file."""
+    from sde_momentum.predictors.measured_optimum import read_results
+
+    read_results(folder / RESULTS)  # what has to be in it
+    return read_dataset(folder / RESULTS)
+
+
+def _whole(path: Path) -> tuple[str, Any]:
+    """Identity and value of a file of `write`; the value is None where there is no whole one."""
     try:
-        return xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError, KeyError):
-        raise InputError("--out", path, "a readable file; delete it to compute it again") from None
+        if path.suffix == ".npz":
+            return read_arrays(path) or ("{}", None)
+        if path.suffix == ".json":
+            body = read_json(path)
+            identity = json.dumps(body.pop("identity"))
+            good = body.pop("sha256") == _json_hash(body, identity)
+            return identity, (body["value"] if set(body) == {"value"} else body) if good else None
+        import xarray as xr
+
+        content, mark, seal = path.read_bytes().rpartition(_SEAL)
+        if not mark:  # of an earlier version
+            content, seal = seal, b""
+        digest, _, identity = seal.decode().rstrip("\n").partition(" ")
+        if mark and digest != _hash(content, identity):
+            return "{}", None
+        return identity or "{}", xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
+    except Exception:  # a damaged file may raise anything
+        return "{}", None
 
 
-def read_whole(path: Path) -> dict[str, NDArray[Any]] | None:
-    """All arrays of `write_arrays`, or None where there is no whole file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+def _hash(content: bytes, identity: str) -> str:
+    return hashlib.sha256(content + identity.encode()).hexdigest()
 
 
-_WRITERS: Mapping[str, Callable[[Path, Any], None]] = {
-    ".npz": lambda path, arrays: write_arrays(path, **arrays),
-    ".json": write_json,
-    ".nc": lambda path, data: write_dataset(data, path),
-}
+def _json_hash(body: object, identity: str) -> str:
+    """Of the data, not of the text: keys in any order."""
+    return _hash(json.dumps(body, sort_keys=True).encode(), json.dumps(json.loads(identity), sort_keys=True))
 
 
-def write(path: Path, value: Any) -> None:
-    """Write a result, whole or not at all, in the form of its ending: .npz named arrays, .json plain data, .nc a Dataset."""
-    _WRITERS[path.suffix](path, value)
-
-
-def read(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Any:
-    """Read what `write` wrote; of an .npz file the arrays of `shapes`, or all. An InputError names a file that is not whole."""
-    if path.suffix == ".json":
-        return read_json(path)
-    if path.suffix == ".nc":
-        return read_dataset(path)
-    return read_arrays(path, shapes)
+def configuration_of(folder: Path) -> dict[str, Any] | None:
+    """The configuration of a folder: its file, or where that is damaged or gone, what a whole file of results says."""
+    with suppress(InputError):
+        return read_json(folder / CONFIGURATION)
+    for path in (file for files in ("*", "*/*") for file in folder.glob(files) if file.suffix in (".npz", ".json", ".nc")):
+        found, value = _whole(path)
+        stored = json.loads(found).get("configuration")
+        if value is not None and isinstance(stored, dict):
+            return stored
+    return None
 
 
 class Folder:
@@ -118,15 +159,11 @@ class Folder:
         new = cls(path, configuration)
         if path.exists() and not path.is_dir():
             raise InputError("--out", path, "a folder")
-        if not path.exists() or not any(path.iterdir()):
-            return new
-        if not (path / CONFIGURATION).exists():
-            if all(file.name.startswith(CONFIGURATION) for file in path.iterdir()):  # killed before the first file was whole
-                return new
+        stored = configuration_of(path)
+        if stored is None:
+            if not path.exists() or all(file.name in _OURS or file.suffix == ".part" for file in path.iterdir()):
+                return new  # or one whose first file was not finished
             raise InputError("--out", f"{path}, which holds other files", "a new or empty folder")
-        stored = read_json(path / CONFIGURATION)
-        if not isinstance(stored, dict):
-            raise InputError("--out", path / CONFIGURATION, "a readable file; delete the folder to start over")
         asked = json.loads(json.dumps(configuration))
         for name in sorted({*stored, *asked}):
             if stored.get(name) != asked.get(name):
@@ -136,10 +173,55 @@ class Folder:
             raise InputError("--out", f"{path}, which holds results", "a new or empty folder, or --resume")
         return new
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Context in which no other process writes into the folder, which is begun. Raises InputError if one does.
+
+        A process that dies lets go. Where there is no flock (Windows, some network file systems) nothing is locked.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = self.path / _LOCK
+        file = _flock(lock, self.path)
+        try:
+            Folder.open(self.path, self.configuration, resume=True)  # another process may have begun it since
+            self.begin()
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            file.close()
+
     def begin(self) -> None:
         """Make the folder, write its configuration, and delete incomplete files of a killed process."""
         self.path.mkdir(parents=True, exist_ok=True)
         for part in self.path.rglob("*.part"):
             part.unlink()
-        if not (self.path / CONFIGURATION).exists():
+        try:
+            read_json(self.path / CONFIGURATION)
+        except InputError:  # a new folder, or one whose whole results have told the configuration
             write_json(self.path / CONFIGURATION, self.configuration)
+
+
+def _flock(lock: Path, folder: Path) -> io.TextIOWrapper:
+    """The file, opened and locked, with the holder's name in it."""
+    while True:
+        file = lock.open("a+", encoding="utf-8")
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read() or "another process"
+            file.close()
+            given = f"a folder in use by {holder} ({folder})"
+            raise InputError("--out", given, "another folder, or wait until it has ended") from None
+        except (ImportError, OSError):
+            pass
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                break
+        file.close()  # its holder has just let go, and deleted it
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+    file.flush()
+    return file

@@ -15,7 +15,7 @@ from .values import WIDTH, Turn
 _HEADER = '''"""Generated from a formula by `derivations.kernels`; the name holds the hash of this text and of the versions."""
 
 import numpy as np
-from numba import njit
+from sde_momentum.core.compile import njit
 from sde_momentum.problems.compiled import CONTRACTION, JACOBIAN, KERNEL, PULLBACK
 from sde_momentum.core.simd import functions as simd
 from sde_momentum.core.simd.lanes import at, load_and_spread, narrow, store, widen

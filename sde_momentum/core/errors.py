@@ -25,9 +25,10 @@ class InputError(ValueError):
 
 
 def _short(given: object) -> str:
-    """The given value as text, cut to 120 characters."""
+    """The given value as text, cut to 120 characters, with control characters as Python writes them."""
     text = str(given).replace("\n", " ")
-    return text if len(text) <= 120 else text[:117] + "..."
+    text = text if len(text) <= 120 else text[:117] + "..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _number(argument: str, value: ArrayLike, allowed: str) -> NDArray[np.float64]:

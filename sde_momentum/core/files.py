@@ -1,19 +1,28 @@
-"""Atomic writing of files, and values as JSON has them."""
+"""Writing of files whole or not at all, arrays under a checksum, and values as JSON has them."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file by `write(file)`, then rename it to `path`: a file of this name is always complete."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    """Write a file by `write(file)`, then rename it to `path`: a file of this name is always complete.
+
+    It is on the disk when this returns. Any number of threads and processes may write it at once: the last one stays.
+    """
+    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -21,6 +30,40 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # some file systems have no such thing
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_arrays(path: Path, identity: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays as .npz without pickles, with the text `identity` (what they are) and a checksum of all."""
+    named = {**arrays, "identity": np.array(identity)}
+    write_whole(path, lambda file: np.savez(file, allow_pickle=False, **named, checksum=np.array(_checksum(named))))
+
+
+def read_arrays(path: Path) -> tuple[str, dict[str, NDArray[Any]]] | None:
+    """Identity and arrays of `write_arrays`; None for anything else, such as a damaged file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        if str(arrays.pop("checksum")) != _checksum(arrays):
+            return None
+        return str(arrays.pop("identity")), arrays
+    except Exception:  # a damaged file may raise anything
+        return None
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        found.update(f"{name} {array.dtype.str} {array.shape}\0".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def json_value(x: Any) -> Any:

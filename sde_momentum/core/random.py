@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import ArrayLike, NDArray
 
+from .compile import njit
 from .simd.lanes import aligned_stack, multiply_add, spread_like, sqrt, store
 from .simd.words import as_doubles, as_words, load_words, rotate_left, where_bit
 

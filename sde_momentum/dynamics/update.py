@@ -13,9 +13,10 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import int64, njit, types
+from numba import int64, types
 from numpy.typing import NDArray
 
+from ..core.compile import njit
 from ..core.errors import InputError
 from ..core.random import BATCHES, GRADIENT_NOISE, LABEL_NOISE, fill_normal, fill_rademacher, next_words, streams
 from ..core.simd.lanes import load_and_spread, store

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
+from ..core.compile import njit
 from ..core.errors import InputError
 from ..core.threads import one_blas_thread
 from .measures import MODEL, TRACE, measure, model

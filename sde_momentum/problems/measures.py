@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import extending, njit, types
+from numba import extending, types
 from numpy.typing import NDArray
 
+from ..core.compile import njit
 from ..core.simd.address import by_address
 from ..core.simd.matrix import aligned
 from .compiled import KERNEL, METRIC, PULLBACK

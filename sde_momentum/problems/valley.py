@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
 
+from ..core.compile import njit
 from ..core.errors import InputError, check, check_integer, check_non_negative, check_positive
 from .compiled import CONTRACTION, JACOBIAN, KERNEL, METRIC, PULLBACK, Kernels
 from .metrics import METRICS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..core.errors import InputError
-from ..core.files import write_whole
+from ..core.files import read_arrays, write_arrays
 from ..core.fingerprint import fingerprint
 from ..core.progress import track
 from ..core.threads import in_order
@@ -196,7 +195,7 @@ class Collection:
 
 
 class _Checkpoint:
-    """A file of an ensemble's paths so far: .npz without pickles, with a hash of what the ensemble depends on."""
+    """A file of an ensemble's paths so far, whose identity is a hash of what the ensemble depends on."""
 
     def __init__(self, path: Path, collection: Collection) -> None:
         self.path, self.identity = path, _identity(collection)
@@ -206,22 +205,19 @@ class _Checkpoint:
             raise InputError("checkpoint", str(path), "a file in a folder that exists")
 
     def read(self) -> Collected | None:
-        """The paths in the file, None if there is none. InputError if it is another ensemble's."""
+        """The paths in the file, None if there is none. InputError if it is damaged, or another ensemble's."""
         if not self.path.exists():
             return None
-        try:
-            with np.load(self.path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError("checkpoint", f"{self.path} ({error})", "a checkpoint of this ensemble, or no file yet") from None
-        if str(arrays.get("identity")) != self.identity:
+        found = read_arrays(self.path)
+        if found is None:
+            raise InputError("checkpoint", f"{self.path}, which is damaged", "a checkpoint of this ensemble, or no file yet")
+        if found[0] != self.identity:
             raise InputError("checkpoint", f"{self.path} of another ensemble", "one of the same equation and arguments")
-        return Collected.of(arrays)
+        return Collected.of(found[1])
 
     def write(self, total: Collected) -> None:
         """Replace the file atomically."""
-        named = {"identity": np.array(self.identity)} | total.arrays()
-        write_whole(self.path, lambda file: np.savez(file, allow_pickle=False, **named))
+        write_arrays(self.path, str(self.identity), total.arrays())
 
 
 def _identity(collection: Collection) -> str | None:

@@ -19,7 +19,8 @@ _HEADER = '''"""Generated from an equation and a method; the name holds the hash
 import math
 
 import numpy as np
-from numba import float64, int64, njit, typeof, types
+from numba import float64, int64, typeof, types
+from sde_momentum.core.compile import njit
 from sde_momentum.core.random import fill_normal, fill_words
 from sde_momentum.core.simd.lanes import aligned_stack, load_and_spread, store
 from sde_momentum.core.simd.operators import as_lanes, signed, shifted, where_below

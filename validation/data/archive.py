@@ -14,6 +14,8 @@ from typing import IO, Any, cast
 from .checks import BrokenFileError
 
 _TOTAL = 2**30  # bytes unpacked: a small file may unpack to any size
+_SHORT, _LONG, _SQUARES = 2**8, 2**12, 2 * 10**8  # bytes of a header that holds a name; sum of the squares of those not short
+_PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _FORMATS: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 
@@ -29,8 +31,9 @@ def members(
         with path.open("rb") as raw:
             read = 0
             unpacked = _Metered(_decompressed(raw), path)
-            with tarfile.open(fileobj=cast(IO[bytes], unpacked), mode="r|") as tar:
-                for member in tar:
+            with tarfile.open(fileobj=cast(IO[bytes], unpacked), mode="r|", tarinfo=_Member) as tar:
+                while (member := tar.next()) is not None:
+                    tar.members.clear()  # type: ignore[attr-defined]  # or else a small file has room for millions
                     if member.size > limit:
                         raise BrokenFileError(path, f"{member.name} of {member.size:,} bytes, more than it can have")
                     if member.isreg() and wanted(member.name):
@@ -42,7 +45,7 @@ def members(
                 pass
     except BrokenFileError:
         raise
-    except (OSError, EOFError, ValueError, OverflowError, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, OverflowError, RecursionError, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
         raise BrokenFileError(path, f"damaged, {error}") from None
 
 
@@ -54,6 +57,24 @@ def _decompressed(raw: IO[bytes]) -> IO[bytes]:
             unpacking: IO[bytes] = opener(raw)
             return unpacking
     return raw
+
+
+class _Member(tarfile.TarInfo):
+    """A member without headers that take Python's reader a time quadratic in their size (CVE-2024-6232), or much memory."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, *_PAX):
+            square = self.size**2 if self.size > _SHORT else 0
+            tar.squares = getattr(tar, "squares", 0) + square  # type: ignore[attr-defined]
+            if self.size > _LONG or tar.squares > _SQUARES:  # type: ignore[attr-defined]
+                raise tarfile.ReadError("headers larger than names need")
+        elif self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a sparse file")
+        found: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        return found
+
+    def _proc_gnusparse_10(self, *_: Any) -> None:
+        raise tarfile.ReadError("a sparse file")
 
 
 class _Metered:

@@ -10,10 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from sde_momentum.core.files import write_whole
+from sde_momentum.core.files import read_arrays, write_arrays
 
 _LAYOUT = 1  # of the file; another number, and older files are made again
 
@@ -34,13 +33,13 @@ def cached(sources: Sequence[Path], make: Callable[[], dict[str, NDArray[Any]]])
         file, key = directory() / f"images-{name}.npz", _key(sources)
     except (OSError, RuntimeError):  # RuntimeError: no home
         return make()
-    stored = _read(file, key)
-    if stored is not None:
-        return stored
+    stored = read_arrays(file)
+    if stored is not None and stored[0] == key:
+        return stored[1]
     arrays = make()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, lambda out: np.savez(out, key=np.array(key), **arrays))  # type: ignore[arg-type]
+        write_arrays(file, key, arrays)
     except OSError:
         pass
     return arrays
@@ -50,13 +49,3 @@ def _key(sources: Sequence[Path]) -> str:
     stats = [path.stat() for path in sources]
     # another version of Pillow may decode a JPEG to other pixels
     return json.dumps([_LAYOUT, version("pillow"), [[stat.st_size, stat.st_mtime_ns] for stat in stats]])
-
-
-def _read(file: Path, key: str) -> dict[str, NDArray[Any]] | None:
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            if str(stored["key"]) != key:
-                return None
-            return {name: stored[name] for name in stored.files if name != "key"}
-    except Exception:  # absent or damaged, in whatever way: it is made again
-        return None

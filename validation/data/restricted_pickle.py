@@ -10,7 +10,7 @@ import io
 import math
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,7 +31,36 @@ class _ForbiddenError(Exception):
     """Arguments that no pickle of an array of numbers has."""
 
 
-class _Unpickler(pickle.Unpickler):
+_REFUSED = (
+    *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
+    *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.INST, pickle.OBJ),
+    *(pickle.NEWOBJ, pickle.NEWOBJ_EX),
+)
+"""Operations that no such pickle needs; some take memory or time as the file says, not as it has."""
+
+
+_Pure: Any = pickle._Unpickler
+
+
+class _Unpickler(_Pure):
+    """Python's own, whose memory is a dictionary: that in C is an array as long as the largest number in the file."""
+
+    dispatch: ClassVar[dict[int, Any]] = {code: run for code, run in _Pure.dispatch.items() if bytes([code]) not in _REFUSED}
+
+    def load_setitem(self) -> None:
+        self._check_keys([self.stack[-2]])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        self._check_keys(self.stack[::2])
+        super().load_setitems()
+
+    def _check_keys(self, keys: list[Any]) -> None:
+        if not all(isinstance(key, str | bytes | int) for key in keys):  # a tuple of tuples may take for ever to hash
+            raise _ForbiddenError
+
+    dispatch[pickle.SETITEM[0]], dispatch[pickle.SETITEMS[0]] = load_setitem, load_setitems
+
     def __init__(self, content: bytes, path: Path) -> None:
         super().__init__(io.BytesIO(content), encoding="bytes")
         self._path = path

@@ -42,13 +42,12 @@ class MatrixSensing(Experiment):
         """Everything that the results depend on, checked."""
         given = fill(self.options, given)
         profile = self.profile(given)
-        check_integer(given["seed"], "--seed", 0)
         return {
             "experiment": self.name,
             "profile": given["profile"],
             "lr": learning_rates(given["lr"] or profile.lr),
             "n_seeds": check_integer(profile.n_seeds if given["seeds"] is None else given["seeds"], "--seeds", 2),
-            "seed": given["seed"],
+            "seed": self.seed(given),
             "d": given["d"],
             "rank": given["rank"],
             "n_measurements": given["measurements"],

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sde_momentum.predictors.measured_optimum import N_RESAMPLES, Estimate, read_results
+from sde_momentum.predictors.measured_optimum import N_RESAMPLES, Estimate
 
 from ..estimates import LAW_HEAD, interval, law_rows, number, percent
 from ..experiment import Experiment
 from ..report import Picture, Report, Section, Table
-from ..store import RESULTS
+from ..store import read_sweep
 from . import figures
 from .summary import CLOSED_FORM, EFFECTIVE_LOSS, METHODS, Summary
 
@@ -110,7 +110,7 @@ def _how(summary: Summary, c: dict[str, Any]) -> list[str]:
 
 def read(folder: Path) -> xr.Dataset:
     """The Dataset of a sweep."""
-    return read_results(folder / RESULTS)
+    return read_sweep(folder)
 
 
 def report(experiment: Experiment, results: xr.Dataset) -> Report:

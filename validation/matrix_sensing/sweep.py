@@ -141,8 +141,10 @@ class Sweep:
         for i, j, first in self.blocks:
             n = len(self.seeds[first : first + LANES])
             shapes = {"values": (len(self.metrics), n, N_RECORDS), "diverged": (n,)}
-            file = f"runs/lr{i:02d}-momentum{j:02d}-seed{first:05d}.npz"
-            chunks.append(Chunk(file, partial(self.run, i, j, first), int(self.horizon[i, j]) * LANES, shapes))
+            file, steps = f"runs/lr{i:02d}-momentum{j:02d}-seed{first:05d}.npz", int(self.horizon[i, j])
+            runs = {"lr": float(self.lr[i]), "one_minus_beta": float(self.one_minus_beta[i, j]), "steps": steps}
+            runs["seeds"] = self.seeds[first : first + n].tolist()
+            chunks.append(Chunk(file, partial(self.run, i, j, first), steps * LANES, shapes, identity=runs))
         return chunks
 
     def run(self, i: int, j: int, first: int) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sde_momentum.core.files import read_arrays, write_arrays
+
 from ..experiment import Configuration
-from ..store import read_whole, write_arrays
 from .base import Parameters
 from .stacked_sgd import Setting, Stack
 from .task import METRICS, N_EIGENVALUES, Task, to_tensors
@@ -65,6 +68,13 @@ class Block:
         n = (len(self.one_minus_beta), len(self.seeds))
         return {"values": (len(METRICS), *n, len(self.records)), "last": n, "eigenvalues": (*n, 2, N_EIGENVALUES)}
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the results depend on, beside the configuration."""
+        names = ("lr", "one_minus_beta", "seeds", "records", "level", "loss_level", "least")
+        start = hashlib.sha256(b"".join(self.start[name].tobytes() for name in sorted(self.start))).hexdigest()
+        return json.loads(json.dumps({**{name: getattr(self, name) for name in names}, "start": start}))
+
 
 def setting(task: Task, configuration: Configuration) -> Setting:
     """The stack's training problem in a configuration: batches, update, noise, precision."""
@@ -90,14 +100,16 @@ def train(block: Block) -> Arrays:
         eigenvalues: the largest of H at the start and at each run's end, (M, S, 2, N_EIGENVALUES)
     """
     training = _Training.begin(block)
-    if block.checkpoint is not None and (found := read_whole(block.checkpoint)) is not None:
-        training.take_up(found)
+    mark = json.dumps({**block.identity, "configuration": block.configuration})
+    found = None if block.checkpoint is None else read_arrays(block.checkpoint)
+    if found is not None and found[0] == mark:
+        training.take_up(found[1])
     due = time.monotonic() + _CHECKPOINT
     for t in range(training.first, len(block.records)):
         if training.advance(t):
             break
         if block.checkpoint is not None and (began := time.monotonic()) > due and block.checkpoint.parent.is_dir():
-            write_arrays(block.checkpoint, **training.state(t + 1))
+            write_arrays(block.checkpoint, mark, training.state(t + 1))
             due = (ended := time.monotonic()) + max(_CHECKPOINT, _PAUSE * (ended - began))
     shape = (len(block.one_minus_beta), len(block.seeds))
     return {

@@ -168,7 +168,7 @@ class NetworkExperiment(Experiment):
             "profile": given["profile"],
             "lr": learning_rates(given["lr"] or profile.lr),
             "n_seeds": check_integer(profile.n_seeds if given["seeds"] is None else given["seeds"], "--seeds", 2),
-            "seed": check_integer(given["seed"], "--seed", 0),
+            "seed": self.seed(given),
             "label_noise": check_one(check_non_negative, noise, "--label-noise"),
             "start": given["start"],
             "batch_size": check_integer(chosen("batch_size", 0), "--batch-size", 0),

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sde_momentum.predictors.measured_optimum import Estimate, read_results
+from sde_momentum.predictors.measured_optimum import Estimate
 
 from ..estimates import LAW_HEAD, interval, law_rows, number
 from ..experiment import Configuration
 from ..report import Picture, Report, Section, Table
-from ..store import QUESTIONS_FOLDER, RESULTS
+from ..store import QUESTIONS_FOLDER, RESULTS, read_sweep
 from . import figures
 from .experiment import STARTS, NetworkExperiment
 from .plan import FIXED, RULES, TRANSFER
@@ -238,10 +238,10 @@ class Results:
 
 def read(folder: Path) -> Results:
     """The results in a folder."""
-    main = read_results(folder / RESULTS)
+    main = read_sweep(folder)
     names = json.loads(main.attrs["configuration"])["questions"]
-    paths = {name: folder / QUESTIONS_FOLDER / name / RESULTS for name in names}
-    return Results(main, {name: read_results(path) for name, path in paths.items() if path.exists()})
+    folders = {name: folder / QUESTIONS_FOLDER / name for name in names}
+    return Results(main, {name: read_sweep(path) for name, path in folders.items() if (path / RESULTS).exists()})
 
 
 def report(experiment: NetworkExperiment, results: Results) -> Report:

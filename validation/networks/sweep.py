@@ -121,11 +121,11 @@ class Sweep:
     def _chunks(self, blocks: Sequence[Block], kind: str) -> list[Chunk]:
         chunks = []
         for block in blocks:
-            file = Path(self._file(RUNS)) / f"{kind}-lr{block.lr:.6g}-seed{block.seeds[0]}.npz"
+            file = Path(self._file(RUNS)) / f"{kind}-lr{block.lr!r}-seed{block.seeds[0]}.npz"
             path = (self.folder / file).absolute()
             checkpoint = path.with_name(f"checkpoint-{path.name}")
             job = partial(train, replace(block, checkpoint=checkpoint))
-            chunks.append(Chunk(str(file), job, block.cost, block.shapes, checkpoint))
+            chunks.append(Chunk(str(file), job, block.cost, block.shapes, checkpoint, block.identity))
         return chunks
 
     def _look(self, ground: Ground) -> list[Block]:

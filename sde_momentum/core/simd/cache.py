@@ -7,7 +7,6 @@ module, so that a second process compiles nothing.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import sys
 import tempfile
@@ -16,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import llvmlite
 import numba
 import numpy as np
 
+from ..compile import check_private
+from ..files import write_whole
 from . import functions, lanes, operators, words
 
 _LOCK = threading.Lock()
@@ -29,15 +30,21 @@ _LOCK = threading.Lock()
 
 
 def directory() -> Path:
-    """The directory of the modules; where it cannot be written, a temporary one of this process."""
-    chosen = Path(os.environ.get("SDE_MOMENTUM_CACHE") or Path.home() / ".cache" / "sde_momentum")
+    """The directory of the modules; where it cannot be written, a temporary one of this process.
+
+    Raises InputError for one that others can write: whoever writes there has his code run.
+    """
     try:
-        chosen.mkdir(parents=True, exist_ok=True)
-        if os.access(chosen, os.W_OK | os.X_OK):
-            return chosen
-    except OSError:
-        pass
-    return _own_directory()
+        chosen = Path(os.environ.get("SDE_MOMENTUM_CACHE") or Path.home() / ".cache" / "sde_momentum")
+        chosen.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(chosen, os.W_OK | os.X_OK):
+            return _own_directory()
+    except (OSError, RuntimeError):  # RuntimeError: no home
+        return _own_directory()
+    for folder in (chosen, chosen / "__pycache__"):
+        if folder.exists():
+            check_private(folder, "SDE_MOMENTUM_CACHE")
+    return chosen
 
 
 @cache
@@ -57,8 +64,8 @@ def load(
         if identity is not None:
             try:
                 return _load(f"sde_momentum_kernel_{_key(source, identity, uses)}", source, names or {})
-            except ModuleNotFoundError:
-                pass  # the machine code on disk refers to a module that this process does not have
+            except (ModuleNotFoundError, OSError):
+                pass  # the machine code on disk refers to a module that this process does not have; the disk is full
         module = ModuleType("sde_momentum_kernel")
         module.__dict__.update(names or {}, CACHE=False)
         exec(source, module.__dict__)
@@ -83,16 +90,14 @@ def _load(name: str, source: str, names: Mapping[str, Any]) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     path = directory() / f"{name}.py"
-    if not path.is_file() or path.read_text(encoding="utf-8") != source:
+    if not path.is_file() or path.read_bytes() != source.encode():
         _write(path, source)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:  # only a broken importer gives none for a .py file
-        raise ImportError(f"cannot import {path}")
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(name)
+    module.__file__ = str(path)
     module.__dict__.update(names, CACHE=True)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(source, str(path), "exec"), module.__dict__)  # not by import, which would trust Python's own cache beside it
     except BaseException:
         del sys.modules[name]
         raise
@@ -107,14 +112,10 @@ def _key(source: str, identity: str, uses: Sequence[ModuleType]) -> str:
 
 
 def _write(path: Path, source: str) -> None:
-    """Write atomically: a reader sees the whole text or no file."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(source)
+    def write(file: IO[bytes]) -> None:
+        file.write(source.encode())
+        file.flush()
         # numba recompiles a module whose modification time changed; here only the text matters
-        os.utime(name, (0, 0))
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+        os.utime(file.name, (0, 0))
+
+    write_whole(path, write)

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 
+from ..compile import njit
 from .lanes import Lanes, _address, _splat, _vector_pointer, intrinsic, load_and_spread, store
 
 WIDTH = 8

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import float64, njit, types
+from numba import float64, types
 
+from ...core.compile import njit
 from ...core.simd.lanes import below, load_and_spread, sqrt, store
 from ...core.simd.matrix import WIDTH, apply_by_lane, symmetric_by_lane
 

@@ -18,9 +18,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
+from ...core.compile import njit
 from ...core.simd.lanes import below, fabs, load_and_spread, sqrt, store
 from ...core.simd.matrix import WIDTH, aligned, product_by_lane, symmetric_by_lane
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import extending, float64, njit, types
+from numba import extending, float64, types
 from numpy.typing import NDArray
 
+from ...core.compile import njit
 from ...core.simd.address import by_address
 from ...core.simd.lanes import below, load_and_spread, store
 from ...core.simd.matrix import WIDTH, aligned, apply_by_lane, symmetric_by_lane

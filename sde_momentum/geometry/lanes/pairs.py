@@ -14,9 +14,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float64, int64, njit, types
+from numba import float64, int64, types
 from numpy.typing import NDArray
 
+from ...core.compile import njit
 from ...core.simd.lanes import below, load_and_spread, store
 from ...core.simd.matrix import WIDTH, aligned, product_by_lane, symmetric_by_lane
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ...core.compile import njit
 from ...core.moments import good_lanes
 from .base import Observer, State, Variables, leaf, merge_nodes, total
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ...core.compile import njit
 from ...core.errors import InputError, check
 from ...core.moments import good_lanes
 from .base import Observer, State, Variables

@@ -13,11 +13,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
 from ...core import random
+from ...core.compile import njit
 from ...core.random import ADAPTIVE, mix
 from ...core.simd import cache
 from ..kernel import Kernel, injected
@@ -65,7 +66,8 @@ _TEXT = '''"""Paths on dyadic trees; `advance` and `look` of an equation are the
 import math
 
 import numpy as np
-from numba import float64, int64, njit, typeof, types
+from numba import float64, int64, typeof, types
+from sde_momentum.core.compile import njit
 from sde_momentum.sde.stepping.brownian_tree import copy, node_normals
 
 P = typeof((0.0,) * {n_parameters})

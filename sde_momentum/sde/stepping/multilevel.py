@@ -153,7 +153,8 @@ def _check_request(task: Task, n_paths: int | UntilError, how: Execution) -> flo
 _TEXT = '''"""Pairs of paths on one Brownian path; `advance` and `look` of an equation are there before this is executed."""
 
 import numpy as np
-from numba import boolean, float64, int64, njit, typeof, types
+from numba import boolean, float64, int64, typeof, types
+from sde_momentum.core.compile import njit
 from sde_momentum.core.random import fill_normal
 
 P = typeof((0.0,) * {n_parameters})
