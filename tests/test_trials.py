@@ -9,6 +9,7 @@ import sde_momentum as sm
 from sde_momentum.core.convergence import settle_time
 from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.trials.carry import Found, Law, carry
+from sde_momentum.predictors.trials.choice import choose
 from sde_momentum.predictors.trials.courses import Clock, Courses, Training
 from sde_momentum.predictors.trials.times import Course, resampling
 from sde_momentum.theory import formulas
@@ -171,7 +172,9 @@ def test_a_small_learning_rate_is_reached_by_the_law():
 
 
 def test_a_target_that_no_momentum_meets_is_said_so_with_the_fraction_that_can_be_met():
-    with pytest.raises(sm.InputError, match=r"target: given trace_hessian below 0.5; allowed: more than that: .* down to 0.9"):
+    with pytest.raises(
+        sm.InputError, match=r"target: given trace_hessian below 0.5; allowed: more than that: .* stays below 0.9"
+    ):
         sm.predict(VALLEY, 0.1, **{**ASKED, "target": ("trace_hessian", 0.5)})
     with pytest.raises(sm.InputError, match=r"lr: given 50\.?0*; allowed: a smaller learning rate: runs diverge"):
         sm.predict(VALLEY, 50.0, **ASKED)
@@ -184,3 +187,35 @@ def test_the_ways_beside_the_trials_get_one_word_each():
     assert far.agreement["transfer"] == "too much momentum"
     assert far.agreement["closed form"] == "agrees"
     assert str(far).splitlines()[0].startswith("momentum 0.99")
+
+
+def chain():
+    """f = w0 w1 + w2 w3, target 1, in NumPy, from a point where tr H falls to 0.702 of its start."""
+    return sm.Problem.from_function(lambda w: (w[..., 0] * w[..., 1] + w[..., 2] * w[..., 3])[..., None], [1.0], 4, batched=True)
+
+
+def test_a_target_that_lies_just_below_the_start_is_met_at_once():
+    asked = {"noise": 1e-3, "start": [1.2, 0.5, 1.0, 0.4], "budget": 600}
+    answer = sm.predict(chain(), 0.05, target=("trace_hessian", 0.9999), **asked)
+    assert answer.time < 40
+
+
+def test_a_target_below_the_flattest_point_says_what_theory_says():
+    asked = {"noise": 1e-3, "start": [1.2, 0.5, 1.0, 0.4], "budget": 600}
+    with pytest.raises(
+        InputError, match=r"stays below 0\.7\d+ at best.*; theory: fraction: given 0.6; allowed: more than 0.7018"
+    ):
+        sm.predict(chain(), 0.05, target=("trace_hessian", 0.6), **asked)
+
+
+def test_where_the_trials_were_too_few_to_tell_the_range_reaches_to_the_next_ones():
+    """Three momenta of four runs, the same decay at very different sizes: no bound, and more than one point."""
+    steps, sizes = np.arange(1, 2000), np.array([[0.3], [1.0], [1.5], [2.0]])
+    courses = [
+        Course(delta, 0.1, 4, steps, (1 + size * (sizes - 1.2)) / steps)
+        for delta, size in ((0.02, 0.1), (0.03, 0.3), (0.045, 0.2))
+    ]
+    choice, _ = choose(courses, courses, 0)
+    assert choice.regret > 1.03
+    assert choice.low < choice.high
+    assert choice.low <= choice.one_minus_beta <= choice.high

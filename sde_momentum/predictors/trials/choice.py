@@ -27,7 +27,8 @@ class Choice:
     Attributes:
         one_minus_beta: delta of the recommendation
         low, high: least and largest 1 - beta tried whose time may be within 3 % of the shortest; with more momentum than
-            recommended only where fluctuations have been seen to become stationary
+            recommended only where fluctuations have been seen to become stationary; where the trials were too few to tell, the
+            next ones tried on either side
         time, time_se: steps to the target, and standard error
         regret: upper 95 % bound of the time over the shortest
         edge: largest 1 - beta below the recommendation that does not hold the target; None where none was seen
@@ -69,7 +70,10 @@ def choose(near: Sequence[Course], tried: Sequence[Course], seed: int) -> tuple[
     shown = np.array([course.stays for course in near])
     good = deltas[(lower <= GOAL) & (deltas > (edge or 0.0)) & (shown | (deltas > value))]
     low, high = float(good.min(initial=value)), float(good.max(initial=value))
-    choice = Choice(value, low, high, near[k].time(), near[k].time_se(seed), float(upper[k]), edge)
+    if not upper[k] <= GOAL:  # undecided: those next to it may be as good
+        every = np.array([course.one_minus_beta for course in tried])
+        low, high = every[every < low].max(initial=edge or 0.0) or low, every[every > high].min(initial=1.0)
+    choice = Choice(value, float(low), float(high), near[k].time(), near[k].time_se(seed), float(upper[k]), edge)
     return choice, [course for j, course in enumerate(near) if (lower[j] <= CONTENDER and lasting[j]) or j == k]
 
 

@@ -43,6 +43,8 @@ _LARGEST = 1.0
 theory's small parameter is no longer small."""
 _PATIENCE, _LONG = 15.0, 120.0
 """Longest trial, in units of the expected steps to the target: where no momentum meets it, and where one does."""
+_SHORTEST = 20.0
+"""Least number of steps that is expected: a trial of fewer shows nothing."""
 _SELDOM, _COARSE = 100, 16
 """First records in the expected time, and records while the steps grow by a factor e, where a metric is expensive."""
 _PILOT = 64
@@ -102,7 +104,7 @@ class Plan:
             return
         rate = max(self._top, lr, least)
         self._search(rate, _PART)
-        while rate > max(lr, least):
+        while rate > max(lr, least) and self.found[-1][0] == rate:  # else the last search saw no momentum meet the target
             goal = max(self._affordable(lr), least)
             if goal > rate / _APART:  # so near, it would say nothing of the correction
                 break
@@ -190,6 +192,7 @@ class Plan:
             delta, time, known = there.one_minus_beta, there.time, True
         else:
             (delta, time), known = self._guess(lr), self.question.theory is not None
+        time = max(time, _SHORTEST)
         runs = Courses(self.training, lr, self._clock(time), self._tick)
         search = Search(runs, deadline, 0.5 * self.budget, _PATIENCE * time, _LONG * time)
         around = _NARROW if self.found else _USUAL if known else _WIDE
@@ -200,7 +203,8 @@ class Plan:
                 search.probe(theirs, choice)
             self.found.append((lr, choice, search))
         except OutOfTime:
-            raise self._unmet(search) from None
+            if not self.found:  # at larger learning rates the target was met: the law says more
+                raise self._unmet(search) from None
 
     def _carry(self, lr: float) -> Carried:
         points = [Found(r, c.one_minus_beta, c.low, c.high, c.time, c.time_se) for r, c, _ in self.found]
@@ -212,16 +216,21 @@ class Plan:
         ends: list[tuple[float, float, int]] = []
         start = self.question.level / target.fraction
         for course in search.courses:
-            late = float(np.mean(course.mean[len(course.mean) // 2 :]))
+            late = float(np.max(course.mean[len(course.mean) // 2 :]))
             ends.append((late / start, course.one_minus_beta, course.end))
         share, delta, steps = min(ends, key=lambda end: end[0])
         if not np.isfinite(share):
             return InputError("lr", search.runs.lr, "a smaller learning rate: runs diverge at every momentum tried")
-        found = (
-            f"at lr {search.runs.lr:.3g} the mean comes down to {share:.3g} at best, at momentum {1 - delta:.4g} in {steps} steps"
-        )
-        why = "or a larger budget" if monotonic() > search.deadline else "or a smaller lr, whose fluctuations are smaller"
-        return InputError("target", f"{target.metric} below {target.fraction:.3g}", f"more than that: {found}; {why}")
+        if share >= 1 and monotonic() > search.deadline:
+            return InputError("budget", f"{self.budget:g} s", f"more: in {steps} steps no mean came below its start")
+        best = f"the mean stays below {share:.4g} at best, at momentum {1 - delta:.4g} up to step {steps}"
+        found = f"at lr {search.runs.lr:.3g} {best}"
+        why = "a smaller lr may meet it, whose fluctuations are smaller"
+        if self.question.theory_error is not None:
+            why = f"theory: {self.question.theory_error}"
+        elif monotonic() > search.deadline:
+            why = "a larger budget may show it"
+        return InputError("target", f"{target.metric} below {target.fraction:.6g}", f"more than that: {found}; {why}")
 
 
 def _summary(lr: float, choice: Choice, search: Search) -> LrTrials:
