@@ -324,7 +324,7 @@ def test_a_broken_result_is_named(finished, tmp_path):
     (tmp_path / "results" / "local_sgd.nc").write_bytes(b"not a file")
     result = run("--out", str(tmp_path), "--resume", "--only", "local_sgd")
     assert isinstance(result.exception, InputError)
-    assert "local_sgd.nc; allowed: a readable file" in str(result.exception)
+    assert "local_sgd.nc; allowed: an intact file" in str(result.exception)
 
 
 @pytest.mark.parametrize(
