@@ -227,8 +227,22 @@ def _in_processes(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], 
         if lost:
             raise LostChunks(lost)
     finally:
-        for process in (*idle, *(process for process, _, _ in busy.values())):
-            process.shutdown(kill_workers=True)
+        with _uninterrupted():
+            for process in (*idle, *(process for process, _, _ in busy.values())):
+                process.shutdown(kill_workers=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Context in which an interrupt does nothing: a second one while workers are stopped would leave the others alive."""
+    if threading.current_thread() is not threading.main_thread():  # which alone hears interrupts
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 def _process() -> ProcessPoolExecutor:
