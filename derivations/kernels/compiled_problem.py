@@ -71,10 +71,14 @@ class CompiledProblem(Problem):
         numbers = {"data": self._data, "targets": self.targets}
         return {
             "problem": self.name,
-            "formulas": "; ".join(map(str, self.formulas)),
-            "parameters": " ".join(map(str, self._arguments[2])),
+            **self._text,
             **{f"{key}_sha256": hashlib.sha256(value.tobytes()).hexdigest() for key, value in numbers.items()},
         }
+
+    @cached_property
+    def _text(self) -> dict[str, str]:
+        """Formulas and parameters as text, which takes long for large ones."""
+        return {"formulas": "; ".join(map(str, self.formulas)), "parameters": " ".join(map(str, self._arguments[2]))}
 
     def random_start(self, scale: float = 1.0, seed: int = 0) -> Array:
         """Independent normal entries of standard deviation `scale`, (N,)."""

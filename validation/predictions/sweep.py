@@ -42,6 +42,8 @@ _LONGER = 3
 """How often such a pass is repeated, with all 1 - beta up to 1 and then with four times the number of steps."""
 _EXTENSIONS = 8
 """How often a pass whose fastest momentum lies at its edge, or whose horizon is too short, is extended."""
+_FOLLOWED = 1.5
+"""Times the shortest time: momenta of the coarse pass that take longer are not followed beyond `HORIZON`."""
 _CONTENDER = 1.25
 """Times the shortest time: momenta that take longer are not run again when runs are doubled."""
 _SURE = 0.975
@@ -218,12 +220,19 @@ def _coarse(training: Training, centre: float, shortest: float) -> tuple[dict[fl
 
 
 def _coarse_times(training: Training, deltas: Sequence[float], shortest: float) -> list[float]:
-    found = []
-    for delta in deltas:
-        clock = _clock(_horizon(delta, shortest))
+    """Times at these momenta; only those that may be the fastest are followed until fluctuations are stationary."""
+
+    def time(delta: float, until: float) -> float:
+        clock = _clock(until)
         course = training.courses(delta, clock, range(_n_coarse(training)), 1)
-        found += mean_times([(clock, course)], training.fraction, training.first_seed)[0].tolist()
-    return found
+        return float(mean_times([(clock, course)], training.fraction, training.first_seed)[0][0])
+
+    first = HORIZON * shortest
+    times = [time(delta, first) for delta in deltas]
+    for i in np.argsort(times, kind="stable"):
+        if times[i] <= _FOLLOWED * min(times) < np.inf and _horizon(deltas[i], shortest) > first:
+            times[i] = time(deltas[i], _horizon(deltas[i], shortest))
+    return times
 
 
 def _fine(training: Training, asked: Sequence[float], best: float, shortest: float) -> Sweep:
