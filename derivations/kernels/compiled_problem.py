@@ -10,6 +10,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike
 
+from sde_momentum.core.arguments import by_annotations
 from sde_momentum.core.errors import check_integer, check_positive
 from sde_momentum.core.simd import cache
 from sde_momentum.problems import compiled
@@ -80,6 +81,7 @@ class CompiledProblem(Problem):
         """Formulas and parameters as text, which takes long for large ones."""
         return {"formulas": "; ".join(map(str, self.formulas)), "parameters": " ".join(map(str, self._arguments[2]))}
 
+    @by_annotations
     def random_start(self, scale: float = 1.0, seed: int = 0) -> Array:
         """Independent normal entries of standard deviation `scale`, (N,)."""
         rng = np.random.default_rng(check_integer(seed, "seed", 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arguments import by_annotations
 from .errors import InputError, check
 
 Floats = NDArray[np.float64]
@@ -15,6 +16,7 @@ def check_fraction(value: ArrayLike, argument: str = "fraction") -> Floats:
     return check(argument, value, lambda x: (x > 0) & (x < 1), "numbers in (0, 1)")
 
 
+@by_annotations
 def convergence_time(values: ArrayLike, times: ArrayLike, fraction: float = 0.1) -> Floats:
     """Time after which each series stays below `fraction` of its first value, up to its last record.
 

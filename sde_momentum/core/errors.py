@@ -31,18 +31,32 @@ def _short(given: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _number(argument: str, value: ArrayLike, allowed: str) -> NDArray[np.float64]:
+def numbers(argument: str, value: object, allowed: str) -> NDArray[np.float64]:
+    """Anything that is an array of real numbers, as float64; else an InputError."""
     try:
-        if np.asarray(value).dtype.kind in "bSU":  # neither True nor "0.1" is meant as a number
+        array = np.asarray(value)
+        # neither True, nor "0.1", nor 1j is meant as a number, nor None as NaN
+        if array.dtype.kind in "bSUc" or (array.dtype.kind == "O" and any(entry is None for entry in array.flat)):
             raise TypeError
-        return np.asarray(value, dtype=np.float64)
+        return array.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError):
         raise InputError(argument, value, allowed) from None
 
 
+def check_shape(argument: str, value: object, *sizes: int) -> NDArray[np.float64]:
+    """An array (..., *sizes) of real numbers, NaN and infinities among them, as float64."""
+    if type(value) is np.ndarray and value.dtype == np.float64 and value.shape[-len(sizes) :] == sizes:
+        return value
+    allowed = f"numbers of shape (..., {', '.join(map(str, sizes))})"
+    array = numbers(argument, value, allowed)
+    if array.shape[-len(sizes) :] != sizes:
+        raise InputError(argument, f"shape {array.shape}", allowed)
+    return array
+
+
 def check(argument: str, value: ArrayLike, rule: Any, allowed: str) -> NDArray[np.float64]:
     """Return `value` as float64, or raise with the first element that breaks `rule` (an array predicate)."""
-    array = _number(argument, value, allowed)
+    array = numbers(argument, value, allowed)
     with np.errstate(invalid="ignore"):
         good = np.isfinite(array) & rule(array)
     if not np.all(good):
@@ -58,6 +72,11 @@ def check_lr(value: ArrayLike, argument: str = "lr") -> NDArray[np.float64]:
 def check_momentum(value: ArrayLike, argument: str = "momentum") -> NDArray[np.float64]:
     """Momenta: in [0, 1)."""
     return check(argument, value, lambda x: (x >= 0) & (x < 1), "numbers in [0, 1)")
+
+
+def check_one_minus_beta(value: ArrayLike, argument: str = "one_minus_beta") -> NDArray[np.float64]:
+    """1 - beta of momenta: in (0, 1]."""
+    return check(argument, value, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
 
 
 def check_positive(value: ArrayLike, argument: str) -> NDArray[np.float64]:
@@ -78,8 +97,13 @@ def check_one(check: Callable[[ArrayLike, str], NDArray[np.float64]], value: Arr
     return float(number)
 
 
-def check_integer(value: object, argument: str, minimum: int) -> int:
-    """A whole number of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
-        raise InputError(argument, value, f"a whole number >= {minimum}")
+def check_integer(value: object, argument: str, minimum: int, maximum: int | None = None) -> int:
+    """A whole number of at least `minimum`, and at most `maximum`."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | np.integer)
+        or not minimum <= value <= (value if maximum is None else maximum)
+    ):
+        upper = "" if maximum is None else f" and <= {maximum}"
+        raise InputError(argument, value, f"a whole number >= {minimum}{upper}")
     return int(value)

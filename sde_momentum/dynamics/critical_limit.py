@@ -23,6 +23,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.arguments import by_annotations
 from ..core.dataset import as_attributes
 from ..core.dynamics import Dynamics
 from ..core.errors import check_positive
@@ -71,6 +72,7 @@ def _cuts(n_runs: int, together: int) -> list[slice]:
     return [slice(first, first + together) for first in range(0, n_runs, together)]
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class CriticalLimit(Dynamics):
     """Label-noise SGD along Gamma as lr -> 0 at fixed kappa = lr^2 c / (4 (1 - beta)^3): one run serves every lr

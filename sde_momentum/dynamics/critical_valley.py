@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ..core import moments
+from ..core.arguments import by_annotations
 from ..core.dynamics import Dynamics
 from ..core.errors import InputError, check, check_integer
 from ..core.progress import track
@@ -62,6 +63,7 @@ class _Request(NamedTuple):
     normal: bool
 
 
+@by_annotations
 @dataclass(frozen=True)
 class CriticalValley(Dynamics):
     """The critical limit of label-noise SGD in a valley, as moments of theta and of the normal modes' energies over many paths

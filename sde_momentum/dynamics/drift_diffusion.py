@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.arguments import by_annotations
 from ..core.dataset import as_attributes
 from ..core.dynamics import Dynamics
 from ..core.errors import InputError, check_positive
@@ -72,6 +73,7 @@ def coefficients_along(problem: Problem, w: Array, factor: Array, scaled_damping
     return (np.swapaxes(normal, -1, -2) @ (normal @ force[..., None]))[..., 0] - force, along
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class DriftDiffusion(Dynamics):
     """The limit of SGD with momentum along Gamma under gradient noise of covariance Sigma = B B^T

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError, check_positive
 from ..core.threads import one_blas_thread
 from ..geometry.along_manifold import Normals, move
@@ -56,6 +57,7 @@ def _velocity(problem: Problem, w: Array, normals: Normals) -> Array:
 
 
 @one_blas_thread()
+@by_annotations
 def drift_flow(
     problem: Problem,
     start: object,

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.arguments import by_annotations
 from ..core.dataset import as_attributes
 from ..core.dynamics import Dynamics
 from ..core.errors import InputError, check, check_integer, check_lr, check_momentum, check_non_negative
@@ -30,6 +31,7 @@ PIECE = 4096
 """Steps between two messages of progress, about."""
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class LabelNoiseSGD(Dynamics):
     """SGD with momentum and label noise on a problem [theory: Setting, eq. 1.2].
@@ -148,6 +150,11 @@ class LabelNoiseSGD(Dynamics):
         """
         rates, betas, labels = np.atleast_1d(check_lr(lr)), np.atleast_1d(check_momentum(momentum)), check_seeds(seeds)
         steps = check_steps(times)
+        if isinstance(metrics, str) or not isinstance(metrics, Sequence):
+            raise InputError("metrics", metrics, f"a list of some of {', '.join(self.problem.metrics)}")
+        for name, given in {"lr": rates, "momentum": betas}.items():
+            if not given.size or given.ndim != 1:
+                raise InputError(name, f"shape {given.shape}", "one number or several")
         measured = [self.problem.find_metric(metric, "metrics") for metric in metrics]
         point = self.problem.check_point(start)
         grid = np.stack([g.ravel() for g in np.meshgrid(rates, betas, indexing="ij")])

@@ -28,6 +28,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
+from ..core.arguments import by_annotations
 from ..core.dataset import as_attributes
 from ..core.dynamics import Dynamics
 from ..core.errors import InputError, check_lr, check_momentum
@@ -127,6 +128,7 @@ def _hessian_slope(problem: Problem, m: Array, c: Array) -> Array:
     return np.asarray((slopes + slopes.T) / 2)
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class MomentClosure(Dynamics):
     """Mean and covariance of label-noise SGD's (w, v) as a deterministic recursion [theory: Moment closure].

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, check_shape
 from ..problems.interpolation import project_to_manifold
 from ..problems.problem import Array, Problem
 
@@ -134,6 +135,7 @@ class Normals:
         return x - self.normal((self.jacobian @ x[..., None])[..., 0])
 
 
+@by_annotations
 def move(
     problem: Problem, start: Array, displacement: Array, tolerance: float, frame: Frame | Normals | None = None
 ) -> tuple[Array, NDArray[np.bool_]]:
@@ -144,6 +146,8 @@ def move(
     displacement's length, or a hundredth of |w|. A run without such a point, or whose displacement is not finite, stays where it
     is.
     """
+    start = check_shape("start", start, problem.n_parameters)
+    displacement = check_shape("displacement", displacement, *start.shape)
     frame = frame or Normals.at(problem, start)
     goal = tolerance * (1 + float(np.linalg.norm(problem.targets)))
     w = start + displacement

@@ -9,10 +9,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, check_shape
 from ..problems.problem import Array, Problem, as_problem
 
 
+@by_annotations
 @dataclass(frozen=True)
 class ManifoldPoint:
     """A point of Gamma: its normal and tangent space, eigenvalues of H, and tr H with its derivatives along Gamma
@@ -77,11 +79,16 @@ class ManifoldPoint:
     def slopes_of(self, modes: NDArray[np.intp]) -> Array:
         """`ambient_eigenvalue_gradients` of some modes, counted from the largest eigenvalue, (n_modes, N)."""
         u, s, vt = self._svd
+        modes = np.asarray(modes)
+        if modes.ndim != 1 or modes.dtype.kind not in "iu" or (modes.size and not -len(s) <= modes.min() <= modes.max() < len(s)):
+            raise InputError("modes", modes, f"whole numbers below {len(s)}, of shape (n_modes,)")
         weighted = np.einsum("pj,jn->jpn", u[:, modes] * s[modes], vt[modes]) * (2 / self.problem.n_outputs)
         return self.problem.contract_hessians(np.broadcast_to(self.w, (len(modes), len(self.w))), weighted)
 
+    @by_annotations
     def along(self, vector: Array) -> Array:
         """P_T of a vector (N,), without a basis of the tangent space."""
+        vector = check_shape("vector", vector, len(self.w))
         return vector - self.normal @ (self.normal.T @ vector)
 
     @cached_property
@@ -105,6 +112,7 @@ class ManifoldPoint:
         k = self.rank
         return u[:, :k] @ ((vt[:k] @ vector) / s[:k])
 
+    @by_annotations
     def ambient_hessian(self, step: float = 1e-5) -> Array:
         """hess tr H in ambient coordinates, (N, N): central differences of the exact gradient (exact if f is quadratic)."""
         n = self.problem.n_parameters
@@ -129,6 +137,7 @@ class ManifoldPoint:
         """Eigenvalues of `hessian`, increasing."""
         return np.asarray(np.linalg.eigvalsh(self.hessian), dtype=np.float64)
 
+    @by_annotations
     def curvature(self, displacement: Array) -> float:
         """mu felt by a displacement (N,) from this point: the Rayleigh quotient of `hessian`
         [theory: Drift, eq. 3.10].
@@ -137,6 +146,7 @@ class ManifoldPoint:
         """
         return self.stiffness(self.problem.trace_hessian_gradient, displacement)
 
+    @by_annotations
     def stiffness(self, field: Callable[[Array], Array], displacement: Array) -> float:
         """The derivative, along a displacement (N,) in Gamma, of the part of a field G(w) along Gamma
         [theory: Forces, eq. 6.4].
@@ -151,6 +161,7 @@ class ManifoldPoint:
         bend = self.problem.contract_hessians(self.w, np.outer(self._multipliers_of(here), x))
         return float(x @ ((ahead - behind) / (2 * h) - bend))
 
+    @by_annotations
     def coupling(self, displacement: Array) -> float:
         """g of a displacement (N,) from this point, in units of the curvature [theory: Price of speed, eq. 9.1].
 

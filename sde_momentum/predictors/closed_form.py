@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..core.errors import InputError, check_lr, check_non_negative, check_one, check_positive
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, check_lr, check_non_negative, check_one, check_one_minus_beta, check_positive
 from ..theory import formulas
 from .drift_path import DriftPath
 from .momentum_rule import MomentumRule
@@ -15,6 +16,7 @@ _SHARE = 0.8
 """Largest stationary fluctuation along Gamma, as a share of the displacement (or excess of tr H) that the target allows."""
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class ClosedForm:
     """The best 1 - beta from the geometry of the drift path: the larger of two bounds [theory: Effective loss, eq. 5.8].
@@ -72,6 +74,7 @@ class ClosedForm:
         displacement = self.state.directions.T @ (self.path.start - self.path.flattest.w)
         return self.state.kappa_for(_SHARE, self.path.amplitude**2 * float(displacement @ displacement))
 
+    @by_annotations
     def one_minus_beta(self, lr: float) -> float:
         """The recommended 1 - beta, at most 1."""
         rate = check_one(check_lr, lr, "lr")
@@ -79,10 +82,13 @@ class ClosedForm:
         bound = float(formulas.one_minus_beta_at_kappa(rate, self.noise, self.largest_kappa))
         return min(1.0, max(damping, bound))
 
+    @by_annotations
     def time(self, lr: float, one_minus_beta: float) -> float:
         """A rough number of steps to the target: `DriftPath.expected_time`."""
-        return float(self.path.expected_time(lr, one_minus_beta, self.noise))
+        rate, delta = check_one(check_lr, lr, "lr"), check_one(check_one_minus_beta, one_minus_beta, "one_minus_beta")
+        return float(self.path.expected_time(rate, delta, self.noise))
 
+    @by_annotations
     def uncertainty(self, lr: float) -> tuple[float, float]:
         """(low, high) of 1 - beta: from the damping ratio of the target to critical damping, between which optima usually lie."""
         geometry = self.noise, self.path.curvature, self.explicit_curvature

@@ -9,8 +9,9 @@ from time import monotonic
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.arguments import by_annotations
 from ..core.convergence import convergence_time
-from ..core.errors import InputError, check, check_lr, check_positive
+from ..core.errors import InputError, check_lr, check_one_minus_beta, check_positive
 from ..core.threads import one_blas_thread
 from ..dynamics.effective_loss import EffectiveLoss
 from ..geometry.manifold_point import ManifoldPoint
@@ -40,6 +41,7 @@ _GROWTH, _CAUTIOUS = 1.5, 1.02
 """Ratio of a block's length to the one before, until blocks have been halved once, and after."""
 
 
+@by_annotations
 class EffectiveLossPredictor:
     """Predicts convergence times from a point of Gamma by noise-free heavy ball on L_eff [theory: Effective loss, eq. 5.1].
 
@@ -127,7 +129,7 @@ class EffectiveLossPredictor:
         Raises InputError for a value out of range or an unstable learning rate.
         """
         rate = float(check_lr(lr))
-        asked = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
+        asked = check_one_minus_beta(one_minus_beta)
         flat = asked.ravel()
         if flat.size:
             self.check_stable(rate, float(flat.max()))

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.arguments import by_annotations
 from ..core.convergence import convergence_time
-from ..core.errors import check, check_lr, check_one
+from ..core.errors import check_lr, check_one, check_one_minus_beta
 from ..core.threads import one_blas_thread
 from ..dynamics.effective_loss import EffectiveLoss
 from ..problems.problem import Array, Problem
@@ -26,6 +27,7 @@ _LONGEST = 400_000
 """Steps after which a run that has not reached the remainder counts as never reaching it."""
 
 
+@by_annotations
 def first_phase(problem: Problem, start: ArrayLike, lr: float, *, nesterov: bool = False) -> Callable[[ArrayLike], Floats]:
     """Number of steps of the noise-free update until the loss stays below a hundredth of its start, as a function of 1 - beta.
 
@@ -52,7 +54,7 @@ def first_phase(problem: Problem, start: ArrayLike, lr: float, *, nesterov: bool
     rate, point = check_one(check_lr, lr, "lr"), problem.check_point(start)
 
     def steps(one_minus_beta: ArrayLike) -> Floats:
-        asked = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
+        asked = check_one_minus_beta(one_minus_beta)
         flat = np.atleast_1d(asked).ravel()
         out = np.empty(flat.shape)
         order = np.argsort(flat)

@@ -14,7 +14,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.errors import InputError, check, check_integer, check_non_negative, check_one, check_positive
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, check, check_integer, check_non_negative, check_one, check_one_minus_beta, check_positive
 from ..dynamics.drift_diffusion import coefficients_along
 from ..geometry.manifold_point import ManifoldPoint
 from ..problems.problem import Array, Problem
@@ -37,6 +38,7 @@ class Force(ABC):
         Raises InputError for a problem that the force does not describe.
         """
 
+    @by_annotations
     def stiffness(
         self, point: ManifoldPoint, displacement: Array, lr: float, one_minus_beta: float, *, nesterov: bool = False
     ) -> float:
@@ -53,8 +55,11 @@ class Force(ABC):
             InputError: for a value out of range, or a displacement without a part along Gamma.
         """
         rate = check_one(check_positive, lr, "lr")
-        delta = check_one(check_positive, one_minus_beta, "one_minus_beta")
-        return point.stiffness(self.pull(point.problem, rate, delta, nesterov), displacement)
+        delta = check_one(check_one_minus_beta, one_minus_beta, "one_minus_beta")
+        found = point.stiffness(self.pull(point.problem, rate, delta, nesterov), displacement)
+        if not np.isfinite(found):
+            raise InputError("lr", rate, f"a learning rate at which training is stable with 1 - beta = {delta:.6g}")
+        return found
 
 
 def _spectral(problem: Problem, one_minus_beta: float, weight: Callable[[Array], Array]) -> Field:
@@ -62,6 +67,7 @@ def _spectral(problem: Problem, one_minus_beta: float, weight: Callable[[Array],
     return lambda w: one_minus_beta * problem.spectral_gradient(w, weight)
 
 
+@by_annotations
 @dataclass(frozen=True)
 class LabelNoise(Force):
     """Label noise of strength c (eta / eta0)^p, exact at finite lr [theory: Drift, eq. 3.2; Drift, eq. 3.4].
@@ -94,12 +100,14 @@ class LabelNoise(Force):
         check("power", self.power, np.isfinite, "a finite number")
         check_one(check_positive, self.reference_lr, "reference_lr")
 
+    @by_annotations
     def pull(self, problem: Problem, lr: float, one_minus_beta: float, nesterov: bool = False) -> Field:
         weight = formulas.nesterov_drift_weight if nesterov else formulas.heavy_ball_drift_weight
         noise = self.noise * (lr / self.reference_lr) ** self.power
         return _spectral(problem, one_minus_beta, lambda eigenvalues: weight(lr, eigenvalues, one_minus_beta, noise))
 
 
+@by_annotations
 @dataclass(frozen=True)
 class LocalSGD(Force):
     """Label noise of K workers that average positions and velocities every H steps [theory: Forces, eq. 6.8].
@@ -126,11 +134,13 @@ class LocalSGD(Force):
         check_integer(self.n_workers, "n_workers", 1)
         check_integer(self.local_steps, "local_steps", 1)
 
+    @by_annotations
     def pull(self, problem: Problem, lr: float, one_minus_beta: float, nesterov: bool = False) -> Field:
         share = float(formulas.local_sgd_share(one_minus_beta, self.n_workers, self.local_steps))
         return LabelNoise(self.noise * share).pull(problem, lr, one_minus_beta, nesterov)
 
 
+@by_annotations
 @dataclass(frozen=True)
 class WeightDecay(Force):
     """Weight decay: weight_decay |w|^2 / 2 in the loss [theory: Forces, eq. 6.5].
@@ -145,10 +155,12 @@ class WeightDecay(Force):
     def __post_init__(self) -> None:
         check_one(check_non_negative, self.weight_decay, "weight_decay")
 
+    @by_annotations
     def pull(self, problem: Problem, lr: float, one_minus_beta: float, nesterov: bool = False) -> Field:
         return lambda w: lr * self.weight_decay * w
 
 
+@by_annotations
 @dataclass(frozen=True)
 class ParameterNoise(Force):
     """Parameter noise: the gradient is taken at w + s z, z standard normal, drawn anew at each step
@@ -165,11 +177,13 @@ class ParameterNoise(Force):
     def __post_init__(self) -> None:
         check_one(check_non_negative, self.variance, "variance")
 
+    @by_annotations
     def pull(self, problem: Problem, lr: float, one_minus_beta: float, nesterov: bool = False) -> Field:
         weight = formulas.nesterov_parameter_noise_drift_weight if nesterov else formulas.heavy_ball_parameter_noise_drift_weight
         return _spectral(problem, one_minus_beta, lambda eigenvalues: weight(lr, eigenvalues, one_minus_beta, self.variance))
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class GradientNoise(Force):
     """Gradient noise of covariance Sigma(w) = B B^T [theory: Relaxation, eq. 2.14; Drift, eq. 3.11].
@@ -191,6 +205,7 @@ class GradientNoise(Force):
         if not callable(self.factor):
             raise InputError("factor", self.factor, "a function w -> B(w)")
 
+    @by_annotations
     def pull(self, problem: Problem, lr: float, one_minus_beta: float, nesterov: bool = False) -> Field:
         scaled = one_minus_beta / np.sqrt(lr)
 
@@ -211,6 +226,7 @@ def _check_rank(problem: Problem, w: Array) -> None:
         raise InputError("point", "one where J loses rank", "a point where J keeps its rank, for noise other than label noise")
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class SamplingNoise(Force):
     """Sampling noise: batches drawn without replacement from samples of fixed residuals [theory: Forces, eq. 6.10].
@@ -236,6 +252,7 @@ class SamplingNoise(Force):
         if check_integer(self.batch_size, "batch_size", 1) > len(residuals):
             raise InputError("batch_size", self.batch_size, f"a whole number from 1 to {len(residuals)}")
 
+    @by_annotations
     def pull(self, problem: Problem, lr: float, one_minus_beta: float, nesterov: bool = False) -> Field:
         r = np.asarray(self.residuals, dtype=np.float64)
         p = len(r)
@@ -259,6 +276,7 @@ class HiddenUnits(Protocol):
         """Masks of the parameters, (width, N): row h is 0 at those of unit h and 1 elsewhere."""
 
 
+@by_annotations
 @dataclass(frozen=True)
 class Dropout(Force):
     """Dropout of hidden units, for problems of outputs f_i = sum_h t_ih (`HiddenUnits`) [theory: Forces, eq. 6.12].
@@ -298,6 +316,7 @@ class Dropout(Force):
         shared = np.einsum("ih,hin->nh", units.unit_outputs(w[None])[0], jacobian) * without.T
         return np.asarray(np.sqrt(self.rate) / problem.n_outputs * shared)
 
+    @by_annotations
     def pull(self, problem: Problem, lr: float, one_minus_beta: float, nesterov: bool = False) -> Field:
         noise = GradientNoise(lambda w: self.noise_factor(problem, w)).pull(problem, lr, one_minus_beta, nesterov)
         return lambda w: lr * self.regulariser_gradient(problem, w) + noise(w)

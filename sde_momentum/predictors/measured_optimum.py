@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -228,6 +229,7 @@ def read_results(path: Path) -> xr.Dataset:
     return data
 
 
+@by_annotations
 def measured_optima(results: xr.Dataset) -> xr.Dataset:
     """The fastest 1 - beta of a sweep with 95 % intervals, and the recommended 1 - beta, over lr.
 
@@ -237,6 +239,9 @@ def measured_optima(results: xr.Dataset) -> xr.Dataset:
     Returns:
         Dataset of `measured`, `measured_low`, `measured_high` (lr) and `recommended` (method, lr).
     """
+    needed = ("lr", "one_minus_beta", "convergence_time", "predicted_optimum")
+    if not isinstance(results, xr.Dataset) or not all(name in results for name in needed):
+        raise InputError("results", type(results).__name__, f"a Dataset with {', '.join(needed)}")
     lr = results["lr"].values
     optima = Optima(lr, results["one_minus_beta"].values, results["convergence_time"].values)
     found = [optima.optimum(i) for i in range(len(lr))]

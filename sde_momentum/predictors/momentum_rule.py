@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError, check, check_lr, check_momentum, check_non_negative, check_one, check_positive
 from ..theory import formulas
 
@@ -79,6 +80,7 @@ class MomentumRule:
         self._batch_size = batch_size
 
     @classmethod
+    @by_annotations
     def from_reference(
         cls,
         lr: ArrayLike,
@@ -123,6 +125,7 @@ class MomentumRule:
         return cls(law, f"reference: lr = {_show(tuned_lr)}, momentum = {_show(tuned)}{batch}, exponent {name}", size)
 
     @classmethod
+    @by_annotations
     def from_geometry(
         cls,
         noise: ArrayLike,
@@ -169,6 +172,7 @@ class MomentumRule:
         return cls(law, f"{source}, damping ratio {_show(zeta)}")
 
     @classmethod
+    @by_annotations
     def from_forces(
         cls,
         point: ManifoldPoint,
@@ -244,6 +248,7 @@ class MomentumRule:
         law = _PowerLaw(np.asarray(1.0), prefactor, gamma)
         return cls(law, f"sweep: 1 - beta = {_show(prefactor)} lr^{_show(gamma)}")
 
+    @by_annotations
     def one_minus_beta(self, lr: ArrayLike, batch_size: float | None = None) -> float | Floats:
         """1 - beta at `lr`, at most 1, to full relative precision also where beta rounds to 1.
 
@@ -251,19 +256,23 @@ class MomentumRule:
         """
         return _at_most_one(self._asked(lr if batch_size is None else self._as_if(lr, batch_size)))
 
+    @by_annotations
     def momentum(self, lr: ArrayLike, batch_size: float | None = None) -> float | Floats:
         """beta at `lr`, at least 0; `batch_size` as for `one_minus_beta`."""
         return 1 - self.one_minus_beta(lr, batch_size)
 
+    @by_annotations
     def lr(self, momentum: ArrayLike) -> float | Floats:
         """The learning rate at which this momentum is the best; at momentum 0 the one above which answers are clamped."""
         return _plain(self._law.lr(np.asarray(1 - check_momentum(momentum))))
 
+    @by_annotations
     def clamped(self, lr: ArrayLike) -> bool | NDArray[np.bool_]:
         """Whether the formula gives 1 - beta > 1 at `lr`, so that the answer is beta = 0."""
         over = self._asked(lr) > 1
         return over if np.ndim(over) else bool(over)
 
+    @by_annotations
     def explain(self, lr: ArrayLike) -> str:
         """The momentum at each `lr` in words, with the reason where it is clamped; one line each.
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, check_lr, check_non_negative, check_one, check_one_minus_beta
 from ..geometry.manifold_point import ManifoldPoint
 from ..theory import formulas
 
 
+@by_annotations
 def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise: float, above: float = 0.0) -> float:
     """Stationary mean of tr H(w) - tr H(w0), where w fluctuates across Gamma around its point w0.
 
@@ -28,7 +31,12 @@ def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise:
 
     Returns:
         The excess, in units of curvature.
+
+    Raises:
+        InputError: for a value out of range.
     """
+    lr, noise = check_one(check_lr, lr, "lr"), check_one(check_non_negative, noise, "noise")
+    one_minus_beta = check_one(check_one_minus_beta, one_minus_beta, "one_minus_beta")
     problem, axes, counted = point.problem, point.normal.T, point.eigenvalues > above
     h = 1e-5 * (1 + float(np.abs(point.w).max()))
     ahead, behind = (problem.trace_hessian_gradient(point.w + k * h * axes) for k in (1, -1))
@@ -37,4 +45,6 @@ def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise:
     toward = np.where(counted, axes @ problem.trace_hessian_gradient(point.w) / point.eigenvalues, 0.0)
     each = (axes * ((ahead - behind) / (2 * h) - bend)).sum(axis=1) - point.ambient_eigenvalue_gradients @ (toward @ axes)
     variance = formulas.heavy_ball_stationary_variance(lr, point.eigenvalues, one_minus_beta, noise)
+    if not np.isfinite(variance).all():
+        raise InputError("lr", lr, f"a learning rate at which every mode is stable with 1 - beta = {one_minus_beta:.6g}")
     return float(np.where(counted, variance, 0.0) @ each / 2)

@@ -9,7 +9,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
-from ..core.errors import InputError, check, check_lr, check_non_negative, check_one, check_positive
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, check_lr, check_non_negative, check_one, check_one_minus_beta, check_positive
 from ..geometry.manifold_point import ManifoldPoint
 from ..problems.problem import Array
 from ..theory import formulas
@@ -35,6 +36,7 @@ _BISECTIONS = 60
 """Number of bisections for the stability edge; the last one moves it by less than rounding."""
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class PhaseDiagram:
     """The regimes of heavy ball or Nesterov momentum at any (lr, 1 - beta), near one flattest point.
@@ -115,6 +117,7 @@ class PhaseDiagram:
         put("critical", MomentumRule.from_geometry(*force))
 
     @classmethod
+    @by_annotations
     def of_point(
         cls,
         point: ManifoldPoint,
@@ -142,6 +145,7 @@ class PhaseDiagram:
         )
 
     @classmethod
+    @by_annotations
     def of_predictor(
         cls, predictor: EffectiveLossPredictor, *, explicit_curvature: float = 0.0, band: float | None = None
     ) -> PhaseDiagram:
@@ -167,6 +171,7 @@ class PhaseDiagram:
 
     # -- at any (lr, 1 - beta); the arguments broadcast ---------------------------------------------
 
+    @by_annotations
     def regime(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> NDArray[np.int8]:
         """Code of the regime, its index in REGIMES; int8, of the broadcast shape."""
         rate, delta = self._check(lr, one_minus_beta)
@@ -177,6 +182,7 @@ class PhaseDiagram:
         code = np.where(self._margin(rate, delta) < 0, 4, code)
         return np.where(self._unstable(rate, delta), 5, code).astype(np.int8)
 
+    @by_annotations
     def transverse(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
         """tau_perp of the slowest normal mode, in steps [theory: Relaxation, eq. 2.3]; inf where a mode is unstable."""
         rate, delta = self._check(lr, one_minus_beta)
@@ -185,6 +191,7 @@ class PhaseDiagram:
         times = [timescales(rate, one_minus_beta=delta, eigenvalue=e, nesterov=self.nesterov).transverse for e in ends]
         return np.where(self._unstable(rate, delta), np.inf, np.maximum(*times))
 
+    @by_annotations
     def longitudinal(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
         """tau_par = delta / k(delta), in steps; without h it is 4 delta^2 / (eta^2 c mu) [theory: Drift, eq. 3.8].
 
@@ -193,6 +200,7 @@ class PhaseDiagram:
         rate, delta = self._check(lr, one_minus_beta)
         return np.asarray(delta / self._stiffness(rate, delta))
 
+    @by_annotations
     def convergence(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> Floats:
         """Relaxation time of the slowest motion, in steps per factor e; inf beyond the edge and where a normal mode is unstable.
 
@@ -210,10 +218,12 @@ class PhaseDiagram:
 
     # -- lines --------------------------------------------------------------------------------------
 
+    @by_annotations
     def optimum(self, lr: ArrayLike) -> Floats:
         """The best 1 - beta, at most 1, by `MomentumRule.from_geometry` [theory: Forces, eq. 6.2]."""
         return np.asarray(self.rule.one_minus_beta(lr))
 
+    @by_annotations
     def optimum_band(self, lr: ArrayLike) -> tuple[Floats, Floats]:
         """(low, high) of the optimum's band, at most 1."""
         best = self.optimum(lr)
@@ -222,6 +232,7 @@ class PhaseDiagram:
         factor = np.float64(1 + self.band)
         return np.asarray(best / factor), np.asarray(np.minimum(best * factor, 1.0))
 
+    @by_annotations
     def edge(self, lr: ArrayLike) -> Floats:
         """1 - beta of the stability edge; 0: none; it may exceed 1 [theory: Price of speed, eq. 9.6]."""
         rate = check_lr(lr)
@@ -236,14 +247,16 @@ class PhaseDiagram:
             low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
         return high
 
+    @by_annotations
     def stable_lr(self, one_minus_beta: ArrayLike) -> Floats:
         """The least learning rate at which a normal mode is unstable [theory: Relaxation, eq. 2.5; Relaxation, eq. 2.6]."""
-        delta = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
+        delta = check_one_minus_beta(one_minus_beta)
         limit = formulas.nesterov_stability_limit if self.nesterov else formulas.heavy_ball_stability_limit
         return np.asarray(limit(delta) / self.top_eigenvalue)
 
     # -- tidy data ----------------------------------------------------------------------------------
 
+    @by_annotations
     def dataset(self, lr: ArrayLike | None = None, one_minus_beta: ArrayLike | None = None) -> xr.Dataset:
         """The whole diagram over (lr, one_minus_beta), with units and settings.
 
@@ -326,7 +339,7 @@ class PhaseDiagram:
     # -- the formulas with the diagram's numbers --------------------------------------------------------------------
 
     def _check(self, lr: ArrayLike, one_minus_beta: ArrayLike) -> tuple[Floats, Floats]:
-        delta = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
+        delta = check_one_minus_beta(one_minus_beta)
         rate = check_lr(lr)
         try:
             np.broadcast_shapes(rate.shape, delta.shape)

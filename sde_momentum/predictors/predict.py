@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError, check_integer, check_lr, check_non_negative, check_one, check_positive
 from ..core.threads import one_blas_thread
 from ..problems.interpolation import descend_to_manifold
@@ -29,6 +30,7 @@ _LARGEST_SEED = 2**32 - 1
 
 
 @one_blas_thread()
+@by_annotations
 def predict(  # many keywords, so that the one call that most users need has no settings object
     problem: Problem,
     lr: float,

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import InputError, check, check_integer, check_lr, check_one, check_positive
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, check_integer, check_lr, check_one, check_one_minus_beta, check_positive
 from ..dynamics import slow_modes
 from ..dynamics.critical_course import CourseRequest, CriticalCourse, critical_course
 from ..geometry.manifold_point import ManifoldPoint
@@ -25,10 +26,13 @@ _WINDOWS = 12
 """Records in each of the two halves of the record that are compared."""
 _LEAST_STEP = 0.004
 """Least step, in s, that is taken to resolve every mode; where more is needed the modes are fast enough to be averaged."""
+_WEAKEST = 1e-3
+"""Least strength of the fluctuations' force that is simulated: its state takes 1 / strength to settle. The largest: 1 over it."""
 _MANY_PARAMETERS = 200
 """Number of parameters above which the curvatures of tr H, of quadratic cost, are not computed to choose the step."""
 
 
+@by_annotations
 def price_of_speed(
     point: ManifoldPoint,
     lr: float,
@@ -71,11 +75,20 @@ def price_of_speed(
     True
     """
     rate, c = check_one(check_lr, lr, "lr"), check_one(check_positive, noise, "noise")
-    deltas = np.atleast_1d(check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]"))
-    check_integer(n_seeds, "n_seeds", 2)
-    check_integer(seed, "seed", 0)
+    deltas = np.atleast_1d(check_one_minus_beta(one_minus_beta))
+    if not deltas.size or deltas.ndim != 1:
+        raise InputError("one_minus_beta", f"shape {deltas.shape}", "one number or several")
+    check_integer(n_seeds, "n_seeds", 2, 10**6)
+    check_integer(seed, "seed", 0, 2**32)
     start = ManifoldPoint(point.problem, point.w)
+    limit = float(formulas.heavy_ball_stability_limit(deltas.max())) / float(point.eigenvalues.max())
+    if rate >= limit:
+        raise InputError("lr", rate, f"below {limit:.4g}, where the stiffest mode becomes unstable")
     states = [_Stationary(start, critical_course(point.problem), rate, delta, c) for delta in deltas.tolist()]
+    for state in states:
+        if not _WEAKEST <= state.strength <= 1 / _WEAKEST:
+            allowed = f"eta^2 c mu / (4 delta^3) from {_WEAKEST:g} to {1 / _WEAKEST:g}, mu the largest curvature along Gamma"
+            raise InputError("one_minus_beta", f"{state.one_minus_beta:.6g}, where it is {state.strength:.3g}", allowed)
     along, error, settled = (
         np.array(column) for column in zip(*(s.along(n_seeds, seed, workers, progress) for s in states), strict=True)
     )
@@ -89,6 +102,7 @@ def price_of_speed(
     )
 
 
+@by_annotations
 def fastest_within(curve: UniversalCurve, price: xr.Dataset, excess: float) -> tuple[float, float]:
     """(1 - beta, steps): the fastest momentum whose price is at most `excess`, and its predicted time to the target.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError, check_lr
 from .momentum_rule import MomentumRule
 
@@ -35,6 +36,7 @@ class MomentumSchedule:
         return 1 - self.one_minus_beta
 
 
+@by_annotations
 def momentum_schedule(rule: MomentumRule, lr: ArrayLike) -> MomentumSchedule:
     """The momentum of `rule` at the learning rate of every step.
 

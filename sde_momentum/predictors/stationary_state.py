@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_continuous_lyapunov
 from scipy.optimize import brentq
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError, check_lr, check_one, check_positive
 from ..geometry.manifold_point import ManifoldPoint
 from ..theory import formulas
@@ -36,6 +37,7 @@ _HIGHEST = 1e6
 """Largest kappa, times the largest curvature, at which the stability edge is sought."""
 
 
+@by_annotations
 class StationaryState:
     """The stationary distribution of training around the flattest point, linearised [theory: Price of speed].
 
@@ -89,6 +91,7 @@ class StationaryState:
         a[2 * n :, 2 * n :] = -np.eye(k)
         return a
 
+    @by_annotations
     def decay_rate(self, kappa: float) -> float:
         """Slowest decay rate of a small displacement, per unit of s = delta k; negative beyond the stability edge."""
         return -float(np.linalg.eigvals(self._system(check_one(check_positive, kappa, "kappa"))).real.max())
@@ -106,6 +109,7 @@ class StationaryState:
                 return float("inf")
         return float(brentq(self.decay_rate, low, high, xtol=1e-12 * high))
 
+    @by_annotations
     def covariance(self, kappa: float) -> Floats:
         """Stationary covariance of the position along `directions`, (n, n), in parameter^2. Raises InputError beyond the edge."""
         strength = check_one(check_positive, kappa, "kappa")
@@ -116,24 +120,30 @@ class StationaryState:
         noise[2 * n :] = 2.0
         return np.asarray(solve_continuous_lyapunov(self._system(strength), -np.diag(noise))[:n, :n])
 
+    @by_annotations
     def displacement(self, kappa: float) -> float:
         """Stationary mean square displacement along `directions`, in parameter^2."""
         return float(np.trace(self.covariance(kappa)))
 
+    @by_annotations
     def excess(self, kappa: float) -> float:
         """The price along Gamma: stationary mean of tr H above its least value, (1/2) tr(M Cov(y)), the first part of
         [theory: Price of speed, eq. 9.9]."""
         return float(self.curvatures @ np.diagonal(self.covariance(kappa)) / 2)
 
+    @by_annotations
     def price(self, lr: float, one_minus_beta: float, noise: float) -> float:
         """The whole price at this lr and momentum, along and across Gamma [theory: Price of speed, eq. 9.9]."""
         rate = check_one(check_lr, lr, "lr")
         kappa = float(formulas.critical_kappa(rate, one_minus_beta, noise))
         return self.excess(kappa) + normal_excess(self.point, rate, one_minus_beta, noise)
 
+    @by_annotations
     def kappa_for(self, share: float, of: float, what: str = "displacement") -> float:
         """The largest kappa at which `displacement` or `excess` (`what`) is at most share * of; inf where it always is."""
         goal = check_one(check_positive, share * of, "share * of")
+        if what not in ("displacement", "excess"):
+            raise InputError("what", what, '"displacement" or "excess"')
 
         def measure(kappa: float) -> float:
             # rounding may leave a tiny fluctuation negative: it is below every goal

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..core.arguments import by_annotations
 from ..core.convergence import check_fraction
 from ..core.errors import InputError
 from ..problems.metrics import Metric
 
 
+@by_annotations
 @dataclass(frozen=True)
 class Target:
     """When training counts as done: `metric` stays below `fraction` of its value at the start of the drift along Gamma.

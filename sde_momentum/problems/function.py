@@ -143,7 +143,7 @@ def problem_from_function(
             raise InputError(argument, value, "a function of w")
     if n_parameters is None and start is None:
         raise InputError("n_parameters", None, "a whole number >= 1: the number of parameters N")
-    n = check_integer(np.size(start) if n_parameters is None else n_parameters, "n_parameters", 1)  # type: ignore[arg-type]
+    n = check_integer(np.size(start) if n_parameters is None else n_parameters, "n_parameters", 1, 10**8)  # type: ignore[arg-type]
     look = _Look(function, n, _as_targets(targets), start)
     framework, many = look.find(batched)
     points = look.finite_points(framework, many)

@@ -8,8 +8,9 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from ..core.arguments import by_annotations
 from ..core.compile import njit
-from ..core.errors import InputError
+from ..core.errors import InputError, check_integer
 from ..core.threads import one_blas_thread
 from .measures import MODEL, TRACE, measure, model
 from .metrics import METRICS
@@ -37,6 +38,7 @@ class Residuals(Protocol):
 
 
 @one_blas_thread()
+@by_annotations
 def descend_to_manifold(problem: Residuals | Any, start: object, max_steps: int = 100_000) -> Array:
     """A point of Gamma, (N,): noise-free gradient descent from `start` (N,), ended by Gauss-Newton to rounding error.
 
@@ -44,7 +46,7 @@ def descend_to_manifold(problem: Residuals | Any, start: object, max_steps: int 
     gradient flow instead, in few steps. `problem`: a Problem, or a SymbolicModel. Raises InputError if no interpolating point is
     reached.
     """
-    problem = _compiled(problem)
+    problem, max_steps = _compiled(problem), check_integer(max_steps, "max_steps", 0, 10**12)
     w = problem.check_point(start).copy()
     goal = 1e-6 * (float(np.square(problem.targets).mean()) or float(np.square(problem.residual(w)).mean()) or 1.0)
     kernels = getattr(problem, "kernels", None)
@@ -117,6 +119,7 @@ def _descend_compiled(model: Any, w: Any, scratch: Any, goal: float, max_steps: 
     return False
 
 
+@by_annotations
 def project_to_manifold(problem: Residuals | Any, w: Array, tolerance: float = 1e-13, max_steps: int = 100) -> Array:
     """The point of Gamma near w (N,), by Gauss-Newton: w <- w - J^+ (f - y), until |f - y| <= tolerance (1 + |y|).
 
@@ -135,4 +138,8 @@ def project_to_manifold(problem: Residuals | Any, w: Array, tolerance: float = 1
 
 def _compiled(problem: Any) -> Any:
     """The problem itself, or that of a SymbolicModel."""
-    return problem if hasattr(problem, "residual") else problem.compile()
+    if hasattr(problem, "residual") and hasattr(problem, "check_point"):
+        return problem
+    if hasattr(problem, "compile") and hasattr(problem, "outputs"):
+        return problem.compile()
+    raise InputError("problem", problem, "a Problem, or a SymbolicModel")

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..core.errors import InputError, check_integer, check_positive
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, check_integer, check_positive, check_shape
 from ..core.simd.lanes import narrow, widen
 from ..core.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed, sum_of_products
 from .compiled import CONTRACTION, JACOBIAN, KERNEL, METRIC, PULLBACK, Kernels
@@ -24,6 +25,8 @@ from .problem import Array, Problem
 _COMPILE: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
 
+_LARGEST = 2**31
+"""Largest number of entries of all measurements, 16 GB."""
 _OWN_ROWS = 3
 """Rows of the kernels' data below the A_i: X*, and the two matrices of tr H."""
 
@@ -176,6 +179,7 @@ def _metrics(symmetric: bool) -> tuple[Any, Any]:
 _KERNELS = {symmetric: (_kernels(symmetric), _metrics(symmetric), _derivatives(symmetric)) for symmetric in (False, True)}
 
 
+@by_annotations
 class MatrixSensing(Problem):
     """f_i = <A_i, U V> (or <A_i, U U^T>), i = 1..P, with y_i = <A_i, X*> and X* of the given rank.
 
@@ -211,12 +215,12 @@ class MatrixSensing(Problem):
         symmetric: bool = False,
         seed: int = 0,
     ) -> None:
-        self.d = check_integer(d, "d", 1)
+        self.d = check_integer(d, "d", 1, 10_000)
         self.rank = check_integer(rank, "rank", 1)
         if self.rank > self.d:
             raise InputError("rank", rank, f"a whole number from 1 to d = {d}")
-        self.width = check_integer(self.d if width is None else width, "width", self.rank)
-        p = check_integer(n_measurements, "n_measurements", 1)
+        self.width = check_integer(self.d if width is None else width, "width", self.rank, 10_000)
+        p = check_integer(n_measurements, "n_measurements", 1, max(1, _LARGEST // self.d**2))
         self.symmetric = bool(symmetric)
         self.seed = check_integer(seed, "seed", 0)
         rng = np.random.default_rng([self.seed, 0])
@@ -270,7 +274,8 @@ class MatrixSensing(Problem):
         return self.product(w).reshape(*w.shape[:-1], -1) @ self._flat.T
 
     def join(self, u: Array, v: Array) -> Array:
-        """Gradients in U and V as one vector; the symmetric case adds the two halves."""
+        """Gradients in U (..., d, width) and V (..., width, d) as one vector (..., N); the symmetric case adds the two halves."""
+        u, v = check_shape("u", u, self.d, self.width), check_shape("v", v, self.width, self.d)
         if self.symmetric:
             return (u + np.swapaxes(v, -1, -2)).reshape(*u.shape[:-2], -1)
         return np.concatenate([u.reshape(*u.shape[:-2], -1), v.reshape(*v.shape[:-2], -1)], axis=-1)
@@ -304,16 +309,17 @@ class MatrixSensing(Problem):
         return np.square(self.product(w) - self.solution).sum(axis=(-2, -1)) / np.square(self.solution).sum()
 
     def unit_outputs(self, w: Array) -> Array:
-        """Share of each unit of the inner dimension in the outputs, t_ih = u_h^T A_i v_h: (n, N) -> (n, P, width)
+        """Share of each unit of the inner dimension in the outputs, t_ih = u_h^T A_i v_h: (..., N) -> (..., P, width)
         [theory: Forces, eq. 6.12]."""
         u, v = self.factors(w)
-        return np.asarray(np.einsum("nah,iab,nhb->nih", u, self.measurements, v))
+        return np.asarray(np.einsum("...ah,iab,...hb->...ih", u, self.measurements, v))
 
     def unit_gradient(self, w: Array, weights: Array) -> Array:
-        """sum_ih weights_ih grad t_ih: (n, N), (n, P, width) -> (n, N)."""
+        """sum_ih weights_ih grad t_ih: (..., N), (..., P, width) -> (..., N)."""
         u, v = self.factors(w)
-        by_u = np.einsum("nih,iab,nhb->nah", weights, self.measurements, v)
-        by_v = np.einsum("nih,iab,nah->nhb", weights, self.measurements, u)
+        weights = check_shape("weights", weights, self.n_outputs, self.width)
+        by_u = np.einsum("...ih,iab,...hb->...ah", weights, self.measurements, v)
+        by_v = np.einsum("...ih,iab,...ah->...hb", weights, self.measurements, u)
         return self.join(by_u, by_v)
 
     def without_units(self) -> Array:
@@ -324,6 +330,7 @@ class MatrixSensing(Problem):
         v = np.stack([(ones * (units != h)).T.ravel() for h in units])
         return u if self.symmetric else np.concatenate([u, v], axis=1)
 
+    @by_annotations
     def random_start(self, scale: float = 1e-2, seed: int = 0) -> Array:
         """Independent normal entries of standard deviation `scale`, (N,)."""
         check_positive(scale, "scale")

@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import InputError
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, numbers
 from ..core.fingerprint import fingerprint
 from .array_functions import LEAST, Function, lanes_within
 from .compiled import Kernels
 from .interpolation import descend_to_manifold
 from .measures import LOSS, TRACE
 from .metrics import METRICS, Method, Metric
+from .points import TAKE_POINTS, checked
 
 Array = NDArray[np.float64]
 
 
+@by_annotations
 class Problem(ABC):
     """Outputs f: R^N -> R^P on the training set, targets y in R^P, loss |f(w) - y|^2 / (2P) [theory: Setting, eq. 1.1].
 
@@ -54,6 +57,12 @@ class Problem(ABC):
     name: str = "problem"
     own_metrics: Sequence[Metric] = ()
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in TAKE_POINTS:
+            if name in cls.__dict__:
+                setattr(cls, name, checked(cls.__dict__[name]))
+
     @property
     def n_outputs(self) -> int:
         """P = samples x output dimensions."""
@@ -72,6 +81,7 @@ class Problem(ABC):
         """sum_i hess f_i c_i, the gradient of <c, J(w)> at fixed c: w (..., N), c (..., P, N) -> (..., N)."""
 
     @staticmethod
+    @by_annotations
     def from_function(
         f: Any,
         targets: ArrayLike | None = None,
@@ -135,10 +145,12 @@ class Problem(ABC):
         kernels = self.kernels
         return None if kernels is None or kernels.jacobian is None or kernels.contract_hessians is None else kernels
 
+    @checked
     def pullback(self, w: Array, r: Array) -> Array:
         """J(w)^T r: w (..., N), r (..., P) -> (..., N)."""
         return np.asarray((np.swapaxes(self.jacobian(w), -1, -2) @ r[..., None])[..., 0])
 
+    @checked
     def vjp(self, w: Array) -> tuple[Array, Callable[[Array], Array]]:
         """f(w), (..., P), and the pullback r -> J(w)^T r, (..., P) -> (..., N), which may share work: w (..., N).
 
@@ -151,14 +163,17 @@ class Problem(ABC):
         """Preferred number of runs simulated together, a multiple of 32: without kernels enough to outweigh a call's own cost."""
         return LEAST if self.kernels is not None else lanes_within(self.n_parameters * self.n_outputs)
 
+    @checked
     def test_error(self, w: Array) -> Array:
         """Generalisation error, (..., N) -> (...); NaN where the problem has none."""
         return np.full(w.shape[:-1], np.nan)
 
+    @by_annotations
     def random_start(self, scale: float = 1.0, seed: int = 0) -> Array:
         """A random parameter vector of standard deviation `scale`, (N,). InputError where the problem has none."""
         raise InputError("start", None, f"a start: {self.name} has none of its own")
 
+    @by_annotations
     def interpolating_start(self, scale: float = 1.0, seed: int = 0) -> Array:
         """A point of Gamma, (N,): noise-free gradient descent from `random_start(scale, seed)`, ended by Gauss-Newton."""
         return descend_to_manifold(self, self.random_start(scale, seed))
@@ -195,18 +210,22 @@ class Problem(ABC):
 
     # -- derived -------------------------------------------------------------------------------------
 
+    @checked
     def residual(self, w: Array) -> Array:
         """f(w) - y: (..., P)."""
         return self.outputs(w) - self.targets
 
+    @checked
     def loss(self, w: Array) -> Array:
         """|f(w) - y|^2 / (2P): (...)."""
         return np.square(self.residual(w)).mean(axis=-1) / 2
 
+    @checked
     def trace_hessian(self, w: Array) -> Array:
         """tr H = |J|^2 / P: (...). It equals the trace of the loss's Hessian on Gamma [theory: Setting, eq. 1.3]."""
         return np.square(self.jacobian(w)).sum(axis=(-2, -1)) / self.n_outputs
 
+    @checked
     def trace_hessian_gradient(self, w: Array) -> Array:
         """Ambient gradient of tr H, (2/P) sum_i hess f_i J_i: (..., N)."""
         return self.contract_hessians(w, self.jacobian(w)) * (2 / self.n_outputs)
@@ -220,7 +239,7 @@ class Problem(ABC):
         """The metric of that name, or the given one. InputError where the problem has none of that name."""
         if isinstance(metric, Metric):
             return metric
-        if metric not in self.metrics:
+        if not isinstance(metric, str) or metric not in self.metrics:
             raise InputError(argument, metric, ", ".join(self.metrics))
         return self.metrics[metric]
 
@@ -243,10 +262,12 @@ class Problem(ABC):
             raise InputError(argument, f"{found.name}, not the problem's own", ", ".join(self.metrics))
         return found.name
 
+    @checked
     def metric(self, metric: str | Metric, w: Array) -> Array:
         """The values of a metric at w: (..., N) -> (...)."""
         return self.find_metric(metric)(self, w)
 
+    @checked
     def hessians(self, w: Array) -> Array:
         """hess f_i for every output: (N,) -> (P, N, N)."""
         n, p = self.n_parameters, self.n_outputs
@@ -258,6 +279,7 @@ class Problem(ABC):
             c[:, i, :] = 0
         return out
 
+    @checked
     def distance(self, w: Array) -> Array:
         """First-order distance to Gamma, |J^+ (f - y)|: (...).
 
@@ -271,6 +293,7 @@ class Problem(ABC):
         step = np.swapaxes(j, -1, -2) @ np.linalg.solve(k + damping * np.eye(p), r)
         return np.sqrt(np.square(step[..., 0]).sum(axis=-1))
 
+    @checked
     def spectral_gradient(self, w: Array, derivative: Callable[[Array], Array]) -> Array:
         """Ambient gradient of sum_j h(lambda_j), lambda_j the eigenvalues of J J^T / P: (..., N) -> (..., N).
 
@@ -284,10 +307,7 @@ class Problem(ABC):
 
     def check_point(self, w: object, argument: str = "start") -> Array:
         """A finite parameter vector of the right length, or an InputError."""
-        try:
-            point = np.asarray(w, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InputError(argument, w, f"{self.n_parameters} finite numbers") from None
+        point = numbers(argument, w, f"{self.n_parameters} finite numbers")
         if point.shape != (self.n_parameters,):
             raise InputError(argument, f"shape {point.shape}", f"shape ({self.n_parameters},)")
         if not np.all(np.isfinite(point)):

@@ -13,6 +13,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError
 from ..core.options import Option, fill, refuse
 
@@ -180,6 +181,7 @@ def built_in_problems() -> dict[str, BuiltIn]:
     return found
 
 
+@by_annotations
 def built_in(name: str) -> BuiltIn:
     """The built-in problem of this name, or an InputError that lists them.
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.arguments import by_annotations
 from ..core.compile import njit
-from ..core.errors import InputError, check, check_integer, check_non_negative, check_positive
+from ..core.errors import InputError, check, check_integer, check_positive
 from .compiled import CONTRACTION, JACOBIAN, KERNEL, METRIC, PULLBACK, Kernels
 from .metrics import METRICS
 from .problem import Array, Problem
@@ -122,6 +123,7 @@ def _test_error(data: Any, w: Any, out: Any, scratch: Any) -> None:
         out[n] = w[0, n] * w[0, n]
 
 
+@by_annotations
 class Valley(Problem):
     """f_j = sqrt(P lambda_j(theta)) x_j, j = 1..P, targets 0: Gamma is the axis x = 0, and J J^T / P = diag(lambda) there.
 
@@ -163,7 +165,7 @@ class Valley(Problem):
         if abs(self.slopes.sum()) > 1e-12 * np.abs(self.slopes).sum():
             raise InputError("slopes", f"a sum of {self.slopes.sum():.3g}", "slopes that sum to 0")
         self.curvature = float(check_positive(curvature, "curvature"))
-        self.reach = float(reach) if reach == np.inf else float(check_positive(reach, "reach"))
+        self.reach = float(reach) if reach == np.inf else float(check("reach", reach, lambda x: x > 1e-100, "a number > 1e-100"))
         size = np.abs(self.slopes)
         with np.errstate(invalid="ignore"):  # inf * 0: no slope, no limit
             positive = (self.reach * size < self.eigenvalues) | (p * size**2 < 2 * self.curvature * self.eigenvalues)
@@ -175,6 +177,7 @@ class Valley(Problem):
         """Rows l_j, b_j, m / P and 1 / reach^2, read by the compiled kernels, (4, P)."""
 
     @classmethod
+    @by_annotations
     def balanced(cls, n_modes: int, curvature: float, coupling: float, *, lowest: float = 1.0, highest: float = 2.0) -> Valley:
         """Pairs of modes with opposite slopes, so that g = `coupling`, each mode with an equal share of it.
 
@@ -184,12 +187,13 @@ class Valley(Problem):
         >>> round(Valley.balanced(8, curvature=1.0, coupling=3.0).coupling, 12)
         3.0
         """
-        pairs = check_integer(n_modes, "n_modes", 2) // 2
+        pairs = check_integer(n_modes, "n_modes", 2, 10**7) // 2
         if n_modes % 2:
             raise InputError("n_modes", n_modes, "an even number")
         low, high = float(check_positive(lowest, "lowest")), float(check_positive(highest, "highest"))
         eigenvalues = np.repeat(np.linspace(low, high, pairs), 2)
-        slopes = np.sqrt(float(check_non_negative(coupling, "coupling")) * eigenvalues / n_modes)
+        check("coupling", coupling, lambda g: (g >= 0) & (g <= 1e100), "a number from 0 to 1e100")
+        slopes = np.sqrt(coupling * eigenvalues / n_modes)
         slopes[1::2] *= -1
         reach = np.inf if coupling == 0 else 0.5 * float((eigenvalues / np.abs(slopes)).min())
         return cls(eigenvalues, slopes, curvature, reach=reach)
@@ -204,10 +208,12 @@ class Valley(Problem):
         """G2 = sum_j b_j^2 [theory: Price of speed, eq. 9.1]."""
         return float((self.slopes**2).sum())
 
+    @by_annotations
     def mean_trace_hessian(self, mean_square: ArrayLike) -> Array:
         """Mean of tr H on Gamma, sum_j l_j + m <theta^2> / 2, from the mean of theta^2, of the same shape."""
         return np.asarray(self.eigenvalues.sum() + self.curvature / 2 * np.asarray(mean_square, dtype=np.float64))
 
+    @by_annotations
     def start(self, theta: float) -> Array:
         """The point of Gamma at theta, (P + 1,)."""
         w = np.zeros(self.n_parameters)

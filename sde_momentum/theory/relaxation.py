@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import InputError, check, check_lr, check_momentum, check_non_negative
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, check, check_lr, check_momentum, check_non_negative, check_one_minus_beta
 from . import formulas
 
 Floats = NDArray[np.float64]
@@ -54,6 +55,7 @@ class Timescales:
         return "\n".join(lines)
 
 
+@by_annotations
 def timescales(
     lr: ArrayLike,
     momentum: ArrayLike | None = None,
@@ -135,7 +137,7 @@ def _one_minus_beta(momentum: ArrayLike | None, one_minus_beta: ArrayLike | None
     if momentum is not None:
         return np.asarray(1 - check_momentum(momentum))
     if one_minus_beta is not None:
-        return check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
+        return check_one_minus_beta(one_minus_beta)
     raise InputError("momentum", "neither momentum nor one_minus_beta", "exactly one of the two")
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ...core.arguments import by_annotations
 from ...core.errors import check_integer, check_positive
 
 
+@by_annotations
 @dataclass(frozen=True)
 class CurveSettings:
     """Settings by which `universal_curve` chooses the D to simulate, the number of runs and their length.

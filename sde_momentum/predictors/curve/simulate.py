@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from ...core.arguments import by_annotations
 from ...core.errors import InputError, check_positive
 from ...core.progress import track
 from ...dynamics.critical_course import critical_course
@@ -24,6 +25,7 @@ from .universal_curve import UniversalCurve
 _FORMAT = 3  # of the file
 
 
+@by_annotations
 def universal_curve(
     problem: Problem,
     start: ArrayLike,

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ...core.errors import check, check_lr, check_one, check_positive
+from ...core.errors import check_lr, check_one, check_one_minus_beta, check_positive
 from ...core.files import write_whole
 from ..drift_path import DriftPath
 from ..momentum_rule import MomentumRule
@@ -99,7 +99,7 @@ class UniversalCurve:
         Raises InputError for a value out of range.
         """
         rate, c = check_one(check_lr, lr, "lr"), float(check_positive(noise, "noise"))
-        asked = check("one_minus_beta", one_minus_beta, lambda x: (x > 0) & (x <= 1), "numbers in (0, 1]")
+        asked = check_one_minus_beta(one_minus_beta)
         scale = np.array([self.scale(rate, float(delta), c) for delta in asked.ravel()])
         at = np.log(asked.ravel() / scale)
         x = np.log(self.scaled_one_minus_beta)

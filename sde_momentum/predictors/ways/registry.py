@@ -48,7 +48,7 @@ def chosen(names: Sequence[str] | str | None, problem: Problem, extras: Extras) 
         raise InputError("methods", names, f"{THEORY!r}, or a list of some of {', '.join(WAYS)}")
     else:
         for name in names:
-            if name not in WAYS:
+            if not isinstance(name, str) or name not in WAYS:
                 raise InputError("methods", name, ", ".join(WAYS))
         if not names:
             raise InputError("methods", "none", f"some of {', '.join(WAYS)}")

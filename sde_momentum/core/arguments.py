@@ -1,0 +1,108 @@
+"""Arguments of public functions are of the kinds that their annotations name, or one clear line says which are not.
+
+Ranges are checked where the values are used, by `core.errors`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .errors import InputError, numbers
+
+Public = TypeVar("Public", bound=Callable[..., Any])
+
+_NOUNS: dict[str, str] = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "True or False",
+    "str": "a text",
+    "None": "None",
+    "ArrayLike": "numbers",
+    "Callable": "a function",
+    "Path": "a path",
+}
+_ARRAYS = {"Array": "ArrayLike", "Floats": "ArrayLike"}
+_CLASSES: dict[str, type] = {}
+"""Those that were checked themselves, by name: modules import some of them for type checkers alone."""
+
+
+def by_annotations(public: Public) -> Public:
+    """The function or class, whose arguments are first compared with their annotations.
+
+    Known are whole numbers, numbers, truth values, texts, arrays of numbers, functions, paths, None and the classes of the
+    function's module; what is annotated otherwise passes. Numbers of NumPy are numbers; True and "0.1" are not.
+
+    Raises (the function that is returned):
+        InputError: for an argument of another kind.
+
+    >>> @by_annotations
+    ... def half(x: "float", exact: "bool" = False) -> float:
+    ...     return x / 2
+    >>> half("1")
+    Traceback (most recent call last):
+    sde_momentum.core.errors.InputError: x: given 1; allowed: a number
+    """
+    if inspect.isclass(public):
+        _CLASSES[public.__name__] = public
+        if "__init__" in public.__dict__:
+            setattr(public, "__init__", _checked(public.__dict__["__init__"]))  # noqa: B010
+        return public
+    return _checked(public)
+
+
+def _checked(function: Any) -> Any:
+    signature = inspect.signature(function)
+    kinds = {name: _kinds(p.annotation) for name, p in signature.parameters.items() if isinstance(p.annotation, str)}
+    names = list(signature.parameters)
+
+    @functools.wraps(function)
+    def call(*args: Any, **named: Any) -> Any:
+        for name, value in (*zip(names, args, strict=False), *named.items()):
+            if kinds.get(name) and not any(_is(value, kind, function) for kind in kinds[name]):
+                raise InputError(name, value, " or ".join(map(_noun, kinds[name])))
+        return function(*args, **named)
+
+    return call
+
+
+def _kinds(annotation: str) -> tuple[str, ...]:
+    """The alternatives, without what stands in brackets; none where there is one that is not known."""
+    flat, depth = "", 0
+    for letter in annotation:
+        depth += (letter == "[") - (letter == "]")
+        flat += letter if not depth and letter != "]" else ""
+    found = tuple(_ARRAYS.get(kind.strip(), kind.strip()) for kind in flat.split("|"))
+    return found if all(kind in _NOUNS or (kind.isidentifier() and kind not in ("Any", "object")) for kind in found) else ()
+
+
+def _noun(kind: str) -> str:
+    return _NOUNS.get(kind) or f"a {kind}"
+
+
+def _is(value: Any, kind: str, function: Any) -> bool:
+    if kind == "None":
+        return value is None
+    if kind == "bool":
+        return isinstance(value, bool | np.bool_)
+    if kind == "int":
+        return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if kind in ("float", "ArrayLike"):
+        try:
+            array = numbers("", value, "")
+        except InputError:
+            return False
+        return kind == "ArrayLike" or array.ndim == 0
+    if kind == "str":
+        return isinstance(value, str)
+    if kind == "Path":
+        return isinstance(value, str | PurePath)
+    if kind == "Callable":
+        return callable(value)
+    known = getattr(inspect.unwrap(function), "__globals__", {}).get(kind, _CLASSES.get(kind))
+    return not inspect.isclass(known) or getattr(known, "_is_protocol", False) or isinstance(value, known)
