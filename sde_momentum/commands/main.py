@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from errno import ENAMETOOLONG
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Annotated
@@ -67,6 +68,10 @@ def _add_commands() -> None:
             app.command(entry.name)(command)
 
 
+_PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""Errors of a path that was given; a full disk is none of them."""
+
+
 def main() -> None:
     """Run the command line: the entry point of `sde-momentum`."""
     debug = "--debug" in sys.argv
@@ -87,4 +92,8 @@ def main() -> None:
             message = str(error)
         if message:  # empty without arguments: the help has been printed already
             typer.echo(f"sde-momentum: {message}", err=True)
-        sys.exit(2 if isinstance(error, typer.TyperException | InputError) else 1)
+        sys.exit(
+            2
+            if isinstance(error, (typer.TyperException, InputError, *_PATHS)) or getattr(error, "errno", 0) == ENAMETOOLONG
+            else 1
+        )

@@ -52,7 +52,7 @@ def run(given: dict[str, Any]) -> None:
 
     if values["out"] is not None:
         check_file("--out", values["out"])
-    last, n_records = check_integer(values["steps"], "--steps", 1), check_integer(values["records"], "--records", 1)
+    last, n_records = check_integer(values["steps"], "--steps", 1), check_integer(values["records"], "--records", 1, 10**6)
     n_seeds, first_seed = check_integer(values["seeds"], "--seeds", 2), check_integer(values["seed"], "--seed", 0)
     problem, start = set_up(entry, given)
     method = LabelNoiseSGD(

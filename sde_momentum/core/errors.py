@@ -17,7 +17,7 @@ class InputError(ValueError):
 
     def __init__(self, argument: str, given: object, allowed: str) -> None:
         self.argument, self.given, self.allowed = argument, given, allowed
-        super().__init__(f"{argument}: given {_short(given)}; allowed: {allowed}")
+        super().__init__(_one_line(f"{argument}: given {_short(given)}; allowed: {allowed}"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by its three parts: it can be raised in another process."""
@@ -25,10 +25,13 @@ class InputError(ValueError):
 
 
 def _short(given: object) -> str:
-    """The given value as text, cut to 120 characters, with control characters as Python writes them."""
-    text = str(given).replace("\n", " ")
-    text = text if len(text) <= 120 else text[:117] + "..."
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    """The given value as text of one line, with control characters as Python writes them, cut to 120 characters."""
+    text = _one_line(str(given))
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text.replace("\n", " "))
 
 
 def numbers(argument: str, value: object, allowed: str) -> NDArray[np.float64]:
@@ -65,8 +68,9 @@ def check(argument: str, value: ArrayLike, rule: Any, allowed: str) -> NDArray[n
 
 
 def check_lr(value: ArrayLike, argument: str = "lr") -> NDArray[np.float64]:
-    """Learning rates: finite and > 0."""
-    return check(argument, value, lambda x: x > 0, "finite numbers > 0")
+    """Learning rates: > 0, and neither so small nor so large that their squares leave the floating-point range."""
+    positive = check(argument, value, lambda x: x > 0, "finite numbers > 0")
+    return check(argument, positive, lambda x: (x >= 1e-100) & (x <= 1e100), "numbers from 1e-100 to 1e100")
 
 
 def check_momentum(value: ArrayLike, argument: str = "momentum") -> NDArray[np.float64]:

@@ -84,7 +84,7 @@ def regime_names(diagram: xr.Dataset) -> list[str]:
 def _contours(axes: Axes, diagram: xr.Dataset, name: str, colour: str, dashes: Any, occupied: Floats) -> Floats:
     """Draw contours at decades, labelled where there is most room; returns `occupied` (n, 2) with the labels' places added."""
     lr, delta = diagram["lr"].values, diagram["one_minus_beta"].values
-    shown = np.isfinite(diagram[name].values)
+    shown = np.isfinite(diagram[name].values) & (diagram[name].values > 0)
     if name == "longitudinal":  # tau_par is the time along Gamma only while that motion is overdamped
         shown &= diagram["regime"].values < regime_names(diagram).index("inertial drift")
     if not shown.any():

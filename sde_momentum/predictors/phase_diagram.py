@@ -36,6 +36,10 @@ _BISECTIONS = 60
 """Number of bisections for the stability edge; the last one moves it by less than rounding."""
 
 
+_WIDEST = 1e6
+"""Largest band around the optimum."""
+
+
 @by_annotations
 @dataclass(frozen=True, eq=False)
 class PhaseDiagram:
@@ -106,6 +110,8 @@ class PhaseDiagram:
         for name in ("edge_kappa", "band", "largest_eigenvalue"):
             if getattr(self, name) is not None:
                 put(name, check_one(check_positive, getattr(self, name), name))
+        if self.band is not None and self.band > _WIDEST:
+            raise InputError("band", self.band, f"a number > 0, at most {_WIDEST:g}")
         if self.edge_kappa is not None and self.coupling:
             raise InputError("edge_kappa", "edge_kappa and coupling", "at most one of the two")
         edge = self.edge_kappa

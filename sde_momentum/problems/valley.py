@@ -217,7 +217,7 @@ class Valley(Problem):
     def start(self, theta: float) -> Array:
         """The point of Gamma at theta, (P + 1,)."""
         w = np.zeros(self.n_parameters)
-        w[0] = check("theta", theta, np.isfinite, "a finite number")
+        w[0] = check("theta", theta, lambda x: np.abs(x) <= 1e100, "a number from -1e100 to 1e100")
         return w
 
     def settings(self) -> dict[str, Any]:
