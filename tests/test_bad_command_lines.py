@@ -17,11 +17,12 @@ from validation import runner
 
 SECONDS = 10
 BAD = (
-    "", "x", "nan", "inf", "-1", "0", "1", "0.5", "1e308", "-1e308", "1e-320", "1e400", "99999999999999999999999", "18446744073709551616",
+    "", "x", "nan", "inf", "-1", "0", "1", "0.5", "1e308", "-1e308", "1e-320", "1e400", "99999999999999999999999",
+    "18446744073709551616",
     "[1]", "null", "a\x1b[2Jb", "a\nb", "/nonexistent/folder/x.png", "/dev/null/x", "é" * 300, "--",
 )  # fmt: skip
 """Values, as they are typed."""
-EACH = 5
+EACH = 3
 """Of these each option gets so many, in turn: all options together get all."""
 VALLEY = ["--problem", "valley", "--modes", "4"]
 SENSING = ["--problem", "matrix-sensing", "--d", "3", "--measurements", "4"]
@@ -75,10 +76,12 @@ def lines(name: str) -> Iterator[list[str]]:
             yield [*name.split(), *base, flag]
 
 
-def _said(line: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str | None:
+def _said(
+    line: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: int = SECONDS
+) -> str | None:
     """What is wrong with the command's end, None for nothing."""
     monkeypatch.setattr(sys, "argv", ["sde-momentum", *line])
-    signal.alarm(SECONDS)
+    signal.alarm(seconds)
     try:
         command_line.main()
     except SystemExit as end:
@@ -115,6 +118,8 @@ def test_bad_values_end_in_one_line(name, tmp_path, monkeypatch, capsys):
     for function in ("run", "draw"):  # an experiment that is accepted is not run
         monkeypatch.setattr(runner, function, lambda *_, **__: None)
     try:
+        for base in BASES.get(name, [[]])[:1]:
+            _said([*name.split(), *base], monkeypatch, capsys, seconds=0)  # loads what the command needs
         faults = [f"{line}: {fault}" for line in lines(name) if (fault := _said(line, monkeypatch, capsys)) is not None]
     finally:
         signal.signal(signal.SIGALRM, before)

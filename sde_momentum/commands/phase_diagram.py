@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..core.errors import InputError, check_lr, check_one, check_positive
+from ..core.errors import InputError, check_lr, check_one, check_positive, check_size
 from ..core.files import json_value, write_whole
 from ..core.options import REQUIRED, Form, Option, is_given, union
 from ..core.progress import track
@@ -148,7 +148,7 @@ def _of_problem(given: dict[str, Any], values: dict[str, Any]) -> PhaseDiagram:
 
     entry = built_in(values["problem"])
     check_target(entry, given, values["metric"])
-    sigma = float(check_positive(values["label_noise"], "--label-noise"))
+    sigma = check_one(check_positive, check_size(values["label_noise"], "--label-noise"), "--label-noise")
     problem, start = set_up(entry, given)
     problem.find_metric(values["metric"], "--metric")
     predictor = sm.EffectiveLossPredictor(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..core.errors import InputError, check_integer, check_non_negative, check_one, check_positive
+from ..core.errors import InputError, check_integer, check_non_negative, check_one, check_positive, check_size
 from ..core.options import REQUIRED, Form, Option, is_given, union
 from ..core.progress import note, track
 from ..problems.registry import built_in, built_in_problems
@@ -145,7 +145,7 @@ def _predict_problem(given: dict[str, Any]) -> tuple[Prediction, dict[str, Any]]
     """The answer for a built-in problem, and the values of the options."""
     entry = built_in(given["problem"])
     values = chosen_form(_PROBLEM_FORMS, entry.name).values(given, FORMS)
-    sigma = check_one(check_positive, values["label_noise"], "--label-noise")
+    sigma = check_one(check_positive, check_size(values["label_noise"], "--label-noise"), "--label-noise")
     check_target(entry, given, values["metric"])
     settings = _settings(given, values)
     note(f"making {entry.name}")
@@ -166,7 +166,7 @@ def _predict_model(given: dict[str, Any]) -> tuple[Prediction, dict[str, Any]]:
     if values["noise"] is not None:
         settings["noise"] = check_one(check_positive, values["noise"], "--noise")
     else:
-        sigma = check_one(check_positive, values["label_noise"], "--label-noise")
+        sigma = check_one(check_positive, check_size(values["label_noise"], "--label-noise"), "--label-noise")
     note(f"loading {values['model']}")
     from ..problems.load import load_problem
 

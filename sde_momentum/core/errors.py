@@ -88,6 +88,11 @@ def check_positive(value: ArrayLike, argument: str) -> NDArray[np.float64]:
     return check(argument, value, lambda x: x > 0, "finite numbers > 0")
 
 
+def check_size(value: ArrayLike, argument: str) -> NDArray[np.float64]:
+    """Any quantity >= 0 whose square is a floating-point number."""
+    return check(argument, check_non_negative(value, argument), lambda x: x <= 1e100, "numbers from 0 to 1e100")
+
+
 def check_non_negative(value: ArrayLike, argument: str) -> NDArray[np.float64]:
     """Any finite quantity >= 0."""
     return check(argument, value, lambda x: x >= 0, "finite numbers >= 0")

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..core.arguments import by_annotations
 from ..core.dataset import as_attributes
 from ..core.dynamics import Dynamics
-from ..core.errors import InputError, check, check_integer, check_lr, check_momentum, check_non_negative
+from ..core.errors import InputError, check, check_integer, check_lr, check_momentum, check_non_negative, check_size
 from ..core.progress import track
 from ..core.simd.matrix import aligned
 from ..core.threads import in_order, one_blas_thread
@@ -72,7 +72,7 @@ class LabelNoiseSGD(Dynamics):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "problem", as_problem(self.problem))
-        check_non_negative(self.label_noise, "label_noise")
+        check_size(self.label_noise, "label_noise")
         if self.batch_size is not None:
             check_integer(self.batch_size, "batch_size", 1)
             if self.batch_size > self.problem.n_outputs:

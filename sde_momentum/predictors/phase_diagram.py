@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
 from ..core.arguments import by_annotations
-from ..core.errors import InputError, check_lr, check_non_negative, check_one, check_one_minus_beta, check_positive
+from ..core.errors import InputError, check_lr, check_one, check_one_minus_beta, check_positive, check_size
 from ..geometry.manifold_point import ManifoldPoint
 from ..problems.problem import Array
 from ..theory import formulas
@@ -106,7 +106,7 @@ class PhaseDiagram:
             raise InputError("eigenvalues", f"shape {modes.shape}", "shape (n,), n >= 1")
         put("eigenvalues", modes)
         for name in ("noise", "curvature", "coupling", "explicit_curvature"):
-            put(name, check_one(check_non_negative, getattr(self, name), name))
+            put(name, check_one(check_size, getattr(self, name), name))
         for name in ("edge_kappa", "band", "largest_eigenvalue"):
             if getattr(self, name) is not None:
                 put(name, check_one(check_positive, getattr(self, name), name))
