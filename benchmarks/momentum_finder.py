@@ -228,7 +228,7 @@ def sweep(case: Case, seeds: int) -> dict[str, Any]:
     return {"scores": [[score for score, _ in row] for row in runs], "seconds": float(np.mean(whole))}
 
 
-def report(name: str, case: Case, kept: dict[str, Any], seeds: int, share: float | None) -> None:
+def report(name: str, case: Case, kept: dict[str, Any], seeds: int, share: float) -> None:
     """One line: the best of the sweep, what was found, the points lost with it and with momentum 0.9, the cost."""
     scores = np.array(kept["scores"])
     mean = scores.mean(1)
@@ -243,7 +243,7 @@ def report(name: str, case: Case, kept: dict[str, Any], seeds: int, share: float
         n = case.epochs * len(loader)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n) if case.cosine else None
         began = time.process_time()
-        steps = None if share is None else int(share * n)
+        steps = int(share * n)
         found.append(sm.find_momentum(model, optimizer, case.loss, loader, steps=steps, schedule=schedule, progress=False))
         cost.append((time.process_time() - began) / kept["seconds"])
     deltas = [x.one_minus_beta for x in found]
@@ -262,7 +262,7 @@ def main() -> None:
     parser.add_argument("--sweeps", type=Path, required=True, help="JSON file in which sweeps are kept")
     parser.add_argument("--case", choices=CASES, action="append", help="default: all")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--share", type=float, help="length of a trial, in trainings; default: the finder's own")
+    parser.add_argument("--share", type=float, default=0.2, help="length of a trial, in trainings")
     parser.add_argument("--sweep-only", action="store_true")
     args = parser.parse_args()
     global DATA

@@ -61,7 +61,8 @@ def estimate(model, data, *, displacement=None, batch_size=None, follow=0, seed=
     """At lr = 0.05, with half the mean square as loss and label noise of 0.1."""
     return sm.estimate_timescales(
         model, half_square, data, lr=0.05, label_noise=0.1, batch_size=batch_size, follow=follow, seed=seed,
-        displacement=None if displacement is None else torch.tensor(displacement), settings=EstimatorSettings(**{"vary": False, **settings}),
+        displacement=None if displacement is None else torch.tensor(displacement),
+        settings=EstimatorSettings(**{"vary": False, **settings}),
     )  # fmt: skip
 
 

@@ -15,8 +15,8 @@ Inputs = Tensor | dict[str, Tensor]
 """n samples: a tensor (n, ...), or the arguments of a model's forward by name, each (n, ...)."""
 
 _ALLOWED = (
-    "(inputs, targets), inputs a tensor of n samples or a dictionary of them; or a Dataset, a DataLoader or a list of batches of such "
-    "pairs, or of dictionaries with one class a sample as `labels`"
+    "(inputs, targets), inputs a tensor of n samples or a dictionary of them; or a Dataset, a DataLoader or a list of batches of "
+    "such pairs, or of dictionaries with one class a sample as `labels`"
 )
 
 
