@@ -251,7 +251,8 @@ def report(name: str, case: Case, kept: dict[str, Any], seeds: int, share: float
         f"{name}: best {mean[best]:.2f} at 1 - beta {DELTAS[best]:.3g} (se of a difference {noise:.2f}); found "
         f"{', '.join(f'{d:.3g}' for d in deltas)}, lost {', '.join(f'{lost(d):.2f}' for d in deltas)} "
         f"(mean {np.mean([lost(d) for d in deltas]):.2f}); momentum 0.9 lost {lost(0.1):.2f}; "
-        f"cost {', '.join(f'{c:.2f}' for c in cost)} trainings of {kept['seconds']:.1f} s, {found[0].n_steps} of {n} steps",
+        f"cost {', '.join(f'{np.isfinite(x.losses).sum() / n:.2f}' for x in found)} trainings in steps, "
+        f"{', '.join(f'{c:.2f}' for c in cost)} in processor time; trials of {found[0].n_steps} of {n} steps",
         flush=True,
     )
 

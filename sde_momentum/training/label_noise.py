@@ -93,7 +93,7 @@ class FlippedLoss:
         return (1 - p) * self.loss(f, y) + p * every.mean(0)
 
     def _takes_probabilities(self, f: Tensor, n_classes: int) -> bool:
-        """Whether certain probabilities have the loss of the class; cross-entropy with class weights divides the two differently."""
+        """Whether certain probabilities have the loss of the class; class weights let cross-entropy divide the two otherwise."""
         y = torch.arange(n_classes, device=f.device)
         g = torch.linspace(-1, 1, n_classes, dtype=f.dtype, device=f.device).expand(n_classes, n_classes)
         try:

@@ -29,7 +29,7 @@ class Rows:
 
     @classmethod
     def of(cls, outputs: Tensor, targets: Tensor, loss: Loss) -> Rows:
-        """The rows for outputs (n, ...) and targets (n, ...): classes of tokens are (n, T), outputs then (n, T, K) or (n, K, T)."""
+        """The rows for outputs (n, ...) and targets (n, ...); for classes of tokens (n, T) outputs are (n, T, K) or (n, K, T)."""
         if targets.is_floating_point():
             return cls(None, None)
         ignored = int(getattr(loss, "ignore_index", -100))

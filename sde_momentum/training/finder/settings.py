@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
@@ -73,7 +73,7 @@ class FinderSettings:
         if known is not None:
             wanted = int(np.clip(_SHARE * known, _LEAST, _MOST))
         else:
-            n = len(training.loader) if hasattr(training.loader, "__len__") else 0
+            n = len(training.loader) if isinstance(training.loader, Sized) else 0
             wanted = int(np.clip(n, _USUAL, _MOST))
         if self.budget is None:
             return wanted
