@@ -84,6 +84,14 @@ def test_tensorboard_gets_every_number(tmp_path):
         assert events.Scalars(f"sde_momentum/{name}")[0].value == pytest.approx(found[name], rel=1e-6)
 
 
+def test_where_an_assumption_fails_there_is_no_momentum_and_the_status_is_3():
+    result = invoke("--label-noise", "0", "--quick")
+    assert result.exit_code == 3
+    assert "! no label noise" in result.output
+    assert "momentum        none predicted at lr = 0.1" in result.output
+    assert invoke("--quick").exit_code == 0
+
+
 CHANGES = {
     "--lr": "0.2",
     "--label-noise": "0.2",
@@ -93,6 +101,7 @@ CHANGES = {
     "--samples": "5",
     "--probes": "3",
     "--follow": "2",
+    "--quick": None,
     "--weights": "weights.pt",
     "--model": "my_training:other_model",
     "--data": "my_training:other_data",
@@ -103,8 +112,9 @@ CHANGES = {
 def test_every_option_changes_the_estimate(mine, option):
     torch.save({name: 2 * value for name, value in mine.model().state_dict().items()}, "weights.pt")
     base = ("--json", "--probes", "4") if option == "--seed" else ("--json",)  # with a probe for each output none is random
-    change = invoke(*base, option, CHANGES.get(option, "1"))
-    assert change.exit_code == 0
+    value = CHANGES.get(option, "1")
+    change = invoke(*base, option, *([] if value is None else [value]))
+    assert change.exit_code in (0, 3)  # 3: the changed model does not interpolate
     assert json.loads(change.output) != json.loads(invoke(*base).output)
 
 

@@ -15,6 +15,7 @@ import sde_momentum as sm
 from sde_momentum.core.errors import InputError
 from sde_momentum.training.finder.snapshot import Snapshot
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(64, 5, generator=GENERATOR)
 Y = torch.randint(0, 3, (64,), generator=GENERATOR)
@@ -150,6 +151,30 @@ def test_a_lost_trial_is_the_cliff_and_the_least_momentum_within_the_noise_is_re
     assert found.momentum == pytest.approx(0.6)
     with pytest.raises(InputError, match=r"lr: given 1.5; allowed: a smaller learning rate: every trial was lost"):
         sm.find_momentum(model, sgd(model, lr=1.5), loss, data, steps=200, momenta=[0.0, 0.3])
+
+
+def test_a_trial_clearly_behind_one_with_more_momentum_is_stopped():
+    """A flat parabola at small lr: without momentum it hardly moves. Its loss is not known at the end, and it is no cliff."""
+    model, loss, data = quadratic(0.02)
+    found = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=400)
+    behind = np.isnan(found.score)
+    assert behind.any()
+    assert found.tried[behind].min() > found.one_minus_beta
+    assert np.isnan(found.losses[behind][:, 0, -1]).all()
+    assert found.cliff is None
+    assert np.isinf(found.excess[behind]).all()
+    assert found.to_dict()["score"][-1] is None
+    assert "stopped: behind" in found.plot().get_legend_handles_labels()[1]
+
+
+def test_the_schedule_tells_the_length_of_a_trial():
+    model, loss, data = quadratic(1.0)
+    optimizer = sgd(model)
+    for steps, expected in ((2500, 250), (50, 150), (10**6, 1000)):
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        found = sm.find_momentum(model, optimizer, loss, data, momenta=[0.5], schedule=schedule)
+        assert found.n_steps == expected
+    assert sm.find_momentum(model, optimizer, loss, data, momenta=[0.5]).n_steps == 300
 
 
 def test_with_cool_down_lr_falls_to_nothing_and_momentum_stays():

@@ -244,7 +244,6 @@ def test_module_has_derivatives_of_every_order(norm):
     assert error(z.push(v), slope(lambda: z.whiten(z.outputs()).ravel(), v)) < 1e-5
     assert error(z.second(v, x), slope(lambda: z.push(v), x)) < 1e-5
     assert error(z.third(v, x, s), slope(lambda: z.second(v, x), s)) < 1e-5
-    assert z.disagreement(v) < 1e-9
 
 
 @pytest.mark.parametrize("norm", ["batch", "reference", "none"])
@@ -259,7 +258,7 @@ def test_timescales_of_a_run_can_be_estimated(norm):
         (inputs, targets),
         lr=1e-3,
         label_noise=0.1,
-        settings=EstimatorSettings(n_probes=6, n_draws=8, n_eigenvalues=2, n_lanczos=4),
+        settings=EstimatorSettings(n_probes=6, n_draws=8, n_eigenvalues=2, n_lanczos=4, vary=False),
     )
     jacobian = torch.func.jacrev(lambda p: network.forward(p, inputs)[0, :, 0])(parameters)
     if norm == "reference":

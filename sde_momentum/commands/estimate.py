@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import typer
 
 from ..core.errors import InputError
 from ..core.options import REQUIRED, Option, fill
-from ..core.progress import track
 from .build import build
 from .common import JSON
 from .torch_inputs import DATA, LOSS, MODEL, WEIGHT_DECAY, WEIGHTS, data_of, loss_of, model_of
@@ -27,7 +27,10 @@ OPTIONS = (
     LOSS,
     WEIGHT_DECAY,
     Option("samples", int, None, "number of samples to estimate from, drawn at random (default: all)"),
-    Option("probes", int, 64, "number of random probes for tr H and its curvature; with one for each output both are exact"),
+    Option(
+        "probes", int, None, "number of random probes for tr H and its curvature (64); with one for each output they are exact"
+    ),
+    Option("quick", bool, False, "few samples and probes: tr H and its curvature to some ten percent"),
     Option("follow", int, 0, "number of steps down tr H along the manifold, at whose end the curvature is measured"),
     WEIGHTS,
     Option("tensorboard", Path, None, "folder for TensorBoard event files"),
@@ -35,24 +38,28 @@ OPTIONS = (
     JSON,
 )
 
+NO_ANSWER = 3
+"""Exit status where an assumption fails, so that no momentum is predicted; what was measured is printed."""
+
 
 def run(given: dict[str, Any]) -> None:
-    """Estimate with the options in `given`, None for those not given, and print the result."""
+    """Estimate with the options in `given`, None for those not given, and print the result; status 3 where it has no momentum."""
     values = fill(OPTIONS, given)
-    from ..training import EstimatorSettings, estimate_timescales
+    from ..training import QUICK, EstimatorSettings, estimate_timescales
 
     if values["tensorboard"] is not None:
         _summary_writer(values["tensorboard"])  # fails before the work, not after
     model = model_of(values["model"], values["weights"])
     same = {name: values[name] for name in ("lr", "label_noise", "batch_size", "weight_decay", "follow", "seed")}
     loss, data = loss_of(values["loss"]), data_of(values["data"])
-    with track("estimate", 1):  # shows the time passed
-        found = estimate_timescales(
-            model, loss, data, settings=EstimatorSettings(n_samples=values["samples"], n_probes=values["probes"]), **same
-        )
+    wanted = {"n_samples": values["samples"], "n_probes": values["probes"]}
+    settings = replace(QUICK if values["quick"] else EstimatorSettings(), **{k: v for k, v in wanted.items() if v is not None})
+    found = estimate_timescales(model, loss, data, settings=settings, **same)
     if values["tensorboard"] is not None:
         log(found, values["tensorboard"])
     typer.echo(json.dumps(found.to_dict()) if values["json"] else str(found))
+    if found.momentum is None:
+        raise typer.Exit(NO_ANSWER)
 
 
 def log(found: TimescaleEstimate, folder: Path, step: int = 0) -> None:
@@ -76,6 +83,7 @@ def _summary_writer(folder: Path) -> Any:
 estimate = build(
     run,
     OPTIONS,
-    "Estimate noise, curvature, timescales and the best momentum of a PyTorch model (needs torch).\n\n"
+    "Estimate noise, curvature, timescales and the best momentum of a PyTorch model that interpolates and trains with label "
+    "noise (needs torch). Where an assumption fails no momentum is given, and the exit status is 3.\n\n"
     "Example: sde-momentum estimate --model pkg.module:make_model --data pkg.module:make_data --lr 0.02 --label-noise 0.1",
 )

@@ -1,5 +1,4 @@
 # What `__init__.py` loads on first use; type checkers read it too.
-from .auto import AutoMomentum as AutoMomentum
 from .estimate import estimate_timescales as estimate_timescales
 from .finder.find import find_momentum as find_momentum
 from .finder.result import FoundMomentum as FoundMomentum
@@ -9,5 +8,4 @@ from .result import TimescaleEstimate as TimescaleEstimate
 from .scaler import MomentumScaler as MomentumScaler
 from .settings import QUICK as QUICK
 from .settings import EstimatorSettings as EstimatorSettings
-from .settings import MomentumUpdates as MomentumUpdates
 from .trainer_callback import TrainerMomentumCallback as TrainerMomentumCallback

@@ -1,56 +1,20 @@
-"""Checks of the theory's assumptions on a PyTorch model: interpolation, label noise, no other randomness [theory: Setting].
+"""Checks of the theory's assumptions on a PyTorch model: interpolation and label noise [theory: Setting].
 
-Every check returns sentences, one for each assumption that fails.
+Sentences say what does not hold: a failure leaves no prediction, a doubt goes with one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 
 from .label_noise import NoisySamples
-from .output_map import Loss, OutputMap
+from .output_map import OutputMap
+from .rows import Loss
 
-#: Largest squared residual of an interpolating model, as a share of the variance of the outputs.
-_LARGE_RESIDUAL = 0.05
-#: Least share of label noise in the gradient noise of an interpolating model; on Gamma it is 1.
-_SMALL_LABEL_SHARE = 0.9
-
-
-def _random_layers(model: torch.nn.Module) -> tuple[list[torch.nn.Module], list[torch.nn.Module]]:
-    """(batch norms, dropouts) in train mode."""
-    active = [module for module in model.modules() if module.training]
-    norms: list[torch.nn.Module] = [module for module in active if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
-    drops: list[torch.nn.Module] = [
-        module for module in active if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0
-    ]
-    return norms, drops
-
-
-def random_layer_failures(model: torch.nn.Module) -> list[str]:
-    """Sentences on layers in train mode that make an output random, or dependent on the other samples of its batch."""
-    norms, drops = _random_layers(model)
-    texts = []
-    if norms:
-        texts.append("BatchNorm in train mode: an output depends on the other samples of its batch; eval mode is used here")
-    if drops:
-        texts.append("dropout in train mode: its noise is not part of c; eval mode is used here")
-    return texts
-
-
-@contextmanager
-def without_randomness(model: torch.nn.Module) -> Iterator[None]:
-    """Context in which batch norm and dropout are in eval mode."""
-    layers = [layer for kind in _random_layers(model) for layer in kind]
-    for layer in layers:
-        layer.training = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.training = True
+#: Squared residual of an interpolating model, as a share of the variance of the outputs: doubtful, and failed.
+_RESIDUAL = 0.05, 0.5
+#: Share of label noise in the gradient noise of an interpolating model, on Gamma 1: doubtful, and failed.
+_LABEL_SHARE = 0.9, 0.5
 
 
 def relative_residual(z: OutputMap) -> float:
@@ -60,19 +24,25 @@ def relative_residual(z: OutputMap) -> float:
     return float(z.residual().square().sum() / spread.square().sum().clamp_min(torch.finfo(z.dtype).tiny))
 
 
-def interpolation_failures(loss: Loss, samples: NoisySamples, mean_loss: float, residual: float, label_share: float) -> list[str]:
-    """Sentences on missing label noise and missing interpolation.
+def interpolation(
+    loss: Loss, samples: NoisySamples, mean_loss: float, residual: float, label_share: float
+) -> tuple[list[str], list[str]]:
+    """(failures, doubts) on missing label noise and missing interpolation.
 
     `residual` is `relative_residual`, `label_share` the share of the gradient noise that comes from label noise.
     """
-    texts = []
+    failed: list[str] = []
+    doubts: list[str] = []
     if not callable(samples.label_noise) and samples.label_noise == 0:
-        texts.append("no label noise: c measures batch sampling, whose gradient covariance is not c H")
+        failed.append("no label noise: c measures batch sampling, whose gradient covariance is not c H")
         if not samples.targets.is_floating_point() and not getattr(loss, "label_smoothing", 0.0):
-            texts.append(f"cross-entropy without label noise (loss {mean_loss:.2g}): its minimum is at infinity, and H goes to 0")
-    elif label_share < _SMALL_LABEL_SHARE:
-        other = 100 * (1 - label_share)
-        texts.append(f"not interpolating: {other:.0f} % of the gradient noise comes from batch sampling")
-    if residual > _LARGE_RESIDUAL:
-        texts.append(f"not interpolating: the squared residual is {100 * residual:.2g} % of the outputs' variance")
-    return texts
+            failed.append(
+                f"cross-entropy without label noise (loss {mean_loss:.2g}): its minimum is at infinity, and H goes to 0"
+            )
+    elif label_share < _LABEL_SHARE[0]:
+        text = f"not interpolating: {100 * (1 - label_share):.0f} % of the gradient noise comes from batch sampling"
+        (failed if label_share < _LABEL_SHARE[1] else doubts).append(text)
+    if residual > _RESIDUAL[0]:
+        text = f"not interpolating: the squared residual is {100 * residual:.2g} % of the outputs' variance"
+        (failed if residual > _RESIDUAL[1] else doubts).append(text)
+    return failed, doubts

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.errors import InputError, check_integer, check_lr, check_non_negative, check_one
-from .assumptions import interpolation_failures, random_layer_failures, relative_residual, without_randomness
+from ..core.progress import note, track
+from .assumptions import interpolation, relative_residual
 from .curvature import Probes, coupling, curvature, follow_drift, trace
-from .krylov import Accuracy, NormalSpace, top_eigenvalues
+from .derivative_check import derivative_gap
+from .krylov import DENSE, Accuracy, NormalSpace, top_eigenvalues
 from .label_noise import LabelNoiseLaw, NoisySamples, check_label_noise, gradient_noise
-from .output_map import Loss, OutputMap
+from .model_function import ModelFunction, same_generators, train_mode_remarks
+from .output_map import OutputMap
 from .result import Measurement, TimescaleEstimate, predict_momentum
-from .samples import gather
-from .settings import EstimatorSettings
+from .rows import Loss, drawn
+from .samples import converted, gather
+from .settings import QUICK, EstimatorSettings
+
+_WRONG = 1e-2
+"""Relative error of a derivative that is no rounding."""
+_PATH = 3
+"""Steps of the drift along whose path mu is measured for the range of 1 - beta."""
+_SOFT = 10.0
+"""Factor on the rank tolerance for the range of 1 - beta."""
+_FEWER = 2
+"""Share of the probes for that range, as a divisor."""
+_CG = 60
+"""Iterations that a projection is expected to take; only for the time left."""
 
 
 def estimate_timescales(
@@ -30,8 +49,10 @@ def estimate_timescales(
     target: float | None = None,
     displacement: Tensor | None = None,
     follow: int = 0,
-    settings: EstimatorSettings = EstimatorSettings(),
+    quick: bool = False,
+    settings: EstimatorSettings | None = None,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> TimescaleEstimate:
     """Estimate noise strength c, curvature mu, timescales and best momentum of `model` at its present parameters.
 
@@ -40,13 +61,21 @@ def estimate_timescales(
     [theory: Effective loss, eq. 5.5; Drift, eq. 3.8; Forces, eq. 6.2]. H is the Gauss-Newton matrix, the Hessian
     on Gamma. Only products with the Jacobian J of the outputs, and with second and third derivatives along vectors, are
     formed. Memory is a few vectors of N parameters and 30 of P = samples x outputs. tr H, its gradient and mu are means over
-    random probes (Hutchinson 1989) with standard errors. The model and its `.grad` are not changed.
+    random probes (Hutchinson 1989) with standard errors. The model, its `.grad` and torch's generators are not changed.
+
+    It is for models that interpolate their training data and train with label noise; elsewhere there is no prediction, and
+    `find_momentum` is the way. mu depends on the state: `low` and `high` enclose the predictions of mu along the drift, along a
+    short path down tr H, and with more directions counted as soft. The cost is some thousand forward passes over the samples, and
+    shown when the first are timed.
 
     Args:
-        model: an `nn.Module` whose forward takes one tensor and has forward-mode derivatives; w is its parameters that require a
-            gradient
-        loss: mean over samples of a loss of (outputs, targets), such as `torch.nn.MSELoss()`
-        data: (inputs, targets), two tensors of n samples; or a Dataset or DataLoader of such pairs
+        model: an `nn.Module` that has forward-mode derivatives, and gives a tensor (n, ...), or `logits` in a dictionary or
+            object; in float32 or float64. w is its parameters that require a gradient
+        loss: mean over samples of a loss of (outputs, targets), such as `torch.nn.MSELoss()`. Where targets are classes of tokens
+            or pixels (n, ...), each counts as a sample: the loss is given outputs (m, classes) and targets (m,). Classes below 0,
+            or equal to the loss's `ignore_index`, are left out
+        data: (inputs, targets), inputs a tensor of n samples or a dictionary of them; or a Dataset, DataLoader or list of such
+            pairs
         lr: learning rate eta to predict for, > 0
         label_noise: sigma for real targets; for classes the probability that a label is replaced by one drawn uniformly; or a
             function (targets, generator) -> noisy targets
@@ -55,14 +84,18 @@ def estimate_timescales(
         target: x in (0, 1), fraction of the displacement to fall below; None for critical damping
         displacement: (N,), direction in which mu is measured, such as that to a flatter point; None: that of the drift
         follow: descend tr H along Gamma by this number of steps first, and measure mu along that path, at its end
-        settings: probes, samples and accuracies
+        quick: few samples and probes, for tr H and mu to some ten percent
+        settings: probes, samples and accuracies; not with `quick`
         seed: of all random numbers
+        progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
 
     Returns:
-        `TimescaleEstimate`; its `failed` lists the assumptions that do not hold, in words.
+        `TimescaleEstimate`; its `failed` lists the assumptions that do not hold, with which there is no momentum; `doubts` those
+        that hold in part.
 
     Raises:
-        InputError: for arguments out of range, a loss that is no mean over samples, or layers without forward-mode derivatives.
+        InputError: for arguments out of range, a loss that is no mean over samples, a model whose outputs are random, not finite,
+            or depend on other samples, or layers without forward-mode derivatives.
 
     >>> model = torch.nn.Linear(3, 1, dtype=torch.float64)
     >>> x = torch.eye(3, dtype=torch.float64)
@@ -72,45 +105,124 @@ def estimate_timescales(
     """
     rate, decay = check_one(check_lr, lr, "lr"), check_one(check_non_negative, weight_decay, "weight_decay")
     check_integer(follow, "follow", 0)
+    check_integer(seed, "seed", 0)
     if displacement is not None and follow:
         raise InputError("follow", follow, "0 when a displacement is given")
-    samples = _samples(model, data, label_noise, batch_size, settings.n_samples, check_integer(seed, "seed", 0))
-    failed = random_layer_failures(model)
-    with without_randomness(model), torch.no_grad():
-        expected = samples.expected_targets(model(samples.inputs[:1]), loss)
-        z = OutputMap(model, loss, samples.inputs, expected, settings.chunk_size)
-        mean_loss, residual = z.mean_loss(), relative_residual(z)
-        noise = gradient_noise(z, samples, expected, settings.n_draws, seed)
-        geometry = _Geometry(z, settings, seed)
-        if follow:
-            displacement = geometry.follow_drift(follow)
-        geometry.measure_curvature(displacement)
-    c, c_se, label_share = noise.strength(geometry.trace.value, geometry.trace.value_se)
-    failed += geometry.failures() + interpolation_failures(loss, samples, mean_loss, residual, label_share)
+    if quick and settings is not None:
+        raise InputError("settings", "beside quick", "one of them")
+    chosen = settings or (QUICK if quick else EstimatorSettings())
+    with same_generators(), track("estimate", 1.0, progress) as advance:
+        work = _Work(advance)
+        function = ModelFunction(model)
+        samples = _samples(function, data, label_noise, batch_size, chosen.n_samples, seed)
+        mixed = _mixed(function, samples, chosen.chunk_size)
+        doubts = [*train_mode_remarks(model, samples.inputs), *mixed]
+        with torch.no_grad():
+            z = _output_map(function, loss, samples, chosen, seed, work.done)
+            work.begin(z, samples, chosen, follow)
+            mean_loss, residual = z.mean_loss(), relative_residual(z)
+            noise = gradient_noise(z, samples, loss, chosen.n_draws, seed)
+            geometry = _Geometry(z, chosen, seed)
+            gap = derivative_gap(function, samples.inputs, seed, together=bool(mixed))
+            if follow:
+                displacement = geometry.follow_drift(follow)
+            geometry.measure_curvature(displacement)
+            c, c_se, label_share = noise.strength(geometry.trace.value, geometry.trace.value_se)
+            failed, remarks = interpolation(loss, samples, mean_loss, residual, label_share)
+            if chosen.vary and not failed:
+                geometry.measure_others(displacement if follow else None)
     measured = Measurement(
         lr=rate,
         weight_decay=decay,
         target=target,
-        n_samples=len(samples.inputs),
+        n_samples=len(samples.targets),
         loss=mean_loss,
         noise=c,
         noise_se=c_se,
         label_share=label_share,
+        passes=round(z.passes),
         **geometry.measured(),
     )
-    return predict_momentum(measured, failed)
+    return predict_momentum(measured, [*_derivatives(gap), *geometry.failures(), *failed], [*doubts, *remarks])
 
 
 def _samples(
-    model: torch.nn.Module, data: Any, label_noise: LabelNoiseLaw, batch_size: int | None, n_samples: int | None, seed: int
+    function: ModelFunction, data: Any, label_noise: LabelNoiseLaw, batch_size: int | None, n_samples: int | None, seed: int
 ) -> NoisySamples:
     """The samples on the model's device, with the checked label noise and batch size."""
-    place = next(model.parameters(), torch.zeros(())).device
-    inputs, targets = (part.to(place) for part in gather(data, n_samples, seed))
-    batch = len(inputs) if batch_size is None else check_integer(batch_size, "batch_size", 1)
-    if batch > len(inputs):
-        raise InputError("batch_size", batch, f"at most the {len(inputs)} samples")
+    place = function.parameters[0].device
+    inputs, targets = gather(data, n_samples, seed)
+    inputs, targets = converted(inputs, lambda x: x.to(place)), targets.to(place)
+    batch = len(targets) if batch_size is None else check_integer(batch_size, "batch_size", 1)
+    if batch > len(targets):
+        raise InputError("batch_size", batch, f"at most the {len(targets)} samples")
     return NoisySamples(inputs, targets, check_label_noise(label_noise, targets), batch)
+
+
+def _mixed(function: ModelFunction, samples: NoisySamples, chunk_size: int) -> list[str]:
+    """What makes outputs depend on other samples, in words; InputError unless all samples are always evaluated together."""
+    text, n = function.check(samples.inputs), len(samples.targets)
+    if text and not samples.batch_size == n <= chunk_size:
+        allowed = "layers that treat each sample by itself, such as batch norm with running statistics, group norm or layer norm"
+        raise InputError("model", text, allowed)
+    return [f"{text}; here that is all samples"] if text else []
+
+
+def _output_map(
+    function: ModelFunction,
+    loss: Loss,
+    samples: NoisySamples,
+    settings: EstimatorSettings,
+    seed: int,
+    done: Callable[[float], object],
+) -> OutputMap:
+    """The map on all targets, or on some where a sample has many."""
+    expected = samples.expected_loss(loss)
+    whole = samples.targets
+    counted = None
+    if whole.ndim > 1 and not whole.is_floating_point():
+        ignored = int(getattr(loss, "ignore_index", -100))
+        counted = drawn((whole != ignored) & (whole >= 0), settings.n_targets, seed)
+    return OutputMap(function, expected, samples.inputs, whole, settings.chunk_size, counted, done)
+
+
+def _derivatives(gap: float) -> list[str]:
+    """Sentences on derivatives that are wrong."""
+    if math.isinf(gap):
+        return ["derivatives of a layer are not finite (NaN): mu is not known"]
+    if gap > _WRONG:
+        return [f"derivatives of a layer disagree with differences of its outputs, by {100 * gap:.2g} %: mu is not reliable"]
+    return []
+
+
+class _Work:
+    """Shows the cost, in forward passes over the samples: how many there will be, and the share that is done."""
+
+    def __init__(self, advance: Callable[[float], object]) -> None:
+        self._advance, self._expected, self._done = advance, math.inf, 0.0
+
+    def begin(self, z: OutputMap, samples: NoisySamples, settings: EstimatorSettings, follow: int) -> None:
+        """Time a product, and say what the whole will take."""
+        probes = min(settings.n_probes, z.n_outputs)
+        projection = 5.0 * z.n_outputs if z.n_outputs <= DENSE else 5.0 * 3 * min(_CG, settings.max_iterations)
+        fewer = probes if probes == z.n_outputs else probes // _FEWER
+        expected = 9 * probes * (1 + 2 * follow) + projection * (2 + follow) + 25 * probes + 5 * settings.n_lanczos
+        if settings.vary:
+            expected += 9 * fewer * (2 * _PATH + 1) + projection * (2 + _PATH) + 50 * fewer
+        expected += 6 * settings.n_draws * samples.batch_size / len(samples.targets)
+        ones = torch.ones(z.n_outputs, dtype=z.dtype, device=z.device)
+        z.pull(ones)  # the first call loads libraries
+        began = monotonic()
+        z.pull(ones)
+        seconds = (monotonic() - began) / 3 * expected
+        note(f"about {expected:.2g} forward passes over {len(samples.targets)} samples, {seconds:.2g} s")
+        self._expected = expected
+
+    def done(self, cost: float) -> None:
+        """Count a product."""
+        self._done += cost
+        if self._done < 0.99 * self._expected:
+            self._advance(cost / self._expected)
 
 
 class _Geometry:
@@ -133,6 +245,8 @@ class _Geometry:
         self._gradient = self._normals[0].tangent(self.trace.gradient)
         self._flatter_trace = self.trace.value
         self._direction, self._curvature, self._coupling = "the drift", (0.0, 0.0), 0.0
+        self._x: Tensor | None = None
+        self._others: dict[str, float] = {}
         self._failed: list[str] = []
 
     def follow_drift(self, n_steps: int) -> Tensor:
@@ -161,14 +275,40 @@ class _Geometry:
                 self._direction = "the given displacement"
             x, reference = normal.tangent(given), float(given.norm())
         length = float(x.norm())
+        if not math.isfinite(length):
+            self._failed.append("the gradient of tr H is not finite: a second derivative of the outputs is NaN or infinite")
+            return
         if not length > 1e-6 * reference:
             self._failed.append("no motion along Gamma: the gradient of tr H, or the given displacement, is normal to Gamma")
             return
-        x = x / length
-        if z.disagreement(x) > 1e-2:
-            self._failed.append("forward and backward derivatives of a layer disagree: mu is not reliable")
-        self._curvature = curvature(z, x, self._probes(1), normal)
-        self._coupling = coupling(z, x, self._eigenvectors)
+        self._x = x / length
+        self._curvature = curvature(z, self._x, self._probes(1), normal)
+        self._coupling = coupling(z, self._x, self._eigenvectors)
+
+    def measure_others(self, followed: Tensor | None) -> None:
+        """mu where more directions count as soft, and along another direction, with fewer probes; z is moved.
+
+        `followed` is the displacement of a path that z has followed, if any.
+        """
+        z = self._z
+        if self._x is None or self._failed:
+            return
+        softer = NormalSpace(z, replace(self._accuracy, damping=_SOFT**2 * self._accuracy.damping))
+        self._along("more directions soft", softer, self._x)
+        if followed is not None:
+            z.move(followed)
+        if self._direction != "the drift":
+            self._along("the drift from the model's own point", self._normals[0], self._gradient)
+            return
+        path = follow_drift(z, self._probes(2, _FEWER), _PATH, self._accuracy)
+        if float(path.norm()) > 0:
+            self._along(f"a path of {_PATH} steps down tr H", NormalSpace(z, self._accuracy), path)
+
+    def _along(self, name: str, normal: NormalSpace, direction: Tensor) -> None:
+        """Keep mu along the tangent part of a direction (N,)."""
+        x = normal.tangent(direction)
+        if float(x.norm()) > 1e-6 * float(direction.norm()):
+            self._others[name] = curvature(self._z, x / x.norm(), self._probes(1, _FEWER), normal)[0]
 
     def measured(self) -> dict[str, Any]:
         """The fields of `Measurement` that are geometry."""
@@ -185,9 +325,9 @@ class _Geometry:
             "direction": self._direction,
             "curvature": self._curvature[0],
             "curvature_se": self._curvature[1],
+            "other_curvatures": dict(self._others),
             "coupling": self._coupling,
             "projection_error": self._projection_error(),
-            "passes": self._z.passes,
         }
 
     def failures(self) -> list[str]:
@@ -202,8 +342,9 @@ class _Geometry:
         """Largest relative residual of the projections on the tangent space so far."""
         return max(normal.leftover for normal in self._normals)
 
-    def _probes(self, stream: int) -> Probes:
-        return Probes(self._z, self._settings.n_probes, (self._seed, stream))
+    def _probes(self, stream: int, fewer: int = 1) -> Probes:
+        n = self._settings.n_probes
+        return Probes(self._z, n if n >= self._z.n_outputs else max(n // fewer, 2), (self._seed, stream))
 
     def _spectrum(self) -> tuple[Tensor, Tensor, Tensor]:
         return top_eigenvalues(self._z, self._settings.n_eigenvalues, self._generator, self._settings.n_lanczos)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.errors import InputError
 from .output_map import OutputMap
 
 #: Up to this many outputs J J^T is formed, column by column, and solved with directly.
@@ -93,6 +94,8 @@ def top_eigenvalues(z: OutputMap, k: int, generator: torch.Generator, n_steps: i
     basis, diagonal, off_diagonal = [v / v.norm()], [], []
     for step in range(steps):
         image = z.push(z.pull(basis[-1]))
+        if not bool(torch.isfinite(image).all()):
+            raise InputError("model", "a derivative of its outputs that is NaN or infinite", "a point where outputs are smooth")
         diagonal.append(float(image @ basis[-1]))
         q = torch.stack(basis)
         for _ in range(2):  # twice is enough (Giraud, Langou, Rozloznik 2005)

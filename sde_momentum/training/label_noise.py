@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.errors import InputError, check, check_non_negative, check_one
-from .output_map import Loss, OutputMap
+from .output_map import OutputMap
+from .rows import Loss
+from .samples import Inputs, take
+from .whitening import MOST_OUTPUTS
 
 #: sigma for real targets, the probability of a flip for classes, or a function (targets, generator) -> noisy targets.
 LabelNoiseLaw = float | Callable[[Tensor, torch.Generator], Tensor]
 
 
 def check_label_noise(label_noise: LabelNoiseLaw, targets: Tensor) -> LabelNoiseLaw:
-    """The checked label noise: sigma >= 0 for real targets, a probability for classes (one integer a sample), or a function.
+    """The checked label noise: sigma >= 0 for real targets, a probability for classes (integers), or a function.
 
     Raises:
-        InputError: for a value out of range, or classes of another shape.
+        InputError: for a value out of range.
     """
     if callable(label_noise):
         return label_noise
@@ -29,10 +32,6 @@ def check_label_noise(label_noise: LabelNoiseLaw, targets: Tensor) -> LabelNoise
     p = check("label_noise", label_noise, lambda x: (x >= 0) & (x <= 1), "for classes: the probability of a flip, in [0, 1]")
     if p.ndim:
         raise InputError("label_noise", f"shape {p.shape}", "one number")
-    if float(p) > 0 and targets.ndim != 1:
-        raise InputError(
-            "targets", f"classes of shape {tuple(targets.shape)}", "one class a sample, or a function as label_noise"
-        )
     return float(p)
 
 
@@ -46,7 +45,7 @@ class NoisySamples:
         batch_size: samples in a batch, drawn without replacement
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
     label_noise: LabelNoiseLaw
     batch_size: int
@@ -54,7 +53,7 @@ class NoisySamples:
     def noisy_targets(self, chosen: Tensor, n_classes: int, generator: torch.Generator) -> Tensor:
         """Noisy targets of the samples `chosen` (indices): y + sigma xi with xi standard normal.
 
-        A class is replaced, with the probability `label_noise`, by one drawn uniformly from all `n_classes`.
+        A class is replaced, with the probability `label_noise`, by one drawn uniformly from all `n_classes`; one below 0 stays.
         """
         targets = self.targets[chosen]
         if callable(self.label_noise):
@@ -64,24 +63,44 @@ class NoisySamples:
             return targets + self.label_noise * xi.to(targets)
         flipped = torch.rand(targets.shape, generator=generator) < self.label_noise
         drawn = torch.randint(n_classes, targets.shape, generator=generator)
-        return torch.where(flipped.to(targets.device), drawn.to(targets), targets)
+        return torch.where(flipped.to(targets.device) & (targets >= 0), drawn.to(targets), targets)
 
-    def expected_targets(self, outputs: Tensor, loss: Loss) -> Tensor:
-        """Targets whose loss has the mean gradient: y itself; for flipped classes their probabilities (n, n_classes).
-
-        `outputs` are those of at least one sample, (.., n_classes).
-        """
+    def expected_loss(self, loss: Loss) -> Loss:
+        """The mean of a loss over the label noise: for flipped classes the mixture of the losses of all classes."""
         if callable(self.label_noise) or self.targets.is_floating_point() or self.label_noise == 0:
-            return self.targets
-        n_classes = outputs.shape[1]
-        certain = torch.nn.functional.one_hot(self.targets, n_classes).to(outputs)
-        soft = (1 - self.label_noise) * certain + self.label_noise / n_classes
+            return loss
+        return FlippedLoss(loss, self.label_noise)
+
+
+@dataclass(frozen=True)
+class FlippedLoss:
+    """(1 - p) loss(f, y) + (p / K) sum_k loss(f, k): the mean loss of flipped classes y (m,), of K, for outputs f (m, K)."""
+
+    loss: Loss
+    probability: float
+    _soft: dict[int, bool] = field(default_factory=dict)
+
+    def __call__(self, f: Tensor, y: Tensor) -> Tensor:
+        p, n_classes = self.probability, f.shape[1]
+        if n_classes not in self._soft:
+            self._soft[n_classes] = self._takes_probabilities(f, n_classes)
+        if self._soft[n_classes]:  # one evaluation in place of K
+            return self.loss(f, (1 - p) * torch.nn.functional.one_hot(y, n_classes).to(f) + p / n_classes)
+        if n_classes > MOST_OUTPUTS:
+            allowed = f"a loss that takes class probabilities, as cross_entropy does, or at most {MOST_OUTPUTS} classes"
+            raise InputError("loss", f"one that refuses class probabilities, for {n_classes} classes", allowed)
+        every = torch.stack([self.loss(f, torch.full_like(y, k)) for k in range(n_classes)])
+        return (1 - p) * self.loss(f, y) + p * every.mean(0)
+
+    def _takes_probabilities(self, f: Tensor, n_classes: int) -> bool:
+        """Whether certain probabilities have the loss of the class; class weights let cross-entropy divide the two otherwise."""
+        y = torch.arange(n_classes, device=f.device)
+        g = torch.linspace(-1, 1, n_classes, dtype=f.dtype, device=f.device).expand(n_classes, n_classes)
         try:
-            loss(outputs, soft[: len(outputs)])
+            one, other = self.loss(g, torch.nn.functional.one_hot(y, n_classes).to(g)), self.loss(g, y)
         except (RuntimeError, TypeError, ValueError, IndexError):
-            allowed = "a loss that takes class probabilities, as cross_entropy does; or real targets"
-            raise InputError("loss", "one that refuses class probabilities as targets", allowed) from None
-        return soft
+            return False
+        return one.ndim == 0 and bool((one - other).abs() <= 1e-4 * other.abs())
 
 
 @dataclass(frozen=True)
@@ -105,21 +124,22 @@ class MeasuredNoise:
         return total / trace_hessian, float(total / trace_hessian * relative), self.labels / total
 
 
-def gradient_noise(z: OutputMap, samples: NoisySamples, expected: Tensor, n_draws: int, seed: int) -> MeasuredNoise:
-    """Measure the gradient noise from `n_draws` batches at the point of z.
+def gradient_noise(z: OutputMap, samples: NoisySamples, loss: Loss, n_draws: int, seed: int) -> MeasuredNoise:
+    """Measure the gradient noise from `n_draws` batches at the point of z, whose loss is the mean over the label noise.
 
-    Label noise is the difference of two gradients of one batch, with and without it, so that no mean is needed.
-    `expected` are the targets of `NoisySamples.expected_targets`.
+    Label noise is the difference of two gradients of one batch, with and without it, so that no mean is needed. `loss` is that of
+    noisy targets.
     """
     generator = torch.Generator().manual_seed(seed)
-    inputs, n = samples.inputs, len(samples.inputs)
-    whole = z.gradient(inputs, expected)
-    n_classes = z.outputs().shape[-1] if not samples.targets.is_floating_point() else 0
+    inputs, targets, n = samples.inputs, samples.targets, len(samples.targets)
+    whole = z.gradient(inputs, targets)
+    n_classes = z.outputs().shape[-1] if not targets.is_floating_point() else 0
     labels, batches = torch.zeros(n_draws, dtype=torch.float64), torch.zeros(n_draws, dtype=torch.float64)
     for i in range(n_draws):
-        chosen = torch.randperm(n, generator=generator)[: samples.batch_size].to(inputs.device)
-        clean = whole if samples.batch_size == n else z.gradient(inputs[chosen], expected[chosen])
-        noisy = z.gradient(inputs[chosen], samples.noisy_targets(chosen, n_classes, generator))
+        chosen = torch.randperm(n, generator=generator)[: samples.batch_size].to(targets.device)
+        batch = take(inputs, chosen)
+        clean = whole if samples.batch_size == n else z.gradient(batch, targets[chosen])
+        noisy = z.gradient(batch, samples.noisy_targets(chosen, n_classes, generator), loss)
         labels[i], batches[i] = (noisy - clean).square().sum(), (clean - whole).square().sum()
     root = n_draws**0.5
     return MeasuredNoise(float(labels.mean()), float(labels.std()) / root, float(batches.mean()), float(batches.std()) / root)

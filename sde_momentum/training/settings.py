@@ -1,13 +1,10 @@
-"""Settings of `estimate_timescales` and `AutoMomentum`: sizes of samples, accuracies, intervals; needs no torch."""
+"""Settings of `estimate_timescales`: sizes of samples and accuracies; needs no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from ..core.errors import InputError, check, check_integer, check_non_negative, check_one, check_positive
+from ..core.errors import check_integer, check_non_negative, check_one, check_positive
 
 
 @dataclass(frozen=True)
@@ -16,6 +13,7 @@ class EstimatorSettings:
 
     Attributes:
         n_samples: number of samples to use, drawn at random; None for all. Gamma is that of these samples
+        n_targets: largest number of targets to use where a sample has many (tokens, pixels), drawn at random from all
         n_probes: number of random probes for tr H, and for mu; from P, the number of outputs, on both are exact
         n_draws: number of batch gradients for the noise strength c
         n_eigenvalues: number of leading eigenvalues of H
@@ -26,12 +24,14 @@ class EstimatorSettings:
             None: 1e-4 in single, 1e-8 in double precision. Up to 256 outputs the solution is direct
         max_iterations: largest number of iterations of a projection
         chunk_size: number of samples evaluated together; memory grows with it
+        vary: measure mu in other ways too, for the range of 1 - beta; it doubles the cost
 
     Raises:
         InputError: for a value out of range.
     """
 
     n_samples: int | None = None
+    n_targets: int = 1024
     n_probes: int = 64
     n_draws: int = 64
     n_eigenvalues: int = 5
@@ -40,6 +40,7 @@ class EstimatorSettings:
     tolerance: float | None = None
     max_iterations: int = 500
     chunk_size: int = 128
+    vary: bool = True
 
     def __post_init__(self) -> None:
         check_one(check_positive, self.rank_tolerance, "rank_tolerance")
@@ -48,6 +49,7 @@ class EstimatorSettings:
         if self.n_samples is not None:
             check_integer(self.n_samples, "n_samples", 1)
         for name, least in (
+            ("n_targets", 1),
             ("n_probes", 2),
             ("n_draws", 2),
             ("n_eigenvalues", 1),
@@ -58,40 +60,7 @@ class EstimatorSettings:
             check_integer(getattr(self, name), name, least)
 
 
-#: For estimates during training: few probes, inaccurate projections. The direction is right to some ten percent.
-QUICK = EstimatorSettings(n_samples=256, n_probes=8, n_draws=8, n_eigenvalues=2, n_lanczos=8, tolerance=1e-2, max_iterations=20)
-
-
-@dataclass(frozen=True)
-class MomentumUpdates:
-    """When and how `AutoMomentum` updates the momentum.
-
-    Attributes:
-        every: number of steps between estimates, >= 1
-        budget: largest share of the training time that estimates may take, in (0, 1); None for no limit
-        max_factor: largest factor by which one estimate changes 1 - beta, > 1; the first estimate has no limit
-        target: x in (0, 1), fraction of the displacement to fall below; None for critical damping
-        keep: what a change of lr does not change, "velocity" or "buffer"; see `MomentumScaler`
-        estimator: settings of each estimate, whose samples are drawn anew
-
-    Raises:
-        InputError: for a value out of range.
-    """
-
-    every: int = 500
-    budget: float | None = 0.05
-    max_factor: float = 2.0
-    target: float | None = None
-    keep: str = "velocity"
-    estimator: EstimatorSettings = QUICK
-
-    def __post_init__(self) -> None:
-        check_integer(self.every, "every", 1)
-        if self.budget is not None:
-            check_one(_check_share, self.budget, "budget")
-        if not check_one(check_positive, self.max_factor, "max_factor") > 1:
-            raise InputError("max_factor", self.max_factor, "a factor > 1")
-
-
-def _check_share(value: ArrayLike, argument: str) -> NDArray[np.float64]:
-    return check(argument, value, lambda x: (x > 0) & (x < 1), "a number in (0, 1), or None")
+#: Few samples and probes, inaccurate projections: tr H and mu to some ten percent.
+QUICK = EstimatorSettings(
+    n_samples=256, n_targets=256, n_probes=8, n_draws=8, n_eigenvalues=2, n_lanczos=8, tolerance=1e-2, max_iterations=20
+)

@@ -262,6 +262,7 @@ def _geometry(ground: Ground) -> dict[str, Any]:
         weight_decay=configuration["weight_decay"],
         target=configuration["fraction"],
         follow=ground.experiment.follow,
+        settings=sm.training.EstimatorSettings(vary=False),
         seed=configuration["seed"],
     )
     names = ("noise", "noise_se", "curvature", "curvature_se", "coupling", "trace_hessian", "flatter_trace_hessian")

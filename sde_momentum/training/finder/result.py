@@ -25,10 +25,11 @@ class FoundMomentum:
         one_minus_beta: the recommended 1 - beta
         low, high: least and largest 1 - beta tried that 97.5 % do not show to be worse than the best
         tried: 1 - beta of all trials, increasing, (n,)
-        score: mean over seeds of what was compared, smaller is better, (n,); inf for a lost trial
+        score: mean over seeds of what was compared, smaller is better, (n,); inf for a lost trial, NaN for one that was stopped,
+            being clearly behind one with more momentum
         excess, excess_se: ln of the score over that of the best (their difference where one is not positive), and its standard
             error over batches or seeds, (n,); NaN where unknown
-        losses: loss of every step, also of those at lr 0 after a cool-down, (n, seeds, steps); NaN from where a trial was lost
+        losses: loss of every step, also of those at lr 0 after a cool-down, (n, seeds, steps); NaN from where a trial ended early
         cliff: largest 1 - beta below the recommended one whose trial was lost; None where none was
         present: the momentum that the optimizer had
         n_steps: length of a trial
@@ -64,7 +65,7 @@ class FoundMomentum:
     def doubts(self) -> tuple[str, ...]:
         """What makes the answer doubtful, in words; none where nothing does."""
         found = []
-        best = int(np.argmin(self.score))
+        best = int(np.nanargmin(self.score))
         if best == 0 and self.cliff is None and len(self.tried) > 1:
             found.append("the most momentum tried was the best: longer trials (steps=) may ask for more")
         if np.isnan(self.excess_se).all():
@@ -75,7 +76,7 @@ class FoundMomentum:
         n, seeds = self.losses.shape[:2]
         many = "" if seeds == 1 else f" x {seeds} seeds"
         cooled = f", lr to 0 over the last {self.cool_down:.0%}" if self.anneal else ", lr constant"
-        best, mine = self.score.min(), int(np.argmin(np.abs(np.log(self.tried / self.one_minus_beta))))
+        best, mine = np.nanmin(self.score), int(np.argmin(np.abs(np.log(self.tried / self.one_minus_beta))))
         lines = [f"doubtful: {doubt}" for doubt in self.doubts]
         lines += [
             f"momentum {self.momentum:.4g} at lr {self.lr:.4g} (1 - beta {self.one_minus_beta:.3g}; as good {self._range})",
@@ -101,7 +102,8 @@ class FoundMomentum:
         i = int(np.argmin(np.abs(self.tried - (1 - self.present))))
         if not np.isclose(self.tried[i], 1 - self.present):
             return ""
-        value = f"{self.score[i]:.4g}" if np.isfinite(self.score[i]) else "lost"
+        value = f"{self.score[i]:.4g}"
+        value = {"inf": "lost", "nan": "stopped, clearly behind"}.get(value, value)
         return f", at the present momentum {self.present:.4g}: {value}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,8 +122,9 @@ class FoundMomentum:
         met = np.isfinite(self.score)
         bars = 2 * np.nan_to_num(self.excess_se[met]) * self.score[met]
         axes.errorbar(self.tried[met], self.score[met], bars, fmt="o-", color="#0072B2", capsize=2, label="trials")
-        if not met.all():
-            axes.plot(self.tried[~met], np.full((~met).sum(), self.score[met].max()), "x", color="#D55E00", label="lost")
+        for ended, name, color in ((np.isinf(self.score), "lost", "#D55E00"), (np.isnan(self.score), "stopped: behind", "0.5")):
+            if ended.any():
+                axes.plot(self.tried[ended], np.full(ended.sum(), self.score[met].max()), "x", color=color, label=name)
         if self.cliff:
             axes.axvspan(self.tried.min() / 1.2, self.cliff, color="0.9", lw=0, label="beyond the cliff")
         axes.axvspan(self.low, self.high, color="#009E73", alpha=0.15, lw=0, label="as good")

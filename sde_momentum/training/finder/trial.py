@@ -32,19 +32,21 @@ class Training:
     Attributes:
         optimizer: its groups' lr and momentum are set at each step
         step: the update
+        look: the same batch's loss without one, for steps at lr 0
         loader: gives batches; begun anew when it ends
         n_steps: length of a trial
         anneal: whether lr falls to 0 over the last fifth; then the loss is measured in further steps at lr 0
-        scale: factor on the lr of every group
+        lr: of the first group; the others in proportion
         device: to which batches of tensors are moved
     """
 
     optimizer: torch.optim.Optimizer
     step: Step
+    look: Step
     loader: Iterable[Any]
     n_steps: int
     anneal: bool
-    scale: float
+    lr: float
     device: torch.device
 
     @property
@@ -58,19 +60,30 @@ class Training:
         """Number of steps of a trial with those at lr 0."""
         return self.n_steps + (self.n_measured if self.anneal else 0)
 
-    def run(self, momentum: float, tick: Callable[[float], object]) -> tuple[Floats, Any]:
-        """Train at a momentum from the present state: the losses, fewer than `n_all` if the trial is lost; the first batch."""
+    def run(
+        self,
+        momentum: float,
+        tick: Callable[[float], object] = lambda amount: None,
+        behind: Callable[[Floats], bool] = lambda losses: False,
+    ) -> tuple[Floats, Any]:
+        """Train at a momentum from the present state: the losses, fewer than `n_all` if the trial is lost; the first batch.
+
+        `behind` is asked with the losses so far after each quarter; a trial that is behind is stopped.
+        """
         groups = self.optimizer.param_groups
-        rates = [float(group["lr"]) * self.scale for group in groups]
+        scale = self.lr / float(groups[0]["lr"])
+        rates = [float(group["lr"]) * scale for group in groups]
         losses, first = np.empty(self.n_all), None
+        asked = {self.n_steps * quarter // 4 for quarter in (1, 2, 3)}
         for k, batch in zip(range(self.n_all), self._batches(), strict=False):
             first = batch if first is None else first
+            share = self.share(k)
             for group, lr in zip(groups, rates, strict=True):
                 group["momentum"] = momentum
-                group["lr"] = lr * self.share(k)
-            losses[k] = _number(self.step(_moved(batch, self.device)))
+                group["lr"] = lr * share
+            losses[k] = _number((self.step if share > 0 else self.look)(_moved(batch, self.device)))
             tick(1)
-            if self._lost(losses[: k + 1]):
+            if self.lost(losses[: k + 1]) or (k + 1 in asked and behind(losses[: k + 1])):
                 tick(self.n_all - k - 1)
                 return losses[: k + 1], first
         return losses, first
@@ -90,7 +103,8 @@ class Training:
             if empty:
                 raise InputError("loader", "no batches", "at least one")
 
-    def _lost(self, losses: Floats) -> bool:
+    def lost(self, losses: Floats) -> bool:
+        """Whether the losses so far are those of a training that diverges."""
         width = max(5, self.n_steps // 10)
         if not np.isfinite(losses[-1]):
             return True
@@ -111,6 +125,16 @@ def plain_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callabl
         return value
 
     return step
+
+
+def plain_look(model: nn.Module, loss: Callable[..., Tensor] | None) -> Step:
+    """The loss of a batch without an update."""
+
+    def look(batch: Any) -> Tensor:
+        with torch.no_grad():
+            return _loss(model, loss, batch)
+
+    return look
 
 
 def _loss(model: nn.Module, loss: Callable[..., Tensor] | None, batch: Any) -> Tensor:
