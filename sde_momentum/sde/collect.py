@@ -138,7 +138,7 @@ class Collection:
         return total
 
     def gather(self, n_paths: int, how: Execution, enough: Callable[[Collected], bool] | None = None) -> Collected:
-        """The first n_paths paths, or the first 4, 8, 16, ... chunks that satisfy `enough`."""
+        """The first n_paths paths, or the first 1, 2, 4, 8, ... chunks that satisfy `enough`."""
         size = self.paths.chunk_size
         file = None if how.checkpoint is None else _Checkpoint(Path(how.checkpoint), self)
         total = None if file is None else file.read()
@@ -149,7 +149,7 @@ class Collection:
 
         def done(total: Collected) -> bool:
             chunks = -(-total.n_paths // size)
-            return enough is not None and chunks >= 4 and chunks & (chunks - 1) == 0 and enough(total)
+            return enough is not None and chunks & (chunks - 1) == 0 and enough(total)
 
         if total is not None and done(total):
             return total
@@ -223,7 +223,7 @@ class _Checkpoint:
 def _identity(collection: Collection) -> str | None:
     """Hash of all that an ensemble depends on but the number of paths; None if a value cannot be hashed."""
     paths, task = collection.paths, collection.paths.task
-    functions = fingerprint(paths.functions())
+    functions = fingerprint(paths.functions(), mutable=True)
     if functions is None:
         return None
     numbers = (task.start, task.times, task.steps, task.seed, task.step, task.t0, task.parameters)

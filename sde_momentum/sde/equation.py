@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,23 @@ class Equation(ABC):
                 raise InputError(name, f"a function that returns {value!r}", f"a function that returns {_form(rows, columns)}")
 
 
+_CLOCKS, _PARAMETERS = ("t", "time"), ("p", "params", "parameters", "args")
+
+
+def check_function(argument: str, function: Any) -> None:
+    """InputError unless it is a function f(x, t, p), in this order if its arguments are called so."""
+    allowed = "a function f(x, t, p): of state, time and parameters, in this order"
+    if not callable(function):
+        raise InputError(argument, function, allowed)
+    try:
+        names = list(inspect.signature(getattr(function, "py_func", function)).parameters)[:3]
+    except (TypeError, ValueError):  # a function without a signature
+        return
+    first, second, third = (*names, "", "", "")[:3]
+    if first in (*_CLOCKS, *_PARAMETERS) or second in _PARAMETERS or third in _CLOCKS:
+        raise InputError(argument, f"f({', '.join(names)})", allowed)
+
+
 def call(name: str, function: Coefficient, x: Any, t: float, p: tuple[float, ...]) -> Any:
     """The function's value in plain Python; None where it has none at (x, t), such as sqrt(-1): paths there are faulty."""
     try:
@@ -130,12 +148,12 @@ class SDE(Equation):
     components that have noise, if it is diagonal and not all do; b then has a value for each of these alone.
     `additive`: b does not depend on x, as the method "sra1" needs it. `interpretation`: "ito" or "stratonovich" (b ∘ dW).
     `diffusion_derivative`: ∂b_i/∂x_i in the form of b (diagonal noise), for methods that use it; without it they take a
-    central difference over x ± 6e-6 (1 + |x|), exact to about 1e-10 of b's scale: give it where b is not smooth and paths
-    come near, such as sqrt(x) at 0.
+    central difference along b, over a thousandth of a step's noise: give it where b is not smooth and paths come near.
 
     `domain`: ((low, high), ...), one closed interval per component (±inf: no bound; dim 1: one pair will do), which a path
     may not leave. `outside`: what happens to one that a step takes out of it: "fault", it is faulty, left out from then on;
-    "clip", the component is set to the bound; "reflect", it is mirrored at the bound. Such steps are counted (`exits`).
+    "clip", the component is set to the bound; "reflect", it is mirrored at the bound. Such steps are counted (`exits`). The
+    coefficients are taken at points of the domain alone: a method's points within a step are set to its bounds.
 
     Source: Kloeden, Platen 1992, sec. 4.8. Methods of strong order 1 reach it where b_i depends on x_i and t alone.
     Raises InputError for a dim, a noise, an interpretation, a domain or a function that cannot be used.
@@ -166,8 +184,7 @@ class SDE(Equation):
             if value not in allowed:
                 raise InputError(name, value, " or ".join(map(repr, allowed)))
         for name, function in self.coefficients().items():
-            if not callable(function):
-                raise InputError(name, function, "a function f(x, t, p)")
+            check_function(name, function)
         if self.driven is not None:
             object.__setattr__(self, "driven", _check_driven(self.driven, self.dim, self.noise))
         own = {"diagonal": self.dim if self.driven is None else len(self.driven), "scalar": 1}.get(self.noise)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import threading
 from functools import cached_property
-from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import numpy as np
-from numba import float64, njit, typeof, types
+from numba import float64, typeof, types
 from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
@@ -22,11 +21,10 @@ from ..core.errors import InputError
 from ..core.fingerprint import fingerprint
 from ..core.simd import cache
 from .equation import Coefficient, Equation
+from .functions import injected
 from .methods.base import Method
 from .noise import Layout
 from .source import KernelText
-
-_COMPILE: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 class Kernel:
@@ -122,38 +120,6 @@ class Kernel:
 _LOCK = threading.Lock()
 
 
-def injected(functions: dict[str, Coefficient]) -> tuple[dict[str, Any], str | None]:
-    """The functions as numba's, to be compiled into a generated module; and their fingerprint, None if there is none.
-
-    They become functions of this module: machine code on disk names the module, and another process may not have the user's.
-    """
-    return {name: _compiled_into(function, {}) for name, function in functions.items()}, fingerprint(functions)
-
-
-def _compiled_into(function: Any, known: dict[Any, Any]) -> Any:
-    """The function as numba's, with the plain functions that it calls."""
-    f = getattr(function, "py_func", function)
-    if not isinstance(f, FunctionType):
-        return njit(forceinline=True, **_COMPILE)(f)
-    if f not in known:
-        known[f] = function  # for a function that calls itself
-        called = {name: f.__globals__[name] for name in _names(f.__code__) if name in f.__globals__}
-        helpers = {name: _compiled_into(g, known) for name, g in called.items() if isinstance(g, FunctionType)}
-        cells = tuple(
-            CellType(_compiled_into(cell.cell_contents, known)) if isinstance(cell.cell_contents, FunctionType) else cell
-            for cell in f.__closure__ or ()
-        )
-        copy = FunctionType(f.__code__, f.__globals__ | helpers, f.__name__, f.__defaults__, cells or None)
-        copy.__module__ = __name__
-        known[f] = njit(forceinline=True, **_COMPILE)(copy)
-    return known[f]
-
-
-def _names(code: CodeType) -> set[str]:
-    """Global names of the code and of the functions inside it."""
-    return set(code.co_names).union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
-
-
 def _gist(error: NumbaError) -> str:
     """The line of numba's message that says what is wrong."""
     around = ("Failed in", "During:", "File ", "def ", "return ", "^", "<")
@@ -171,10 +137,17 @@ def compiled(
     functionals: dict[str, Coefficient] | None = None,
     event: Coefficient | None = None,
 ) -> Kernel:
-    """The kernel of an equation and a method: always the same object, compiled when first used."""
-    key = (equation, method, n_parameters, tuple((functionals or {}).items()), event)
-    if key not in _KERNELS:
-        if len(_KERNELS) >= 64:
-            _KERNELS.pop(next(iter(_KERNELS)))
-        _KERNELS[key] = Kernel(equation, method, n_parameters, functionals, event)
-    return _KERNELS[key]
+    """The kernel of an equation and a method, compiled when first used: the same object for functions that compute the same.
+
+    What they refer to counts as it is now. Where its value cannot be told, the kernel is made anew.
+    """
+    kernel = Kernel(equation, method, n_parameters, functionals, event)
+    identity = fingerprint(kernel.functions(), mutable=True)
+    key = (equation, method, n_parameters, tuple((functionals or {}).items()), event, identity)
+    try:
+        known = _KERNELS.setdefault(key, kernel) if identity is not None else kernel
+    except TypeError:  # a callable object without a hash
+        return kernel
+    if len(_KERNELS) > 64:
+        _KERNELS.pop(next(iter(_KERNELS)))
+    return known

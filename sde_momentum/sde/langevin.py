@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..core.errors import check_integer, check_non_negative
-from .equation import Coefficient, Equation
+from .equation import Coefficient, Equation, check_function
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Langevin(Equation):
     n_coordinates: int = 1
 
     def __post_init__(self) -> None:
+        check_function("force", self.force)
         check_integer(self.n_coordinates, "n_coordinates", 1)
         for name in ("friction", "temperature"):
             object.__setattr__(self, name, float(check_non_negative(getattr(self, name), name)))

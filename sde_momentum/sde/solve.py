@@ -8,10 +8,13 @@ from collections.abc import Iterable, Sequence
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from ..core.errors import InputError
 from .collect import Execution
 from .equation import Equation
+from .methods import method_for
 from .observers import Statistic
 from .stepping import Fixed, Stepping
+from .stepping.step_bias import with_step_bias
 from .task import Task
 from .until import UntilError
 
@@ -30,6 +33,7 @@ def solve(
     workers: int = -1,
     progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    check_step: bool = False,
 ) -> xr.Dataset:
     """Mean and variance over the paths from X(t0) = x0, at `times`, each with its standard error, and more statistics.
 
@@ -48,15 +52,19 @@ def solve(
         progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
         checkpoint: a file for the statistics so far, written every half minute and at the end or an interruption. A run
             that finds it continues from there, with the numbers of an uninterrupted run, also to more paths (whole chunks)
+        check_step: with `Fixed` steps, adds `step_bias` and `step_bias_se` to `mean`: an estimate of the error that comes from
+        the
+            size of the step, by pairs of paths at this step and at half of it on the same noise; not for every method
 
     Returns:
-        Dataset over `time` (and `component`, in dim d > 1): `mean`, `variance` (unbiased), `mean_se`, `variance_se`, the
-        same for each functional prefixed by its name (`energy_mean`, ...), and `faulty`, the number of paths that are not
-        finite at that time, or have left a domain whose rule is "fault"; `fault_path`, `fault_time` name them and the
-        record time at which they were found. Such a path is left out from that time on (it cannot return: a step adds to
-        X), so the moments are those of the paths that are left; with `faulty` > 0 they are conditional on survival.
-        attrs: `exits`, steps that left the domain, and `paths_with_exits`. `Multilevel` gives other variables, for
-        the mean at one time.
+        Dataset over `time` (and `component`, in dim d > 1): `mean`, `variance` (unbiased), each with its standard error
+        (`mean_se`) and the ends of a 95 % interval that is right for few paths too (`mean_low`, `mean_high`), the same for each
+        functional prefixed by its name (`energy_mean`, ...), and `faulty`, the number of paths that are not finite at that
+        time, or have left a domain whose rule is "fault"; `fault_path`, `fault_time` name them and the record time at which
+        they were found. Such a path is left out from that time on (it cannot return: a step adds to X), so the moments are
+        those of the paths that are left; with `faulty` > 0 they are conditional on survival, and a warning says so. So it does
+        for steps that are unstable at the start or at the last mean; attr `warnings` keeps them. attrs: `exits`, steps that
+        left the domain, and `paths_with_exits`. `Multilevel` gives other variables, for the mean at one time.
 
     A path's noise depends on (seed, path, step) alone, so a longer ensemble contains a shorter one; results do
     not depend on `workers`. Memory does not grow with the number of steps or paths. The first call for an equation and a
@@ -73,4 +81,11 @@ def solve(
     task = Task.of(
         equation, x0, times, step=stepping.step, seed=seed, parameters=parameters, t0=t0, statistics=statistics
     )  # fmt: skip
-    return stepping.run(task, n_paths, Execution(workers, progress, checkpoint))
+    if check_step and not isinstance(stepping, Fixed):
+        raise InputError("check_step", True, "False, or Fixed steps")
+    result = stepping.run(task, n_paths, Execution(workers, progress, checkpoint))
+    return (
+        with_step_bias(result, task, method_for(equation, stepping.method))
+        if isinstance(stepping, Fixed) and check_step
+        else result
+    )

@@ -89,6 +89,8 @@ class Task:
         check_integer(seed, "seed", 0)
         equation.probe(start, origin, p)
         task = cls(equation, start, instants, steps, h, origin, seed, p, RequestedStatistics.of(statistics))
+        for name in set(task.statistics.functionals) & set(equation.component_names):
+            raise InputError("statistics", f"a functional {name!r}", "another name: a component has this one")
         for name, function in task.functions().items():
             value = task.at_start(name, function)
             if value is not None and (not np.isscalar(value) or isinstance(value, str)):

@@ -10,9 +10,11 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-from ...core.random import WIENER, seed_streams
+from ...core.random import PASSAGE, WIENER, seed_streams, streams
+from ..checks import unstable
 from ..methods import Method, method_for
 from ..noise import path_words
 from ..observers import Extras
@@ -68,7 +70,14 @@ class KernelPaths(Paths):
     def chunk_size(self) -> int:
         """Number of paths of a chunk, a power of two."""
         worth = _WORK[self.kernel.layout.law] // (int(self.task.steps[-1]) * self.task.equation.dim + 1)
-        return min(max(_LEAST, 1 << worth.bit_length()), _MOST)
+        return min(max(self.kernel.lanes if self.small else _LEAST, 1 << worth.bit_length()), _MOST)
+
+    def doubts(self, result: xr.Dataset) -> list[str]:
+        task = self.task
+        points = [(task.start, task.t0)]
+        if np.all(np.isfinite(end := np.atleast_1d(result["mean"].values[-1]))):
+            points.append((end, float(task.times[-1])))
+        return [*super().doubts(result), *unstable(task, self.method, points)]
 
     def chunk(self, first: int, n_active: int, see: Callable[[int, Array], None]) -> Extras:
         kernel, task, lanes = self.kernel, self.task, self.kernel.lanes
@@ -76,12 +85,14 @@ class KernelPaths(Paths):
         x = np.empty((blocks, len(task.start), lanes))
         x[:] = task.start[:, None]
         extra = np.zeros((blocks, max(1, kernel.extras.rows), lanes))
-        if kernel.extras.value is not None and kernel.extras.passage is not None:
+        if kernel.extras.value is not None and kernel.extras.passage is not None and kernel.extras.unseen is not None:
             assert task.statistics.event is not None
             value = task.at_start("event", task.statistics.event)
             event = -np.inf if value is None else value
             extra[:, kernel.extras.value] = event
             extra[:, kernel.extras.passage] = task.t0 if event >= 0 else np.inf
+            words = streams(path_words(task.seed, first, blocks * lanes), PASSAGE)[0]
+            extra[:, kernel.extras.unseen] = (2.0**53 / ((words >> np.uint64(11)) + 0.5)).reshape(blocks, lanes)
         advance, k = self.stepper(first, blocks), 0
         slab = max(1, _SLAB // (kernel.rows * blocks * lanes))
         for t in range(0, len(task.steps), slab):
