@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .equation import call
+from .equation import to_numpy
 from .methods import Method
 from .task import Array, Task
 
@@ -68,10 +68,10 @@ def _jacobian(task: Task, x: Array, t: float) -> NDArray[np.float64] | None:
             moved[j] += sign * shift
             if equation.domain is not None:
                 moved[j] = np.clip(moved[j], *equation.domain[j])
-            value = call(name, function, float(moved[0]) if n == 1 else tuple(map(float, moved)), t, task.parameters)
-            if value is None or not np.all(np.isfinite(value)):
+            value = equation.evaluate(name, function, moved, t, task.parameters)
+            if value is None or not np.all(np.isfinite(rates := np.array(to_numpy(value), dtype=np.float64))):
                 return None
-            ends.append((moved[j], np.atleast_1d(np.asarray(value, dtype=np.float64))))
+            ends.append((moved[j], np.broadcast_to(rates.reshape(-1), (n,))))
         (up, high), (down, low) = ends
         if up == down:
             return None

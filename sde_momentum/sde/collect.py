@@ -223,10 +223,13 @@ class _Checkpoint:
 def _identity(collection: Collection) -> str | None:
     """Hash of all that an ensemble depends on but the number of paths; None if a value cannot be hashed."""
     paths, task = collection.paths, collection.paths.task
-    functions = fingerprint(paths.functions(), mutable=True)
+    given = task.given
+    sampler = {} if given is None or given.sampler is None else {"x0": given.sampler}
+    functions = fingerprint(paths.functions() | sampler, mutable=True)
     if functions is None:
         return None
-    numbers = (task.start, task.times, task.steps, task.seed, task.step, task.t0, task.parameters)
+    points = None if given is None else given.points
+    numbers = (points, task.start, task.times, task.steps, task.seed, task.step, task.t0, task.parameters)
     parts = [functions, __version__, repr(collection.observers)]
     for value in (*numbers, *paths.identity()):
         parts.append(hashlib.sha256(value.tobytes()).hexdigest() if isinstance(value, np.ndarray) else repr(value))

@@ -6,6 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,7 +27,7 @@ class Equation(ABC):
 
     `parts`: names of the groups of components that a method treats alike, such as ("q", "v"), all of the same length
     `n_indices`. `driven`: the components with noise, if it is diagonal and not all have noise. `domain`: the interval
-    of each component, `outside`: what happens to a path that leaves it (see `SDE`).
+    of each component, `outside`: what happens to a path that leaves it; `batched`: whether functions take arrays (see `SDE`).
     """
 
     parts: ClassVar[tuple[str, ...]] = ("x",)
@@ -34,6 +35,7 @@ class Equation(ABC):
     driven: tuple[int, ...] | None = None
     domain: tuple[tuple[float, float], ...] | None = None
     outside: str = "fault"
+    batched: bool | str = False
     dim: int
     n_noise: int
 
@@ -56,6 +58,13 @@ class Equation(ABC):
         """Form of coefficient `name`: "vector" if it multiplies no noise, else one of NOISES."""
         return "vector"
 
+    def evaluate(self, name: str, function: Coefficient, x: NDArray[np.float64], t: float, p: tuple[float, ...]) -> Any:
+        """The function's value at one point x (components,) in plain Python, in its own form; None where it has none."""
+        single = len(x) == 1
+        if self.batched:
+            return call(name, function, to_library(self.batched, x if single else x[:, None]), t, p)
+        return call(name, function, float(x[0]) if single else tuple(map(float, x)), t, p)
+
     def check_start(self, x0: ArrayLike) -> NDArray[np.float64]:
         """x0 as a finite array (dim,) in the domain; a scalar is allowed in dim 1."""
         allowed = "a finite number" if self.dim == 1 else f"{self.dim} finite numbers"
@@ -74,13 +83,47 @@ class Equation(ABC):
     def probe(self, start: NDArray[np.float64], t: float, p: tuple[float, ...]) -> None:
         """Call each function once, as Python, at the start; InputError for one that returns the wrong form."""
         n = self.n_indices
-        x = float(start[0]) if n == 1 else tuple(map(float, start[:n]))
         for name, function in self.coefficients().items():
             shape = self.noise_shape(name)
             columns, rows = (self.n_noise if shape == "general" else None), (self.n_noise if shape == "diagonal" else n)
-            value = call(name, function, x, t, p)
+            if self.batched:
+                continue  # their shapes are checked wherever they are called
+            value = self.evaluate(name, function, start[:n], t, p)
             if value is not None and not _has_form(value, rows, columns):
                 raise InputError(name, f"a function that returns {value!r}", f"a function that returns {_form(rows, columns)}")
+
+
+LIBRARIES = ("numpy", "torch", "jax")
+
+
+def to_library(batched: bool | str, x: NDArray[np.float64]) -> Any:
+    """An array as the library's."""
+    if batched == "torch":
+        import torch
+
+        return torch.from_numpy(x)
+    if batched == "jax":
+        import jax
+        import jax.numpy as jnp
+
+        if not jax.config.jax_enable_x64:
+            raise InputError("batched", "'jax' with 32 bits", "jax.config.update('jax_enable_x64', True) before")
+        return jnp.asarray(x)
+    return x
+
+
+def to_numpy(value: Any) -> Any:
+    """An array of any library as NumPy's; numbers stay."""
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+
+
+def check_batched(batched: Any) -> bool | str:
+    """False, or the name of a library; True stands for NumPy."""
+    if batched not in (False, True, *LIBRARIES):
+        raise InputError("batched", batched, "False, True, " + ", ".join(map(repr, LIBRARIES)))
+    if batched in ("torch", "jax") and find_spec(batched) is None:
+        raise InputError("batched", batched, f"a library that is installed (pip install {batched})")
+    return "numpy" if batched is True else batched
 
 
 _CLOCKS, _PARAMETERS = ("t", "time"), ("p", "params", "parameters", "args")
@@ -155,6 +198,12 @@ class SDE(Equation):
     "clip", the component is set to the bound; "reflect", it is mirrored at the bound. Such steps are counted (`exits`). The
     coefficients are taken at points of the domain alone: a method's points within a step are set to its bounds.
 
+    `batched`: the functions take all paths of a batch at once, as arrays, for equations of many components (`A @ x`, a network's
+    gradient): x is (dim, n) for n paths (dim 1: (n,)), the value likewise or of one column, or one number; for general noise
+    (dim, n_noise), or (dim, n_noise, n). True or "numpy": NumPy's arrays; "torch" or "jax": that library's, of float64 (JAX's
+    functions are compiled with `jax.jit`). So do functionals and events, of one row. Methods, statistics and the paths' random
+    numbers are the same; steppings are `Fixed` and `OnIncrements`.
+
     Source: Kloeden, Platen 1992, sec. 4.8. Methods of strong order 1 reach it where b_i depends on x_i and t alone.
     Raises InputError for a dim, a noise, an interpretation, a domain or a function that cannot be used.
 
@@ -171,11 +220,13 @@ class SDE(Equation):
     n_noise: int = 0
     driven: tuple[int, ...] | None = None
     additive: bool = False
+    batched: bool | str = False
     domain: tuple[tuple[float, float], ...] | None = None
     outside: str = "fault"
 
     def __post_init__(self) -> None:
         check_integer(self.dim, "dim", 1)
+        object.__setattr__(self, "batched", check_batched(self.batched))
         for name, value, allowed in (
             ("interpretation", self.interpretation, INTERPRETATIONS),
             ("noise", self.noise, NOISES),
@@ -209,9 +260,8 @@ class SDE(Equation):
     def probe(self, start: NDArray[np.float64], t: float, p: tuple[float, ...]) -> None:
         super().probe(start, t, p)
         if self.additive:
-            points = [tuple(map(float, start + shift)) for shift in (0.0, 0.125)]
-            values = [call("diffusion", self.diffusion, x if self.dim > 1 else x[0], t, p) for x in points]
-            if values[0] != values[1]:
+            values = [self.evaluate("diffusion", self.diffusion, start + shift, t, p) for shift in (0.0, 0.125)]
+            if not np.array_equal(*map(to_numpy, values)):
                 raise InputError("additive", f"True, but b depends on x: {values[0]} and {values[1]}", "True for b(t)")
 
 

@@ -30,7 +30,7 @@ def attributes(task: Task) -> dict[str, Any]:
         "interpretation": equation.interpretation,
         "step": task.step,
         "t0": task.t0,
-        "x0": task.start,
+        "x0": task.start if task.given is None else "one for each path",
         "parameters": np.array(task.parameters),
         "seed": task.seed,
         "outside": equation.outside if equation.domain is not None else "no domain",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
@@ -27,7 +28,7 @@ def solve(
     step: float | Stepping,
     n_paths: int | UntilError,
     seed: int = 0,
-    parameters: Sequence[float] = (),
+    parameters: Sequence[float] | Mapping[str, ArrayLike] = (),
     t0: float = 0.0,
     statistics: Iterable[Statistic] = (),
     workers: int = -1,
@@ -39,13 +40,15 @@ def solve(
 
     Args:
         equation: an `SDE`, `OrnsteinUhlenbeck` or `Langevin`
-        x0: a number in dim 1, else (dim,)
+        x0: a number in dim 1, else (dim,); with steps of one size also a start for each path, (n_paths, dim) (dim 1: (n_paths,)),
+            or a function of (rng, n) that draws n of them
         times: increasing, in the equation's own t, each a whole number of steps (same unit) after `t0`, (n_time,)
         step: a number: steps of one size with the equation's default method; or `Fixed` with a method, `Adaptive`,
             `Multilevel`, `OnIncrements`
         n_paths: a number, or a target error: `UntilError(relative=0.01)`
         seed: path i draws from the stream (seed, i)
-        parameters: the tuple p that all functions f(x, t, p) get
+        parameters: the tuple p that all functions f(x, t, p) get; or its entries by name, in order, each a number or a 1-D array:
+            the result then has a dim of that name for each array (a sweep of all combinations, each with the same noise)
         statistics: those beside mean and variance: `Covariance`, `Quantiles`, `Histogram`, `PassageTimes` of an
             event, `Functional` of the state, `KeepPaths`; each documents its variables
         workers: threads, -1 for all cores
@@ -77,6 +80,13 @@ def solve(
     >>> bool(abs(result["mean"][-1] - 0.99**100) < 5 * result["mean_se"][-1])
     True
     """
+    if isinstance(parameters, Mapping):
+        options = dict(
+            step=step, n_paths=n_paths, seed=seed, t0=t0, statistics=list(statistics), workers=workers, progress=progress
+        )
+        if checkpoint is not None:
+            raise InputError("checkpoint", checkpoint, "none with parameters by name")
+        return _sweep(parameters, lambda p: solve(equation, x0, times, parameters=p, check_step=check_step, **options))
     stepping = step if isinstance(step, Stepping) else Fixed(step)
     task = Task.of(
         equation, x0, times, step=stepping.step, seed=seed, parameters=parameters, t0=t0, statistics=statistics
@@ -89,3 +99,22 @@ def solve(
         if isinstance(stepping, Fixed) and check_step
         else result
     )
+
+
+def _sweep(parameters: Mapping[str, ArrayLike], run: Callable[[tuple[float, ...]], xr.Dataset]) -> xr.Dataset:
+    """The results for all combinations of the values of each parameter, along a dim of its name if it has several."""
+    values = {name: np.asarray(given, dtype=np.float64) for name, given in parameters.items()}
+    for name, given in values.items():
+        if given.ndim > 1 or given.size == 0:
+            raise InputError("parameters", f"{name} of shape {given.shape}", "numbers or 1-D arrays")
+
+    def part(p: tuple[float, ...], left: list[str]) -> xr.Dataset:
+        if not left:
+            return run(p).drop_dims("fault").drop_attrs(deep=False)
+        name, *rest = left
+        parts = [part((*p, float(value)), rest) for value in np.atleast_1d(values[name])]
+        return xr.concat(parts, xr.Variable(name, values[name]), join="exact") if values[name].ndim else parts[0]
+
+    swept = part((), list(values))
+    attrs = run(tuple(float(np.atleast_1d(v)[0]) for v in values.values())).attrs
+    return swept.assign_attrs({k: v for k, v in attrs.items() if k != "parameters"})

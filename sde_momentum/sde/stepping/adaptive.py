@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...core.errors import InputError, check_integer, check_non_negative, check_one
-from ..equation import SDE, Equation, call
+from ..equation import SDE, Equation
 from ..methods import METHODS, Method, describe
 from ..observers import Extras, Observer, StepCounts
 from ..paths import Paths
 from ..task import Array, Task
-from .base import PathStepping
+from .base import PathStepping, check_alike
 from .brownian_tree import brownian_keys, compiled_trees
 
 _WORK = 1 << 15
@@ -76,6 +76,7 @@ class Adaptive(PathStepping):
             raise InputError("max_depth", self.max_depth, "a whole number from 1 to 48")
 
     def paths(self, task: Task) -> Paths:
+        check_alike(task, "Adaptive")
         method = _base_method(task.equation)
         _check_commutative(task)
         return AdaptivePaths(task, method, self)
@@ -135,7 +136,7 @@ def _check_commutative(task: Task) -> None:
     driven = sde.driven or tuple(range(sde.dim))
 
     def value(x: Array) -> Any:
-        b = call("diffusion", sde.diffusion, tuple(map(float, x)), task.t0, task.parameters)
+        b = sde.evaluate("diffusion", sde.diffusion, x, task.t0, task.parameters)
         return (b,) if np.isscalar(b) else b
 
     before = value(start)

@@ -15,6 +15,14 @@ from ..task import Task
 from ..until import UntilError
 
 
+def check_alike(task: Task, stepping: str) -> None:
+    """InputError for a batched equation or starts that differ, which only steps of one size take."""
+    if task.equation.batched:
+        raise InputError("step", stepping, "Fixed or OnIncrements, for a batched equation")
+    if task.given is not None:
+        raise InputError("x0", "a start for each path", f"one start, with {stepping} steps")
+
+
 class Stepping(ABC):
     """How paths are stepped. `step`: the (largest, coarsest) step, in the equation's own t; record times are multiples of it.
 
@@ -43,6 +51,8 @@ class PathStepping(Stepping):
         n = until.limit if until is not None else check_integer(n_paths, "n_paths", 1)
         if task.statistics.kept and task.statistics.kept[-1] >= n:
             raise InputError("numbers", list(task.statistics.kept), f"different whole numbers from 0 to {n - 1}, one at least")
+        if task.given is not None and task.given.points is not None and len(task.given.points) != n:
+            raise InputError("x0", f"{len(task.given.points)} starts", f"one, or n_paths = {n} of them")
         paths = replace(self.paths(task), small=until is not None)
         collection = Collection.of(paths)
         if until is None:

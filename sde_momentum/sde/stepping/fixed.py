@@ -13,14 +13,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ...core.random import PASSAGE, WIENER, seed_streams, streams
+from ...core.random import WIENER, seed_streams
 from ..checks import unstable
 from ..methods import Method, method_for
-from ..noise import path_words
+from ..noise import path_words, unseen_at_start
 from ..observers import Extras
 from ..paths import Paths
 from ..task import Array, Task
 from .base import PathStepping
+from .batched import BatchedPaths
 
 _LEAST, _MOST = 1024, 16384
 """Least and greatest number of paths of a chunk."""
@@ -49,7 +50,7 @@ class Fixed(PathStepping):
     method: str | type[Method] | None = None
 
     def paths(self, task: Task) -> Paths:
-        return FixedPaths(task, method_for(task.equation, self.method))
+        return (BatchedPaths if task.equation.batched else FixedPaths)(task, method_for(task.equation, self.method))
 
 
 class KernelPaths(Paths):
@@ -82,17 +83,14 @@ class KernelPaths(Paths):
     def chunk(self, first: int, n_active: int, see: Callable[[int, Array], None]) -> Extras:
         kernel, task, lanes = self.kernel, self.task, self.kernel.lanes
         blocks = -(-n_active // lanes)
-        x = np.empty((blocks, len(task.start), lanes))
-        x[:] = task.start[:, None]
+        x = np.ascontiguousarray(task.starts(first, blocks * lanes).reshape(-1, blocks, lanes).transpose(1, 0, 2))
         extra = np.zeros((blocks, max(1, kernel.extras.rows), lanes))
         if kernel.extras.value is not None and kernel.extras.passage is not None and kernel.extras.unseen is not None:
             assert task.statistics.event is not None
-            value = task.at_start("event", task.statistics.event)
-            event = -np.inf if value is None else value
+            event = task.event_at_start(first, blocks * lanes).reshape(blocks, lanes)
             extra[:, kernel.extras.value] = event
-            extra[:, kernel.extras.passage] = task.t0 if event >= 0 else np.inf
-            words = streams(path_words(task.seed, first, blocks * lanes), PASSAGE)[0]
-            extra[:, kernel.extras.unseen] = (2.0**53 / ((words >> np.uint64(11)) + 0.5)).reshape(blocks, lanes)
+            extra[:, kernel.extras.passage] = np.where(event >= 0, task.t0, np.inf)
+            extra[:, kernel.extras.unseen] = unseen_at_start(task.seed, first, blocks * lanes).reshape(blocks, lanes)
         advance, k = self.stepper(first, blocks), 0
         slab = max(1, _SLAB // (kernel.rows * blocks * lanes))
         for t in range(0, len(task.steps), slab):

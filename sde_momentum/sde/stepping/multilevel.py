@@ -29,7 +29,7 @@ from ..noise import path_words
 from ..result import CLOCK, attributes
 from ..task import Array, Task
 from ..until import UntilError
-from .base import Stepping
+from .base import Stepping, check_alike
 
 _BIAS_SHARE = 0.25
 """Share of error^2 for the bias: small, as one more level, of few paths, halves the bias (Giles 2015, sec. 2)."""
@@ -96,6 +96,7 @@ class Multilevel(Stepping):
         object.__setattr__(self, "max_cost", check_one(check_positive, self.max_cost, "max_cost"))
 
     def run(self, task: Task, n_paths: int | UntilError, how: Execution) -> xr.Dataset:
+        check_alike(task, "Multilevel")
         method = self._method(task)
         error = _check_request(task, n_paths, how)
         kernel = compiled(task.equation, method, len(task.parameters), task.statistics.functionals)

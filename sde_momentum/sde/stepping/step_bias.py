@@ -15,6 +15,7 @@ from ..kernel import compiled
 from ..methods import METHODS, Method, describe
 from ..noise import path_words
 from ..task import Array, Task
+from .base import check_alike
 from .multilevel import compiled_pairs, couples
 
 _BLOCKS = 8
@@ -29,6 +30,7 @@ def with_step_bias(result: xr.Dataset, task: Task, method: type[Method]) -> xr.D
     (E[X_h] - E[X_{h/2}]) 2^a / (2^a - 1), a the weak order, over pairs of paths on one Brownian path, as many as there are paths,
     16384 at most. For each functional `<name>_step_bias`. Raises InputError for a method whose paths cannot be coupled so.
     """
+    check_alike(task, "check_step")
     if method.weak_order == math.inf:
         zero = xr.zeros_like(result["mean"])
         return result.assign(step_bias=zero, step_bias_se=zero)
