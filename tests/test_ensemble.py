@@ -298,8 +298,8 @@ def test_bad_input_names_argument_given_and_allowed(change, message):
         (lambda: KeepPaths([0, 0]), r"numbers: given \[0, 0\]; allowed: different whole numbers >= 0, one at least"),
         (lambda: KeepPaths([]), r"numbers: given \[\]; allowed: different whole numbers >= 0, one at least"),
         (lambda: Functional("two words", linear), "name: given two words; allowed: a Python identifier"),
-        (lambda: Functional("f", 1.0), r"f: given 1.0; allowed: a function f\(x, t, p\) that returns a float"),
-        (lambda: PassageTimes(1.0), r"event: given 1.0; allowed: a function f\(x, t, p\) that returns a float"),
+        (lambda: Functional("f", 1.0), r"f: given 1.0; allowed: a function f\(x, t, p\)"),
+        (lambda: PassageTimes(1.0), r"event: given 1.0; allowed: a function f\(x, t, p\)"),
         (lambda: UntilError(), "n_paths: given UntilError.*; allowed: UntilError with a relative or an absolute error"),
         (lambda: UntilError(relative=-1.0), "relative: given -1.0; allowed: finite numbers > 0"),
     ],
@@ -334,8 +334,9 @@ def test_paths_on_given_increments_are_collected_as_all_others():
     given = everything(2500, step=OnIncrements(dw, 0.125), seed=0)
     own = everything(2500)
     assert set(given) == set(own)
-    for name in own:
-        np.testing.assert_allclose(given[name], own[name], rtol=1e-10, atol=1e-12, err_msg=name)
+    for name in own:  # passages within steps are decided by numbers of the seed, which given increments have not
+        if "passage" not in name and "survival" not in name and name != "passed":
+            np.testing.assert_allclose(given[name], own[name], rtol=1e-10, atol=1e-12, err_msg=name)
 
 
 def test_adaptive_paths_are_collected_as_all_others(tmp_path):

@@ -51,7 +51,8 @@ def covariance(s11: Array, s20: Array, s02: Array, s22: Array, n: Array) -> Esti
 
     se^2 is unbiased: k22 / n + T / (n - 1), with k22 the unbiased joint cumulant and T the unbiased estimate of
     var x var y + cov^2. For x = y it is (2 n k2^2 + (n - 1) k4) / (n (n + 1)) (Kendall, Stuart 1977, sec. 12.10, 13.3). Where
-    this is not positive, as it may be for a few samples, the plug-in estimate is taken. NaN for n < 4.
+    this is not positive, as it may be for a few samples, the plug-in estimate is taken: 18 and 6 % more on average for 4 and 5
+    normal samples. NaN for n < 4.
 
     The interval of a variance is Bonett's (2006, Comput. Stat. Data Anal. 50), in ln s^2, with the kurtosis about the mean. A
     covariance is a quarter of the difference of the variances of x / s_x + y / s_y and x / s_x - y / s_y, times s_x s_y; their

@@ -23,7 +23,7 @@ from ..core.progress import track
 from ..core.threads import in_order
 from .observers import KeptPaths, Moments, Observer, State
 from .paths import Paths
-from .result import CLOCK, attributes, coordinates
+from .result import CLOCK, attributes, coordinates, described
 from .task import Array
 
 _SAVE_EVERY = 30.0  # seconds
@@ -181,17 +181,18 @@ class Collection:
     def result(self, total: Collected) -> xr.Dataset:
         """The labelled Dataset, with units and errors."""
         paths, task = self.paths, self.paths.task
-        variables: dict[str, Any] = {
-            "fault_path": (("fault",), total.fault_path, {}),
-            "fault_time": (("fault",), total.fault_time, {"units": CLOCK}),
-        }
+        variables: dict[str, Any] = {}
+        if len(total.fault_path):  # a dim of length 0 would leave no row of a table
+            variables["fault_path"] = (("fault",), total.fault_path, {"units": "1", "long_name": "number of a lost path"})
+            found = {"units": CLOCK, "long_name": "time at which it was found lost"}
+            variables["fault_time"] = (("fault",), total.fault_time, found)
         attrs = attributes(task) | paths.attributes()
         attrs |= {"n_paths": total.n_paths, "faults": "a path that is not finite at a time is left out from that time on"}
         attrs |= {"exits": int(total.exits[0]), "paths_with_exits": int(total.exits[1])}
         for observer, state in zip(self.observers, total.states, strict=True):
             variables |= observer.variables(state, task.times, paths.names)
             attrs |= observer.attributes(state)
-        return xr.Dataset(variables, coords=coordinates(task), attrs=attrs)
+        return xr.Dataset(described(variables), coords=coordinates(task), attrs=attrs)
 
 
 class _Checkpoint:

@@ -54,6 +54,11 @@ class Equation(ABC):
         n = self.n_indices
         return tuple(part if n == 1 else f"{part}{i}" for part in self.parts for i in range(n))
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the coefficients are functions f(x, t, p, out), which set the entries of an array."""
+        return any(writes(function) for function in self.coefficients().values())
+
     def noise_shape(self, name: str) -> str:
         """Form of coefficient `name`: "vector" if it multiplies no noise, else one of NOISES."""
         return "vector"
@@ -63,7 +68,26 @@ class Equation(ABC):
         single = len(x) == 1
         if self.batched:
             return call(name, function, to_library(self.batched, x if single else x[:, None]), t, p)
+        if self.in_place:
+            return self._evaluate_in_place(name, function, x, t, p)
         return call(name, function, float(x[0]) if single else tuple(map(float, x)), t, p)
+
+    def _evaluate_in_place(self, name: str, function: Coefficient, x: NDArray[np.float64], t: float, p: tuple[float, ...]) -> Any:
+        if name not in self.coefficients():
+            return call(name, function, x, t, p)
+        shape = self.noise_shape(name)
+        rows = self.n_noise if shape == "diagonal" else self.dim
+        out = np.full((rows, self.n_noise) if shape == "general" else rows, np.nan)
+        found = call(name, lambda x, t, p: (getattr(function, "py_func", function)(x, t, p, out), True), x, t, p)
+        if found is None:
+            return None
+        if np.any(np.isnan(out)):
+            missing = ", ".join(map(str, np.argwhere(np.isnan(out))[0]))
+            raise InputError(name, f"a function that leaves out[{missing}] unset or NaN", "one that sets every entry")
+        if rows == 1 and shape != "general":
+            return float(out[0])
+        values = tuple(map(tuple, out.tolist())) if shape == "general" else tuple(out.tolist())
+        return values[0] if shape == "general" and rows == 1 else values
 
     def check_start(self, x0: ArrayLike) -> NDArray[np.float64]:
         """x0 as a finite array (dim,) in the domain; a scalar is allowed in dim 1."""
@@ -143,6 +167,15 @@ def check_function(argument: str, function: Any) -> None:
         raise InputError(argument, f"f({', '.join(names)})", allowed)
 
 
+def writes(function: Any) -> bool:
+    """Whether it is a function f(x, t, p, out)."""
+    try:
+        names = list(inspect.signature(getattr(function, "py_func", function)).parameters)
+    except (TypeError, ValueError):
+        return False
+    return names[3:4] == ["out"]
+
+
 def call(name: str, function: Coefficient, x: Any, t: float, p: tuple[float, ...]) -> Any:
     """The function's value in plain Python; None where it has none at (x, t), such as sqrt(-1): paths there are faulty."""
     try:
@@ -198,6 +231,10 @@ class SDE(Equation):
     "clip", the component is set to the bound; "reflect", it is mirrored at the bound. Such steps are counted (`exits`). The
     coefficients are taken at points of the domain alone: a method's points within a step are set to its bounds.
 
+    Functions f(x, t, p, out) of many components set the entries of `out` in loops over those of x, with captured arrays as matrices:
+    `for i in range(len(x)): ...`. They compile in seconds for any dim, and run many paths at once too; out has the entries of the
+    value (general noise: out[i, k]), all of which must be set. Functionals and events index x likewise.
+
     `batched`: the functions take all paths of a batch at once, as arrays, for equations of many components (`A @ x`, a network's
     gradient): x is (dim, n) for n paths (dim 1: (n,)), the value likewise or of one column, or one number; for general noise
     (dim, n_noise), or (dim, n_noise, n). True or "numpy": NumPy's arrays; "torch" or "jax": that library's, of float64 (JAX's
@@ -247,6 +284,11 @@ class SDE(Equation):
             object.__setattr__(self, "n_noise", own)
         if self.diffusion_derivative is not None and self.noise != "diagonal":
             raise InputError("diffusion_derivative", "a function", "none where the noise is not diagonal")
+        if self.in_place:
+            if not all(map(writes, self.coefficients().values())):
+                raise InputError("drift", "some functions f(x, t, p, out), some f(x, t, p)", "all of one form")
+            if self.batched or self.driven is not None:
+                raise InputError("driven", self.driven, "None, and batched=False, for functions f(x, t, p, out): write 0 instead")
         if self.domain is not None:
             object.__setattr__(self, "domain", _check_domain(self.domain, self.dim))
 

@@ -22,6 +22,7 @@ from ..core.fingerprint import fingerprint
 from ..core.simd import cache
 from .equation import Coefficient, Equation
 from .functions import injected
+from .loops import LoopText
 from .methods.base import Method
 from .noise import Layout
 from .source import KernelText
@@ -40,12 +41,17 @@ class Kernel:
     ) -> None:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
         self.functionals, self.event = functionals or {}, event
-        self.lanes = 128 if equation.dim < 8 else 32
+        self.lanes = 128 if equation.dim < 8 and not equation.in_place else 32
         """Paths of a block, few enough that its components and the buffer stay in the first-level cache."""
         self.layout = Layout(method.n_numbers(equation) * method.draws, method.increments, self.lanes)
-        self._source = KernelText(equation, method, n_parameters, self.functionals, event, self.lanes)
+        self._source = self.written(event, self.lanes)
         self.extras = self._source.extras
         self._given = Layout(self.layout.numbers, "normal", self.lanes)
+
+    def written(self, event: Coefficient | None, lanes: int) -> KernelText:
+        """The writer of the kernel's text, for blocks of `lanes` paths."""
+        kind = LoopText if self.equation.in_place else KernelText
+        return kind(self.equation, self.method, self.n_parameters, self.functionals, event, lanes)
 
     @property
     def row_names(self) -> tuple[str, ...]:
@@ -109,8 +115,11 @@ class Kernel:
         for name, function in names.items():
             size = dim if name == "event" or name.startswith("functional_") else n
             x = float64 if size == 1 else types.UniTuple(float64, size)
+            vector = types.Array(float64, 1, "C")
+            out = [types.Array(float64, 1 + (self.equation.noise_shape(name) == "general"), "C")] * (name in self.equation.coefficients())
+            given = (vector, float64, typeof((0.0,) * self.n_parameters), *out) if self.equation.in_place else (x, float64, typeof((0.0,) * self.n_parameters))
             try:
-                function.compile((x, float64, typeof((0.0,) * self.n_parameters)))
+                function.compile(given)
             except NumbaError as reason:
                 allowed = f"scalar code that numba compiles ({_gist(reason)})"
                 return InputError(name.removeprefix("functional_"), self.functions()[name], allowed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -63,11 +64,11 @@ def solve(
         Dataset over `time` (and `component`, in dim d > 1): `mean`, `variance` (unbiased), each with its standard error
         (`mean_se`) and the ends of a 95 % interval that is right for few paths too (`mean_low`, `mean_high`), the same for each
         functional prefixed by its name (`energy_mean`, ...), and `faulty`, the number of paths that are not finite at that
-        time, or have left a domain whose rule is "fault"; `fault_path`, `fault_time` name them and the record time at which
-        they were found. Such a path is left out from that time on (it cannot return: a step adds to X), so the moments are
-        those of the paths that are left; with `faulty` > 0 they are conditional on survival, and a warning says so. So it does
-        for steps that are unstable at the start or at the last mean; attr `warnings` keeps them. attrs: `exits`, steps that
-        left the domain, and `paths_with_exits`. `Multilevel` gives other variables, for the mean at one time.
+        time, or have left a domain whose rule is "fault"; `fault_path`, `fault_time` (if there are any) name them and the
+        record time at which they were found. Such a path is left out from that time on (it cannot return: a step adds to X), so
+        the moments are those of the paths that are left; with `faulty` > 0 they are conditional on survival, and a warning says
+        so. So it does for steps that are unstable at the start or at the last mean; attr `warnings` keeps them. attrs: `exits`,
+        steps that left the domain, and `paths_with_exits`. `Multilevel` gives other variables, for the mean at one time.
 
     A path's noise depends on (seed, path, step) alone, so a longer ensemble contains a shorter one; results do
     not depend on `workers`. Memory does not grow with the number of steps or paths. The first call for an equation and a
@@ -81,7 +82,7 @@ def solve(
     True
     """
     if isinstance(parameters, Mapping):
-        options = dict(
+        options: dict[str, Any] = dict(
             step=step, n_paths=n_paths, seed=seed, t0=t0, statistics=list(statistics), workers=workers, progress=progress
         )
         if checkpoint is not None:
@@ -110,7 +111,7 @@ def _sweep(parameters: Mapping[str, ArrayLike], run: Callable[[tuple[float, ...]
 
     def part(p: tuple[float, ...], left: list[str]) -> xr.Dataset:
         if not left:
-            return run(p).drop_dims("fault").drop_attrs(deep=False)
+            return run(p).drop_dims("fault", errors="ignore").drop_attrs(deep=False)
         name, *rest = left
         parts = [part((*p, float(value)), rest) for value in np.atleast_1d(values[name])]
         return xr.concat(parts, xr.Variable(name, values[name]), join="exact") if values[name].ndim else parts[0]

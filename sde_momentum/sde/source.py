@@ -24,9 +24,11 @@ from numba import float64, int64, typeof, types
 from sde_momentum.core.compile import njit
 from sde_momentum.core.random import fill_normal, fill_words
 from sde_momentum.core.simd.lanes import aligned_stack, load_and_spread, store
+from sde_momentum.core.simd.rows import rows_of
 from sde_momentum.core.simd.operators import as_lanes, signed, shifted, where_below
 
 load, spread = load_and_spread({width})
+vector, matrix = (rows_of({width}, n) for n in (1, 2))
 _COMPILE = {{"cache": CACHE, "nogil": True, "error_model": "numpy", "fastmath": {{"contract"}}}}
 P = typeof((0.0,) * {n_parameters})
 V, M, A = (types.Array(float64, n, "C") for n in (1, 2, 3))

@@ -28,7 +28,6 @@ from ...core.simd import cache
 from ..functions import injected
 from ..kernel import Kernel
 from ..noise import path_words
-from ..source import KernelText
 
 _U64 = types.uint64
 _COLUMNS = types.Array(types.float64, 2, "C")
@@ -170,7 +169,7 @@ def trees(keys, start, roots, t0, step, p, rtol, atol, depth, out, counts):
 @lru_cache(maxsize=64)
 def compiled_trees(kernel: Kernel) -> Any:
     """`trees` for the kernel's equation, method and functionals; InputError if numba cannot compile a function."""
-    text = KernelText(kernel.equation, kernel.method, kernel.n_parameters, kernel.functionals, None, lanes=1)
+    text = kernel.written(None, lanes=1)
     step = text.write(kernel.layout, wide=False)
     step = step.partition("\n\n\n@njit(types.void(A, types.Array(")[
         0
