@@ -3,6 +3,8 @@
 Chance enters with fixed seeds; tolerances are in standard errors, two-sided.
 """
 
+import math
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -164,3 +166,93 @@ def test_a_sweep_has_a_dim_for_each_parameter_of_several_values():
     for rate in rates:
         alone = sm.solve(OU, 1.0, [1.0], parameters=(rate, 0.5), **ask)
         np.testing.assert_array_equal(sweep["variance"].sel(rate=rate), alone["variance"])
+
+
+def chain(d):
+    """A chain of anharmonic neighbours, as a function that writes and as one of arrays, with a matrix that both capture."""
+    matrix = 2.0 * np.eye(d) - np.eye(d, k=1) - np.eye(d, k=-1)
+
+    def write(x, t, p, out):
+        for i in range(d):
+            s = 0.0
+            for j in range(max(i - 1, 0), min(i + 2, d)):
+                s += matrix[i, j] * x[j]
+            out[i] = -s - p[0] * x[i] * x[i] * x[i]
+
+    return write, lambda x, t, p: -matrix @ x - p[0] * x**3
+
+
+def write_row(x, t, p, out):
+    for i in range(len(out)):
+        out[i] = 0.3 + 0.01 * i + 0.1 * math.sin(t) * x[i]
+
+
+def write_matrix(x, t, p, out):
+    for i in range(len(x)):
+        for k in range(2):
+            out[i, k] = 0.1 * (k + 1) * x[i] if i > k else 0.2
+
+
+def row(x, t, p):
+    return 0.3 + 0.01 * np.arange(len(x))[:, None] + 0.1 * math.sin(t) * x
+
+
+def both(x, t, p):
+    return np.array([[0.1 * (k + 1) * x[i] if i > k else 0.2 + 0.0 * x[i] for k in range(2)] for i in range(len(x))])
+
+
+WRITTEN = {
+    "milstein": (write_row, row, dict(domain=((-1.5, 1.5),) * 20, outside="reflect")),
+    "sra1": (write_row, row, dict(additive=True)),
+    "heun": (write_matrix, both, dict(noise="general", n_noise=2, interpretation="stratonovich")),
+    "euler-maruyama": (write_row, row, dict(noise="scalar", domain=((-1.5, 1.5),) * 20)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.* paths were lost")
+@pytest.mark.parametrize("method", WRITTEN)
+def test_functions_that_write_give_the_numbers_of_arrays(method):
+    write_noise, noise, how = WRITTEN[method]
+    write, drift = chain(20)
+    if method == "sra1":  # b of t alone
+        write_noise, noise = write_time, by_time
+    asked = [sde.PassageTimes(lambda x, t, p: x[3] - 0.9), sde.Functional("product", lambda x, t, p: x[0] * x[1])]
+    ask = dict(step=sde.Fixed(0.05, method), n_paths=300, seed=3, parameters=(0.5,), statistics=asked)
+    one, other = (
+        sm.solve(sm.SDE(*functions, 20, batched=batched, **how), np.linspace(-0.5, 0.5, 20), [0.0, 0.5], **ask)
+        for functions, batched in (((write, write_noise), False), ((drift, noise), True))
+    )
+    for name in set(one) | set(other):
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-8, atol=1e-12, err_msg=name)
+
+
+def write_time(x, t, p, out):
+    for i in range(len(out)):
+        out[i] = 0.3 + 0.1 * math.sin(t)
+
+
+def by_time(x, t, p):
+    return 0.3 + 0.1 * math.sin(t)
+
+
+def test_functions_that_write_may_branch():
+    def write(x, t, p, out):
+        for i in range(len(x)):
+            out[i] = -x[i] if x[i] > 0.0 else -2.0 * x[i]
+
+    ask = dict(step=0.25, n_paths=100)
+    one = sm.solve(sm.SDE(write, write_time, 3), [1.0, -1.0, 0.5], [1.0], **ask)
+    other = sm.solve(
+        sm.SDE(lambda x, t, p: np.where(x > 0, -x, -2 * x), by_time, 3, batched=True), [1.0, -1.0, 0.5], [1.0], **ask
+    )
+    np.testing.assert_allclose(one["mean"], other["mean"], rtol=1e-12)
+
+
+def test_functions_that_write_are_checked():
+    def forgets(x, t, p, out):
+        out[0] = x[0]
+
+    with pytest.raises(sm.InputError, match=r"drift: given a function that leaves out\[1\] unset or NaN"):
+        sm.solve(sm.SDE(forgets, write_time, 2), [1.0, 2.0], [1.0], step=0.5, n_paths=4)
+    with pytest.raises(sm.InputError, match="drift: given some functions f"):
+        sm.SDE(forgets, lambda x, t, p: (1.0, 1.0), 2)

@@ -78,7 +78,8 @@ class Equation(ABC):
         shape = self.noise_shape(name)
         rows = self.n_noise if shape == "diagonal" else self.dim
         out = np.full((rows, self.n_noise) if shape == "general" else rows, np.nan)
-        found = call(name, lambda x, t, p: (getattr(function, "py_func", function)(x, t, p, out), True), x, t, p)
+        plain: Any = getattr(function, "py_func", function)
+        found = call(name, lambda x, t, p: (plain(x, t, p, out), True), x, t, p)
         if found is None:
             return None
         if np.any(np.isnan(out)):
@@ -231,9 +232,9 @@ class SDE(Equation):
     "clip", the component is set to the bound; "reflect", it is mirrored at the bound. Such steps are counted (`exits`). The
     coefficients are taken at points of the domain alone: a method's points within a step are set to its bounds.
 
-    Functions f(x, t, p, out) of many components set the entries of `out` in loops over those of x, with captured arrays as matrices:
-    `for i in range(len(x)): ...`. They compile in seconds for any dim, and run many paths at once too; out has the entries of the
-    value (general noise: out[i, k]), all of which must be set. Functionals and events index x likewise.
+    Functions f(x, t, p, out) of many components set the entries of `out` in loops over those of x, with captured arrays as
+    matrices: `for i in range(len(x)): ...`. They compile in seconds for any dim, and run many paths at once too; out has the
+    entries of the value (general noise: out[i, k]), all of which must be set. Functionals and events index x likewise.
 
     `batched`: the functions take all paths of a batch at once, as arrays, for equations of many components (`A @ x`, a network's
     gradient): x is (dim, n) for n paths (dim 1: (n,)), the value likewise or of one column, or one number; for general noise

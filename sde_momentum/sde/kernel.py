@@ -116,8 +116,14 @@ class Kernel:
             size = dim if name == "event" or name.startswith("functional_") else n
             x = float64 if size == 1 else types.UniTuple(float64, size)
             vector = types.Array(float64, 1, "C")
-            out = [types.Array(float64, 1 + (self.equation.noise_shape(name) == "general"), "C")] * (name in self.equation.coefficients())
-            given = (vector, float64, typeof((0.0,) * self.n_parameters), *out) if self.equation.in_place else (x, float64, typeof((0.0,) * self.n_parameters))
+            out = [types.Array(float64, 1 + (self.equation.noise_shape(name) == "general"), "C")] * (
+                name in self.equation.coefficients()
+            )
+            given = (
+                (vector, float64, typeof((0.0,) * self.n_parameters), *out)
+                if self.equation.in_place
+                else (x, float64, typeof((0.0,) * self.n_parameters))
+            )
             try:
                 function.compile(given)
             except NumbaError as reason:

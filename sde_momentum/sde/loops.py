@@ -1,9 +1,9 @@
-"""The kernel's source for functions f(x, t, p, out): loops over the components, so that its length does not depend on their number."""
+"""The kernel's source for functions f(x, t, p, out): loops over the components, of the same length for any number of them."""
 
 from __future__ import annotations
 
-import math
 import re
+from functools import partial
 from textwrap import dedent, indent
 
 from .equation import SDE
@@ -35,7 +35,10 @@ class LoopText(KernelText):
         body += self._over(dim, ["x[i] = new[i]"])
         text = "\n".join(["t = t0 + (k + j) * h", *body])
         sizes = self._sizes(text)
-        scratch = [f"{name}_ = np.empty({rows * max(columns, 1)} * {self._width if wide else 1})" for name, (rows, columns) in sizes.items()]
+        scratch = [
+            f"{name}_ = np.empty({rows * max(columns, 1)} * {self._width if wide else 1})"
+            for name, (rows, columns) in sizes.items()
+        ]
         extras = [name for name, row in self.extras._asdict().items() if row is not None]
         numbers = {name: getattr(self.extras, name) for name in extras}
         views = []
@@ -108,27 +111,28 @@ class LoopText(KernelText):
                     lines += self._confine(argument)
                 lines.append(f"{function}({argument}{rest[:-1]}, {result})")
                 continue
-            inside, sums = [], []
-
-            def product(match: re.Match[str]) -> str:
-                left, right = match.groups()
-                factor = f"{right}[i]"
-                if shapes[left] == "general":
-                    name = f"sum{len(sums)}"
-                    sums.append(name)
-                    constant = right == "e"  # a number in every row
-                    inside.extend([f"{name} = 0.0", f"for q in range({m}):", f"    {name} = {name} + {left}[i, q] * {right}[{0 if constant else 'q'}]"])
-                    return name
-                return f"({left}[i] * {f'{right}[0]' if shapes[left] == 'scalar' else factor})"
-
+            inside: list[str] = []
             name, *inputs = re.findall(r"(\w+)@", _PRODUCT.sub("", line))
             count = equation.dim
             if by_noise & set(inputs):
                 count = m
                 by_noise.add(name)
-            text = re.sub(r"(\w+)@", r"\1[i]", _PRODUCT.sub(product, line))
+            text = re.sub(r"(\w+)@", r"\1[i]", _PRODUCT.sub(partial(self._product, shapes, inside), line))
             lines += self._over(count, [*inside, text])
         return lines
+
+    def _product(self, shapes: dict[str, str], before: list[str], match: re.Match[str]) -> str:
+        """Component i of b times the increments, for the noise at hand; a sum needs lines before."""
+        left, right = match.groups()
+        if shapes[left] != "general":
+            return f"({left}[i] * {right}[{0 if shapes[left] == 'scalar' else 'i'}])"
+        name = f"sum{len(before) // 3}"
+        before += [
+            f"{name} = 0.0",
+            f"for q in range({self.equation.n_noise}):",
+            f"    {name} = {name} + {left}[i, q] * {right}[q]",
+        ]
+        return name
 
     def _confine(self, name: str) -> list[str]:
         if self.equation.domain is None:
@@ -139,13 +143,12 @@ class LoopText(KernelText):
     def _after_loops(self) -> list[str]:
         equation, lines = self.equation, []
         if equation.domain is not None:
-            low, high, rule = "new[i], LOW[i]", "HIGH[i], new[i]", equation.outside
-            inside = [f"out = where_below({low}, 1.0, out)"]
-            if rule != "fault":
-                inside.append(f"new[i] = where_below({low}, {'LOW[i]' if rule == 'clip' else 'min(2.0 * LOW[i] - new[i], HIGH[i])'}, new[i])")
-            inside.append(f"out = where_below({high}, 1.0, out)")
-            if rule != "fault":
-                inside.append(f"new[i] = where_below({high}, {'HIGH[i]' if rule == 'clip' else 'max(2.0 * HIGH[i] - new[i], LOW[i])'}, new[i])")
+            rule, inside = equation.outside, []
+            mirrored = "min(2.0 * LOW[i] - new[i], HIGH[i])", "max(2.0 * HIGH[i] - new[i], LOW[i])"
+            for test, bound, mirror in zip(("new[i], LOW[i]", "HIGH[i], new[i]"), ("LOW[i]", "HIGH[i]"), mirrored, strict=True):
+                inside.append(f"out = where_below({test}, 1.0, out)")
+                if rule != "fault":
+                    inside.append(f"new[i] = where_below({test}, {bound if rule == 'clip' else mirror}, new[i])")
             lines += ["out = 0.0 * new[0]", *self._over(equation.dim, inside), "exits = exits + out"]
             if rule == "fault":
                 lines += self._over(equation.dim, ["new[i] = where_below(0.0, out, np.nan, new[i])"])

@@ -6,7 +6,6 @@ import operator
 from functools import cache
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -16,7 +15,7 @@ from .lanes import Lanes, _address, _vector_pointer, _widen, intrinsic
 
 
 class LaneRows(types.Type):
-    """A view of float64 memory: entry i (or i, k of a matrix) is `width` consecutive numbers, entries are `stride` numbers apart."""
+    """A view of float64 memory: entry i (or i, k of a matrix) is `width` consecutive numbers; entries are `stride` apart."""
 
     def __init__(self, width: int, ndim: int) -> None:
         self.width, self.ndim = width, ndim

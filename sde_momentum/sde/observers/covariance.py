@@ -48,7 +48,7 @@ class Covariance(Observer):
     def variables(self, state: State, times: NDArray[np.float64], names: tuple[str, ...]) -> Variables:
         dims, attrs = ("time", "row", "row_"), {"units": "unit of row x unit of row_"}
         found = statistics(total(state, join)).named("covariance")
-        names_of = {"row": (("row",), np.array(names), {}), "row_": (("row_",), np.array(names), {})}
+        names_of: Variables = {"row": (("row",), np.array(names), {}), "row_": (("row_",), np.array(names), {})}
         return names_of | {name: (dims, values, attrs) for name, values in found.items()}
 
 
