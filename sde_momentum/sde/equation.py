@@ -36,6 +36,8 @@ class Equation(ABC):
     domain: tuple[tuple[float, float], ...] | None = None
     outside: str = "fault"
     batched: bool | str = False
+    in_place: bool = False
+    """Whether the coefficients are functions f(x, t, p, out), which set the entries of an array."""
     dim: int
     n_noise: int
 
@@ -53,11 +55,6 @@ class Equation(ABC):
         """Names of the components: x in dim 1, else x0, x1, ...; of a Langevin equation q, v, or q0, q1, ..., v0, v1, ..."""
         n = self.n_indices
         return tuple(part if n == 1 else f"{part}{i}" for part in self.parts for i in range(n))
-
-    @property
-    def in_place(self) -> bool:
-        """Whether the coefficients are functions f(x, t, p, out), which set the entries of an array."""
-        return any(writes(function) for function in self.coefficients().values())
 
     def noise_shape(self, name: str) -> str:
         """Form of coefficient `name`: "vector" if it multiplies no noise, else one of NOISES."""
@@ -285,6 +282,7 @@ class SDE(Equation):
             object.__setattr__(self, "n_noise", own)
         if self.diffusion_derivative is not None and self.noise != "diagonal":
             raise InputError("diffusion_derivative", "a function", "none where the noise is not diagonal")
+        object.__setattr__(self, "in_place", any(map(writes, self.coefficients().values())))
         if self.in_place:
             if not all(map(writes, self.coefficients().values())):
                 raise InputError("drift", "some functions f(x, t, p, out), some f(x, t, p)", "all of one form")

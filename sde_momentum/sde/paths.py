@@ -70,7 +70,7 @@ class Paths(ABC):
 
     def doubts(self, result: xr.Dataset) -> list[str]:
         """What casts doubt on the result, in words."""
-        return lost(int(result["faulty"].max()), result.attrs["n_paths"])
+        return lost(int(result["faulty"].values.max()), result.attrs["n_paths"])
 
     def functions(self) -> dict[str, Coefficient]:
         """Every function of the user's that the paths depend on, by name."""
