@@ -64,13 +64,37 @@ def normals(key, root, node, m):
     return out[:, 0]
 
 
+def halves(dw, h, z):
+    """The increments over both halves of an interval of length h (Lévy's construction)."""
+    return dw / 2 + math.sqrt(h) / 2 * z, dw / 2 - math.sqrt(h) / 2 * z
+
+
+def halves_with_integrals(numbers, h, z):
+    """The same for dW and dU, where int (W_s - W_t) ds = (h / 2) (dW + dU / sqrt 3): the integrals add up too."""
+    (dw, du), (swing, other) = np.split(numbers, 2), np.split(math.sqrt(h) * z, 2)
+    first_dw = dw / 2 + math.sqrt(3) / 4 * du + swing / 4
+    first = np.concatenate([first_dw, du / 4 + other / 2 - math.sqrt(3) / 4 * swing])
+    second = np.concatenate([dw - first_dw, du / 4 - other / 2 - math.sqrt(3) / 4 * swing])
+    whole, one, two = (
+        s / 2 * (n[: len(dw)] + n[len(dw) :] / math.sqrt(3)) for s, n in ((h, numbers), (h / 2, first), (h / 2, second))
+    )
+    np.testing.assert_allclose(whole, one + two + h / 2 * first_dw, atol=1e-13)
+    return first, second
+
+
+def sra1(x, t, h, numbers):
+    (dw, du), a = np.split(numbers, 2), np.array(turning(x, t, P))
+    mean, start, end = (dw + du / math.sqrt(3)) / 2, np.array(by_time(x, t, P)), np.array(by_time(x, t + h, P))
+    inner = np.array(turning(x + 0.75 * a * h + 1.5 * end @ mean, t + 0.75 * h, P))
+    return x + (a + 2 * inner) * h / 3 + end @ dw + (start - end) @ mean
+
+
 def naive(step, m, x, key, n_roots, h0, rtol, atol, max_depth):
     """The path at the end of each root interval, and its numbers of steps and of forced nodes, by plain recursion."""
     count = [0, 0]
 
     def follow(x, t, h, dw, root, node, level):
-        half = math.sqrt(h) / 2 * normals(key, root, node, m)
-        first, second = dw / 2 + half, dw / 2 - half
+        first, second = (halves_with_integrals if step is sra1 else halves)(dw, h, normals(key, root, node, m))
         one = step(x, t, h, dw)
         two = step(step(x, t, h / 2, first), t + h / 2, h / 2, second)
         close = np.all(np.abs(two - one) <= atol + rtol * np.maximum(np.abs(x), np.abs(two)))
@@ -108,10 +132,7 @@ CASES = {
         EXCHANGE,
         lambda x, t, h, dw: x + P[0] * x * h + P[1] * x[::-1] * dw + P[1] ** 2 * x * (dw**2 - h) / 2,
     ),
-    "additive": (
-        ADDITIVE,
-        lambda x, t, h, dw: x + np.array(turning(x, t, P)) * h + np.array(by_time(x, t, P)) @ dw,
-    ),
+    "additive": (ADDITIVE, sra1),
     "driven": (
         sm.SDE(pair_drift, lambda x, t, p: p[1] * x[1], 2, driven=(1,)),
         milstein(
@@ -133,7 +154,9 @@ def test_paths_equal_a_plain_recursion(case):
     some = 0
     for i, key in enumerate(brownian_keys(3, 0, 5).T):
         start = np.atleast_1d(x0).astype(float)
-        values, steps, forced = naive(step, sde.n_noise, start, key, 3, 0.5, args["rtol"], args["atol"], 5)
+        values, steps, forced = naive(
+            step, sde.n_noise * (2 if step is sra1 else 1), start, key, 3, 0.5, args["rtol"], args["atol"], 5
+        )
         np.testing.assert_allclose(r["path_value"][i].values.reshape(3, -1), values, rtol=1e-7)
         assert (r["path_steps"][i, -1], r["path_forced"][i, -1]) == (steps, forced)
         some += steps

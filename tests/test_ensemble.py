@@ -13,6 +13,7 @@ from given_noise import follow
 
 import sde_momentum as sm
 from sde_momentum.core.fingerprint import fingerprint
+from sde_momentum.core.random import PASSAGE, streams
 from sde_momentum.sde import (
     Adaptive,
     Covariance,
@@ -26,6 +27,7 @@ from sde_momentum.sde import (
     collect,
     standard_increments,
 )
+from sde_momentum.sde.noise import path_words
 from sde_momentum.sde.stepping import fixed
 
 
@@ -173,12 +175,17 @@ def test_first_passages_are_those_of_the_plain_loop():
     result = everything(3000)
     dw = math.sqrt(0.125) * standard_increments(3, 3000, 40)
     event = -follow(OU, 1.0, dw, step=0.125, parameters=(1.0, 0.5))[:, 0]
-    passed = np.maximum.accumulate(event >= 0, axis=0)
-    np.testing.assert_allclose(result["survival"], 1 - passed[4::4].mean(axis=1), rtol=1e-14)
-    first = event.shape[0] - passed.sum(axis=0)  # the step at whose end it has passed; all steps: not at all
-    last = np.minimum(first, 40)
-    before, now = np.take_along_axis(event, (last - 1)[None], 0)[0], np.take_along_axis(event, last[None], 0)[0]
-    time = np.where(first <= 40, 0.125 * (last - 1 + before / (before - now)), 5.0)
+    before, now = event[:-1], event[1:]
+    # between the ends of a step: a Brownian bridge of the variance of its noise, against a uniform number of the path
+    chance = np.where((before < 0) & (now < 0), np.exp(-2.0 * before * now / (0.25 * 0.125)), 0.0)
+    uniform = ((streams(path_words(3, 0, 3000), PASSAGE)[0] >> np.uint64(11)) + 0.5) / 2.0**53
+    unseen = np.cumprod(1.0 - chance, axis=0) / uniform
+    passed = np.maximum.accumulate((now >= 0) | (unseen < 1.0), axis=0)
+    np.testing.assert_allclose(result["survival"], 1 - passed[3::4].mean(axis=1), rtol=1e-14)
+    first = len(passed) - passed.sum(axis=0)  # the step within which it passes; all steps: not at all
+    at = np.minimum(first, 39)[None]
+    share = 1.0 / (1.0 + abs(np.take_along_axis(now, at, 0) / np.take_along_axis(before, at, 0)))[0]
+    time = np.where(first < 40, 0.125 * (first + share), 5.0)
     np.testing.assert_allclose(result["mean_passage_time"], time.mean(), rtol=1e-12)
 
 
@@ -291,8 +298,8 @@ def test_bad_input_names_argument_given_and_allowed(change, message):
         (lambda: KeepPaths([0, 0]), r"numbers: given \[0, 0\]; allowed: different whole numbers >= 0, one at least"),
         (lambda: KeepPaths([]), r"numbers: given \[\]; allowed: different whole numbers >= 0, one at least"),
         (lambda: Functional("two words", linear), "name: given two words; allowed: a Python identifier"),
-        (lambda: Functional("f", 1.0), r"f: given 1.0; allowed: a function f\(x, t, p\) that returns a float"),
-        (lambda: PassageTimes(1.0), r"event: given 1.0; allowed: a function f\(x, t, p\) that returns a float"),
+        (lambda: Functional("f", 1.0), r"f: given 1.0; allowed: a function f\(x, t, p\)"),
+        (lambda: PassageTimes(1.0), r"event: given 1.0; allowed: a function f\(x, t, p\)"),
         (lambda: UntilError(), "n_paths: given UntilError.*; allowed: UntilError with a relative or an absolute error"),
         (lambda: UntilError(relative=-1.0), "relative: given -1.0; allowed: finite numbers > 0"),
     ],
@@ -327,8 +334,9 @@ def test_paths_on_given_increments_are_collected_as_all_others():
     given = everything(2500, step=OnIncrements(dw, 0.125), seed=0)
     own = everything(2500)
     assert set(given) == set(own)
-    for name in own:
-        np.testing.assert_allclose(given[name], own[name], rtol=1e-10, atol=1e-12, err_msg=name)
+    for name in own:  # passages within steps are decided by numbers of the seed, which given increments have not
+        if "passage" not in name and "survival" not in name and name != "passed":
+            np.testing.assert_allclose(given[name], own[name], rtol=1e-10, atol=1e-12, err_msg=name)
 
 
 def test_adaptive_paths_are_collected_as_all_others(tmp_path):

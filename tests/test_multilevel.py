@@ -258,7 +258,7 @@ GENERAL = sm.SDE(no_drift, mixing, 2, noise="general", n_noise=3)
         (dict(max_level=1), r"max_level: given 1; allowed: a whole number >= 2"),
         (dict(seed=-1), r"seed: given -1; allowed: a whole number >= 0"),
         (dict(workers=0), r"workers: given 0; allowed: -1"),
-        (dict(functional=3.0), r"f: given 3.0; allowed: a function f\(x, t, p\) that returns a float"),
+        (dict(functional=3.0), r"f: given 3.0; allowed: a function f\(x, t, p\)"),
         (dict(functional=lambda x, t, p: (x,)), r"f: given a function that returns \(.*\); allowed: a function f"),
         (dict(functional=lambda x, t, p: p[2]), r"f: given a function that raises IndexError.*with 2 parameters"),
         (dict(functional=lambda x, t, p: float(str(x)[:3])), r"f: given .*; allowed: scalar code that numba"),
@@ -271,7 +271,7 @@ GENERAL = sm.SDE(no_drift, mixing, 2, noise="general", n_noise=3)
             dict(equation=GENERAL, x0=(0.0, 0.0), functional=lambda x, t, p: x[0]),
             r"method: given milstein; allowed: euler-maruyama \(.* ito with general noise",
         ),
-        (dict(x0=(1.0, 2.0)), r"x0: given \(1.0, 2.0\); allowed: a finite number"),
+        (dict(x0=(1.0, 2.0)), r"x0: given a start for each path; allowed: one start"),
     ],
 )
 def test_bad_input_names_argument_given_and_allowed(change, message):

@@ -45,6 +45,8 @@ class _Walk:
         self.mutable = mutable
         self.seen: dict[int, tuple[int, Any]] = {}
         """By id, what was met, in its order; kept alive, so that its id stays its own."""
+        self.named: set[tuple[int, str]] = set()
+        """Attributes of modules that were met."""
 
     def of(self, value: Any) -> Iterator[str]:
         value = getattr(value, "py_func", value)
@@ -81,7 +83,7 @@ class _Walk:
             raise _UnknownError
 
     def _function(self, value: FunctionType) -> Iterator[str]:
-        if self.mutable and (library := _library(value.__globals__.get("__name__"))):
+        if self.mutable and (library := installed(value.__globals__.get("__name__") or "__main__")):
             yield f"{library} {value.__qualname__}"  # its closure may hold a function of the user's
         else:
             yield from self._code(value.__code__, value)
@@ -90,7 +92,7 @@ class _Walk:
             yield from self.of(tuple((value.__kwdefaults__ or {}).items()))
         for cell in value.__closure__ or ():
             try:
-                yield from self.of(cell.cell_contents)
+                yield from self._global(cell.cell_contents, value.__code__.co_names)
             except ValueError:  # empty: the name is not bound yet
                 yield "empty"
 
@@ -108,12 +110,13 @@ class _Walk:
                 yield f"builtin {name}"
 
     def _global(self, value: Any, names: tuple[str, ...]) -> Iterator[str]:
-        """A global; of a module of the user's, what the code names of it."""
-        met = id(value) in self.seen
+        """A global, or a name of an outer function; of a module of the user's, what the code names of it."""
         yield from self.of(value)
-        if self.mutable and isinstance(value, ModuleType) and not met and not _library(value.__name__):
+        if self.mutable and isinstance(value, ModuleType) and not installed(value.__name__):
             for name in names:
-                if hasattr(value, name):
+                if hasattr(value, name) and (id(value), name) not in self.named:
+                    self.named.add((id(value), name))
+                    yield name
                     yield from self._global(getattr(value, name), names)
 
     def _mutable(self, value: Any) -> Iterator[str]:
@@ -126,11 +129,11 @@ class _Walk:
         elif isinstance(value, type):
             yield from self._class(value)
         elif isinstance(value, BuiltinFunctionType):
-            yield f"{_library(value.__module__)} {value.__qualname__}"
+            yield f"{installed(value.__module__)} {value.__qualname__}"
             if not isinstance(value.__self__, ModuleType | None):
                 yield from self.of(value.__self__)
         elif hasattr(value, "__wrapped__"):  # a cache around a function, or a compiled one
-            yield f"{_library(type(value).__module__)} {type(value).__qualname__}"
+            yield f"{installed(type(value).__module__)} {type(value).__qualname__}"
             yield from self.of(value.__wrapped__)
         elif hasattr(value, "detach"):  # a tensor of torch
             yield from self.of(value.detach().cpu().numpy())
@@ -140,7 +143,7 @@ class _Walk:
             yield from self._object(value)
 
     def _class(self, value: type) -> Iterator[str]:
-        library = _library(value.__module__)
+        library = installed(value.__module__)
         yield f"class {library} {value.__qualname__}"
         if not library:
             yield from self.of(value.__bases__)
@@ -165,7 +168,7 @@ class _Walk:
             yield from self.of(list(part) if isinstance(part, Iterator) else part)
 
 
-def _library(module: str | None) -> str:
+def installed(module: str | None) -> str:
     """Name and version of the installed package that has this module, "" for a module of the user's own."""
     name = (module or "builtins").partition(".")[0]
     top = sys.modules.get(name)

@@ -1,4 +1,4 @@
-"""Mean and variance with standard errors, from power sums about a shift; sets of paths are merged without loss of digits."""
+"""Mean and variance with errors and intervals, from power sums about a shift; sets of paths are merged without loss of digits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import intervals
 from .compile import njit
 
 
@@ -128,11 +129,8 @@ def merge(count: Any, central: Any, other_count: Any, other: Any) -> None:
 
 
 def statistics(count: NDArray[np.float64], central: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Mean and variance with their standard errors, each (times, rows), from count (times,) and central (times, rows, 4)."""
-    n = count[:, None]
-    with np.errstate(all="ignore"):  # too few paths, or fourth powers that overflow, leave NaN or inf: as documented
-        mean = np.where(n >= 1, central[..., 0], np.nan)
-        variance = np.where(n >= 2, np.maximum(central[..., 1], 0.0) / (n - 1), np.nan)
-        spread = central[..., 3] / n - (n - 3) / (n - 1) * variance**2
-        variance_se = np.where(n >= 4, np.sqrt(np.maximum(spread, 0.0) / n), np.nan)
-        return {"mean": mean, "variance": variance, "mean_se": np.sqrt(variance / n), "variance_se": variance_se}
+    """Mean and variance with errors and intervals, each (times, rows), from count (times,) and central (times, rows, 4)."""
+    n, squares, fourths = count[:, None], np.maximum(central[..., 1], 0.0), central[..., 3]
+    variance = intervals.covariance(squares, squares, squares, fourths, n)
+    mean = intervals.mean(np.where(n >= 1, central[..., 0], np.nan), variance.value, n)
+    return mean.named("mean") | variance.named("variance")

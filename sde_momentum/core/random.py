@@ -18,7 +18,17 @@ from .simd.lanes import aligned_stack, multiply_add, spread_like, sqrt, store
 from .simd.words import as_doubles, as_words, load_words, rotate_left, where_bit
 
 # Purposes: what a stream is for. Streams of one seed and different purposes are independent.
-LABEL_NOISE, BATCHES, WIENER, GRADIENT_NOISE, CRITICAL_LIMIT, VALLEY_PATHS, MULTILEVEL, ADAPTIVE = 0, 1, 2, 3, 7, 8, 9, 10
+LABEL_NOISE, BATCHES, WIENER, GRADIENT_NOISE, CRITICAL_LIMIT, VALLEY_PATHS, MULTILEVEL, ADAPTIVE, PASSAGE = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    9,
+    10,
+    11,
+)
 _STATE = types.Array(types.uint64, 2, "C")
 _U64 = types.uint64
 _WIDTH = 8  # lanes of one SIMD value

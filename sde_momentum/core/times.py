@@ -20,10 +20,13 @@ def check_times(times: ArrayLike, step: float, t0: float = 0.0) -> tuple[Array, 
     """
     allowed = f"increasing times >= t0 = {t0:g}, each a whole number of steps of {step:g} after it"
     instants = _increasing(times, t0, allowed)
+    rounding = 4.0 * np.spacing(np.maximum(np.abs(instants), abs(t0))) / step
+    if rounding[-1] > 0.01:
+        raise InputError("t0", t0, f"a clock that resolves steps of {step:g}: one that begins near 0")
     ratio = (instants - t0) / step
     steps = np.rint(ratio)
     # times such as 0.1 * 3 are off by rounding; a real mismatch is far larger than a millionth of a step
-    if np.any(np.abs(ratio - steps) > 1e-6) or np.any(np.diff(steps) <= 0):
+    if np.any(np.abs(ratio - steps) > 1e-6 + rounding) or np.any(np.diff(steps) <= 0):
         raise InputError("times", times, allowed)
     return instants, steps.astype(np.int64)
 

@@ -23,7 +23,7 @@ from ..core.progress import track
 from ..core.threads import in_order
 from .observers import KeptPaths, Moments, Observer, State
 from .paths import Paths
-from .result import CLOCK, attributes, coordinates
+from .result import CLOCK, attributes, coordinates, described
 from .task import Array
 
 _SAVE_EVERY = 30.0  # seconds
@@ -138,7 +138,7 @@ class Collection:
         return total
 
     def gather(self, n_paths: int, how: Execution, enough: Callable[[Collected], bool] | None = None) -> Collected:
-        """The first n_paths paths, or the first 4, 8, 16, ... chunks that satisfy `enough`."""
+        """The first n_paths paths, or the first 1, 2, 4, 8, ... chunks that satisfy `enough`."""
         size = self.paths.chunk_size
         file = None if how.checkpoint is None else _Checkpoint(Path(how.checkpoint), self)
         total = None if file is None else file.read()
@@ -149,7 +149,7 @@ class Collection:
 
         def done(total: Collected) -> bool:
             chunks = -(-total.n_paths // size)
-            return enough is not None and chunks >= 4 and chunks & (chunks - 1) == 0 and enough(total)
+            return enough is not None and chunks & (chunks - 1) == 0 and enough(total)
 
         if total is not None and done(total):
             return total
@@ -181,17 +181,18 @@ class Collection:
     def result(self, total: Collected) -> xr.Dataset:
         """The labelled Dataset, with units and errors."""
         paths, task = self.paths, self.paths.task
-        variables: dict[str, Any] = {
-            "fault_path": (("fault",), total.fault_path, {}),
-            "fault_time": (("fault",), total.fault_time, {"units": CLOCK}),
-        }
+        variables: dict[str, Any] = {}
+        if len(total.fault_path):  # a dim of length 0 would leave no row of a table
+            variables["fault_path"] = (("fault",), total.fault_path, {"units": "1", "long_name": "number of a lost path"})
+            found = {"units": CLOCK, "long_name": "time at which it was found lost"}
+            variables["fault_time"] = (("fault",), total.fault_time, found)
         attrs = attributes(task) | paths.attributes()
         attrs |= {"n_paths": total.n_paths, "faults": "a path that is not finite at a time is left out from that time on"}
         attrs |= {"exits": int(total.exits[0]), "paths_with_exits": int(total.exits[1])}
         for observer, state in zip(self.observers, total.states, strict=True):
             variables |= observer.variables(state, task.times, paths.names)
             attrs |= observer.attributes(state)
-        return xr.Dataset(variables, coords=coordinates(task), attrs=attrs)
+        return xr.Dataset(described(variables), coords=coordinates(task), attrs=attrs)
 
 
 class _Checkpoint:
@@ -223,10 +224,13 @@ class _Checkpoint:
 def _identity(collection: Collection) -> str | None:
     """Hash of all that an ensemble depends on but the number of paths; None if a value cannot be hashed."""
     paths, task = collection.paths, collection.paths.task
-    functions = fingerprint(paths.functions())
+    given = task.given
+    sampler = {} if given is None or given.sampler is None else {"x0": given.sampler}
+    functions = fingerprint(paths.functions() | sampler, mutable=True)
     if functions is None:
         return None
-    numbers = (task.start, task.times, task.steps, task.seed, task.step, task.t0, task.parameters)
+    points = None if given is None else given.points
+    numbers = (points, task.start, task.times, task.steps, task.seed, task.step, task.t0, task.parameters)
     parts = [functions, __version__, repr(collection.observers)]
     for value in (*numbers, *paths.identity()):
         parts.append(hashlib.sha256(value.tobytes()).hexdigest() if isinstance(value, np.ndarray) else repr(value))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +27,7 @@ class Equation(ABC):
 
     `parts`: names of the groups of components that a method treats alike, such as ("q", "v"), all of the same length
     `n_indices`. `driven`: the components with noise, if it is diagonal and not all have noise. `domain`: the interval
-    of each component, `outside`: what happens to a path that leaves it (see `SDE`).
+    of each component, `outside`: what happens to a path that leaves it; `batched`: whether functions take arrays (see `SDE`).
     """
 
     parts: ClassVar[tuple[str, ...]] = ("x",)
@@ -33,6 +35,9 @@ class Equation(ABC):
     driven: tuple[int, ...] | None = None
     domain: tuple[tuple[float, float], ...] | None = None
     outside: str = "fault"
+    batched: bool | str = False
+    in_place: bool = False
+    """Whether the coefficients are functions f(x, t, p, out), which set the entries of an array."""
     dim: int
     n_noise: int
 
@@ -55,6 +60,33 @@ class Equation(ABC):
         """Form of coefficient `name`: "vector" if it multiplies no noise, else one of NOISES."""
         return "vector"
 
+    def evaluate(self, name: str, function: Coefficient, x: NDArray[np.float64], t: float, p: tuple[float, ...]) -> Any:
+        """The function's value at one point x (components,) in plain Python, in its own form; None where it has none."""
+        single = len(x) == 1
+        if self.batched:
+            return call(name, function, to_library(self.batched, x if single else x[:, None]), t, p)
+        if self.in_place:
+            return self._evaluate_in_place(name, function, x, t, p)
+        return call(name, function, float(x[0]) if single else tuple(map(float, x)), t, p)
+
+    def _evaluate_in_place(self, name: str, function: Coefficient, x: NDArray[np.float64], t: float, p: tuple[float, ...]) -> Any:
+        if name not in self.coefficients():
+            return call(name, function, x, t, p)
+        shape = self.noise_shape(name)
+        rows = self.n_noise if shape == "diagonal" else self.dim
+        out = np.full((rows, self.n_noise) if shape == "general" else rows, np.nan)
+        plain: Any = getattr(function, "py_func", function)
+        found = call(name, lambda x, t, p: (plain(x, t, p, out), True), x, t, p)
+        if found is None:
+            return None
+        if np.any(np.isnan(out)):
+            missing = ", ".join(map(str, np.argwhere(np.isnan(out))[0]))
+            raise InputError(name, f"a function that leaves out[{missing}] unset or NaN", "one that sets every entry")
+        if rows == 1 and shape != "general":
+            return float(out[0])
+        values = tuple(map(tuple, out.tolist())) if shape == "general" else tuple(out.tolist())
+        return values[0] if shape == "general" and rows == 1 else values
+
     def check_start(self, x0: ArrayLike) -> NDArray[np.float64]:
         """x0 as a finite array (dim,) in the domain; a scalar is allowed in dim 1."""
         allowed = "a finite number" if self.dim == 1 else f"{self.dim} finite numbers"
@@ -73,13 +105,73 @@ class Equation(ABC):
     def probe(self, start: NDArray[np.float64], t: float, p: tuple[float, ...]) -> None:
         """Call each function once, as Python, at the start; InputError for one that returns the wrong form."""
         n = self.n_indices
-        x = float(start[0]) if n == 1 else tuple(map(float, start[:n]))
         for name, function in self.coefficients().items():
             shape = self.noise_shape(name)
             columns, rows = (self.n_noise if shape == "general" else None), (self.n_noise if shape == "diagonal" else n)
-            value = call(name, function, x, t, p)
+            if self.batched:
+                continue  # their shapes are checked wherever they are called
+            value = self.evaluate(name, function, start[:n], t, p)
             if value is not None and not _has_form(value, rows, columns):
                 raise InputError(name, f"a function that returns {value!r}", f"a function that returns {_form(rows, columns)}")
+
+
+LIBRARIES = ("numpy", "torch", "jax")
+
+
+def to_library(batched: bool | str, x: NDArray[np.float64]) -> Any:
+    """An array as the library's."""
+    if batched == "torch":
+        import torch
+
+        return torch.from_numpy(x)
+    if batched == "jax":
+        import jax
+        import jax.numpy as jnp
+
+        if not jax.config.jax_enable_x64:
+            raise InputError("batched", "'jax' with 32 bits", "jax.config.update('jax_enable_x64', True) before")
+        return jnp.asarray(x)
+    return x
+
+
+def to_numpy(value: Any) -> Any:
+    """An array of any library as NumPy's; numbers stay."""
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+
+
+def check_batched(batched: Any) -> bool | str:
+    """False, or the name of a library; True stands for NumPy."""
+    if batched not in (False, True, *LIBRARIES):
+        raise InputError("batched", batched, "False, True, " + ", ".join(map(repr, LIBRARIES)))
+    if batched in ("torch", "jax") and find_spec(batched) is None:
+        raise InputError("batched", batched, f"a library that is installed (pip install {batched})")
+    return "numpy" if batched is True else batched
+
+
+_CLOCKS, _PARAMETERS = ("t", "time"), ("p", "params", "parameters", "args")
+
+
+def check_function(argument: str, function: Any) -> None:
+    """InputError unless it is a function f(x, t, p), in this order if its arguments are called so."""
+    allowed = "a function f(x, t, p): of state, time and parameters, in this order"
+    if not callable(function):
+        raise InputError(argument, function, allowed)
+    try:
+        names = list(inspect.signature(getattr(function, "py_func", function)).parameters)[:3]
+    except (TypeError, ValueError):  # a function without a signature
+        return
+    first, second, third = (*names, "", "", "")[:3]
+    if first in (*_CLOCKS, *_PARAMETERS) or second in _PARAMETERS or third in _CLOCKS:
+        raise InputError(argument, f"f({', '.join(names)})", allowed)
+
+
+def writes(function: Any) -> bool:
+    """Whether it is a function f(x, t, p, out)."""
+    try:
+        names = list(inspect.signature(getattr(function, "py_func", function)).parameters)
+    except (TypeError, ValueError):
+        return False
+    return names[3:4] == ["out"]
 
 
 def call(name: str, function: Coefficient, x: Any, t: float, p: tuple[float, ...]) -> Any:
@@ -130,12 +222,22 @@ class SDE(Equation):
     components that have noise, if it is diagonal and not all do; b then has a value for each of these alone.
     `additive`: b does not depend on x, as the method "sra1" needs it. `interpretation`: "ito" or "stratonovich" (b ∘ dW).
     `diffusion_derivative`: ∂b_i/∂x_i in the form of b (diagonal noise), for methods that use it; without it they take a
-    central difference over x ± 6e-6 (1 + |x|), exact to about 1e-10 of b's scale: give it where b is not smooth and paths
-    come near, such as sqrt(x) at 0.
+    central difference along b, over a thousandth of a step's noise: give it where b is not smooth and paths come near.
 
     `domain`: ((low, high), ...), one closed interval per component (±inf: no bound; dim 1: one pair will do), which a path
     may not leave. `outside`: what happens to one that a step takes out of it: "fault", it is faulty, left out from then on;
-    "clip", the component is set to the bound; "reflect", it is mirrored at the bound. Such steps are counted (`exits`).
+    "clip", the component is set to the bound; "reflect", it is mirrored at the bound. Such steps are counted (`exits`). The
+    coefficients are taken at points of the domain alone: a method's points within a step are set to its bounds.
+
+    Functions f(x, t, p, out) of many components set the entries of `out` in loops over those of x, with captured arrays as
+    matrices: `for i in range(len(x)): ...`. They compile in seconds for any dim, and run many paths at once too; out has the
+    entries of the value (general noise: out[i, k]), all of which must be set. Functionals and events index x likewise.
+
+    `batched`: the functions take all paths of a batch at once, as arrays, for equations of many components (`A @ x`, a network's
+    gradient): x is (dim, n) for n paths (dim 1: (n,)), the value likewise or of one column, or one number; for general noise
+    (dim, n_noise), or (dim, n_noise, n). True or "numpy": NumPy's arrays; "torch" or "jax": that library's, of float64 (JAX's
+    functions are compiled with `jax.jit`). So do functionals and events, of one row. Methods, statistics and the paths' random
+    numbers are the same; steppings are `Fixed` and `OnIncrements`.
 
     Source: Kloeden, Platen 1992, sec. 4.8. Methods of strong order 1 reach it where b_i depends on x_i and t alone.
     Raises InputError for a dim, a noise, an interpretation, a domain or a function that cannot be used.
@@ -153,11 +255,13 @@ class SDE(Equation):
     n_noise: int = 0
     driven: tuple[int, ...] | None = None
     additive: bool = False
+    batched: bool | str = False
     domain: tuple[tuple[float, float], ...] | None = None
     outside: str = "fault"
 
     def __post_init__(self) -> None:
         check_integer(self.dim, "dim", 1)
+        object.__setattr__(self, "batched", check_batched(self.batched))
         for name, value, allowed in (
             ("interpretation", self.interpretation, INTERPRETATIONS),
             ("noise", self.noise, NOISES),
@@ -166,8 +270,7 @@ class SDE(Equation):
             if value not in allowed:
                 raise InputError(name, value, " or ".join(map(repr, allowed)))
         for name, function in self.coefficients().items():
-            if not callable(function):
-                raise InputError(name, function, "a function f(x, t, p)")
+            check_function(name, function)
         if self.driven is not None:
             object.__setattr__(self, "driven", _check_driven(self.driven, self.dim, self.noise))
         own = {"diagonal": self.dim if self.driven is None else len(self.driven), "scalar": 1}.get(self.noise)
@@ -179,6 +282,12 @@ class SDE(Equation):
             object.__setattr__(self, "n_noise", own)
         if self.diffusion_derivative is not None and self.noise != "diagonal":
             raise InputError("diffusion_derivative", "a function", "none where the noise is not diagonal")
+        object.__setattr__(self, "in_place", any(map(writes, self.coefficients().values())))
+        if self.in_place:
+            if not all(map(writes, self.coefficients().values())):
+                raise InputError("drift", "some functions f(x, t, p, out), some f(x, t, p)", "all of one form")
+            if self.batched or self.driven is not None:
+                raise InputError("driven", self.driven, "None, and batched=False, for functions f(x, t, p, out): write 0 instead")
         if self.domain is not None:
             object.__setattr__(self, "domain", _check_domain(self.domain, self.dim))
 
@@ -192,9 +301,8 @@ class SDE(Equation):
     def probe(self, start: NDArray[np.float64], t: float, p: tuple[float, ...]) -> None:
         super().probe(start, t, p)
         if self.additive:
-            points = [tuple(map(float, start + shift)) for shift in (0.0, 0.125)]
-            values = [call("diffusion", self.diffusion, x if self.dim > 1 else x[0], t, p) for x in points]
-            if values[0] != values[1]:
+            values = [self.evaluate("diffusion", self.diffusion, start + shift, t, p) for shift in (0.0, 0.125)]
+            if not np.array_equal(*map(to_numpy, values)):
                 raise InputError("additive", f"True, but b depends on x: {values[0]} and {values[1]}", "True for b(t)")
 
 

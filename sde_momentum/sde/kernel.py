@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import threading
 from functools import cached_property
-from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import numpy as np
-from numba import float64, njit, typeof, types
+from numba import float64, typeof, types
 from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
@@ -22,11 +21,11 @@ from ..core.errors import InputError
 from ..core.fingerprint import fingerprint
 from ..core.simd import cache
 from .equation import Coefficient, Equation
+from .functions import injected
+from .loops import LoopText
 from .methods.base import Method
 from .noise import Layout
 from .source import KernelText
-
-_COMPILE: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 class Kernel:
@@ -42,12 +41,17 @@ class Kernel:
     ) -> None:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
         self.functionals, self.event = functionals or {}, event
-        self.lanes = 128 if equation.dim < 8 else 32
+        self.lanes = 128 if equation.dim < 8 and not equation.in_place else 32
         """Paths of a block, few enough that its components and the buffer stay in the first-level cache."""
         self.layout = Layout(method.n_numbers(equation) * method.draws, method.increments, self.lanes)
-        self._source = KernelText(equation, method, n_parameters, self.functionals, event, self.lanes)
+        self._source = self.written(event, self.lanes)
         self.extras = self._source.extras
         self._given = Layout(self.layout.numbers, "normal", self.lanes)
+
+    def written(self, event: Coefficient | None, lanes: int) -> KernelText:
+        """The writer of the kernel's text, for blocks of `lanes` paths."""
+        kind = LoopText if self.equation.in_place else KernelText
+        return kind(self.equation, self.method, self.n_parameters, self.functionals, event, lanes)
 
     @property
     def row_names(self) -> tuple[str, ...]:
@@ -111,8 +115,17 @@ class Kernel:
         for name, function in names.items():
             size = dim if name == "event" or name.startswith("functional_") else n
             x = float64 if size == 1 else types.UniTuple(float64, size)
+            vector = types.Array(float64, 1, "C")
+            out = [types.Array(float64, 1 + (self.equation.noise_shape(name) == "general"), "C")] * (
+                name in self.equation.coefficients()
+            )
+            given = (
+                (vector, float64, typeof((0.0,) * self.n_parameters), *out)
+                if self.equation.in_place
+                else (x, float64, typeof((0.0,) * self.n_parameters))
+            )
             try:
-                function.compile((x, float64, typeof((0.0,) * self.n_parameters)))
+                function.compile(given)
             except NumbaError as reason:
                 allowed = f"scalar code that numba compiles ({_gist(reason)})"
                 return InputError(name.removeprefix("functional_"), self.functions()[name], allowed)
@@ -120,38 +133,6 @@ class Kernel:
 
 
 _LOCK = threading.Lock()
-
-
-def injected(functions: dict[str, Coefficient]) -> tuple[dict[str, Any], str | None]:
-    """The functions as numba's, to be compiled into a generated module; and their fingerprint, None if there is none.
-
-    They become functions of this module: machine code on disk names the module, and another process may not have the user's.
-    """
-    return {name: _compiled_into(function, {}) for name, function in functions.items()}, fingerprint(functions)
-
-
-def _compiled_into(function: Any, known: dict[Any, Any]) -> Any:
-    """The function as numba's, with the plain functions that it calls."""
-    f = getattr(function, "py_func", function)
-    if not isinstance(f, FunctionType):
-        return njit(forceinline=True, **_COMPILE)(f)
-    if f not in known:
-        known[f] = function  # for a function that calls itself
-        called = {name: f.__globals__[name] for name in _names(f.__code__) if name in f.__globals__}
-        helpers = {name: _compiled_into(g, known) for name, g in called.items() if isinstance(g, FunctionType)}
-        cells = tuple(
-            CellType(_compiled_into(cell.cell_contents, known)) if isinstance(cell.cell_contents, FunctionType) else cell
-            for cell in f.__closure__ or ()
-        )
-        copy = FunctionType(f.__code__, f.__globals__ | helpers, f.__name__, f.__defaults__, cells or None)
-        copy.__module__ = __name__
-        known[f] = njit(forceinline=True, **_COMPILE)(copy)
-    return known[f]
-
-
-def _names(code: CodeType) -> set[str]:
-    """Global names of the code and of the functions inside it."""
-    return set(code.co_names).union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
 
 
 def _gist(error: NumbaError) -> str:
@@ -171,10 +152,17 @@ def compiled(
     functionals: dict[str, Coefficient] | None = None,
     event: Coefficient | None = None,
 ) -> Kernel:
-    """The kernel of an equation and a method: always the same object, compiled when first used."""
-    key = (equation, method, n_parameters, tuple((functionals or {}).items()), event)
-    if key not in _KERNELS:
-        if len(_KERNELS) >= 64:
-            _KERNELS.pop(next(iter(_KERNELS)))
-        _KERNELS[key] = Kernel(equation, method, n_parameters, functionals, event)
-    return _KERNELS[key]
+    """The kernel of an equation and a method, compiled when first used: the same object for functions that compute the same.
+
+    What they refer to counts as it is now. Where its value cannot be told, the kernel is made anew.
+    """
+    kernel = Kernel(equation, method, n_parameters, functionals, event)
+    identity = fingerprint(kernel.functions(), mutable=True)
+    key = (equation, method, n_parameters, tuple((functionals or {}).items()), event, identity)
+    try:
+        known = _KERNELS.setdefault(key, kernel) if identity is not None else kernel
+    except TypeError:  # a callable object without a hash
+        return kernel
+    if len(_KERNELS) > 64:
+        _KERNELS.pop(next(iter(_KERNELS)))
+    return known

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..core.errors import check_integer, check_non_negative
-from .equation import Coefficient, Equation
+from .equation import Coefficient, Equation, check_batched, check_function
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Langevin(Equation):
     `force` F in the form of `SDE`'s coefficients, of q alone (n = 1: a float of a float; n > 1: tuples of n floats);
     `n_coordinates` n; the components are (q_1, ..., q_n, v_1, ..., v_n). `friction` gamma >= 0 in units of 1 / t,
     `temperature` T >= 0 in units of energy. For F = -grad U the stationary density is exp(-(U + v^2 / 2) / T).
-    Raises InputError for a value out of range.
+    `batched` as in `SDE`. Raises InputError for a value out of range.
 
     >>> Langevin(lambda q, t, p: -q, friction=0.5, temperature=1.0).dim
     2
@@ -27,8 +27,11 @@ class Langevin(Equation):
     friction: float = 1.0
     temperature: float = 1.0
     n_coordinates: int = 1
+    batched: bool | str = False
 
     def __post_init__(self) -> None:
+        check_function("force", self.force)
+        object.__setattr__(self, "batched", check_batched(self.batched))
         check_integer(self.n_coordinates, "n_coordinates", 1)
         for name in ("friction", "temperature"):
             object.__setattr__(self, name, float(check_non_negative(getattr(self, name), name)))

@@ -7,13 +7,14 @@ rows; two-point increments are bits, the highest of a word first, and a buffer's
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.random import WIENER, fill_normal, fill_words, streams
+from ..core.random import PASSAGE, WIENER, fill_normal, fill_words, streams
 
 
 class Layout(NamedTuple):
@@ -55,17 +56,29 @@ def standard_increments(
 
     With `draws` 2 (methods that need two numbers per step): (n_steps, 2 n_noise, n_paths), dW's first, then dU's.
     """
-    layout = Layout(n_noise * draws, law)
-    state = streams(path_words(seed, 0, n_paths), WIENER)
-    buffers = []
-    for _ in range(-(-n_steps // layout.steps)):
-        numbers = np.empty((layout.steps * layout.numbers, n_paths))
-        if law == "normal":
+    numbers = standard_numbers(Layout(n_noise * draws, law), streams(path_words(seed, 0, n_paths), WIENER))
+    return np.stack([next(numbers).copy() for _ in range(n_steps)])
+
+
+def standard_numbers(layout: Layout, state: NDArray[np.uint64]) -> Iterator[NDArray[np.float64]]:
+    """The numbers (numbers, n) of each step from the streams of state (4, n), valid until the next is asked for."""
+    n = state.shape[1]
+    steps = (
+        layout.steps if layout.law == "rademacher" else 1 + layout.numbers % 2
+    )  # an even number of rows: they are made in pairs
+    numbers = np.empty((steps * layout.numbers, n))
+    while True:
+        if layout.law == "normal":
             fill_normal(state, numbers)
         else:
-            words = np.empty((layout.rows, n_paths), np.uint64)
+            words = np.empty((layout.rows, n), np.uint64)
             fill_words(state, words)
             bits = (words[:, None] >> np.arange(63, -1, -1, dtype=np.uint64)[:, None]) & np.uint64(1)
-            numbers[:] = 1.0 - 2.0 * bits.reshape(-1, n_paths)[: len(numbers)]
-        buffers.append(numbers.reshape(layout.steps, layout.numbers, n_paths))
-    return np.concatenate(buffers)[:n_steps]
+            numbers[:] = 1.0 - 2.0 * bits.reshape(-1, n)[: len(numbers)]
+        yield from numbers.reshape(steps, layout.numbers, n)
+
+
+def unseen_at_start(seed: int, first: int, n: int) -> NDArray[np.float64]:
+    """1 / U of each path, U its own uniform number that decides on passages within steps."""
+    words = streams(path_words(seed, first, n), PASSAGE)[0]
+    return np.asarray(2.0**53 / ((words >> np.uint64(11)) + 0.5))

@@ -10,12 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 from ..core.errors import InputError
 from .equation import SDE
 
+_WRITTEN_OUT = 10
+"""Components up to which the matrices are written out in the kernel; of more, compiling takes long and products are as fast."""
+
 
 class OrnsteinUhlenbeck(SDE):
     """The Ornstein-Uhlenbeck process dX = -A (X - m) dt + B dW. Its default method "exact" has no time-step error.
 
     `rate` A: a number, or (d, d); `noise` B: a number, (d,) for independent noises, or (d, k); `mean` m: a number or
-    (d,); d is the largest of their dimensions. A in units of 1 / t. Raises InputError for shapes that do not match or values
+    (d,); d is the largest of their dimensions. From 11 components on it is `batched`: steps are products of matrices, and
+    functionals and events take arrays (see `SDE`). A in units of 1 / t. Raises InputError for shapes that do not match or values
     that are not finite.
 
     >>> process = OrnsteinUhlenbeck(rate=2.0, noise=0.5)
@@ -38,8 +42,11 @@ class OrnsteinUhlenbeck(SDE):
                 raise InputError(name, f"shape {value.shape}", f"a number or shape {shape}")
         if noise_matrix.shape[0] != d:
             raise InputError("noise", f"shape {noise_matrix.shape}", f"a number, shape ({d},) or ({d}, k)")
-        drift, diffusion = _linear(rate_matrix, mean_vector), _constant(noise_matrix)
-        super().__init__(drift, diffusion, d, noise="general", n_noise=noise_matrix.shape[1], additive=True)
+        batched = d > _WRITTEN_OUT
+        drift = _product(rate_matrix, mean_vector) if batched else _linear(rate_matrix, mean_vector)
+        diffusion = (lambda x, t, p: noise_matrix) if batched else _constant(noise_matrix)
+        how = dict(noise="general", n_noise=noise_matrix.shape[1], additive=True, batched=batched)
+        super().__init__(drift, diffusion, d, **how)
         for name, value in (("rate_matrix", rate_matrix), ("noise_matrix", noise_matrix), ("mean_vector", mean_vector.copy())):
             object.__setattr__(self, name, value)
 
@@ -64,6 +71,11 @@ def _function(body: str) -> Any:
     names: dict[str, Any] = {}
     exec(f"def coefficient(x, t, p):\n    return {body}\n", names)
     return names["coefficient"]
+
+
+def _product(rate: NDArray[np.float64], mean: NDArray[np.float64]) -> Any:
+    """The drift -A (x - m) of a batch (d, n)."""
+    return lambda x, t, p: rate @ (mean[:, None] - x)
 
 
 def _linear(rate: NDArray[np.float64], mean: NDArray[np.float64]) -> Any:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
+import xarray as xr
+
+from .checks import lost
 from .equation import Coefficient
 from .kernel import Kernel, compiled
 from .methods import Method
@@ -27,6 +30,8 @@ class Paths(ABC):
     """Names of the `Extras` of a chunk."""
     task: Task
     method: type[Method]
+    small: bool = field(default=False, kw_only=True)
+    """Whether chunks may be small: for ensembles that grow until an error is reached."""
 
     @property
     @abstractmethod
@@ -63,10 +68,14 @@ class Paths(ABC):
         """Method, orders and settings, for the result's attrs."""
         return {"method": self.method.name, "weak_order": self.method.weak_order}
 
+    def doubts(self, result: xr.Dataset) -> list[str]:
+        """What casts doubt on the result, in words."""
+        return lost(int(result["faulty"].values.max()), result.attrs["n_paths"])
+
     def functions(self) -> dict[str, Coefficient]:
         """Every function of the user's that the paths depend on, by name."""
         return self.kernel.functions()
 
     def identity(self) -> tuple[Any, ...]:
         """What the paths depend on beside `functions` and the task's numbers: texts, numbers and arrays."""
-        return (self.kernel.text, self.kernel.constants(self.task.step))
+        return (self.chunk_size, self.kernel.text, self.kernel.constants(self.task.step))

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .equation import Coefficient, Equation
+from .equation import SDE, Coefficient, Equation
+from .langevin import Langevin
 from .methods.base import Method
 from .noise import Layout
 
@@ -23,9 +24,11 @@ from numba import float64, int64, typeof, types
 from sde_momentum.core.compile import njit
 from sde_momentum.core.random import fill_normal, fill_words
 from sde_momentum.core.simd.lanes import aligned_stack, load_and_spread, store
+from sde_momentum.core.simd.rows import rows_of
 from sde_momentum.core.simd.operators import as_lanes, signed, shifted, where_below
 
 load, spread = load_and_spread({width})
+vector, matrix = (rows_of({width}, n) for n in (1, 2))
 _COMPILE = {{"cache": CACHE, "nogil": True, "error_model": "numpy", "fastmath": {{"contract"}}}}
 P = typeof((0.0,) * {n_parameters})
 V, M, A = (types.Array(float64, n, "C") for n in (1, 2, 3))
@@ -78,11 +81,13 @@ _FILL = {
 
 
 class ExtraRows(NamedTuple):
-    """Row numbers of a lane's further state, or None: exits from the domain, the event's last value, its first passage."""
+    """Row numbers of a lane's further state, or None: exits from the domain; the event's last value, its first passage, and the
+    chance to have gone unseen so far, over the path's own uniform number: below 1 it has passed."""
 
     exits: int | None
     value: int | None
     passage: int | None
+    unseen: int | None
 
     @property
     def rows(self) -> int:
@@ -104,7 +109,7 @@ class KernelText:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
         self.functionals, self.event, self.lanes = functionals, event, lanes
         counted = int(equation.domain is not None)
-        self.extras = ExtraRows(0 if counted else None, *((counted, counted + 1) if event else (None, None)))
+        self.extras = ExtraRows(0 if counted else None, *(range(counted, counted + 3) if event else (None, None, None)))
 
     @property
     def _width(self) -> int:
@@ -218,19 +223,59 @@ class KernelText:
                 if self.equation.outside == "fault":  # the whole path: other components would be counted again
                     names = map(self._new, range(self.equation.dim))
                     lines += [f"{new} = where_below(0.0, out, np.nan, {new})" for new in names]
-        if self.event is not None:
-            state = [self._new(i) for i in range(self.equation.dim)]
+        return [*lines, *(self._event_lines() if self.event is not None else [])]
+
+    def _event_lines(self) -> list[str]:
+        """The event at the new state, and the chance to have passed within the step if it is below 0 at both ends.
+
+        From y_0 to y_1 the event is a Brownian bridge of variance s^2 h, s^2 = sum_k (b_k . grad f)^2 at the step's start: it
+        reaches 0 with probability exp(-2 y_0 y_1 / (s^2 h)), about at the share |y_0| / (|y_0| + |y_1|) of the step. A path
+        passes once the product of the chances not to is less than a uniform number of its own (Gobet 2000, Stoch. Process.
+        Appl. 87).
+        """
+        old = self._state_names()
+        new = [self._new(i) for i in range(self.equation.dim)]
+
+        def event(state: list[str], time: str) -> str:
             argument = state[0] if len(state) == 1 else f"({', '.join(state)})"
+            return f"as_lanes({new[0]}, event({argument}, {time}, p))"
+
+        lines, seen = [f"now = {event(new, 't + h')}"], "now, 0.0, passage, first"
+        noises = self._noises() if self.method.increments == "normal" else []
+        if noises:
+            if isinstance(self.equation, SDE):
+                lines += _StepWriter(self.equation, self.method, "normal").expand("noise* = diffusion(x*, t, p)")
+            for k, noise in enumerate(noises):
+                moved = [f"moved{i}" if i in noise else name for i, name in enumerate(old)]
+                lines += [f"moved{i} = {old[i]} + 0.001 * root * {b}" for i, b in noise.items()]
+                lines += _confined(self.equation, {i: f"moved{i}" for i in noise})
+                lines.append(f"slope{k} = 1000.0 * ({event(moved, 't')} - value)")
             lines += [
-                f"now = as_lanes({state[0]}, event({argument}, t + h, p))",
-                # the event is taken as linear in time within the step; in this form it may begin at -inf
-                "when = t + h / (1.0 - now / value)",
-                # a passage is from below 0 to 0 or above; the min keeps the first
-                "crossed = where_below(now, 0.0, passage, min(passage, when))",
-                "passage = where_below(value, 0.0, crossed, passage)",
-                "value = now",
+                f"chance = math.exp(-2.0 * now * (value / ({' + '.join(f'slope{k} * slope{k}' for k in range(len(noises)))})))",
+                # 1 or more where one end is not below 0; NaN where it began at -inf
+                "unseen = where_below(chance, 1.0, unseen * (1.0 - chance), unseen)",
             ]
-        return lines
+            seen = "now, 0.0, where_below(unseen, 1.0, first, passage), first"
+        return [
+            *lines,
+            # the event may begin at -inf; the min keeps the first passage
+            "first = min(passage, t + h / (1.0 + abs(now / value)))",
+            f"passage = where_below(value, 0.0, where_below({seen}), passage)",
+            "value = now",
+        ]
+
+    def _noises(self) -> list[dict[int, str]]:
+        """For each Wiener process the components that it drives, each with its coefficient as text."""
+        equation = self.equation
+        if not isinstance(equation, SDE):
+            assert isinstance(equation, Langevin)
+            n, strength = equation.n_coordinates, math.sqrt(2.0 * equation.friction * equation.temperature)
+            return [{n + i: repr(strength)} for i in range(n)] if strength > 0.0 else []
+        if equation.noise == "diagonal":
+            return [{i: f"noise{i}"} for i in equation.driven or range(equation.dim)]
+        if equation.noise == "scalar":
+            return [{i: f"noise{i}" for i in range(equation.dim)}]
+        return [{i: f"noise{i}_{k}" for i in range(equation.dim)} for k in range(equation.n_noise)]
 
     def _look_lines(self, wide: bool) -> list[str]:
         names, lanes, dim = list(self.functionals), self.lanes, self.equation.dim
@@ -247,6 +292,17 @@ class KernelText:
                 else f"    out[{dim + i}, n] = {value}"
             )
         return lines
+
+
+def _confined(equation: Equation, names: dict[int, str]) -> list[str]:
+    """Lines that set components of a point within a step, by number, to the bounds of the domain."""
+    lines = []
+    for i, name in names.items():
+        low, high = (-math.inf, math.inf) if equation.domain is None else equation.domain[i]
+        for bound, test in ((low, f"{name}, {low!r}"), (high, f"{high!r}, {name}")):
+            if math.isfinite(bound):
+                lines.append(f"{name} = where_below({test}, {bound!r}, {name})")
+    return lines
 
 
 _PRODUCT = re.compile(r"\((\w+)\.(\w+)\)@")
@@ -285,7 +341,12 @@ class _StepWriter:
                 self.by_noise.add(result)
             left = ", ".join(f"{result}{i}" for i in own)
         names = ", ".join(f"{argument}{i}" for i in range(n))
-        return [f"{left} = {function}({names if n == 1 else f'({names})'}{rest}"]
+        call = f"{left} = {function}({names if n == 1 else f'({names})'}{rest}"
+        return (
+            [call]
+            if argument in self.equation.parts
+            else [*_confined(self.equation, {i: f"{argument}{i}" for i in range(n)}), call]
+        )
 
     def _products(self, line: str, i: int) -> str:
         def product(match: re.Match[str]) -> str:

@@ -105,10 +105,13 @@ def _shifted(drift: Any, diffusion: Any, state: Any, noise: str, sign: int) -> A
 
     x = list(_symbols(state, None, ()))
     a, b = _vector("drift", drift, len(x)), _matrix(diffusion, len(x), noise)
-    shifted = [
-        e + sp.Rational(sign, 2) * sp.Add(*(b[j, k] * sp.diff(b[i, k], x[j]) for j in range(len(x)) for k in range(b.cols)))
-        for i, e in enumerate(a)
+    real = {s: sp.Dummy(s.name, real=True) for s in b.free_symbols.union(*(e.free_symbols for e in a), x)}
+    back = {dummy: symbol for symbol, dummy in real.items()}
+    b = b.applyfunc(lambda e: _evaluated("diffusion", e.xreplace(real)))
+    correction = [
+        sp.Add(*(b[j, k] * sp.diff(b[i, k], real[x[j]]) for j in range(len(x)) for k in range(b.cols))) for i in range(len(x))
     ]
+    shifted = [e + (sp.Rational(sign, 2) * c).xreplace(back) for e, c in zip(a, correction, strict=True)]
     if isinstance(drift, sp.MatrixBase):
         return type(drift)(*drift.shape, shifted)
     return shifted if isinstance(drift, list | tuple) else shifted[0]
@@ -192,10 +195,22 @@ def _placed(argument: str, expression: Any, names: dict[Any, Any]) -> Any:
     return expression.xreplace(names)
 
 
+def _evaluated(argument: str, expression: Any) -> Any:
+    """The expression with sums, derivatives and the like carried out; InputError for one that cannot be."""
+    import sympy as sp
+
+    pending = (sp.Sum, sp.Product, sp.Integral, sp.Derivative, sp.Subs, sp.Limit)
+    done = expression.doit() if expression.has(*pending) else expression
+    for one in done.atoms(*pending):
+        raise InputError(argument, one, "expressions that sympy can evaluate")
+    return done
+
+
 def _usable(argument: str, expression: Any) -> Any:
     """The expression in functions that Python's math has; InputError where it is not real and finite."""
     import sympy as sp
 
+    expression = _evaluated(argument, expression)
     # at their jumps these need a value: as branches they have one
     expression = expression.replace(sp.sign, lambda e: sp.sign(e).rewrite(sp.Piecewise))
     expression = expression.replace(sp.Heaviside, lambda *e: sp.Heaviside(*e).rewrite(sp.Piecewise))

@@ -14,9 +14,10 @@ class UntilError:
     """As many paths as a target error needs: standard error of `quantity` <= max(absolute, relative |quantity|).
 
     `quantity`: "mean", "variance", or that of a functional, as "energy_mean"; at all times and in all components. It is
-    checked after 4, 8, 16, ... chunks of paths, so the number of paths is at most twice what is needed, and the same for any
-    number of threads. `max_paths`: the greatest number of paths, 10 million if None. attrs of the result: `reached`, whether the
-    error was met, and `n_paths`. A quantity near 0 may never meet a relative error.
+    checked after 1, 2, 4, ... chunks of 128 paths or more (32 from 8 components on), as many as take a millisecond, so the
+    number of paths is at most twice what is needed or one chunk, and the same for any number of threads. `max_paths`: the
+    greatest number of paths, 10 million if None. attrs of the result: `reached`, whether the error was met, and `n_paths`. A
+    quantity near 0 may never meet a relative error.
 
     With `Multilevel` `absolute` is the root-mean-square error, bias and sampling error together; nothing else is given then.
     Raises InputError.

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..compile import check_private
 from ..files import write_whole
-from . import functions, lanes, operators, words
+from . import functions, lanes, operators, rows, words
 
 _LOCK = threading.Lock()
 """Threads load kernels at the same time: one imports, the others wait."""
@@ -107,7 +107,9 @@ def _load(name: str, source: str, names: Mapping[str, Any]) -> ModuleType:
 def _key(source: str, identity: str, uses: Sequence[ModuleType]) -> str:
     """Hash of the text, of the versions, and of the modules whose code is compiled into the kernel."""
     parts = [source, identity, numba.__version__, llvmlite.__version__, np.__version__, sys.version]
-    parts += [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (lanes, functions, operators, words, *uses)]
+    parts += [
+        Path(str(module.__file__)).read_text(encoding="utf-8") for module in (lanes, functions, operators, rows, words, *uses)
+    ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 

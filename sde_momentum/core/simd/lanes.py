@@ -17,8 +17,9 @@ import numpy as np
 from llvmlite import ir
 from numba import extending, njit, types
 from numba.core import cgutils
+from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin, models, register_model
+from numba.extending import lower_builtin, lower_cast, models, register_model
 
 
 class Lanes(types.Type):
@@ -27,6 +28,14 @@ class Lanes(types.Type):
     def __init__(self, width: int) -> None:
         self.width = width
         super().__init__(name=f"Lanes({width})")
+
+    def can_convert_from(self, typingctx: Any, other: Any) -> Any:
+        """A number becomes lanes where a variable holds both: s = 0.0, then s += x[i]."""
+        return Conversion.safe if isinstance(other, types.Number) else None
+
+    def unify(self, typingctx: Any, other: Any) -> Any:
+        """Lanes, of lanes and a number."""
+        return self if isinstance(other, types.Number) else None
 
     @property
     def doubles(self) -> Any:
@@ -63,6 +72,11 @@ def _widen(context: Any, builder: Any, value: Any, kind: Any, width: int) -> Any
     return value if isinstance(kind, Lanes) else _splat(builder, context.cast(builder, value, kind, types.float64), width)
 
 
+@lower_cast(types.Number, Lanes)
+def _spread_number(context: Any, builder: Any, kind: Any, lanes: Any, value: Any) -> Any:
+    return _widen(context, builder, value, kind, lanes.width)
+
+
 def _common(args: Any) -> Lanes | None:
     """The one type of lanes among the arguments, if the others are numbers."""
     kinds = {a for a in args if isinstance(a, Lanes)}
@@ -94,6 +108,10 @@ for _operation, _instruction in (
     (operator.sub, "fsub"),
     (operator.mul, "fmul"),
     (operator.truediv, "fdiv"),
+    (operator.iadd, "fadd"),
+    (operator.isub, "fsub"),
+    (operator.imul, "fmul"),
+    (operator.itruediv, "fdiv"),
 ):
     _define(_operation, _instruction)
 

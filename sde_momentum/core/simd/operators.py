@@ -18,7 +18,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import lower_builtin, overload
 
 from . import functions
-from .lanes import Lanes, _common, _widen, fabs, intrinsic, spread_like
+from .lanes import MAGIC, Lanes, _common, _widen, below, fabs, intrinsic, spread_like
 
 
 def _unary(operation: Any, build: Callable[[Any, Any], Any]) -> None:
@@ -80,8 +80,24 @@ def _whole_power(x: Any, n: int) -> Any:
 
 @njit
 def _real_power(x: Any, y: Any) -> Any:
-    """x^y = exp(y ln x): NaN for x < 0, within |y ln x| units in the last place."""
-    return functions.exp(y * functions.log(x))
+    """x^y for y in lanes, as C's pow: sign and value of x^n for whole y (|y| < 2^51), NaN for x < 0 and other y, 1 for y = 0.
+
+    exp(y ln |x|), within |y ln x| units in the last place.
+    """
+    zero, one = spread_like(x, 0.0), spread_like(x, 1.0)
+    size = functions.exp(y * functions.log(fabs(x)))
+    whole = (y + MAGIC) - MAGIC
+    odd = fabs(whole - 2.0 * ((0.5 * y + MAGIC) - MAGIC))
+    negative = below(zero, fabs(y - whole), spread_like(x, np.nan), size * (1.0 - 2.0 * odd))
+    return below(zero, fabs(y), below(x, zero, negative, size), one)
+
+
+@njit
+def _power(x: Any, y: float) -> Any:
+    """x^y for one number y: repeated squaring where it is whole and small, as p[0] = 3.0 may be."""
+    if abs(y) <= 64.0 and y == math.floor(y):
+        return _whole_power(x, int(y))
+    return _real_power(x, spread_like(x, y))
 
 
 @overload(operator.pow)
@@ -97,11 +113,14 @@ def _pow(x: Any, y: Any) -> Any:
     def real(x: Any, y: Any) -> Any:
         return _real_power(x, y)
 
+    def one(x: Any, y: Any) -> Any:
+        return _power(x, y)
+
     if not isinstance(x, Lanes):
         return None
     if isinstance(y, types.IntegerLiteral) and y.literal_value == 2:
         return square
-    return whole if isinstance(y, types.Integer) else real
+    return whole if isinstance(y, types.Integer) else real if isinstance(y, Lanes) else one
 
 
 def _teach(name: str, function: Any) -> None:

@@ -9,6 +9,7 @@ standard normal (or ±1), dw@ = sqrt(h) xi@, du@ = sqrt(h) zeta@.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -22,7 +23,8 @@ class Method:
 
     `strong_order` and `weak_order` hold for smooth coefficients, and for diagonal noise where b_i depends on x_i and t
     alone; `strong_order` None: only expectations are approximated; inf: exact. `increments`: the law of
-    dW / sqrt(h), "normal" or "rademacher" (two-point, ±1). `draws`: numbers per step and Wiener process.
+    dW / sqrt(h), "normal" or "rademacher" (two-point, ±1). `draws`: numbers per step and Wiener process. `drift_order`: a step
+    without noise multiplies a solution of x' = l x by the Taylor polynomial of e^{l h} of this degree; None: something else.
     """
 
     name: ClassVar[str]
@@ -33,6 +35,7 @@ class Method:
     interpretations: ClassVar[tuple[str, ...]] = INTERPRETATIONS
     noises: ClassVar[tuple[str, ...]] = NOISES
     additive: ClassVar[bool] = False
+    drift_order: ClassVar[int | None] = None
     increments: ClassVar[str] = "normal"
     draws: ClassVar[int] = 1
     step: ClassVar[str]
@@ -51,6 +54,15 @@ class Method:
     def constants(cls, equation: Equation, h: float) -> dict[str, NDArray[np.float64]]:
         """Numbers of the step that follow from the equation and h: vectors (n_indices,), matrices or single numbers."""
         return {}
+
+    @classmethod
+    def unstable(cls, jacobian: NDArray[np.float64], h: float) -> bool:
+        """Whether steps of h let a part of the drift grow that decays, given its derivatives (n_indices, n_indices)."""
+        if cls.drift_order is None:
+            return False
+        rates = np.linalg.eigvals(jacobian) * h
+        factor = sum(rates**k / math.factorial(k) for k in range(cls.drift_order + 1))
+        return bool(np.any((rates.real < 0) & (np.abs(factor) > 1.0 + 1e-9)))
 
     @classmethod
     def fits(cls, equation: Equation) -> bool:

@@ -14,6 +14,7 @@ class EulerMaruyama(Method):
     source = "Maruyama 1955; Kloeden, Platen 1992, eq. 10.2.4"
     strong_order: ClassVar[float | None] = 0.5
     weak_order = 1.0
+    drift_order = 1
     interpretations = ("ito",)
     step = """
     a* = drift(x*, t, p)

@@ -17,6 +17,7 @@ class Heun(Method):
     source = "Rümelin 1982, SIAM J. Numer. Anal. 19"
     strong_order: ClassVar[float | None] = 1.0
     weak_order = 1.0
+    drift_order = 2
     interpretations = ("stratonovich",)
     step = """
     a* = drift(x*, t, p)

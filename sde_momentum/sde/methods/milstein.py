@@ -8,35 +8,24 @@ from ..equation import SDE, Equation
 from .base import Method
 
 _GIVEN = """
+a* = drift(x*, t, p)
+b* = diffusion(x*, t, p)
 slope* = diffusion_derivative(x*, t, p)
 rise@ = slope@ * (dw@ * dw@ - h)
-"""
-# the cube root of the rounding error balances truncation and cancellation in a central difference
-_DIFFERENCE = """
-e@ = 6e-6 * (1.0 + abs(x@))
-up@ = x@ + e@
-down@ = x@ - e@
-high* = diffusion(up*, t, p)
-low* = diffusion(down*, t, p)
-rise@ = (high@ - low@) / (2.0 * e@) * (dw@ * dw@ - h)
-"""
-
-
-_STEP = """
-a* = drift(x*, t, p)
-b* = diffusion(x*, t, p)
 new@ = x@ + a@ * h + (b.dw)@ + 0.5 * (b.rise)@
 """
-# (b . grad) b by a central difference along b, of the same size for all components
-_ALONG_B = """
+# (b . grad) b by a central difference along b, over a thousandth of the noise of a step: so it has no unit of its own, and
+# components without noise do not count; rounding of x and b acts as a change of them by a thousand units in the last place
+_DIFFERENCE = """
 a* = drift(x*, t, p)
 b* = diffusion(x*, t, p)
-e@ = 6e-6 * {size} / {steep}
-up@ = x@ + e@ * b@
-down@ = x@ - e@ * b@
+e@ = 0.001 * root
+up@ = x@ + (b.e)@
+down@ = x@ - (b.e)@
 high* = diffusion(up*, t, p)
 low* = diffusion(down*, t, p)
-new@ = x@ + a@ * h + (b.dw)@ + (high@ - low@) / (4.0 * e@) * (dw0 * dw0 - h)
+w@ = (dw@ * dw@ - h) * (250.0 / root)
+new@ = x@ + a@ * h + (b.dw)@ + ((high.w)@ - (low.w)@)
 """
 
 
@@ -50,15 +39,11 @@ class Milstein(Method):
     source = "Milstein 1974; Kloeden, Platen 1992, eq. 10.3.6 and 10.3.12"
     strong_order: ClassVar[float | None] = 1.0
     weak_order = 1.0
+    drift_order = 1
     interpretations = ("ito",)
     noises = ("diagonal", "scalar")
 
     @classmethod
     def text(cls, equation: Equation) -> str:
         assert isinstance(equation, SDE)
-        if equation.noise == "diagonal":
-            return (_DIFFERENCE if equation.diffusion_derivative is None else _GIVEN) + _STEP
-        size, steep = "1.0", "1e-300"
-        for i in range(equation.dim):
-            size, steep = f"max({size}, abs(x{i}))", f"max({steep}, abs(b{i}))"
-        return _ALONG_B.format(size=size, steep=steep)
+        return _DIFFERENCE if equation.diffusion_derivative is None else _GIVEN

@@ -34,6 +34,10 @@ class OBABO(Method):
     """
 
     @classmethod
+    def unstable(cls, jacobian: NDArray[np.float64], h: float) -> bool:
+        return bool(np.any(h * h * -np.linalg.eigvals(jacobian).real >= 4.0))
+
+    @classmethod
     def constants(cls, equation: Equation, h: float) -> dict[str, NDArray[np.float64]]:
         assert isinstance(equation, Langevin)
         decay = np.exp(-0.5 * h * equation.friction)

@@ -20,6 +20,7 @@ class SRA1(Method):
     source = "Rößler 2010, SIAM J. Numer. Anal. 48, sec. 6.2"
     strong_order: ClassVar[float | None] = 1.5
     weak_order = 2.0
+    drift_order = 2
     additive = True
     draws = 2
     step = """

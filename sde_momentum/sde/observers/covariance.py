@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core import intervals
 from ...core.compile import njit
+from ...core.intervals import Estimate
 from ...core.moments import good_lanes
 from .base import Observer, State, Variables, leaf, merge_nodes, total
 
@@ -19,15 +21,13 @@ class Covariance(Observer):
 
     s_xy = sum (x - mean x)(y - mean y) / (n - 1) over the n paths that are not faulty.
 
-    se(s_xy)^2 = (m22 - (n - 2) / (n - 1) m11^2 + m20 m02 / (n - 1)) / n, with m_ij the central moment
-    E[(x - E x)^i (y - E y)^j], estimated by its mean over the paths (Kendall, Stuart 1977, sec. 13.3; with x = y the
-    error of the variance in Mood, Graybill, Boes 1974, ch. VI).
+    Standard error and interval: `core.intervals.covariance`.
 
     A chunk's moments are taken about its own mean, in two passes, and joined as Pebay does (2008, Sandia
     SAND2008-6212); means are kept relative to one of the values, so that a mean far from 0 loses no digits.
 
-    Variables over (time, row, row_): `covariance` in (unit of row) x (unit of row_), NaN for n < 2, and
-    `covariance_se`, NaN for n < 4; not finite where fourth powers overflow.
+    Variables over (time, row, row_): `covariance` in (unit of row) x (unit of row_), NaN for n < 2, `covariance_se`, NaN
+    for n < 4, `covariance_low` and `covariance_high`, a 95 % interval; not finite where fourth powers overflow.
     Memory: 8 (3 rows^2 + 2 rows + 1) bytes per time, in each of at most log2(chunks) + 1 nodes.
     """
 
@@ -46,26 +46,17 @@ class Covariance(Observer):
         merge_nodes(state, other, join)
 
     def variables(self, state: State, times: NDArray[np.float64], names: tuple[str, ...]) -> Variables:
-        covariance, error = statistics(total(state, join))
         dims, attrs = ("time", "row", "row_"), {"units": "unit of row x unit of row_"}
-        return {
-            "row": (("row",), np.array(names), {}),
-            "row_": (("row_",), np.array(names), {}),
-            "covariance": (dims, covariance, attrs | {"long_name": "covariance, unbiased"}),
-            "covariance_se": (dims, error, attrs | {"long_name": "standard error of the covariance"}),
-        }
+        found = statistics(total(state, join)).named("covariance")
+        names_of: Variables = {"row": (("row",), np.array(names), {}), "row_": (("row_",), np.array(names), {})}
+        return names_of | {name: (dims, values, attrs) for name, values in found.items()}
 
 
-def statistics(moments: State) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Covariance and its standard error (times, rows, rows) from the sums of one node."""
+def statistics(moments: State) -> Estimate:
+    """Covariances (times, rows, rows) from the sums of one node."""
+    squares = np.diagonal(moments["m11"], axis1=1, axis2=2)
     n = moments["count"][:, None, None]
-    with np.errstate(all="ignore"):  # too few paths, or fourth powers that overflow: as documented
-        m11, m22 = moments["m11"] / n, moments["m22"] / n
-        m20 = np.diagonal(m11, axis1=1, axis2=2)
-        product = m20[:, :, None] * m20[:, None, :]
-        spread = m22 - (n - 2) / (n - 1) * m11**2 + product / (n - 1)
-        covariance = np.where(n >= 2, moments["m11"] / (n - 1), np.nan)
-        return covariance, np.where(n >= 4, np.sqrt(np.maximum(spread, 0.0) / n), np.nan)
+    return intervals.covariance(moments["m11"], squares[:, :, None], squares[:, None, :], moments["m22"], n)
 
 
 def join(low: State, high: State) -> State:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import InputError
+from ..equation import check_function
 from .base import Statistic
+
+_TAKEN = ("value", "steps", "forced")
 
 
 @dataclass(frozen=True)
@@ -27,5 +30,6 @@ class Functional(Statistic):
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise InputError("name", self.name, "a Python identifier, such as 'energy'")
-        if not callable(self.function):
-            raise InputError(self.name, self.function, "a function f(x, t, p) that returns a float")
+        if self.name in _TAKEN:
+            raise InputError("name", self.name, f"a name other than {', '.join(_TAKEN)}, which `KeepPaths` uses")
+        check_function(self.name, self.function)

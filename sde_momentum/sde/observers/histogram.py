@@ -1,4 +1,4 @@
-"""Histograms: the density in bins of given edges at each time, with binomial standard errors."""
+"""Histograms: the density in bins of given edges at each time, with standard errors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core import intervals
 from ...core.compile import njit
 from ...core.errors import InputError, check
+from ...core.intervals import Estimate
 from ...core.moments import good_lanes
 from .base import Observer, State, Variables
 
@@ -24,10 +26,10 @@ class Histogram(Observer):
     The density is p_i / w_i in the bin edges[i] <= x < edges[i + 1] of width w_i, p_i the fraction there of the n good paths.
 
     `edges` (n_bins + 1,): finite, increasing, in the unit of the row. `row`: the name of one row, or None for every row.
-    Standard errors are binomial, sqrt(p (1 - p) / (n - 1)) (unbiased in the square), thus 0 in an empty bin; NaN for n < 2.
+    Standard errors and 95 % intervals are Wilson's (`core.intervals.probability`), also in an empty bin.
 
-    Variables: `density` and `density_se` in 1 / (unit of row); `below` (x < edges[0]) and `above` (x >= edges[-1]) with
-    `below_se`, `above_se`, as fractions; coordinates `bin` (centres), `bin_left`, `bin_right`. Dims (time, row, bin);
+    Variables: `density` in 1 / (unit of row); `below` (x < edges[0]) and `above` (x >= edges[-1]), as fractions; each
+    with `_se`, `_low` and `_high`; coordinates `bin` (centres), `bin_left`, `bin_right`. Dims (time, row, bin);
     for one row (time, bin), and all names begin with the name of the row: `x_density`, `x_bin`.
     Counts are whole numbers, so merging is exact. Memory: 8 (n_bins + 2) bytes per time and row.
     Raises InputError.
@@ -68,26 +70,22 @@ class Histogram(Observer):
 
     def variables(self, state: State, times: NDArray[np.float64], names: tuple[str, ...]) -> Variables:
         counts, edges = state["counts"], np.array(self.edges)
-        n = counts.sum(axis=-1, keepdims=True)
-        with np.errstate(all="ignore"):  # n = 0 or 1
-            p = np.where(n > 0, counts / n, np.nan)
-            error = np.where(n > 1, np.sqrt(p * (1 - p) / (n - 1)), np.nan)
+        share = intervals.probability(counts, counts.sum(axis=-1, keepdims=True))
         prefix = "" if self.row is None else f"{self.row}_"
         dims: tuple[str, ...] = ("time", "row")
         if self.row is not None:
-            p, error, dims = p[:, 0], error[:, 0], ("time",)
+            share, dims = Estimate(*(part[:, 0] for part in share)), ("time",)
         axis, unit, fraction = f"{prefix}bin", {"units": "unit of row"}, {"units": "fraction of the paths"}
         width, per_unit = np.diff(edges), {"units": "1 / unit of row"}
         table: Variables = {
             axis: ((axis,), (edges[:-1] + edges[1:]) / 2, unit),
             f"{prefix}bin_left": ((axis,), edges[:-1], unit),
             f"{prefix}bin_right": ((axis,), edges[1:], unit),
-            f"{prefix}density": ((*dims, axis), p[..., 1:-1] / width, per_unit),
-            f"{prefix}density_se": ((*dims, axis), error[..., 1:-1] / width, per_unit),
         }
-        for name, end in (("below", 0), ("above", -1)):
-            table[f"{prefix}{name}"] = (dims, p[..., end], fraction)
-            table[f"{prefix}{name}_se"] = (dims, error[..., end], fraction)
+        for name, values in share.named("").items():
+            table[f"{prefix}density{name}"] = ((*dims, axis), values[..., 1:-1] / width, per_unit)
+            table[f"{prefix}below{name}"] = (dims, values[..., 0], fraction)
+            table[f"{prefix}above{name}"] = (dims, values[..., -1], fraction)
         return table if self.row is not None else table | {"row": (("row",), np.array(names), {})}
 
 

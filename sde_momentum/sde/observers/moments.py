@@ -13,13 +13,11 @@ from .base import Observer, State, Variables
 
 @dataclass(frozen=True)
 class Moments(Observer):
-    """Mean and unbiased variance at each time, with standard errors.
+    """Mean and unbiased variance at each time, with standard errors (`_se`) and the ends of 95 % intervals (`_low`, `_high`).
 
     Those of the components, the first `n_components` rows, are in one variable, those of a functional under its name.
-    `faulty`: the number of paths that are left out.
-
-    se(mean)^2 = s^2 / n; se(s^2)^2 = (m4 - (n - 3) / (n - 1) s^4) / n with m4 the 4th central moment
-    (Mood, Graybill, Boes 1974, ch. VI). NaN where fewer than two (four for the last) paths are left.
+    `faulty`: the number of paths that are left out. Formulas: `core.intervals`. NaN where too few paths are left: fewer than two
+    for the mean's error, three for the variance's interval, four for its error.
     """
 
     n_components: int

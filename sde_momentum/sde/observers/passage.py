@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import InputError
+from ...core import intervals
+from ..equation import check_function
 from . import covariance
 from .base import Extras, Observer, State, Variables, total
 from .quantiles import Quantiles, check_probabilities, with_errors
@@ -22,18 +23,19 @@ class PassageTimes(Observer):
     """First-passage times T of an event: survival P(T > t), mean and quantiles, with standard errors.
 
     `event`: f(x, t, p) -> float, plain scalar Python as an equation's coefficients. A path passes when f is first >= 0 at
-    the end of a step, at the time interpolated linearly within it. A path that passes and returns within a step is not
-    seen: passages are late by O(sqrt(step)). `probabilities`: of the quantiles, increasing, in (0, 1).
+    the end of a step, at the time interpolated linearly within it; or within a step, if it is below 0 at both ends, with the
+    probability of a Brownian bridge of f's noise there. So passages are late by O(step). With the two-point increments of
+    "weak-euler", which have no bridge, they are late by O(sqrt(step)). `probabilities`: of the quantiles, increasing, in (0, 1).
 
     S(t) = P(T > t) is given at the record times, and E min(T, end), `end` the last of them. All
     over the n paths that are not faulty before they pass (a path that is faulty before is left out at all times, since
     its T is not known; `passage_faulty` counts them). T equal to a record time counts as passed.
 
-    Variables: `survival` (time) and `survival_se` = sqrt(S (1 - S) / (n - 1)); `passed`, paths with T <= end;
-    `mean_passage_time`, of min(T, end), and `mean_passage_time_se` = s / sqrt(n): with survivors a lower bound of E T;
-    `passage_quantile` (passage_probability), with `_se` and `_resolution` as in `Quantiles`, NaN where fewer than p n
-    paths (for the error: p + sqrt(p (1 - p) / n)) have passed by the end. All times in the equation's own t.
-    Memory: 16 bytes per time, and that of `Quantiles` for one time and row. Raises InputError.
+    Variables: `survival` (time); `passed`, paths with T <= end; `mean_passage_time`, of min(T, end): with survivors a lower bound
+    of E T; each with `_se` and a 95 % interval, `_low` and `_high` (Wilson's, and Student's t);
+    `passage_quantile` (passage_probability), with `_se`, `_low`, `_high` and `_resolution` as in `Quantiles`, NaN where fewer
+    than p n paths (for the error: p + sqrt(p (1 - p) / n)) have passed by the end, infinite ends likewise. All times in the
+    equation's own t. Memory: 16 bytes per time, and that of `Quantiles` for one time and row. Raises InputError.
     """
 
     event: Callable[[Any, float, Any], Any] = field(repr=False)
@@ -41,8 +43,7 @@ class PassageTimes(Observer):
     needs: ClassVar[str | None] = "passages"
 
     def __post_init__(self) -> None:
-        if not callable(self.event):
-            raise InputError("event", self.event, "a function f(x, t, p) that returns a float")
+        check_function("event", self.event)
         object.__setattr__(self, "probabilities", check_probabilities(self.probabilities))
 
     def start(self, times: NDArray[np.float64], names: tuple[str, ...], chunk: int) -> State:
@@ -82,26 +83,24 @@ class PassageTimes(Observer):
     def variables(self, state: State, times: NDArray[np.float64], names: tuple[str, ...]) -> Variables:
         n, p = int(state["passed"].sum()), np.array(self.probabilities)
         moments = total(_part(state, "mean"), covariance.join)
-        mean = moments["origin"][0, 0] + moments["mean"][0, 0]
-        with np.errstate(all="ignore"):  # n = 0 or 1
-            survival = 1 - np.cumsum(state["passed"])[:-1] / np.float64(n)
-            survival_se = np.sqrt(survival * (1 - survival) / np.float64(n - 1)) if n > 1 else np.full(len(times), np.nan)
-            mean_se = np.sqrt(covariance.statistics(moments)[0][0, 0, 0] / n)
-            found = with_errors(_part(state, "spread"), 0, 0, p, n)
-        quantile, error, width = np.where(np.isfinite(found), found, np.nan)
+        value = moments["origin"][0, 0] + moments["mean"][0, 0] if n else np.nan
+        mean = intervals.mean(np.array(value), covariance.statistics(moments).value[0, 0, 0], np.array(float(n)))
+        survival = intervals.probability(n - np.cumsum(state["passed"])[:-1], np.full(len(times), float(n)))
+        found = with_errors(_part(state, "spread"), 0, 0, p, n)
+        quantile, error, width = np.where(np.isfinite(found[:3]), found[:3], np.nan)
         clock, fraction = {"units": "the equation's own t"}, {"units": "fraction of the paths"}
         of_stopped = clock | {"long_name": "mean of min(T, end)", "end": float(times[-1])}
         axis = ("passage_probability",)
-        return {
-            "survival": (("time",), survival, fraction),
-            "survival_se": (("time",), survival_se, fraction),
+        table: Variables = {name: (("time",), values, fraction) for name, values in survival.named("survival").items()}
+        table |= {name: ((), values, of_stopped) for name, values in mean.named("mean_passage_time").items()}
+        table |= {
+            name: (axis, values, clock)
+            for name, values in intervals.Estimate(quantile, error, *found[3:]).named("passage_quantile").items()
+        }
+        return table | {
             "passed": ((), np.array(n - state["passed"][-1]), {"units": "paths"}),
             "passage_faulty": ((), np.array(state["faulty"][0]), {"units": "paths"}),
-            "mean_passage_time": ((), np.array(mean if n else np.nan), of_stopped),
-            "mean_passage_time_se": ((), np.array(mean_se), of_stopped),
             "passage_probability": (axis, p, {"units": "1"}),
-            "passage_quantile": (axis, quantile, clock),
-            "passage_quantile_se": (axis, error, clock),
             "passage_quantile_resolution": (axis, width, clock),
         }
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...core.compile import njit
 from ...core.errors import InputError, check, check_integer
+from ...core.intervals import quantile_ranks
 from ...core.moments import good_lanes
 from .base import Observer, State, Variables
 
@@ -43,10 +44,11 @@ class Quantiles(Observer):
     its chunk is infinite, and so is its resolution.
 
     `quantile_se`: half the distance between the quantiles at p +- sqrt(p (1 - p) / n) (Woodruff 1952, J. Am. Stat.
-    Assoc. 47, 635), which needs no density; NaN where one of them is beyond 0 or 1. Variables (time, probability, row),
-    all in the unit of the row. Memory: 16 (resolution + 1) bytes per level, time and row; levels are 2 to 4 without
-    heavy tails, log2(range / s) with them, at most 64 in a chunk. For fewer than 2^32 paths.
-    Raises InputError.
+    Assoc. 47, 635), which needs no density; NaN where one of them is beyond 0 or 1. `quantile_low`, `quantile_high`: a 95 %
+    interval between ordered values, exact for any distribution but for interpolation (`core.intervals.quantile_ranks`);
+    infinite where there are too few paths for an end. Variables (time, probability, row), all in the unit of the row. Memory:
+    16 (resolution + 1) bytes per level, time and row; levels are 2 to 4 without heavy tails, log2(range / s) with them, at most
+    64 in a chunk. For fewer than 2^32 paths. Raises InputError.
     """
 
     probabilities: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -101,7 +103,7 @@ class Quantiles(Observer):
     def variables(self, state: State, times: NDArray[np.float64], names: tuple[str, ...]) -> Variables:
         p = np.array(self.probabilities)
         n_times, rows = state["level"].shape
-        found = np.empty((3, n_times, len(p), rows))
+        found = np.empty((5, n_times, len(p), rows))
         for t in range(n_times):
             for i in range(rows):
                 n = int(state["counts"][t, i].sum(dtype=np.int64) + state["far"][t, i].sum())
@@ -113,6 +115,8 @@ class Quantiles(Observer):
             "probability": (("probability",), p, {"units": "1"}),
             "quantile": (dims, found[0], unit),
             "quantile_se": (dims, found[1], unit),
+            "quantile_low": (dims, found[3], unit),
+            "quantile_high": (dims, found[4], unit),
             "quantile_resolution": (dims, found[2], unit | {"long_name": "bound on the error of counting", "bound": bound}),
         }
 
@@ -127,14 +131,23 @@ def check_probabilities(probabilities: Sequence[float]) -> tuple[float, ...]:
 
 
 def with_errors(state: State, t: int, i: int, p: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Quantile, standard error and width of the bin (3, len(p)), of n paths; those not counted lie above all others."""
+    """Quantile, standard error, width of the bin, and the ends of the interval (5, len(p)), of n paths.
+
+    Those not counted lie above all others.
+    """
     if n == 0:
-        return np.full((3, len(p)), np.nan)
+        return np.full((5, len(p)), np.nan)
     reach = np.sqrt(p * (1 - p) / n)
-    (value, low, high), (width, _, _) = _inverse(state, t, i, np.stack([p, p - reach, p + reach]), n)
+    rank = np.array([quantile_ranks(one, n) for one in p.tolist()]).T
+    whole = np.floor(rank)
+    ordered = (np.concatenate([whole, whole + 1]) - 0.5) / n  # the middles of the values' own shares
+    values, widths = _inverse(state, t, i, np.concatenate([[p, p - reach, p + reach], ordered]), n)
+    value, low, high = values[:3]
     with np.errstate(invalid="ignore"):  # inf - inf
         error = np.where((p - reach >= 0) & (p + reach <= 1), (high - low) / 2, np.nan)
-    return np.stack([value, error, width])
+        ends = values[3:5] + (rank - whole) * (values[5:7] - values[3:5])
+    ends = np.where(rank < 1, -np.inf, np.where((rank > n) | np.isnan(ends), np.inf, ends))
+    return np.stack([value, error, widths[0], *ends])
 
 
 def _inverse(state: State, t: int, i: int, p: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...core.errors import InputError, check_integer, check_non_negative, check_one
-from ..equation import SDE, Equation, call
+from ..equation import SDE, Equation
 from ..methods import METHODS, Method, describe
 from ..observers import Extras, Observer, StepCounts
 from ..paths import Paths
 from ..task import Array, Task
-from .base import PathStepping
+from .base import PathStepping, check_alike
 from .brownian_tree import brownian_keys, compiled_trees
 
 _WORK = 1 << 15
@@ -32,8 +32,9 @@ class Adaptive(PathStepping):
 
     Over an interval one step of the base method, to x_one, and two of half its length on the same Brownian path, to x_two;
     if |x_two - x_one| <= atol + rtol max(|x|, |x_two|) in every component, the path goes on from x_two, else each half is
-    treated so in turn. The base method is of strong order 1: Milstein, or Euler where the noise is additive. The tolerance
-    is for each step, not for the path: the error at a fixed time falls about as its power 0.6, near 1 / (number of steps).
+    treated so in turn. The base method is Milstein, of strong order 1, or SRA1, of order 1.5, where the noise is additive. The
+    tolerance is for each step, not for the path: with Milstein the error at a fixed time falls about as its power 0.6, near
+    1 / (number of steps).
     Where a path needs small steps for a short while, they are several times fewer than steps of one size would be; where it
     is equally rough everywhere they are hardly fewer, and for each one that is kept two or three are computed. A short force
     that no end or middle of a root interval meets is not seen: `step` must be small enough to find it.
@@ -45,7 +46,7 @@ class Adaptive(PathStepping):
 
     Args:
         step: the largest interval, the root of a tree; a path's Brownian path is a function of (seed, path, step) alone: for
-            other tolerances, depths, times or equations it is the same
+            other tolerances, depths, times or equations (with additive noise: of such) it is the same
         rtol, atol: tolerance of a step, relative, and absolute in units of x; >= 0, not both 0
         max_depth: the smallest step is step / 2^max_depth, 1 to 48; there the two halves are accepted, and counted (`forced`,
             which should be 0) if they differ, unless the path is faulty there
@@ -75,6 +76,7 @@ class Adaptive(PathStepping):
             raise InputError("max_depth", self.max_depth, "a whole number from 1 to 48")
 
     def paths(self, task: Task) -> Paths:
+        check_alike(task, "Adaptive")
         method = _base_method(task.equation)
         _check_commutative(task)
         return AdaptivePaths(task, method, self)
@@ -119,11 +121,9 @@ class AdaptivePaths(Paths):
 
 def _base_method(equation: Equation) -> type[Method]:
     """The method whose step is doubled: it must have every term of order dW dW."""
-    if isinstance(equation, SDE) and equation.interpretation == "ito":
-        if equation.additive:
-            return METHODS["euler-maruyama"]
-        if equation.noise != "general":
-            return METHODS["milstein"]
+    for name in ("sra1", "milstein"):
+        if METHODS[name].fits(equation):
+            return METHODS[name]
     raise InputError("equation", describe(equation), "an Ito SDE with diagonal, scalar or additive noise, with Adaptive steps")
 
 
@@ -136,7 +136,7 @@ def _check_commutative(task: Task) -> None:
     driven = sde.driven or tuple(range(sde.dim))
 
     def value(x: Array) -> Any:
-        b = call("diffusion", sde.diffusion, tuple(map(float, x)), task.t0, task.parameters)
+        b = sde.evaluate("diffusion", sde.diffusion, x, task.t0, task.parameters)
         return (b,) if np.isscalar(b) else b
 
     before = value(start)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 import xarray as xr
 
 from ...core.errors import InputError, check_integer, check_one, check_positive
+from ..checks import told
 from ..collect import Collected, Collection, Execution
 from ..paths import Paths
 from ..task import Task
 from ..until import UntilError
+
+
+def check_alike(task: Task, stepping: str) -> None:
+    """InputError for a batched equation or starts that differ, which only steps of one size take."""
+    if task.equation.batched:
+        raise InputError("step", stepping, "Fixed or OnIncrements, for a batched equation")
+    if task.given is not None:
+        raise InputError("x0", "a start for each path", f"one start, with {stepping} steps")
 
 
 class Stepping(ABC):
@@ -41,9 +51,13 @@ class PathStepping(Stepping):
         n = until.limit if until is not None else check_integer(n_paths, "n_paths", 1)
         if task.statistics.kept and task.statistics.kept[-1] >= n:
             raise InputError("numbers", list(task.statistics.kept), f"different whole numbers from 0 to {n - 1}, one at least")
-        collection = Collection.of(self.paths(task))
+        if task.given is not None and task.given.points is not None and len(task.given.points) != n:
+            raise InputError("x0", f"{len(task.given.points)} starts", f"one, or n_paths = {n} of them")
+        paths = replace(self.paths(task), small=until is not None)
+        collection = Collection.of(paths)
         if until is None:
-            return collection.result(collection.gather(n, how))
+            result = collection.result(collection.gather(n, how))
+            return told(result, paths.doubts(result))
         known = [f"{f}{moment}" for f in ("", *(f"{f}_" for f in task.statistics.functionals)) for moment in ("mean", "variance")]
         if until.quantity not in known:
             raise InputError("quantity", until.quantity, ", ".join(known))
@@ -54,4 +68,5 @@ class PathStepping(Stepping):
         result = collection.result(collection.gather(n, how, enough))
         errors = {"relative_error": until.relative, "absolute_error": until.absolute}
         found = {"quantity": until.quantity, "reached": int(until.reached(result))}
-        return result.assign_attrs({name: e for name, e in errors.items() if e is not None} | found)
+        result = result.assign_attrs({name: e for name, e in errors.items() if e is not None} | found)
+        return told(result, paths.doubts(result))

@@ -3,6 +3,9 @@
 The increment over a root interval of length H is drawn first; the increments over the halves of any interval are
 (dW ± sqrt(h) Z) / 2, Z standard normal (Lévy's construction). Z is a hash of seed, path, root and node of the tree, so that
 the Brownian path does not depend on which intervals are refined.
+
+Methods of two draws a step use int (W_s - W_t) ds = (h / 2) (dW + dU / sqrt 3) too. That the integrals of the halves add up is
+linear in their four numbers, so that these are a rotation of dW, dU and two new normals.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from functools import lru_cache
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -21,9 +25,9 @@ from ...core import random
 from ...core.compile import njit
 from ...core.random import ADAPTIVE, mix
 from ...core.simd import cache
-from ..kernel import Kernel, injected
+from ..functions import injected
+from ..kernel import Kernel
 from ..noise import path_words
-from ..source import KernelText
 
 _U64 = types.uint64
 _COLUMNS = types.Array(types.float64, 2, "C")
@@ -61,6 +65,20 @@ def copy(source: Any, target: Any) -> None:
         target[i, 0] = source[i, 0]
 
 
+_HALVES = """
+for i in range({m}):  # of variance 1 each, and independent: a rotation
+    first[i, 0] = 0.70710678118654752 * (z[level, i, 0] + bridge[i, 0])
+    second[i, 0] = 0.70710678118654752 * (z[level, i, 0] - bridge[i, 0])
+"""
+_HALVES_WITH_INTEGRALS = """
+for i in range({m}):
+    half, tilt = 0.70710678118654752 * z[level, i, 0], 0.35355339059327376 * z[level, {m} + i, 0]
+    swing, other_half = 0.35355339059327376 * bridge[i, 0], 0.70710678118654752 * bridge[{m} + i, 0]
+    first[i, 0] = half + (1.7320508075688772 * tilt + swing)
+    second[i, 0] = half - (1.7320508075688772 * tilt + swing)
+    first[{m} + i, 0] = (tilt - 1.7320508075688772 * swing) + other_half
+    second[{m} + i, 0] = (tilt - 1.7320508075688772 * swing) - other_half
+"""
 _TEXT = '''"""Paths on dyadic trees; `advance` and `look` of an equation are there before this is executed."""
 
 import math
@@ -99,9 +117,7 @@ def trees(keys, start, roots, t0, step, p, rtol, atol, depth, out, counts):
                     h = step / parts
                     t = t0 + (k + (node - parts) / parts) * step
                     node_normals(key, other, k, node, bridge)
-                    for i in range({numbers}):  # of variance 1 each, and independent: a rotation
-                        first[i, 0] = 0.70710678118654752 * (z[level, i, 0] + bridge[i, 0])
-                        second[i, 0] = 0.70710678118654752 * (z[level, i, 0] - bridge[i, 0])
+{halves}
                     if not known:
                         copy(x, whole)
                         advance(whole, z[level], extra, 0, 1, 0, t, h, p, none)
@@ -153,7 +169,7 @@ def trees(keys, start, roots, t0, step, p, rtol, atol, depth, out, counts):
 @lru_cache(maxsize=64)
 def compiled_trees(kernel: Kernel) -> Any:
     """`trees` for the kernel's equation, method and functionals; InputError if numba cannot compile a function."""
-    text = KernelText(kernel.equation, kernel.method, kernel.n_parameters, kernel.functionals, None, lanes=1)
+    text = kernel.written(None, lanes=1)
     step = text.write(kernel.layout, wide=False)
     step = step.partition("\n\n\n@njit(types.void(A, types.Array(")[
         0
@@ -163,8 +179,14 @@ def compiled_trees(kernel: Kernel) -> Any:
         module = cache.load(step, names, identity, uses=(random,))
     except NumbaError as error:
         raise kernel.compile_error(names, error) from error
+    numbers, draws = kernel.layout.numbers, kernel.method.draws
+    halves = (_HALVES if draws == 1 else _HALVES_WITH_INTEGRALS).format(m=numbers // draws)
     source = _TEXT.format(
-        n_parameters=kernel.n_parameters, dim=kernel.equation.dim, rows=kernel.rows, numbers=kernel.layout.numbers
+        n_parameters=kernel.n_parameters,
+        dim=kernel.equation.dim,
+        rows=kernel.rows,
+        numbers=numbers,
+        halves=indent(halves.strip(), " " * 20),
     )
     given, uses = {"advance": module.advance, "look": module.look}, (random, sys.modules[__name__])  # the normals
     return cache.load(source, given, None if identity is None else module.__name__, uses).trees

@@ -10,15 +10,18 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from ...core.random import WIENER, seed_streams
+from ..checks import unstable
 from ..methods import Method, method_for
-from ..noise import path_words
+from ..noise import path_words, unseen_at_start
 from ..observers import Extras
 from ..paths import Paths
 from ..task import Array, Task
 from .base import PathStepping
+from .batched import BatchedPaths
 
 _LEAST, _MOST = 1024, 16384
 """Least and greatest number of paths of a chunk."""
@@ -47,7 +50,7 @@ class Fixed(PathStepping):
     method: str | type[Method] | None = None
 
     def paths(self, task: Task) -> Paths:
-        return FixedPaths(task, method_for(task.equation, self.method))
+        return (BatchedPaths if task.equation.batched else FixedPaths)(task, method_for(task.equation, self.method))
 
 
 class KernelPaths(Paths):
@@ -68,20 +71,26 @@ class KernelPaths(Paths):
     def chunk_size(self) -> int:
         """Number of paths of a chunk, a power of two."""
         worth = _WORK[self.kernel.layout.law] // (int(self.task.steps[-1]) * self.task.equation.dim + 1)
-        return min(max(_LEAST, 1 << worth.bit_length()), _MOST)
+        return min(max(self.kernel.lanes if self.small else _LEAST, 1 << worth.bit_length()), _MOST)
+
+    def doubts(self, result: xr.Dataset) -> list[str]:
+        task = self.task
+        points = [(task.start, task.t0)]
+        if np.all(np.isfinite(end := np.atleast_1d(result["mean"].values[-1]))):
+            points.append((end, float(task.times[-1])))
+        return [*super().doubts(result), *unstable(task, self.method, points)]
 
     def chunk(self, first: int, n_active: int, see: Callable[[int, Array], None]) -> Extras:
         kernel, task, lanes = self.kernel, self.task, self.kernel.lanes
         blocks = -(-n_active // lanes)
-        x = np.empty((blocks, len(task.start), lanes))
-        x[:] = task.start[:, None]
+        x = np.ascontiguousarray(task.starts(first, blocks * lanes).reshape(-1, blocks, lanes).transpose(1, 0, 2))
         extra = np.zeros((blocks, max(1, kernel.extras.rows), lanes))
-        if kernel.extras.value is not None and kernel.extras.passage is not None:
+        if kernel.extras.value is not None and kernel.extras.passage is not None and kernel.extras.unseen is not None:
             assert task.statistics.event is not None
-            value = task.at_start("event", task.statistics.event)
-            event = -np.inf if value is None else value
+            event = task.event_at_start(first, blocks * lanes).reshape(blocks, lanes)
             extra[:, kernel.extras.value] = event
-            extra[:, kernel.extras.passage] = task.t0 if event >= 0 else np.inf
+            extra[:, kernel.extras.passage] = np.where(event >= 0, task.t0, np.inf)
+            extra[:, kernel.extras.unseen] = unseen_at_start(task.seed, first, blocks * lanes).reshape(blocks, lanes)
         advance, k = self.stepper(first, blocks), 0
         slab = max(1, _SLAB // (kernel.rows * blocks * lanes))
         for t in range(0, len(task.steps), slab):

@@ -16,11 +16,12 @@ import numpy as np
 import xarray as xr
 
 from ...core import random
-from ...core.errors import InputError, check_integer
+from ...core.errors import InputError, check_integer, check_one, check_positive
 from ...core.progress import track
 from ...core.random import MULTILEVEL
 from ...core.simd import cache
 from ...core.threads import in_order
+from ..checks import lost, told, unstable
 from ..collect import Execution
 from ..kernel import Kernel, compiled
 from ..methods import METHODS, Method, describe, follows_paths
@@ -28,7 +29,7 @@ from ..noise import path_words
 from ..result import CLOCK, attributes
 from ..task import Array, Task
 from ..until import UntilError
-from .base import Stepping
+from .base import Stepping, check_alike
 
 _BIAS_SHARE = 0.25
 """Share of error^2 for the bias: small, as one more level, of few paths, halves the bias (Giles 2015, sec. 2)."""
@@ -36,6 +37,10 @@ _PILOT = 1024
 """Paths of a level before its variance is used."""
 _WORK = 1 << 15
 """Component-steps of a chunk, enough to be worth its overhead."""
+_SEEN = 32
+"""Differences that are not 0, before their variance is trusted."""
+_SEARCH = 1 << 20
+"""Cost of a search for them, in paths of level 0."""
 _PATHS = 16384
 """Paths of a chunk, at most."""
 
@@ -51,13 +56,16 @@ class Multilevel(Stepping):
     estimated from the last two means: max(|m_L|, |m_{L-1}| / 2^a) / (2^a - 1), a the method's weak order.
 
     For f without a kink or a jump V_l falls as h^2 with "milstein" (h with "euler-maruyama", unless the noise is additive);
-    with a jump it falls slower. Variances are first estimated from 1024 paths per level: an f that is 0 on nearly all
-    paths may look constant to them.
+    with a jump it falls slower. Variances are first estimated from 1024 paths per level, or as many more (up to a million coarse
+    paths' cost) as show 32 that are not 0: so an f that is 0 on nearly all paths does not look constant. Where fewer show,
+    the variance counts three more of the greatest size seen there or a level before.
 
     Args:
         step: the coarsest step, small enough for the method to be stable
         method: one that follows paths with one draw a step: "euler-maruyama", "milstein", "heun", or a `Method` of your own
         max_level: levels 0 .. max_level at most, >= 2
+        max_cost: steps of all paths, at most, beyond the first 1024 paths of three levels: where more are needed the result is
+            what they give so far, with `reached` False
 
     The result: `mean`, `mean_se`, `bias` (an estimate of its size) with `bias_se`, `rms_error` = sqrt(mean_se^2 + bias^2),
     `reached`, whether the bias is small enough with max_level. Over `level`: `step`, `n_paths` (whole chunks), `level_mean` and
@@ -80,25 +88,34 @@ class Multilevel(Stepping):
     step: float
     method: str | type[Method] = "milstein"
     max_level: int = 12
+    max_cost: float = 1e12
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_integer(self.max_level, "max_level", 2)
+        object.__setattr__(self, "max_cost", check_one(check_positive, self.max_cost, "max_cost"))
 
     def run(self, task: Task, n_paths: int | UntilError, how: Execution) -> xr.Dataset:
+        check_alike(task, "Multilevel")
         method = self._method(task)
         error = _check_request(task, n_paths, how)
         kernel = compiled(task.equation, method, len(task.parameters), task.statistics.functionals)
-        _pairs(kernel)  # compiled before threads use it
+        compiled_pairs(kernel)  # compiled before threads use it
         pairs = Pairs(task, kernel)
         levels, reached = self._estimate(pairs, error, how)
-        return _dataset(pairs, levels).assign(reached=reached).assign_attrs(error=error)
+        result = _dataset(pairs, levels).assign(reached=reached).assign_attrs(error=error)
+        doubts = lost(sum(level.n_paths - level.count for level in levels), sum(level.n_paths for level in levels), "pairs")
+        if not any(level.size for level in levels) and levels[0].count:
+            doubts.append(
+                f"the functional is 0 on all of the {levels[0].count} coarsest paths: its mean may come from rarer ones"
+            )
+        return told(result, [*doubts, *unstable(task, method, [(task.start, task.t0)])])
 
     def _method(self, task: Task) -> type[Method]:
-        able = [m for m in METHODS.values() if _couples(m)]
+        able = [m for m in METHODS.values() if couples(m)]
         fitting = [m.name for m in able if m.fits(task.equation)]
         given = METHODS.get(self.method) if isinstance(self.method, str) else self.method
-        if given is not None and _couples(given) and given.fits(task.equation):
+        if given is not None and couples(given) and given.fits(task.equation):
             return given
         kind = describe(task.equation)
         if not fitting:
@@ -120,6 +137,10 @@ class Multilevel(Stepping):
             if any(level.count < 2 or not math.isfinite(level.variance) for level in levels):
                 return levels, False  # none survive, or their squares overflow: nothing can be decided
             wanted = _optimal(levels, rate, (1.0 - _BIAS_SHARE) * error**2)
+            wanted = [max(n, float(level.least)) for n, level in zip(wanted, levels, strict=True)]
+            needed = sum(max(n - level.count, 0.0) * level.cost for n, level in zip(wanted, levels, strict=True))
+            if needed and needed + sum(level.n_paths * level.cost for level in levels) > self.max_cost:
+                return levels, False
             if any(n > level.count for level, n in zip(levels, wanted, strict=True)):
                 continue
             reached = _bias(levels, order)[0] <= math.sqrt(_BIAS_SHARE) * error
@@ -129,7 +150,7 @@ class Multilevel(Stepping):
             wanted.append(float(_PILOT))
 
 
-def _couples(method: Any) -> bool:
+def couples(method: Any) -> bool:
     """Whether a coarse and a fine path of the method can follow one Brownian path, with one draw a step."""
     return isinstance(method, type) and issubclass(method, Method) and follows_paths(method) and method.draws == 1
 
@@ -184,7 +205,7 @@ def pairs(x, states, extra, paired, n_steps, t0, h, p, c_fine, c_coarse, out):
 
 
 @lru_cache(maxsize=64)
-def _pairs(kernel: Kernel) -> Any:
+def compiled_pairs(kernel: Kernel) -> Any:
     """The compiled function that steps pairs, for an equation, a method and a functional."""
     module = kernel.module
     numbers = kernel.layout.numbers
@@ -202,11 +223,23 @@ class Level:
     index: int
     n_steps: int
     chunk: int
+    first_cost: float
+    """Steps of a path of level 0."""
     n_paths: int = 0
     count: int = 0
     mean: float = math.nan
     squares: float = math.nan
     exits: float = 0.0
+    others: int = 0
+    """Pairs whose difference is not 0."""
+    size: float = 0.0
+    """The greatest difference, in absolute value."""
+
+    @property
+    def least(self) -> int:
+        """Paths that must be there for their variance to be used: twice as many while too few differ from 0."""
+        few = self.others < _SEEN and self.n_paths * self.cost < _SEARCH * self.first_cost
+        return 2 * self.count if few else 0
 
     @property
     def cost(self) -> float:
@@ -215,12 +248,15 @@ class Level:
 
     @property
     def variance(self) -> float:
+        """Of a difference, as sampled."""
         return self.squares / (self.count - 1) if self.count > 1 else math.nan
 
-    def add(self, count: int, mean: float, squares: float, exits: float) -> None:
+    def add(self, count: int, mean: float, squares: float, exits: float, others: int, size: float) -> None:
         """One more chunk (Chan, Golub, LeVeque 1983, Am. Stat. 37)."""
         self.n_paths += self.chunk
         self.exits += exits
+        self.others += others
+        self.size = max(self.size, size)
         if count == 0:
             return
         if self.count == 0:
@@ -243,7 +279,7 @@ class Pairs:
         """Level number `index`, without any paths yet."""
         n_steps, lanes = int(self.task.steps[0]) << index, self.kernel.lanes
         worth = 1 << (_WORK // (n_steps * self.task.equation.dim)).bit_length()
-        return Level(index, n_steps, min(max(worth, lanes), _PATHS))
+        return Level(index, n_steps, min(max(worth, lanes), _PATHS), float(self.task.steps[0]))
 
     def differences(self, level: int, n_steps: int, first: int, n_paths: int) -> tuple[Array, Array]:
         """Rows (components, then f) at the end of paths first, ...: (fine, coarse) x (rows, n_paths); and the exits."""
@@ -256,11 +292,11 @@ class Pairs:
         out = np.empty((which, blocks, kernel.rows, lanes))
         states = np.ascontiguousarray(states.reshape(4, blocks, lanes).transpose(1, 0, 2))
         constants = kernel.constants(h), kernel.constants(2.0 * h)
-        _pairs(kernel)(x, states, extra, level > 0, n_steps, task.t0, h, task.parameters, *constants, out)
+        compiled_pairs(kernel)(x, states, extra, level > 0, n_steps, task.t0, h, task.parameters, *constants, out)
         return out.transpose(0, 2, 1, 3).reshape(which, kernel.rows, n_paths), extra
 
-    def chunk(self, level: int, n_steps: int, first: int, n_paths: int) -> tuple[int, int, float, float, float]:
-        """One chunk: level, pairs that are finite, mean and sum of squares of their differences, exits of the fine paths."""
+    def chunk(self, level: int, n_steps: int, first: int, n_paths: int) -> tuple[Any, ...]:
+        """One chunk: level, then the arguments of `Level.add`: exits are those of the fine paths."""
         ends, extra = self.differences(level, n_steps, first, n_paths)
         good = np.isfinite(ends).all(axis=(0, 1))
         f = ends[:, -1, good]
@@ -269,7 +305,7 @@ class Pairs:
             mean = float(y.mean()) if y.size else math.nan
             squares = float(((y - mean) ** 2).sum())
         exits = 0.0 if self.kernel.extras.exits is None else float(extra[0, self.kernel.extras.exits].sum())
-        return level, y.size, mean, squares, exits
+        return level, y.size, mean, squares, exits, int(np.count_nonzero(y)), float(np.abs(y).max(initial=0.0))
 
 
 def _jobs(pairs: Pairs, levels: list[Level], missing: list[int]) -> Iterator[Callable[[], Any]]:
@@ -279,9 +315,16 @@ def _jobs(pairs: Pairs, levels: list[Level], missing: list[int]) -> Iterator[Cal
             yield partial(pairs.chunk, level.index, level.n_steps, first + i * level.chunk, level.chunk)
 
 
+def _variances(levels: list[Level]) -> list[float]:
+    """Variances of the differences; where few are not 0, with three more of the greatest size there or a level before."""
+    sizes = [max(level.size for level in levels[max(i - 1, 0) :]) for i in range(len(levels))]
+    few = [3.0 * size**2 / max(level.count, 1) * (level.others < _SEEN) for level, size in zip(levels, sizes, strict=True)]
+    return [level.variance + more for level, more in zip(levels, few, strict=True)]
+
+
 def _optimal(levels: list[Level], rate: float, variance: float) -> list[float]:
     """Numbers of paths of the least cost with sum_l V_l / N_l = variance."""
-    v = [level.variance for level in levels]
+    v = _variances(levels)
     for i in range(2, len(v)):  # few paths may underestimate the variance: it cannot fall much faster than expected
         v[i] = max(v[i], 0.5 * v[i - 1] / rate)
     total = sum(math.sqrt(vi * level.cost) for vi, level in zip(v, levels, strict=True))
@@ -298,7 +341,7 @@ def _bias(levels: list[Level], order: float) -> tuple[float, float]:
 
 def _dataset(pairs: Pairs, levels: list[Level]) -> xr.Dataset:
     task, method = pairs.task, pairs.kernel.method
-    se = math.sqrt(sum(level.variance / max(level.count, 1) for level in levels))
+    se = math.sqrt(sum(v / max(level.count, 1) for v, level in zip(_variances(levels), levels, strict=True)))
     bias, bias_se = _bias(levels, 2.0**method.weak_order)
     mean = sum(level.mean for level in levels)
     numbers = {"mean": mean, "mean_se": se, "bias": bias, "bias_se": bias_se, "rms_error": math.hypot(se, bias)}

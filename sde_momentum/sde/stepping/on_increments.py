@@ -16,6 +16,7 @@ from ..paths import Paths
 from ..task import Array, Task
 from ..until import UntilError
 from .base import PathStepping
+from .batched import BatchedPaths
 from .fixed import Advance, KernelPaths
 
 
@@ -71,7 +72,8 @@ class OnIncrements(PathStepping):
         if not follows_paths(method) and method.increments == "normal":
             named = ", ".join(m.name for m in METHODS.values() if follows_paths(m))
             raise InputError("method", method.name, f"one that approximates paths: {named}")
-        return GivenPaths(task, method, self._standard(method))
+        z = self._standard(method)
+        return BatchedPaths(task, method, z=z) if task.equation.batched else GivenPaths(task, method, z)
 
     def _standard(self, method: type[Method]) -> Array:
         """The method's standard normal numbers, (n_steps, numbers, n_paths)."""
