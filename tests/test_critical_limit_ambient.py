@@ -105,7 +105,7 @@ def test_runs_stay_on_gamma_with_tangent_velocity():
     tolerance = 1e-12
     blocks = Blocks(Schedule(SENSING, START, *fit_steps([2.5], 0.05), [], tolerance), SENSING.kernels)
     gamma, measures = blocks._models
-    place, runs = block(START, blocks._vectors, np.ones(8), np.arange(8, dtype=np.uint64), SENSING.kernels.scratch_rows)
+    place, runs = block(START, blocks._vectors, np.ones(8), np.ones(8), np.arange(8, dtype=np.uint64), SENSING.kernels.scratch_rows)
     begin(gamma, place, runs)
     n_steps, steps = np.array([50]), np.array([0.05])
     record(gamma, measures, place, runs, n_steps, steps, np.zeros(2), np.empty((0, 1, 8)), np.empty((0, 0, 0)))

@@ -34,7 +34,7 @@ class Schedule(NamedTuple):
     point: Array
     """The start, on Gamma, (N,)."""
     times: Array
-    """Of the records, in s, (n_time,)."""
+    """Of the records, (n_time,), in s over the run's pace."""
     n_steps: NDArray[np.int64]
     """Number of steps before each record, from the one before, (n_time,)."""
     steps: Array
@@ -82,8 +82,10 @@ class Blocks:
         compiled = [problem.compiled_metric(metric) if own else None for metric in self.schedule.metrics]
         return gamma_of(kernels, problem.targets, self.schedule.tolerance), model(kernels, problem.targets, compiled)
 
-    def run(self, kappa: Array, seeds: NDArray[np.uint64], advance: Callable[[float], None]) -> tuple[Array, Array]:
-        """Metrics of the runs (kappa, seed), (n_runs,) each: (metric, run, time), and the s at which they diverged, (run,).
+    def run(
+        self, kappa: Array, pace: Array, seeds: NDArray[np.uint64], advance: Callable[[float], None]
+    ) -> tuple[Array, Array]:
+        """Metrics of the runs (kappa, pace, seed), (n_runs,) each: (metric, run, time), and the s at which they diverged, (run,).
 
         `advance` is called with the share of the time that has passed, times the number of runs.
         """
@@ -92,7 +94,7 @@ class Blocks:
         lanes = -(-n_runs // WIDTH) * WIDTH
         fill = np.minimum(np.arange(lanes), n_runs - 1)  # lanes that are left over repeat the last run
         gamma, measures = self._models
-        place, runs = block(point, self._vectors, kappa[fill], seeds[fill], self.kernels.scratch_rows)
+        place, runs = block(point, self._vectors, kappa[fill], pace[fill], seeds[fill], self.kernels.scratch_rows)
         begin(gamma, place, runs)
         in_numpy = [i for i, kind in enumerate(measures.kinds) if kind == UNCOMPILED]
         out, clock = np.zeros((len(metrics), n_runs, n_times)), np.zeros(2)
@@ -107,7 +109,7 @@ class Blocks:
                 values[i, :, :n_runs] += measure_in_numpy(problem, metrics[i], points)
             out[:, :, cut] = np.swapaxes(values[:, :, :n_runs], 1, 2)
             advance(n_runs * (clock[0] - before) / (times[-1] or 1.0))
-        return out, runs.diverged[:n_runs]
+        return out, runs.diverged[:n_runs] * pace
 
 
 @contextmanager

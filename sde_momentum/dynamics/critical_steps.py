@@ -33,21 +33,25 @@ _CONTRACT = {"contract"}
 
 
 class Runs(NamedTuple):
-    """The runs of a block beside their places."""
+    """The runs of a block beside their places. Each has a clock of its own: s = pace times the time by which it is stepped."""
 
     p: Array
-    """Tangent velocity, (N, lanes)."""
+    """Tangent velocity dw / d(time), (N, lanes)."""
     real: Array
     """z of each mode, (P, lanes) each."""
     imaginary: Array
     kappa: Array
     """(1, lanes)."""
+    pace: Array
+    """s per unit of time, (1, lanes)."""
+    rates: Array
+    """Of a step, (3, lanes): decay of z, the standard deviation of its noise at lambda = 1, and the force's factor."""
     state: NDArray[np.uint64]
     """Random streams, (4, lanes)."""
     alive: Array
     """1, or 0 for runs that have diverged, (1, lanes)."""
     diverged: Array
-    """The s at which a run diverged, NaN for none, (lanes,)."""
+    """The time at which a run diverged, NaN for none, (lanes,)."""
     moved: Array
     """Room, (1, lanes)."""
     xi: Array
@@ -64,10 +68,12 @@ class Runs(NamedTuple):
     kept_p: Array
 
 
-RUNS = types.NamedTuple((_M, _M, _M, _M, _STATE, _M, _V, *(_M,) * 8), Runs)
+RUNS = types.NamedTuple((*(_M,) * 6, _STATE, _M, _V, *(_M,) * 8), Runs)
 
 
-def block(point: Array, vectors: Array, kappa: Array, seeds: NDArray[np.uint64], scratch_rows: int) -> tuple[Place, Runs]:
+def block(
+    point: Array, vectors: Array, kappa: Array, pace: Array, seeds: NDArray[np.uint64], scratch_rows: int
+) -> tuple[Place, Runs]:
     """Runs at rest at a point (N,) of Gamma, where J J^T has the eigenvectors `vectors` (P, P), a row each."""
     lanes, size, p = len(kappa), len(point), len(vectors)
     place = place_of(p, size, lanes, scratch_rows)
@@ -81,7 +87,8 @@ def block(point: Array, vectors: Array, kappa: Array, seeds: NDArray[np.uint64],
         return array
 
     runs = Runs(
-        zeros(size), zeros(p), zeros(p), np.ascontiguousarray(kappa[None]), streams(seeds, CRITICAL_LIMIT), zeros(1) + 1.0,
+        zeros(size), zeros(p), zeros(p), np.ascontiguousarray(kappa[None]), np.ascontiguousarray(pace[None]), zeros(3),
+        streams(seeds, CRITICAL_LIMIT), zeros(1) + 1.0,
         np.full(lanes, np.nan), zeros(1), zeros(2 * p), zeros(p), zeros(p), zeros(p * size),
         *(zeros(size) for _ in range(3)),
     )  # fmt: skip
@@ -89,14 +96,14 @@ def block(point: Array, vectors: Array, kappa: Array, seeds: NDArray[np.uint64],
 
 
 @njit(fastmath=_CONTRACT, error_model="numpy")
-def _relax(place: Any, runs: Any, h: float) -> None:
-    """The z_j relax for h, exact in law; `mean` <- their <x_j^2>, as they were and as they are, each for h / 2."""
+def _relax(place: Any, runs: Any) -> None:
+    """The z_j relax for a step, exact in law; `mean` <- their <x_j^2>, as they were and as they are, each for half of it."""
     real, imaginary, mean, xi = runs.real, runs.imaginary, runs.mean, runs.xi
     values, roots = place.basis.values, runs.root
     p, lanes = real.shape
-    decay, spread_of = np.exp(-h / 2), np.sqrt(-np.expm1(-h) / 2)
+    rates = runs.rates
     for n in range(0, lanes, WIDTH):
-        top = spread(0.0)
+        top, decay, spread_of = spread(0.0), load(rates, n), load(rates, lanes + n)
         for i in range(p):
             value = load(values, i * lanes + n)
             top = below(top, value, value, top)
@@ -135,20 +142,24 @@ def _kick(gamma: Any, place: Any, runs: Any, h: float, time: float) -> None:
     """Damping, force and noise for h; marks the runs that diverge."""
     size, lanes = place.w.shape
     rows, push, velocity, kappa, moved = runs.mean.shape[0], runs.push, runs.p, runs.kappa, runs.moved
-    _relax(place, runs, h)
+    rates, pace = runs.rates, runs.pace
+    for n in range(lanes):
+        own = pace[0, n] * h
+        rates[0, n], rates[1, n] = np.exp(-own / 2), np.sqrt(-np.expm1(-own) / 2)
+        rates[2, n] = np.expm1(-own / 2) * 2 / rows * pace[0, n] * kappa[0, n]
+    _relax(place, runs)
     _weigh(place, runs)
     model = gamma.model
     model.contract_hessians(model.data, place.w, runs.weighted.reshape((rows, size, lanes)), push, place.scratch)
-    factor, damping = np.expm1(-h / 2) * 2 / rows, np.exp(-h)
     for i in range(size):
         for n in range(lanes):
-            push[i, n] *= factor * kappa[0, n]
+            push[i, n] *= rates[2, n]
     gamma.make_tangent(place, push, runs.alive)
     for n in range(lanes):
         moved[0, n] = 0.0
     for i in range(size):
         for n in range(lanes):
-            velocity[i, n] = damping * velocity[i, n] + push[i, n]
+            velocity[i, n] = rates[0, n] * rates[0, n] * velocity[i, n] + push[i, n]
             moved[0, n] += velocity[i, n]
     for n in range(lanes):
         moved[0, n] = 1.0 if np.isfinite(moved[0, n]) else 0.0
