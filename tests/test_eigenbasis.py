@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from sde_momentum.geometry.lanes.eigenbasis import ACCURACY, basis_of, follow
+from sde_momentum.geometry.lanes.eigenbasis import accuracy, basis_of, follow
 
 LANES = 8
 
@@ -24,15 +24,15 @@ def vectors(basis):
 
 
 def check(basis, given):
-    """V is orthogonal, V G V^T diagonal up to ACCURACY, and the eigenvalues are those of LAPACK to its square over the gaps."""
+    """V is orthogonal, V G V^T diagonal up to `accuracy`, and the eigenvalues are those of LAPACK to its square over the gaps."""
     v, p = vectors(basis), len(basis.values)
     np.testing.assert_allclose(v @ np.swapaxes(v, -1, -2), np.broadcast_to(np.eye(p), v.shape), atol=1e-8)
     inner = v @ given @ np.swapaxes(v, -1, -2)
     size = np.sqrt(np.abs(np.diagonal(inner, axis1=-2, axis2=-1))) + 1e-9
     relative = np.abs(inner) / (size[:, :, None] * size[:, None]) * (1 - np.eye(p))
-    assert relative.max() <= 2 * ACCURACY, relative.max()
+    assert relative.max() <= 2 * accuracy(p), relative.max()
     exact = np.linalg.eigvalsh(given)
-    np.testing.assert_allclose(np.sort(basis.values.T, axis=-1), exact, atol=2 * ACCURACY * exact.max())
+    np.testing.assert_allclose(np.sort(basis.values.T, axis=-1), exact, atol=2 * accuracy(p) * exact.max())
 
 
 @pytest.mark.parametrize("p", [1, 2, 3, 5, 13, 40])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -63,10 +63,12 @@ class ScaledCourse:
         with np.errstate(invalid="ignore"):
             return 0 < last - fraction * mean[0] < 10 * (before - last)
 
-    def more(self, values: Floats) -> ScaledCourse:
-        """This course with further runs, (n_runs, n_time)."""
+    def more(self, other: ScaledCourse) -> ScaledCourse:
+        """This course with the runs of another at the same D and clock."""
         assert self.course.values is not None
-        return ScaledCourse(self.scaled, self.clock, MeanCourse.of_runs(np.concatenate([self.course.values, values])))
+        assert other.course.values is not None
+        values = np.concatenate([self.course.values, other.course.values])
+        return ScaledCourse(self.scaled, self.clock, MeanCourse.of_runs(values))
 
 
 class CurveSearch:
@@ -106,19 +108,20 @@ class CurveSearch:
     def run(self) -> list[ScaledCourse]:
         """Search; returns the courses by increasing D. Raises InputError if no mean meets the target."""
         start, ratio, most = self.closed_form(), self.settings.ratio, self.settings.max_points
-        for k in (0, 1, 2, -1):
-            self._simulate(start * ratio**k)
-        while not 2 * self._shortest() < self._times()[0] < np.inf:
+        self._simulate(*(start * ratio**k for k in (1, 0, -1, -2)))
+        while not self.settings.above * self._shortest() < self._times()[0] < np.inf:
             if len(self.courses) > self.settings.max_points_above:
                 break
             self._simulate(max(self.courses) * ratio)
         if not np.isfinite(self._shortest()):
             raise InputError("fraction", self.path.fraction, "a target above the fluctuations along Gamma, or a longer run")
         while not self._past_the_cliff() and len(self.courses) < most:
-            self._simulate(min(self.courses) / ratio)
+            further = min(self.courses) / ratio, min(self.courses) / ratio**2
+            if self._promise(further[1]) <= self.settings.precision:
+                break
+            self._simulate(*further)
         best = self._best()
-        for between in (best / np.sqrt(ratio), best * np.sqrt(ratio)):
-            self._simulate(between)
+        self._simulate(best / np.sqrt(ratio), best * np.sqrt(ratio))
         self._refine()
         return [self.courses[d] for d in sorted(self.courses)]
 
@@ -131,7 +134,7 @@ class CurveSearch:
         each = []
         for records in (2, few + 1):  # the first call may compile, and prepares what the steps share
             began = monotonic()
-            self._mean(scaled, clock[:records], 0, n_runs)
+            self._means({scaled: clock[:records]}, 0, n_runs)
             each.append(monotonic() - began)
         n_courses = _MANY_COURSES if self.path.problem.n_outputs <= _FEW else _COURSES
         return float(n_courses * max(each[1] * len(clock) / few, 0.0))
@@ -197,52 +200,69 @@ class CurveSearch:
         ask = self.settings
         while True:
             while doubtful := self._doubtful():
-                for d in doubtful:
-                    self._add_runs(d)
+                self._add_runs(doubtful)
             best = self._best()
             below = max((d for d in self.courses if d < best), default=0.0)
             if len(self.courses) >= ask.max_points or (
                 self._past_the_cliff() and (best <= ask.finest_ratio * below or self._promise(below) <= ask.precision)
             ):
                 return
-            self._simulate(float(np.sqrt(best * below)) if self._past_the_cliff() else min(self.courses) / ask.ratio)
-
-    def _simulate(self, scaled: float) -> None:
-        """Simulate a new D, long enough to tell whether its time is the shortest."""
-        ask, shortest = self.settings, self._shortest() if self.courses else np.inf
-        # `_rough` may be several times too short or too long: it serves until a time is known
-        if np.isfinite(shortest):
-            own = float(self._rough(scaled) * shortest / self._rough(self._best()))
-            horizon = max(ask.horizon * shortest, ask.guess_horizon * own)
-        else:
-            horizon = ask.horizon * max(self.guess, float(self._rough(scaled)))
-        far = np.isfinite(shortest) and scaled < self._best()  # past the best: its time need not be known
-        for _ in range(ask.prolongations):
-            clock = np.linspace(0, horizon, ask.n_records)
-            course = ScaledCourse(scaled, clock, self._mean(scaled, clock, 0, ask.first_runs(self.path.problem.n_outputs)))
-            time, _ = course.time(self.path.fraction)
-            if np.isfinite(time):
-                needed = ask.overshoot * min(time, shortest)
+            if self._past_the_cliff():
+                parts = min(int(np.ceil(np.log(best / below) / np.log(ask.finest_ratio))), ask.most_parts)
+                self._simulate(*np.geomspace(below, best, parts + 1)[1:-1].tolist())
             else:
-                needed = 2 * horizon if course.still_falls(self.path.fraction) and not far else 0.0
-            if needed <= horizon:
-                break
-            horizon = needed * ask.horizon / ask.overshoot
-        self.courses[scaled] = course
-        self.advance(1)
+                self._simulate(min(self.courses) / ask.ratio)
 
-    def _add_runs(self, scaled: float) -> None:
-        """Double the runs at a D; all are made anew if its course is much longer, and so coarser, than needed by now."""
-        before = self.courses[scaled]
-        have, horizon = before.n_runs, self.settings.horizon * self._shortest()
-        if before.clock[-1] > 2 * horizon:
+    def _horizon(self, scaled: float) -> float:
+        """tau up to which a new D is simulated first: enough to tell whether its time is the shortest.
+
+        `_rough` may be several times too short or too long: it serves until a time is known.
+        """
+        ask, shortest = self.settings, self._shortest() if self.courses else np.inf
+        if not np.isfinite(shortest):
+            return ask.horizon * max(self.guess, float(self._rough(scaled)))
+        own = float(self._rough(scaled) * shortest / self._rough(self._best()))
+        return max(ask.horizon * shortest, ask.guess_horizon * own)
+
+    def _simulate(self, *scaled: float) -> None:
+        """Simulate new D side by side, each long enough to tell whether its time is the shortest."""
+        ask, n_runs = self.settings, self.settings.first_runs(self.path.problem.n_outputs)
+        shortest = self._shortest() if self.courses else np.inf
+        best = self._best() if np.isfinite(shortest) else 0.0
+        horizons = {d: self._horizon(d) for d in scaled}
+        for _ in range(ask.prolongations):
+            clocks = {d: np.linspace(0, horizon, ask.n_records) for d, horizon in horizons.items()}
+            found = self._means(clocks, 0, n_runs)
+            self.courses |= found
+            shortest = min(shortest, *(course.time(self.path.fraction)[0] for course in found.values()))
+            needed = {d: self._needed(course, shortest, far=d < best) for d, course in found.items()}
+            horizons = {d: tau * ask.horizon / ask.overshoot for d, tau in needed.items() if tau > clocks[d][-1]}
+            if not horizons:
+                break
+        self.advance(len(scaled))
+
+    def _needed(self, course: ScaledCourse, shortest: float, *, far: bool) -> float:
+        """tau up to which a course must go, if the shortest time is `shortest`; 0 where it is long enough.
+
+        `far`: its D is below the best, so that its time need not be known.
+        """
+        overshoot, time = self.settings.overshoot, course.time(self.path.fraction)[0]
+        if np.isfinite(time):
+            return overshoot * min(time, shortest)
+        known = far or course.clock[-1] >= self.settings.above * shortest  # that it is slow
+        return 0.0 if known or not course.still_falls(self.path.fraction) else 2 * float(course.clock[-1])
+
+    def _add_runs(self, scaled: Sequence[float]) -> None:
+        """Double the runs at some D; all are made anew if a course is much longer, and so coarser, than needed by now."""
+        horizon = self.settings.horizon * self._shortest()
+        for have in sorted({self.courses[d].n_runs for d in scaled}):
+            some = {d: self.courses[d] for d in scaled if self.courses[d].n_runs == have}
+            long = [d for d, course in some.items() if course.clock[-1] > 2 * horizon]
             clock = np.linspace(0, horizon, self.settings.n_records)
-            self.courses[scaled] = ScaledCourse(scaled, clock, self._mean(scaled, clock, 0, 2 * have))
-        else:
-            values = self._mean(scaled, before.clock, have, have).values
-            assert values is not None
-            self.courses[scaled] = before.more(values)
-        self.advance(1)
+            self.courses |= self._means(dict.fromkeys(long, clock), 0, 2 * have)
+            more = self._means({d: course.clock for d, course in some.items() if d not in long}, have, have)
+            self.courses |= {d: some[d].more(course) for d, course in more.items()}
+        self.advance(len(scaled))
 
     def _step(self, scaled: float, clock: Floats) -> float:
         """Step of s that divides the time between two records; up to a tenth above the wanted one."""
@@ -250,17 +270,23 @@ class CurveSearch:
         step = min(self.settings.largest_step, scaled * self.guess / self.settings.n_steps)
         return float(record / max(np.ceil(record / (1.1 * step)), 1) * (1 + 1e-9))
 
-    def _mean(self, scaled: float, clock: Floats, first: int, count: int) -> MeanCourse:
-        """Simulate `count` runs at D = `scaled`, from run number `first` on."""
-        request = CourseRequest(
-            self.path.start,
-            clock * scaled,
-            self.path.metric,
-            kappa=float(formulas.critical_kappa(1.0, scaled, 1.0)),
-            step=self._step(scaled, clock),
-            frequency=None if self.scaled_lr is None else 1 / (scaled * self.scaled_lr ** (1 / 6)),
-            seed=self.settings.seed,
-            workers=self.workers,
-            progress=False,
-        )
-        return self.critical.mean(request, count, first)
+    def _means(self, clocks: dict[float, Floats], first: int, count: int) -> dict[float, ScaledCourse]:
+        """Simulate `count` runs at each D, from run number `first` on, at D's clock, uniform from 0."""
+        if not clocks:
+            return {}
+        requests = [
+            CourseRequest(
+                self.path.start,
+                clock * scaled,
+                self.path.metric,
+                kappa=float(formulas.critical_kappa(1.0, scaled, 1.0)),
+                step=self._step(scaled, clock),
+                frequency=None if self.scaled_lr is None else 1 / (scaled * self.scaled_lr ** (1 / 6)),
+                seed=self.settings.seed,
+                workers=self.workers,
+                progress=False,
+            )
+            for scaled, clock in clocks.items()
+        ]
+        means = self.critical.means(requests, count, first)
+        return {d: ScaledCourse(d, clocks[d], mean) for d, mean in zip(clocks, means, strict=True)}
