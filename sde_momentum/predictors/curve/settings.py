@@ -47,20 +47,21 @@ class CurveSettings:
     n_modes: int = 640
     many_modes: int = 100
     growth: int = 8
-    least_at_best: int = 16
+    n_groups: int = 8
     spread: float = 2.0
     ratio: float = 1.35
     finest_ratio: float = 1.04
     most_parts: int = 4
-    above: float = 2.0
+    above: float = 1.25
     slower: float = 1.3
-    near: float = 1.15
+    near: float = 1.06
+    gain: float = 0.01
     branch: float = 1.5
     max_points: int = 32
     max_points_above: int = 24
     n_records: int = 55
     n_steps: int = 20
-    largest_step: float = 0.15
+    largest_step: float = 0.25
     overshoot: float = 2.5
     horizon: float = 2.7
     guess_horizon: float = 1.4
@@ -81,6 +82,10 @@ class CurveSettings:
     def most_runs(self, n_outputs: int) -> int:
         """Largest number of runs at one D."""
         return self.growth * max(self.first_runs(n_outputs), self.n_modes // n_outputs)
+
+    def least_at_best(self, n_outputs: int) -> int:
+        """Least number of runs at the best D: fewer may agree by chance."""
+        return int(np.clip(2 * self.n_modes // n_outputs, self.first_runs(n_outputs), 16))
 
     def key(self, n_outputs: int) -> dict[str, Any]:
         """The settings as the key of a stored curve: the first three, and the others where they differ from the default."""
