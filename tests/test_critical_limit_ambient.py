@@ -112,7 +112,7 @@ def test_runs_stay_on_gamma_with_tangent_velocity():
     assert np.isnan(runs.diverged).all()
     w, p = place.w.T.copy(), runs.p.T.copy()
     assert np.linalg.norm(SENSING.residual(w), axis=1).max() <= tolerance * (1 + np.linalg.norm(SENSING.targets))
-    assert np.abs(SENSING.jacobian(w) @ p[..., None]).max() < 1e-7 * np.abs(p).max()
+    assert np.abs(SENSING.jacobian(w) @ p[..., None]).max() < 1e-4 * np.abs(p).max()
     assert np.abs(p).max() > 0.1
 
 

@@ -143,6 +143,8 @@ class ValleyCourse(CriticalCourse):
     """Number of paths of `mean`, for any `n_runs`: a path costs next to nothing."""
     n_groups: ClassVar[int] = 8
     """Number of groups of paths, whose means are the `samples`."""
+    step: ClassVar[float] = 0.5
+    """Of the requested step: unlike `CriticalLimit` it takes no shorter ones soon after the start."""
     paths_per_run: ClassVar[int] = 32
     """Paths of a group, for each of `n_runs`."""
 
@@ -167,7 +169,7 @@ class ValleyCourse(CriticalCourse):
             float(request.start[0]),
             request.times,
             kappa=request.kappa,
-            step=request.step,
+            step=self.step * request.step,
             n_paths=n_paths,
             seed=seed,
             workers=request.workers,

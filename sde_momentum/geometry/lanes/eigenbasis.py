@@ -39,7 +39,7 @@ _LEAST = 1e-11
 _MOST = 10
 """Iterations by products before Jacobi's rotations take over."""
 _TURNED = (0.02, 0.1)
-"""sum_j theta_ij^2 from which V is made orthogonal at once, and twice. Else it is to 1e-4, and once at the end is enough."""
+"""sum_j theta_ij^2 from which V is made orthogonal at once, and twice. Else it is to 1e-3, and once at the end is enough."""
 _LARGEST = 1.5
 """Of |A|: from sqrt(8) / 2^(1/4) on Newton-Schulz steps would not converge."""
 _SWEEPS = 30
@@ -147,7 +147,7 @@ def _generate(basis: Any, after: float) -> bool:
         for k in range(p * p):
             store(b, k * lanes + n, load(b, k * lanes + n) * needed)
         # > 0 in every lane that rotates or has: it is made orthogonal at its end
-        store(turned, n, (most + 1e-300) * needed + on * (after * 1e-300))
+        store(turned, n, (most + 1e-300) * needed + load(turned, n) * (on - needed) * after)
         store(active, n, below(wanted, worst * most, needed, zero))
     return _above(turned, 0.0)
 

@@ -166,9 +166,9 @@ def _subtract_normal(place: Any, x: Any, where: Any) -> None:
 
 @njit(TANGENT, cache=True, nogil=True)
 def make_tangent(place: Any, x: Any, where: Any) -> None:
-    """x (N, lanes) <- P_T x in lanes where `where` is 1. Twice: the part that the eigenvectors' error leaves is squared."""
+    """x (N, lanes) <- P_T x in lanes where `where` is 1. Three times: the part that the eigenvectors' error leaves falls each time."""
     size, p = x.shape[0], place.residual.shape[0]
-    for _ in range(2):
+    for _ in range(3):
         apply_by_lane((place.jacobian, 0, size, 1), x, place.residual, p, size)
         apply_by_lane((place.basis.vectors, 0, p, 1), place.residual, place.inner, p, p)
         _find_normal(place)
