@@ -339,7 +339,9 @@ class CurveSearch:
         record, expected = scaled * (clock[1] - clock[0]), self._expected(scaled)
         if self.courses and np.isfinite(self._shortest()):
             expected = max(expected, self._shortest())
-        step = min(self.settings.largest_step, scaled * expected / self.settings.n_steps)
+        ask, limit = self.settings, self.scaled_lr is None
+        n_steps = ask.n_steps if limit else ask.steps_at_finite_lr
+        step = min(ask.largest_step if limit else ask.largest_at_finite_lr, scaled * expected / n_steps)
         return float(record / max(np.ceil(record / (1.1 * step)), 1) * (1 + 1e-9))
 
     def _means(self, clocks: dict[float, Floats], first: int, count: int) -> dict[float, ScaledCourse]:
