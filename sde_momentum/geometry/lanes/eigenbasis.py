@@ -141,13 +141,14 @@ def _generate(basis: Any, after: float) -> bool:
             row = load(sums, i * lanes + n)
             most = below(most, row, row, most)
             old = load(values, i * lanes + n)
-            new = load(b, (i * p + i) * lanes + n) + load(shifts, i * lanes + n) * needed
+            new = load(b, (i * p + i) * lanes + n) + below(zero, needed, load(shifts, i * lanes + n), zero)
             store(values, i * lanes + n, below(zero, on, new, old))
             store(b, (i * p + i) * lanes + n, zero)
         for k in range(p * p):
-            store(b, k * lanes + n, load(b, k * lanes + n) * needed)
+            store(b, k * lanes + n, below(zero, needed, load(b, k * lanes + n), zero))
         # > 0 in every lane that rotates or has: it is made orthogonal at its end
-        store(turned, n, (most + 1e-300) * needed + load(turned, n) * (on - needed) * after)
+        before = below(zero, (on - needed) * after, load(turned, n), zero)
+        store(turned, n, below(zero, needed, most + 1e-300, before))
         store(active, n, below(wanted, worst * most, needed, zero))
     return _above(turned, 0.0)
 
