@@ -34,7 +34,6 @@ from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem, as_problem
 from .checks import check_kappa
 from .critical_runs import Blocks, Schedule, kernels_on_gamma, lanes_of
-from .finite_lr_steps import lanes_at_finite_lr, run_at_finite_lr
 
 
 class _Runs(NamedTuple):
@@ -205,25 +204,15 @@ class CriticalLimit(Dynamics):
         """The metrics, (metric, kappa, seed, time), and the times at which runs diverged, (kappa, seed)."""
         n_seeds, n_runs = len(runs.seeds), len(runs.seeds) * len(runs.kappa)
         kappa, pace = np.repeat(runs.kappa, n_seeds), np.repeat(runs.pace, n_seeds)
+        frequency = None if runs.frequency is None else np.repeat(runs.frequency, n_seeds)
         words = np.tile(runs.seeds.astype(np.uint64), len(runs.kappa))
         share = -(-n_runs // n_threads(workers))  # for each thread
         with track("runs", n_runs, progress) as advance, one_blas_thread(), kernels_on_gamma(self.problem) as kernels:
-            if runs.frequency is None:
-                blocks, lanes = Blocks(schedule, kernels), lanes_of(self.problem, kernels, share)
-                jobs = [partial(blocks.run, kappa[cut], pace[cut], words[cut], advance) for cut in _cuts(n_runs, lanes)]
-            else:
-                lanes = lanes_at_finite_lr(self.problem, share)
-                jobs = [
-                    partial(
-                        run_at_finite_lr,
-                        schedule._replace(times=schedule.times * runs.pace[i], steps=schedule.steps * runs.pace[i]),
-                        *(np.full(len(runs.seeds[cut]), x[i]) for x in (runs.kappa, runs.frequency)),
-                        runs.seeds[cut].astype(np.uint64),
-                        advance,
-                    )
-                    for i in range(len(runs.kappa))
-                    for cut in _cuts(n_seeds, lanes)
-                ]
+            blocks, lanes = Blocks(schedule, kernels), lanes_of(self.problem, kernels, share)
+            jobs = [
+                partial(blocks.run, kappa[cut], pace[cut], None if frequency is None else frequency[cut], words[cut], advance)
+                for cut in _cuts(n_runs, lanes)
+            ]
             parts = list(in_order(iter(jobs), workers))
         shape = (len(runs.kappa), n_seeds)
         values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(schedule.metrics), *shape, len(schedule.times))

@@ -31,7 +31,7 @@ load, spread = load_and_spread(WIDTH)
 _CONTRACT = {"contract"}
 
 _PER_MODE, _BOUND, _IGNORED = 5e-4, 0.4, 0.3
-"""See `accuracy`, and the share of it up to which an entry asks for no rotation: small entries turn neighbouring modes much."""
+"""See `coarse_accuracy`, and the share of an accuracy up to which an entry asks for no rotation: small entries turn neighbouring modes much."""
 _MANY = 100
 """Number of modes from which LAPACK finds them in less time than several rotations, of all lanes at once, take."""
 _LEAST = 1e-11
@@ -45,14 +45,13 @@ _LARGEST = 1.5
 _SWEEPS = 30
 
 
-@njit
-def accuracy(p: int) -> float:
-    """Largest |B_ij| / sqrt(B_ii B_jj) that is left among p modes. Eigenvectors are then right to this over the relative gap.
+def coarse_accuracy(p: int) -> float:
+    """Accuracy of the eigenvectors of p modes of which only the sum of many is of interest.
 
     The more modes there are the larger it may be, as the errors of what they do together average out, until V no longer serves
     to invert J J^T: of P^2 such errors at random the matrix has a norm of some sqrt(P) of them.
     """
-    return min(_PER_MODE * p, _BOUND / np.sqrt(p))
+    return float(min(_PER_MODE * p, _BOUND / np.sqrt(p)))
 
 
 class Basis(NamedTuple):
@@ -73,12 +72,15 @@ class Basis(NamedTuple):
     """1 for lanes that still change, 0 for the others, (1, lanes)."""
     turned: Array
     """Of the last iteration: max_i sum_j theta_ij^2, (1, lanes)."""
+    accuracy: Array
+    """Largest |B_ij| / sqrt(B_ii B_jj) that is left, (1, lanes). Eigenvectors are then right to this over the relative gap."""
 
 
-def basis_of(p: int, lanes: int) -> Basis:
-    """Room for the eigenbasis of matrices (p, p), with V = 1."""
-    basis = Basis(*(aligned(rows, lanes) for rows in (p * p, p, p * p, p * p, p * p, p * p, 1, 1)))
+def basis_of(p: int, lanes: int, accuracy: float | None = None) -> Basis:
+    """Room for the eigenbasis of matrices (p, p), with V = 1, right to `accuracy` (None: `coarse_accuracy`)."""
+    basis = Basis(*(aligned(rows, lanes) for rows in (p * p, p, p * p, p * p, p * p, p * p, 1, 1, 1)))
     basis.vectors[:] = np.eye(p).reshape(-1, 1)
+    basis.accuracy[:] = coarse_accuracy(p) if accuracy is None else accuracy
     return basis
 
 
@@ -98,7 +100,8 @@ def _generate(basis: Any, after: float) -> bool:
     b, values, active = basis.inner, basis.values, basis.active
     p, lanes = values.shape
     # arrays are taken out of the tuple first: within a loop each access would be counted as a reference
-    wanted, ignored = spread(accuracy(p) ** 2), spread((_IGNORED * accuracy(p)) ** 2)
+    wanted = spread(basis.accuracy[0, 0] ** 2)
+    ignored = wanted * (_IGNORED * _IGNORED)
     sums, shifts, turned = basis.second, basis.first, basis.turned
     for n in range(0, lanes, WIDTH):
         zero, one = spread(0.0), spread(1.0)
@@ -226,7 +229,7 @@ def _jacobi(basis: Any, n: int) -> None:
         for j in range(p):
             v[i, j], b[i, j] = basis.vectors[i * p + j, n], basis.matrix[i * p + j, n]
     b = v @ b @ v.T
-    least, wanted = (_LEAST * np.trace(b)) ** 2, accuracy(p) ** 2
+    least, wanted = (_LEAST * np.trace(b)) ** 2, basis.accuracy[0, n] ** 2
     for _ in range(_SWEEPS):
         left = False
         for i in range(p):
