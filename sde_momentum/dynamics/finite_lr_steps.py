@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..core.compile import njit
-from ..core.simd.lanes import load_and_spread, store
+from ..core.simd.lanes import below, fabs, load_and_spread, sqrt, store
 from ..core.simd.matrix import WIDTH, apply_by_lane, product_by_lane
 from ..geometry.lanes.manifold import any_of, find_residual
 from .critical_steps import KICK, accelerate, mark
@@ -63,7 +63,7 @@ def _find_overlaps(place: Any, runs: Any) -> None:
         store(before.vectors, k, load(basis.vectors, k))
 
 
-@njit(error_model="numpy")
+@njit(fastmath=_CONTRACT, error_model="numpy")
 def _carry(place: Any, runs: Any, h: float) -> None:
     """carried <- z of the modes after their unit vectors and eigenvalues have changed.
 
@@ -73,29 +73,30 @@ def _carry(place: Any, runs: Any, h: float) -> None:
     overlap, fast, root, real, imaginary = place.basis.inner, place.fast, runs.root, runs.real, runs.imaginary
     before, frequency, carried = runs.oscillation.root, runs.oscillation.frequency, runs.oscillation.carried
     p, lanes = root.shape
-    for i in range(p):
-        for n in range(lanes):
-            at_rest, x, y = 0.0, 0.0, 0.0
+    for n in range(0, lanes, WIDTH):
+        zero, one = spread(0.0), spread(1.0)
+        largest = spread(RESOLVED / h) / load(frequency, n)  # difference of roots of a pair
+        for i in range(p):
+            at_rest, x, y = zero, zero, zero
+            own, on = load(root, i * lanes + n), load(fast, i * lanes + n)
+            quarter = sqrt(own)
             for j in range(p):
-                part = overlap[i * p + j, n] / (p * root[i, n] * before[j, n])
-                near = abs(root[i, n] - before[j, n]) * frequency[0, n] * h < RESOLVED
-                near = near and fast[i, n] > 0.0 and fast[j, n] > 0.0
+                other, at = load(before, j * lanes + n), j * lanes + n
+                part = load(overlap, (i * p + j) * lanes + n) / (own * other * p)
+                near = below(fabs(own - other), largest, on * load(fast, at), zero)
                 if i == j:
-                    part = part if near else np.sign(part)
-                elif near:
-                    ratio = np.sqrt(root[i, n] / before[j, n])
-                    part *= (ratio + 1 / ratio) / 2
+                    part = below(zero, near, part, below(part, zero, zero - one, below(zero, part, one, zero)))
                 else:
-                    continue
-                at_rest += part * part * before[j, n]
-                x += part * real[j, n]
-                y += part * imaginary[j, n]
-            scale = np.sqrt(before[i, n] / at_rest) if at_rest > 0.0 else 1.0
-            carried[i, n] = x * scale * fast[i, n]
-            carried[p + i, n] = y * scale * fast[i, n]
-    for i in range(p):
-        for n in range(lanes):
-            before[i, n] = root[i, n]
+                    ratio = quarter / sqrt(other)
+                    part = below(zero, near, part * (ratio + one / ratio) * 0.5, zero)
+                at_rest = at_rest + part * part * other
+                x = x + part * load(real, at)
+                y = y + part * load(imaginary, at)
+            scale = below(zero, at_rest, sqrt(load(before, i * lanes + n) / at_rest), one) * on
+            store(carried, i * lanes + n, x * scale)
+            store(carried, (p + i) * lanes + n, y * scale)
+    for k in range(0, p * lanes, WIDTH):
+        store(before, k, load(root, k))
 
 
 @njit(error_model="numpy")
@@ -120,15 +121,19 @@ def _weigh(place: Any, runs: Any, h: float) -> None:
     basis, root, real, imaginary, rates = place.basis, runs.root, runs.real, runs.imaginary, runs.rates
     frequency, carried, weights = runs.oscillation.frequency, runs.oscillation.carried, basis.first
     p = root.shape[0]
-    for i in range(p):
-        for j in range(p):
-            for n in range(lanes):
-                mean = 0.0
-                if abs(root[i, n] - root[j, n]) * frequency[0, n] * h < RESOLVED:
-                    mean = real[i, n] * real[j, n] + imaginary[i, n] * imaginary[j, n]
-                    mean += rates[0, n] * (carried[i, n] * carried[j, n] + carried[p + i, n] * carried[p + j, n])
+    for n in range(0, lanes, WIDTH):
+        zero, decay = spread(0.0), load(rates, n)
+        largest = spread(RESOLVED / h) / load(frequency, n)
+        for i in range(p):
+            own, here, further = load(root, i * lanes + n), i * lanes + n, (p + i) * lanes + n
+            quarter = sqrt(own)
+            for j in range(p):
+                other, at = load(root, j * lanes + n), j * lanes + n
+                mean = load(carried, here) * load(carried, at) + load(carried, further) * load(carried, (p + j) * lanes + n)
+                mean = mean * decay + load(real, here) * load(real, at) + load(imaginary, here) * load(imaginary, at)
                 # x = z / sqrt(root)
-                weights[i * p + j, n] = mean * np.sqrt(root[i, n] / root[j, n]) / root[j, n]
+                weight = mean * quarter / (sqrt(other) * other)
+                store(weights, (i * p + j) * lanes + n, below(fabs(own - other), largest, weight, zero))
     product_by_lane((weights, 0, p, 1), (basis.vectors, 0, p, 1), (basis.second, 0, p, 1), p, p, p)
     product_by_lane((basis.vectors, 0, 1, p), (basis.second, 0, p, 1), (weights, 0, p, 1), p, p, p)
     product_by_lane((weights, 0, p, 1), (place.jacobian, 0, size, 1), (runs.weighted, 0, size, 1), p, p, size)
