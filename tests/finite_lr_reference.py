@@ -101,9 +101,7 @@ class Frame:
         return x - self.normal((self.jacobian @ x[..., None])[..., 0])
 
 
-def move(
-    problem: Problem, start: Array, displacement: Array, tolerance: float, frame
-) -> tuple[Array, Array]:
+def move(problem: Problem, start: Array, displacement: Array, tolerance: float, frame) -> tuple[Array, Array]:
     """w = start + displacement + J(start)^T nu with |f(w) - y| <= tolerance (1 + |y|): (n, N), and flags of runs without one.
 
     nu by Gauss-Newton with the `frame` of the start. A run without such a point stays where it is.
@@ -132,7 +130,7 @@ def carry(
     new_root: Array,
     frequency: Array,
     h: float,
-    slow: Flags | None = None,
+    slow: Array | None = None,
 ) -> Array:
     """The amplitudes z (n, P) of the modes after their unit vectors and eigenvalues have changed.
 
@@ -251,9 +249,7 @@ def exchange(
 class Chunk:
     """Runs stepped together: w (n, N) on Gamma, p (n, N), and z (n, P) of modes along `axes` (n, P, N), at their last kick."""
 
-    def __init__(
-        self, problem: Problem, start: Array, kappa: Array, frequency: Array, seeds: Array, tolerance: float
-    ) -> None:
+    def __init__(self, problem: Problem, start: Array, kappa: Array, frequency: Array, seeds: Array, tolerance: float) -> None:
         n, rows = len(kappa), problem.n_outputs
         self.problem, self.kappa, self.frequency = problem, kappa, frequency
         self.root = np.ones((n, rows))  # sqrt(lambda_j) when z was last written

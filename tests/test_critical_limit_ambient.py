@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import sde_momentum as sm
+from sde_momentum.core.simd.address import by_address
 from sde_momentum.core.times import fit_steps
 from sde_momentum.dynamics.critical_runs import Blocks, Schedule, kernels_on_gamma
-from sde_momentum.core.simd.address import by_address
 from sde_momentum.dynamics.critical_steps import KICK, begin, block, kick, record
 from sde_momentum.geometry.lanes.manifold import find_normals, gamma_of, make_tangent, place_of, shift
 from sde_momentum.theory import formulas
@@ -53,10 +53,23 @@ def test_runs_stay_on_gamma_with_tangent_velocity():
     tolerance = 1e-12
     blocks = Blocks(Schedule(SENSING, START, *fit_steps([2.5], 0.05), [], tolerance), SENSING.kernels)
     gamma, measures = blocks._models
-    place, runs = block(START, blocks._vectors, np.ones(8), np.ones(8), None, np.arange(8, dtype=np.uint64), SENSING.kernels.scratch_rows)
+    place, runs = block(
+        START, blocks._vectors, np.ones(8), np.ones(8), None, np.arange(8, dtype=np.uint64), SENSING.kernels.scratch_rows
+    )
     begin(gamma, place, runs)
     n_steps, steps = np.array([50]), np.array([0.05])
-    record(gamma, measures, by_address(kick, KICK), place, runs, n_steps, steps, np.zeros(2), np.empty((0, 1, 8)), np.empty((0, 0, 0)))
+    record(
+        gamma,
+        measures,
+        by_address(kick, KICK),
+        place,
+        runs,
+        n_steps,
+        steps,
+        np.zeros(2),
+        np.empty((0, 1, 8)),
+        np.empty((0, 0, 0)),
+    )
     assert np.isnan(runs.diverged).all()
     w, p = place.w.T.copy(), runs.p.T.copy()
     assert np.linalg.norm(SENSING.residual(w), axis=1).max() <= tolerance * (1 + np.linalg.norm(SENSING.targets))

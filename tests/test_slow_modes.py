@@ -73,9 +73,11 @@ def test_modes_are_handed_to_w_and_taken_back():
     assert z_half < 0.7 * z_error < 0.1  # |p| over the frequency and Gamma's radius: what an amplitude cannot see
 
 
-@pytest.mark.parametrize(("frequency", "h", "pace", "n_steps"), [(1e6, 0.05, 1.0, 5), (15.0, 0.05, 1.0, 8), (60.0, 0.04, 0.5, 20)])
+@pytest.mark.parametrize(
+    ("frequency", "h", "pace", "n_steps"), [(1e6, 0.05, 1.0, 5), (15.0, 0.05, 1.0, 8), (60.0, 0.04, 0.5, 20)]
+)
 def test_a_step_in_machine_code_is_that_of_the_equations(frequency, h, pace, n_steps):
-    """After some steps, of which many are with slow modes, one without noise: without pairs, with modes that join, and with a pace."""
+    """After some steps one without noise: without pairs, with modes that become slow, and with a pace."""
     n, p = 8, SENSING.n_outputs
     kappa, seeds = np.linspace(0.5, 1.5, n), np.arange(n, dtype=np.uint64)
     blocks = Blocks(Schedule(SENSING, START, *fit_steps([1.0], 0.1), [], 1e-12), SENSING.kernels)

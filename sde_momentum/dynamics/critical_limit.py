@@ -176,7 +176,7 @@ class CriticalLimit(Dynamics):
         workers: int = -1,
         progress: bool | None = None,
     ) -> Array:
-        """A metric along the runs (kappa, seed) at s = pace times `times`: (n_kappa, n_seed, n_time), NaN from where one diverged.
+        """A metric along the runs (kappa, seed) at s = pace times `times`, (n_kappa, n_seed, n_time), NaN once one has diverged.
 
         As `solve`, but each kappa has record times of its own, and its steps are `pace` times as long: so the times to a target
         at several momenta come from runs made side by side.
@@ -195,9 +195,7 @@ class CriticalLimit(Dynamics):
         labels, step = check_seeds(seeds), _step(step, ratios)
         measured = [self.problem.find_metric(metric, "metric")]
         point = ManifoldPoint(self.problem, self.problem.check_point(start)).w
-        schedule = Schedule(
-            self.problem, point, *_fit(times, step / float(paces.max()), ratios), measured, float(self.tolerance)
-        )
+        schedule = Schedule(self.problem, point, *_fit(times, step / float(paces.max()), ratios), measured, float(self.tolerance))
         return self._run(schedule, _Runs(strengths, paces, ratios, labels), workers, progress)[0][0]
 
     def _run(self, schedule: Schedule, runs: _Runs, workers: int, progress: bool | None) -> tuple[Array, Array]:

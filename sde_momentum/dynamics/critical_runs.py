@@ -90,7 +90,8 @@ class Blocks:
         """Metrics of runs of a kappa, pace, frequency and seed each, (n_runs,): (metric, run, time), and the s at which they
         diverged, (run,).
 
-        frequency: sqrt(eta) / delta; None for the limit lr -> 0. `advance` is called with the share of the time that has passed, times the number of runs.
+        frequency: sqrt(eta) / delta; None for the limit lr -> 0. `advance` is called with the share of the time that has passed,
+        times the number of runs.
         """
         problem, point, times, all_steps, sizes, metrics, _ = self.schedule
         n_runs, n_times = len(kappa), len(times)

@@ -33,7 +33,7 @@ _CONTRACT = {"contract"}
 
 
 class Oscillation(NamedTuple):
-    """The motion of the modes within their periods, at finite lr: of no rows in the limit lr -> 0, where it is infinitely fast."""
+    """The motion of modes within their periods, at finite lr; of no rows in the limit lr -> 0, where it is infinitely fast."""
 
     frequency: Array
     """sqrt(eta) / delta times the pace: of lambda = 1, per unit of time, (1, lanes)."""
@@ -125,7 +125,7 @@ def block(
     runs = Runs(
         zeros(size), zeros(p), zeros(p), np.ascontiguousarray(kappa[None]), np.ascontiguousarray(pace[None]), zeros(3),
         streams(seeds, CRITICAL_LIMIT), zeros(1) + 1.0, np.full(lanes, np.nan), zeros(1), zeros(2 * p), zeros(p), zeros(p),
-        zeros(p * size), *(zeros(size) for _ in range(3)), oscillation,
+        zeros(p * size), zeros(size), zeros(size), zeros(size), oscillation,
     )  # fmt: skip
     return place, runs
 

@@ -31,7 +31,7 @@ load, spread = load_and_spread(WIDTH)
 _CONTRACT = {"contract"}
 
 _PER_MODE, _BOUND, _IGNORED = 5e-4, 0.4, 0.3
-"""See `coarse_accuracy`, and the share of an accuracy up to which an entry asks for no rotation: small entries turn neighbouring modes much."""
+"""See `coarse_accuracy`; share of the accuracy up to which an entry asks for no rotation: it would turn close modes far."""
 _MANY = 100
 """Number of modes from which LAPACK finds them in less time than several rotations, of all lanes at once, take."""
 _LEAST = 1e-11

@@ -112,9 +112,9 @@ def place_of(p: int, size: int, lanes: int, scratch_rows: int, accuracy: float |
     fast = aligned(p, lanes)
     fast[:] = 1.0
     return Place(
-        aligned(size, lanes), aligned(p * size, lanes), basis_of(p, lanes, accuracy), fast, aligned(size, lanes), aligned(size, lanes),
-        aligned(size, lanes), aligned(size, lanes), aligned(size, lanes), aligned(p, lanes), aligned(p, lanes),
-        aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes),
+        aligned(size, lanes), aligned(p * size, lanes), basis_of(p, lanes, accuracy), fast, aligned(size, lanes),
+        aligned(size, lanes), aligned(size, lanes), aligned(size, lanes), aligned(size, lanes), aligned(p, lanes),
+        aligned(p, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes),
         aligned(scratch_rows, lanes),
     )  # fmt: skip
 
@@ -169,7 +169,7 @@ def _subtract_normal(place: Any, x: Any, where: Any) -> None:
 
 @njit(TANGENT, cache=True, nogil=True)
 def make_tangent(place: Any, x: Any, where: Any) -> None:
-    """x (N, lanes) <- P_T x in lanes where `where` is 1. Three times: the part that the eigenvectors' error leaves falls each time."""
+    """x (N, lanes) <- P_T x in lanes where `where` is 1. Three times, as each leaves the part of the eigenvectors' error."""
     size, p = x.shape[0], place.residual.shape[0]
     for _ in range(3):
         apply_by_lane((place.jacobian, 0, size, 1), x, place.residual, p, size)

@@ -161,7 +161,9 @@ class CurveSearch:
             lowest, best = min(self.courses), self._best()
             if self._promise(lowest / ratio) <= self.settings.gain:
                 break
-            self._simulate(*{best * np.sqrt(ratio), lowest / np.sqrt(ratio), lowest / ratio, lowest / ratio**2} - set(self.courses))
+            self._simulate(
+                *{best * np.sqrt(ratio), lowest / np.sqrt(ratio), lowest / ratio, lowest / ratio**2} - set(self.courses)
+            )
         best = self._best()
         around = best / np.sqrt(ratio), best * np.sqrt(ratio)
         self._simulate(*(d for d in around if not any(np.isclose(d, other, rtol=0.05) for other in self.courses)))
@@ -217,11 +219,12 @@ class CurveSearch:
             if not course.extensible or course.n_runs >= ask.most_runs(n_outputs):
                 continue
             time, own = course.time
-            if d == best and (late or vague or own > allowed or course.n_runs < ask.least_at_best(n_outputs)):
+            few = course.n_runs < ask.least_at_best(n_outputs)
+            near = d > best and vague and time < ask.near * shortest
+            if (d == best and (late or vague or few)) or (own > allowed and (d == best or near)):
                 found.append(d)
-            elif d > best and vague and own > allowed and time < ask.near * shortest:
-                found.append(d)
-            elif best / (ask.finest_ratio * (1 + 1e-9)) <= d < best and own > allowed and course.shifted_time(-ask.spread) < shortest - allowed:
+            next_below = best / (ask.finest_ratio * (1 + 1e-9)) <= d < best
+            if next_below and own > allowed and course.shifted_time(-ask.spread) < shortest - allowed:
                 better.append(d)
         if better and self._promise(max(better)) > ask.gain:
             found.append(max(better))

@@ -95,7 +95,7 @@ class UniversalCurve:
         """Predicted steps to the target and their standard error, of the shape of `one_minus_beta` in (0, 1].
 
         Between the simulated points the logarithm of tau is linear in that of D; inf between a finite and an infinite one;
-        NaN below the smallest D. Above the largest tau^2 grows as t^2 D^4, t the drift's time: far above w drifts without inertia.
+        NaN below the smallest D. Above the largest tau^2 grows as t^2 D^4, t the drift's time: far above it has no inertia.
         Raises InputError for a value out of range.
         """
         rate, c = check_one(check_lr, lr, "lr"), float(check_positive(noise, "noise"))
