@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 import sde_momentum as sm
-from sde_momentum.core.simd.address import by_address
 from sde_momentum.core.times import fit_steps
 from sde_momentum.dynamics.critical_runs import Blocks, Schedule, kernels_on_gamma
-from sde_momentum.dynamics.critical_steps import KICK, begin, block, kick, record
+from sde_momentum.dynamics.critical_steps import begin, block, kick, record, stepper_of
 from sde_momentum.geometry.lanes.manifold import find_normals, gamma_of, make_tangent, place_of, shift
 from sde_momentum.theory import formulas
 
@@ -61,7 +60,7 @@ def test_runs_stay_on_gamma_with_tangent_velocity():
     record(
         gamma,
         measures,
-        by_address(kick, KICK),
+        stepper_of(kick),
         place,
         runs,
         n_steps,

@@ -10,10 +10,9 @@ from finite_lr_reference import Chunk, Frame, Modes, count, exchange, push
 
 import sde_momentum as sm
 from derivations import SymbolicModel
-from sde_momentum.core.simd.address import by_address
 from sde_momentum.core.times import fit_steps
 from sde_momentum.dynamics.critical_runs import Blocks, Schedule
-from sde_momentum.dynamics.critical_steps import KICK, begin, block, record
+from sde_momentum.dynamics.critical_steps import begin, block, record, stepper_of
 from sde_momentum.dynamics.finite_lr_steps import kick_at_finite_lr
 from sde_momentum.geometry.lanes.manifold import find_normals, make_tangent, shift
 
@@ -87,7 +86,7 @@ def test_a_step_in_machine_code_is_that_of_the_equations(frequency, h, pace, n_s
     place.basis.accuracy[:] = 1e-9
     begin(gamma, place, runs)
     room = np.zeros(2), np.empty((0, 1, n)), np.empty((0, 0, 0))
-    record(gamma, measures, by_address(kick_at_finite_lr, KICK), place, runs, np.array([n_steps]), np.array([h]), *room)
+    record(gamma, measures, stepper_of(kick_at_finite_lr), place, runs, np.array([n_steps]), np.array([h]), *room)
     theirs = Chunk(SENSING, START, kappa, np.full(n, frequency), seeds, 1e-12)
     jacobian, vectors = (np.moveaxis(x.reshape(p, -1, n), -1, 0) for x in (runs.oscillation.jacobian, runs.oscillation.vectors))
     theirs.root, theirs.z = runs.oscillation.root.T.copy(), (runs.real + 1j * runs.imaginary).T.copy()

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.simd.address import by_address
 from ..core.simd.matrix import WIDTH
 from ..geometry.lanes.manifold import Gamma, gamma_of
 from ..problems.callbacks import kernels_in_python
@@ -19,7 +18,7 @@ from ..problems.compiled import Kernels
 from ..problems.measures import UNCOMPILED, Model, model
 from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem
-from .critical_steps import KICK, begin, block, kick, record
+from .critical_steps import begin, block, kick, record, stepper_of
 from .finite_lr_steps import kick_at_finite_lr
 from .update import measure_in_numpy
 
@@ -100,7 +99,7 @@ class Blocks:
         gamma, measures = self._models
         phases = None if frequency is None else frequency[fill]
         place, runs = block(point, self._vectors, kappa[fill], pace[fill], phases, seeds[fill], self.kernels.scratch_rows)
-        stepped = by_address(kick if frequency is None else kick_at_finite_lr, KICK)
+        stepper = stepper_of(kick if frequency is None else kick_at_finite_lr)
         begin(gamma, place, runs)
         in_numpy = [i for i, kind in enumerate(measures.kinds) if kind == UNCOMPILED]
         out, clock = np.zeros((len(metrics), n_runs, n_times)), np.zeros(2)
@@ -110,7 +109,7 @@ class Blocks:
             values = np.zeros((len(metrics), len(steps), lanes))
             points = np.empty((len(steps) if in_numpy else 0, n_runs, len(point)))
             before = clock[0]
-            record(gamma, measures, stepped, place, runs, n_steps, steps, clock, values, points)
+            record(gamma, measures, stepper, place, runs, n_steps, steps, clock, values, points)
             for i in in_numpy:
                 values[i, :, :n_runs] += measure_in_numpy(problem, metrics[i], points)
             out[:, :, cut] = np.swapaxes(values[:, :, :n_runs], 1, 2)

@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float64, types
+from numba import extending, float64, int64, types
 from numpy.typing import NDArray
 
 from ..core.compile import njit
 from ..core.random import CRITICAL_LIMIT, fill_normal, streams
+from ..core.simd.address import by_address
 from ..core.simd.lanes import below, load_and_spread, sqrt, store
 from ..core.simd.matrix import WIDTH, aligned, product_by_lane, symmetric_by_lane
 from ..geometry.lanes.manifold import GAMMA, PLACE, Place, any_of, move, place_of
@@ -93,6 +94,8 @@ _OSCILLATION = types.NamedUniTuple(_M, len(Oscillation._fields), Oscillation)
 RUNS = types.NamedTuple((*(_M,) * 6, _STATE, _M, _V, *(_M,) * 8, _OSCILLATION), Runs)
 #: Signature of the kick of a step, of size and end `h` and `time`, which the loop over steps calls by address.
 KICK = types.void(GAMMA, PLACE, RUNS, float64, float64)
+#: Signature of `advance`, which others call by address, too: what is compiled into its callers is compiled once more for each.
+ADVANCE = types.void(GAMMA, PLACE, RUNS, float64, int64)
 _SOFTER = 3
 """Largest number of further modes that become slow for a move that does not come back onto Gamma."""
 _ACCURATE = 1e-4
@@ -221,8 +224,8 @@ def kick(gamma: Any, place: Any, runs: Any, h: float, time: float) -> None:
     accelerate(gamma, place, runs, time)
 
 
-@njit
-def _advance(gamma: Any, place: Any, runs: Any, h: float, first: int) -> None:
+@njit(ADVANCE, cache=True, nogil=True)
+def advance(gamma: Any, place: Any, runs: Any, h: float, first: int) -> None:
     """`move` by p of the runs that are `moved`.
 
     Where that fails at finite lr, a slow mode has crossed the fast mode of lowest frequency, which took over its displacement:
@@ -248,18 +251,41 @@ def _advance(gamma: Any, place: Any, runs: Any, h: float, first: int) -> None:
             runs.moved[0, n] = max(runs.moved[0, n], softened[0, n])
 
 
+class Stepper(NamedTuple):
+    """The parts of a step, as compiled code takes them."""
+
+    advance: Any
+    """Of signature ADVANCE."""
+    kick: Any
+    """Of signature KICK."""
+
+
+STEPPER = types.NamedTuple((types.FunctionType(ADVANCE), types.FunctionType(KICK)), Stepper)
+
+
+@extending.typeof_impl.register(Stepper)
+def _type_of(value: Stepper, context: Any) -> Any:
+    """Known: Numba would take long to find it from the functions."""
+    return STEPPER
+
+
+def stepper_of(kick: Any) -> Stepper:
+    """The steps with one of the two kicks."""
+    return Stepper(by_address(advance, ADVANCE), by_address(kick, KICK))
+
+
 @njit
-def _step(gamma: Any, kick: Any, place: Any, runs: Any, h: float, behind: float, time: float) -> None:
+def _step(gamma: Any, by: Any, place: Any, runs: Any, h: float, behind: float, time: float) -> None:
     """A step of h, before which w has yet to move for `behind`: the time since the last kick."""
     fill_normal(runs.state, runs.xi)  # for diverged runs too: no stream may depend on its neighbours
     runs.moved[:] = runs.alive
-    _advance(gamma, place, runs, behind + h / 2, 1)
+    by.advance(gamma, place, runs, behind + h / 2, 1)
     mark(runs, time)
-    kick(gamma, place, runs, h, time)
+    by.kick(gamma, place, runs, h, time)
 
 
 @njit
-def _arrive(gamma: Any, place: Any, runs: Any, behind: float, time: float) -> None:
+def _arrive(gamma: Any, by: Any, place: Any, runs: Any, behind: float, time: float) -> None:
     """w <- where it is at the present time; `_resume` takes it back."""
     size, lanes = place.w.shape
     w, velocity, kept_w, kept_p = place.w, runs.p, runs.kept_w, runs.kept_p
@@ -273,7 +299,7 @@ def _arrive(gamma: Any, place: Any, runs: Any, behind: float, time: float) -> No
         if any_of(place.lost):
             runs.moved[:] = place.lost
             lost = place.lost.copy()
-            _advance(gamma, place, runs, behind, 2)
+            by.advance(gamma, place, runs, behind, 2)
             for n in range(lanes):
                 if lost[0, n] > 0.0:
                     place.renewed[0, n] = 1.0
@@ -301,9 +327,9 @@ def _resume(gamma: Any, place: Any, runs: Any) -> None:
         place.renewed[:] = 0.0
 
 
-@njit(float64(GAMMA, MODEL, types.FunctionType(KICK), PLACE, RUNS, _STEPS, _V, _V, _CUBE, _CUBE), cache=True, nogil=True)
+@njit(float64(GAMMA, MODEL, STEPPER, PLACE, RUNS, _STEPS, _V, _V, _CUBE, _CUBE), cache=True, nogil=True)
 def record(
-    gamma: Any, measures: Any, kick: Any, place: Any, runs: Any, n_steps: Any, steps: Any, clock: Any, values: Any, points: Any
+    gamma: Any, measures: Any, by: Any, place: Any, runs: Any, n_steps: Any, steps: Any, clock: Any, values: Any, points: Any
 ) -> float:
     """Advances all runs and measures them after each n_steps[t] steps of size steps[t].
 
@@ -315,9 +341,9 @@ def record(
     for t in range(n_steps.shape[0]):
         for _ in range(n_steps[t]):
             clock[0] += steps[t]
-            _step(gamma, kick, place, runs, steps[t], clock[1], clock[0])
+            _step(gamma, by, place, runs, steps[t], clock[1], clock[0])
             clock[1] = steps[t] / 2
-        _arrive(gamma, place, runs, clock[1], clock[0])
+        _arrive(gamma, by, place, runs, clock[1], clock[0])
         for i in range(kinds.shape[0]):
             if kinds[i] != UNCOMPILED:
                 measure(measures, kinds[i], place.w, value, place.scratch)

@@ -25,7 +25,7 @@ from ..core.compile import njit
 from ..core.simd.lanes import below, fabs, load_and_spread, sqrt, store
 from ..core.simd.matrix import WIDTH, apply_by_lane, product_by_lane
 from ..geometry.lanes.manifold import any_of, find_residual
-from .critical_steps import KICK, accelerate, mark
+from .critical_steps import accelerate, mark
 from .slow_modes import MARGIN, PHASE
 
 load, spread = load_and_spread(WIDTH)
@@ -225,7 +225,7 @@ def _exchange(gamma: Any, place: Any, runs: Any, h: float) -> None:
     gamma.make_tangent(place, runs.p, changed)
 
 
-@njit(KICK, cache=True, nogil=True)
+@njit(cache=True, nogil=True)  # for the signature KICK when it is asked for: many a user never does
 def kick_at_finite_lr(gamma: Any, place: Any, runs: Any, h: float, time: float) -> None:
     """Damping, force and noise for h; marks the runs that diverge."""
     size, lanes = place.w.shape

@@ -223,7 +223,7 @@ class CurveSearch:
             near = d > best and vague and time < ask.near * shortest
             if (d == best and (late or vague or few)) or (own > allowed and (d == best or near)):
                 found.append(d)
-            next_below = best / (ask.finest_ratio * (1 + 1e-9)) <= d < best
+            next_below = best / (ask.finest_ratio**2 * (1 + 1e-9)) <= d < best
             if next_below and own > allowed and course.shifted_time(-ask.spread) < shortest - allowed:
                 better.append(d)
         if better and self._promise(max(better)) > ask.gain:

@@ -55,7 +55,7 @@ class CurveSettings:
     n_groups: int = 8
     spread: float = 2.0
     ratio: float = 1.35
-    finest_ratio: float = 1.04
+    finest_ratio: float = 1.02
     most_parts: int = 4
     above: float = 1.25
     slower: float = 1.3
