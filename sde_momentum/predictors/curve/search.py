@@ -269,18 +269,19 @@ class CurveSearch:
         """More runs where the best D may lie, and a finer grid just below it, where the cliff may be."""
         ask = self.settings
         while True:
-            while doubtful := self._doubtful():
-                self._add_runs(doubtful)
             best, past = self._best(), self._past_the_cliff()
             below = max((d for d in self.courses if d < best), default=best / ask.ratio)
             fine = past and best <= ask.finest_ratio * below * (1 + 1e-9)
-            if fine or len(self.courses) >= ask.max_points or self._promise(below) <= ask.gain:
-                return
-            if past:
-                parts = min(int(np.ceil(np.log(best / below) / np.log(ask.finest_ratio))), ask.most_parts)
-                self._simulate(*np.geomspace(below, best, parts + 1)[1:-1].tolist())
+            if not fine and len(self.courses) < ask.max_points and self._promise(below) > ask.gain:
+                if past:
+                    parts = min(int(np.ceil(np.log(best / below) / np.log(ask.finest_ratio))), ask.most_parts)
+                    self._simulate(*np.geomspace(below, best, parts + 1)[1:-1].tolist())
+                else:
+                    self._simulate(min(self.courses) / ask.ratio)
+            elif doubtful := self._doubtful():
+                self._add_runs(doubtful)
             else:
-                self._simulate(min(self.courses) / ask.ratio)
+                return
 
     def _expected(self, scaled: float) -> float:
         """The expected tau at D: `_rough`, which may be several times too short or too long, until a time is known."""
@@ -325,13 +326,13 @@ class CurveSearch:
         return 0.0 if known or not course.still_falls() else 2 * float(course.clock[-1])
 
     def _add_runs(self, scaled: Sequence[float]) -> None:
-        """At least double the runs at some D; all are made anew if a course is much longer, so coarser, than needed by now."""
+        """At least double the runs at some D; all are made anew where a course is so long that this costs less."""
         horizon = self.settings.horizon * self._shortest()
         for have in sorted({self.courses[d].n_runs for d in scaled}):
             some = {d: self.courses[d] for d in scaled if self.courses[d].n_runs == have}
-            long = [d for d, course in some.items() if course.clock[-1] > 2 * horizon]
-            clock = np.linspace(0, horizon, self.settings.n_records)
             new = max(have, WIDTH // len(some))  # so many cost no more
+            long = [d for d, course in some.items() if new * course.clock[-1] > (have + new) * horizon]
+            clock = np.linspace(0, horizon, self.settings.n_records)
             self.courses |= self._means(dict.fromkeys(long, clock), 0, have + new)
             more = self._means({d: course.clock for d, course in some.items() if d not in long}, have, new)
             self.courses |= {d: some[d].more(course) for d, course in more.items()}

@@ -64,8 +64,8 @@ class CurveSettings:
     branch: float = 1.5
     max_points: int = 32
     max_points_above: int = 24
-    n_records: int = 55
-    n_steps: int = 20
+    n_records: int = 44
+    n_steps: int = 16
     largest_step: float = 0.25
     steps_at_finite_lr: int = 60
     largest_at_finite_lr: float = 0.1
