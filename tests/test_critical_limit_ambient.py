@@ -5,30 +5,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.linalg import expm
 
 import sde_momentum as sm
 from sde_momentum.core.times import fit_steps
-from sde_momentum.dynamics import finite_lr_steps
 from sde_momentum.dynamics.critical_runs import Blocks, Schedule, kernels_on_gamma
-from sde_momentum.dynamics.critical_steps import begin, block, record
-from sde_momentum.dynamics.finite_lr_steps import Chunk
-from sde_momentum.geometry.along_manifold import Frame, move
-from sde_momentum.geometry.normal_modes import _continue
+from sde_momentum.dynamics.critical_steps import begin, block, kick, record, stepper_of
+from sde_momentum.geometry.lanes.manifold import find_normals, gamma_of, make_tangent, place_of, shift
 from sde_momentum.theory import formulas
 
 SENSING = sm.MatrixSensing(6, 1, 20)
 START = SENSING.interpolating_start()
 LIMIT = sm.CriticalLimit(SENSING)
-
-
-def bundle(n, tolerance=1e-12):
-    """Runs at an lr so small that no mode is slow."""
-    return Chunk(SENSING, START, np.ones(n), np.full(n, 1e6), np.arange(n, dtype=np.uint64), tolerance)
-
-
-def frame_at(w):
-    return Frame.at(SENSING, w, np.zeros(len(w), dtype=np.intp))
 
 
 class InPython(sm.MatrixSensing):
@@ -39,80 +26,53 @@ class InPython(sm.MatrixSensing):
 
 def test_moving_along_gamma_is_reversible_and_keeps_the_speed():
     """RATTLE: there and back again to the tolerance of the projection; |p| changes by O(h^2)."""
-    rng = np.random.default_rng(1)
-    runs = bundle(3)
-    w = runs.w
-    p = frame_at(w).tangent(rng.normal(size=w.shape))
+    rng, ones = np.random.default_rng(1), np.ones((1, 8))
+    gamma = gamma_of(SENSING.kernels, SENSING.targets, 1e-12)
     for h, allowed in ((0.1, 4e-2), (0.05, 1e-2)):
-        there, speed, off, frame = runs._move(w, p, h, frame_at(w))
-        back, again, off_again, _ = runs._move(there, -speed, h, frame)
-        assert not off.any()
-        assert not off_again.any()
-        np.testing.assert_allclose(back, w, atol=1e-10)
-        np.testing.assert_allclose(-again, p, atol=1e-5)  # the damping of J J^T by 1e-9 of its trace
-        np.testing.assert_allclose(np.linalg.norm(speed, axis=1) / np.linalg.norm(p, axis=1), 1, atol=allowed)
-
-
-def test_a_move_that_does_not_come_back_onto_gamma_is_made_in_halves(monkeypatch):
-    rng = np.random.default_rng(3)
-    runs, h = bundle(3), 0.05
-    w = runs.w
-    p = frame_at(w).tangent(rng.normal(size=w.shape))
-    whole, speed, _, _ = runs._move(w, p, h, frame_at(w))
-    half, slower, _, between = runs._move(w, p, h / 2, frame_at(w))
-    halves, slowest, _, _ = runs._move(half, slower, h / 2, between)
-
-    def refuses(problem, start, displacement, tolerance, frame=None):
-        end, lost = move(problem, start, displacement, tolerance, frame)
-        lost |= np.abs(displacement - h * p[1]).max(axis=1) < 1e-12  # the whole move of one run
-        return np.where(lost[:, None], start, end), lost
-
-    monkeypatch.setattr(finite_lr_steps, "move", refuses)
-    found, at, lost, frame = runs._move(w, p, h, frame_at(w))
-    assert not lost.any()
-    for i, (end, end_speed) in enumerate([(whole, speed), (halves, slowest), (whole, speed)]):
-        np.testing.assert_allclose(found[i], end[i], atol=1e-12)
-        np.testing.assert_allclose(at[i], end_speed[i], atol=1e-9)
-    np.testing.assert_allclose(frame.jacobian, SENSING.jacobian(found), atol=1e-12)
-    assert np.abs(found[1] - whole[1]).max() > 1e-9  # it matters which
-    monkeypatch.setattr(finite_lr_steps, "move", lambda problem, start, *rest: (start, np.ones(len(start), dtype=bool)))
-    assert runs._move(w, p, h, frame_at(w))[2].all()
-
-
-def test_where_halves_are_no_help_a_softer_mode_becomes_slow(monkeypatch):
-    rng, h = np.random.default_rng(4), 0.05
-    runs = Chunk(SENSING, START, np.ones(3), np.full(3, 20.0), np.arange(3, dtype=np.uint64), 1e-12)
-    w, slow = runs.w, np.full(3, 2, dtype=np.intp)
-    p = Frame.at(SENSING, w, slow).tangent(rng.normal(size=w.shape))
-    plain, _, _, _ = runs._move(w, p, h, Frame.at(SENSING, w, slow))
-    softer, speed, _, _ = runs._move(w, p, h, Frame.at(SENSING, w, slow + 2))
-
-    def refuses(problem, start, displacement, tolerance, frame=None):
-        end, lost = move(problem, start, displacement, tolerance, frame)
-        cosine = displacement @ p[1] / (np.linalg.norm(displacement, axis=1) * np.linalg.norm(p[1]))
-        return end, lost | ((cosine > 0.9) & (frame.n_slow < 4))
-
-    monkeypatch.setattr(finite_lr_steps, "move", refuses)
-    found, at, lost, frame = runs._move(w, p, h, Frame.at(SENSING, w, slow))
-    assert not lost.any()
-    assert frame.n_slow.tolist() == [2, 4, 2]
-    np.testing.assert_array_equal(found[[0, 2]], plain[[0, 2]])
-    assert np.abs(found[1] - softer[1]).max() < 0.01 * np.abs(softer[1] - w[1]).max()  # in 32 parts
-    assert np.abs(at[1] - speed[1]).max() < 0.02 * np.abs(speed[1]).max()
+        place = place_of(SENSING.n_outputs, START.size, 8, SENSING.kernels.scratch_rows, 1e-6)
+        place.w[:] = START[:, None]
+        find_normals(gamma.model, place, ones)
+        p = rng.normal(size=place.w.shape)
+        make_tangent(place, p, ones)
+        first = p.copy()
+        for direction in (1.0, -1.0):
+            p *= direction
+            place.todo[:] = 1.0
+            shift(gamma.model, place, p, h)
+            p[:] = (place.w - place.begin) / h
+            find_normals(gamma.model, place, ones)
+            make_tangent(place, p, ones)
+            assert not place.lost.any()
+            np.testing.assert_allclose(np.linalg.norm(p, axis=0) / np.linalg.norm(first, axis=0), 1, atol=allowed)
+        np.testing.assert_allclose(place.w, np.broadcast_to(START[:, None], place.w.shape), atol=1e-10)
+        np.testing.assert_allclose(-p, first, atol=1e-5)  # the damping of J J^T by 1e-9 of its trace
 
 
 def test_runs_stay_on_gamma_with_tangent_velocity():
     tolerance = 1e-12
     blocks = Blocks(Schedule(SENSING, START, *fit_steps([2.5], 0.05), [], tolerance), SENSING.kernels)
     gamma, measures = blocks._models
-    place, runs = block(START, blocks._vectors, np.ones(8), np.arange(8, dtype=np.uint64), SENSING.kernels.scratch_rows)
+    place, runs = block(
+        START, blocks._vectors, np.ones(8), np.ones(8), None, np.arange(8, dtype=np.uint64), SENSING.kernels.scratch_rows
+    )
     begin(gamma, place, runs)
     n_steps, steps = np.array([50]), np.array([0.05])
-    record(gamma, measures, place, runs, n_steps, steps, np.zeros(2), np.empty((0, 1, 8)), np.empty((0, 0, 0)))
+    record(
+        gamma,
+        measures,
+        stepper_of(kick),
+        place,
+        runs,
+        n_steps,
+        steps,
+        np.zeros(2),
+        np.empty((0, 1, 8)),
+        np.empty((0, 0, 0)),
+    )
     assert np.isnan(runs.diverged).all()
     w, p = place.w.T.copy(), runs.p.T.copy()
     assert np.linalg.norm(SENSING.residual(w), axis=1).max() <= tolerance * (1 + np.linalg.norm(SENSING.targets))
-    assert np.abs(SENSING.jacobian(w) @ p[..., None]).max() < 1e-7 * np.abs(p).max()
+    assert np.abs(SENSING.jacobian(w) @ p[..., None]).max() < 1e-4 * np.abs(p).max()
     assert np.abs(p).max() > 0.1
 
 
@@ -138,21 +98,6 @@ def test_what_a_problem_s_function_raises_ends_the_simulation(monkeypatch):
     monkeypatch.setattr(InPython, "jacobian", lambda self, w: jacobian(w) if next(calls) < 4 else fails(w))
     with pytest.raises(RuntimeError, match="no outputs today"):
         sm.solve(limit, START, [0.0, 1.0], kappa=1.0, seeds=range(2), step=0.1)
-
-
-def test_eigenvectors_are_followed_through_a_crossing():
-    rng = np.random.default_rng(2)
-    before = np.linalg.qr(rng.normal(size=(6, 6)))[0]
-    skew = 0.05 * rng.normal(size=(6, 6))
-    tilt = expm(skew - skew.T)
-    order = rng.permutation(6)
-    signs = rng.choice([-1, 1], 6)
-    assert _continue(np.abs(((tilt @ before)[:, order] * signs).T @ before)[None])[0].tolist() == order.tolist()
-    # where two directions meet in equal parts each is still used once
-    mixed = before.copy()
-    mixed[:, 0] = (before[:, 0] + before[:, 1]) / np.sqrt(2)
-    mixed[:, 1] = (before[:, 0] - before[:, 1]) / np.sqrt(2)
-    assert sorted(_continue(np.abs(mixed.T @ before)[None])[0]) == list(range(6))
 
 
 def test_in_the_valley_it_has_the_law_of_the_valley_s_own_coordinates():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from finite_lr_reference import carry, relax, squares
 from scipy.integrate import solve_ivp
 
 import sde_momentum as sm
-from sde_momentum.geometry.normal_modes import carry, relax, squares
 
 
 def hessian(s, gap):

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import sympy as sp
+from finite_lr_reference import Chunk, Frame, Modes, count, exchange, push
 
 import sde_momentum as sm
 from derivations import SymbolicModel
-from sde_momentum.dynamics.finite_lr_steps import Chunk
-from sde_momentum.dynamics.slow_modes import Modes, count, exchange, push
-from sde_momentum.geometry.along_manifold import Frame
+from sde_momentum.core.times import fit_steps
+from sde_momentum.dynamics.critical_runs import Blocks, Schedule
+from sde_momentum.dynamics.critical_steps import begin, block, record, stepper_of
+from sde_momentum.dynamics.finite_lr_steps import kick_at_finite_lr
+from sde_momentum.geometry.lanes.manifold import find_normals, make_tangent, shift
 
 SENSING = sm.MatrixSensing(6, 1, 20)
 START = SENSING.interpolating_start()
@@ -66,6 +70,44 @@ def test_modes_are_handed_to_w_and_taken_back():
     (w_error, z_error), (w_half, z_half) = errors
     assert w_half < 0.4 * w_error < 1e-3  # second order in the amplitude
     assert z_half < 0.7 * z_error < 0.1  # |p| over the frequency and Gamma's radius: what an amplitude cannot see
+
+
+@pytest.mark.parametrize(
+    ("frequency", "h", "pace", "n_steps"), [(1e6, 0.05, 1.0, 5), (15.0, 0.05, 1.0, 8), (60.0, 0.04, 0.5, 20)]
+)
+def test_a_step_in_machine_code_is_that_of_the_equations(frequency, h, pace, n_steps):
+    """After some steps one without noise: without pairs, with modes that become slow, and with a pace."""
+    n, p = 8, SENSING.n_outputs
+    kappa, seeds = np.linspace(0.5, 1.5, n), np.arange(n, dtype=np.uint64)
+    blocks = Blocks(Schedule(SENSING, START, *fit_steps([1.0], 0.1), [], 1e-12), SENSING.kernels)
+    gamma, measures = blocks._models
+    how = np.full(n, pace), np.full(n, frequency), seeds, SENSING.kernels.scratch_rows
+    place, runs = block(START, blocks._vectors, kappa, *how)
+    place.basis.accuracy[:] = 1e-9
+    begin(gamma, place, runs)
+    room = np.zeros(2), np.empty((0, 1, n)), np.empty((0, 0, 0))
+    record(gamma, measures, stepper_of(kick_at_finite_lr), place, runs, np.array([n_steps]), np.array([h]), *room)
+    theirs = Chunk(SENSING, START, kappa, np.full(n, frequency), seeds, 1e-12)
+    jacobian, vectors = (np.moveaxis(x.reshape(p, -1, n), -1, 0) for x in (runs.oscillation.jacobian, runs.oscillation.vectors))
+    theirs.root, theirs.z = runs.oscillation.root.T.copy(), (runs.real + 1j * runs.imaginary).T.copy()
+    theirs.axes = vectors @ jacobian / (np.sqrt(p) * theirs.root[..., None])
+    theirs.n_slow = (place.fast == 0).sum(axis=0)
+    place.todo[:] = 1.0
+    shift(gamma.model, place, runs.p, h)
+    find_normals(gamma.model, place, np.ones((1, n)))
+    make_tangent(place, runs.p, np.ones((1, n)))
+    w, velocity = place.w.T.copy(), runs.p.T / pace
+    frame = Frame.at(SENSING, w, theirs.n_slow.copy())
+    runs.xi[:] = 0.0
+    kick_at_finite_lr(gamma, place, runs, h, 1.0)
+    there, speed, bad, _ = theirs._kick(np.arange(n), w, velocity, np.zeros((n, 2 * p)), h * pace, np.zeros(n, dtype=bool), frame)
+    assert not bad.any()
+    assert np.isnan(runs.diverged).all()
+    np.testing.assert_array_equal((place.fast == 0).sum(axis=0), theirs.n_slow)
+    assert (theirs.n_slow > 0).any() == (frequency < 1e5)
+    kicked = np.abs(speed - np.exp(-h * pace) * velocity).max()
+    np.testing.assert_allclose(place.w.T, there, atol=1e-5 * pace * h * np.abs(velocity).max())
+    np.testing.assert_allclose(runs.p.T / pace, speed, atol=2e-5 * kicked)
 
 
 def _axes(frame, root):

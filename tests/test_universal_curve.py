@@ -8,7 +8,7 @@ import pytest
 
 import sde_momentum as sm
 from sde_momentum.dynamics.critical_course import CriticalCourse, MeanCourse, critical_course
-from sde_momentum.predictors.curve.search import CurveSearch
+from sde_momentum.predictors.curve.search import CurveSearch, ScaledCourse
 from sde_momentum.predictors.curve.simulate import read_curve
 from sde_momentum.predictors.curve.universal_curve import TOLERANCE
 from sde_momentum.predictors.recommendation import largest_within
@@ -120,10 +120,14 @@ def test_bad_input_is_refused(change, message):
 
 def test_out_of_reach_times(curve):
     assert np.isnan(curve.convergence_time(1e-3, 1e-9, 1e-3)[0])
-    top = float(curve.scaled_one_minus_beta[-1]) * curve.scale(1e-3, 0.01, 1e-3)
-    inside, beyond = (float(curve.convergence_time(1e-3, k * top, 1e-3)[0]) for k in (0.999, 1.5))
-    drift = curve.path.time * (1.5**2 - 0.999**2) * top**2 / (1e-3 * 1e-6)
-    assert beyond - inside == pytest.approx(drift, rel=0.05)
+    top = float(curve.scaled_one_minus_beta[-1])
+    for d in (1.5 * top, 3 * top):
+        clock = np.linspace(0, 3 * curve.scaled_time[-1] * (d / top) ** 2, 400) * d
+        runs = sm.dynamics.CriticalValley(VALLEY).solve(2.5, clock, kappa=1 / (4 * d**3), n_paths=2048, seed=1, step=0.2)
+        tau = float(sm.convergence_time(runs.position_rms.values[0] ** 2, clock)) / d
+        scale = curve.scale(1e-6, d * np.cbrt(1e-15), 1e-3)
+        predicted = float(curve.convergence_time(1e-6, d * scale, 1e-3)[0]) * scale
+        assert predicted == pytest.approx(tau, rel=0.1), d
     assert formulas.critical_kappa(1e-3, top, 1e-3) < 1
 
 
@@ -180,7 +184,10 @@ def test_the_cliff_is_found_though_few_runs_meet_the_target_by_chance(monkeypatc
         at[ratio] = first + count
         return MeanCourse.of_runs(np.minimum(np.exp(-np.log(10) * u), 1.0) + height[:, None] * bump)
 
-    monkeypatch.setattr(CurveSearch, "_mean", mean)
+    def means(self, clocks, first, count):
+        return {d: ScaledCourse(d, clock, mean(self, d, clock, first, count), 0.1) for d, clock in clocks.items()}
+
+    monkeypatch.setattr(CurveSearch, "_means", means)
     start, settings = problem.interpolating_start(), sm.predictors.CurveSettings(n_seeds=4)
     curve = sm.universal_curve(problem, start, settings=settings, progress=False)
     ratios = np.array(sorted(at))

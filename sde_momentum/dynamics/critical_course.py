@@ -11,6 +11,7 @@ the problem's class:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import ClassVar
@@ -85,6 +86,10 @@ class CriticalCourse(ABC):
     def mean(self, request: CourseRequest, n_runs: int, first: int = 0) -> MeanCourse:
         """The mean over runs `first`, ..., `first + n_runs - 1`, or over more where runs are cheap."""
 
+    def means(self, requests: Sequence[CourseRequest], n_runs: int, first: int = 0) -> list[MeanCourse]:
+        """`mean` of each request. They differ in `kappa`, `frequency`, `step` and a factor on `times` alone."""
+        return [self.mean(request, n_runs, first) for request in requests]
+
     @abstractmethod
     def samples(self, request: CourseRequest, n_runs: int) -> Array:
         """Independent estimates of the mean, of equal weight, from at least `n_runs` runs in all, (n_estimates, n_time)."""
@@ -99,24 +104,31 @@ class AmbientCourse(CriticalCourse):
     problem: Problem
 
     def mean(self, request: CourseRequest, n_runs: int, first: int = 0) -> MeanCourse:
-        return MeanCourse.of_runs(self._runs(request, n_runs, first))
+        return self.means([request], n_runs, first)[0]
+
+    def means(self, requests: Sequence[CourseRequest], n_runs: int, first: int = 0) -> list[MeanCourse]:
+        return [MeanCourse.of_runs(values) for values in self._runs(requests, n_runs, first)]
 
     def samples(self, request: CourseRequest, n_runs: int) -> Array:
-        return self._runs(request, n_runs, 0)
+        return np.asarray(self._runs([request], n_runs, 0)[0])
 
-    def _runs(self, request: CourseRequest, n_runs: int, first: int) -> Array:
-        runs = CriticalLimit(self.problem).solve(
-            request.start,
-            request.times,
-            kappa=request.kappa,
-            seeds=request.seed * 1_000_003 + np.arange(first, first + n_runs),
-            frequency=request.frequency,
-            step=request.step,
-            metrics=[request.metric],
-            workers=request.workers,
-            progress=request.progress,
+    def _runs(self, requests: Sequence[CourseRequest], n_runs: int, first: int) -> Array:
+        """The metric, (n_requests, n_runs, n_time): side by side, in steps of equal number."""
+        one = requests[0]
+        pace = np.array([request.times[-1] for request in requests]) / one.times[-1]
+        frequencies = [request.frequency for request in requests if request.frequency is not None]
+        return CriticalLimit(self.problem).courses(
+            one.start,
+            one.times,
+            kappa=[request.kappa for request in requests],
+            pace=pace,
+            seeds=one.seed * 1_000_003 + np.arange(first, first + n_runs),
+            metric=one.metric,
+            frequency=frequencies or None,
+            step=float(min(request.step / k for request, k in zip(requests, pace, strict=True)) * pace.max()),
+            workers=one.workers,
+            progress=one.progress,
         )
-        return np.asarray(runs[request.metric].values[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +143,8 @@ class ValleyCourse(CriticalCourse):
     """Number of paths of `mean`, for any `n_runs`: a path costs next to nothing."""
     n_groups: ClassVar[int] = 8
     """Number of groups of paths, whose means are the `samples`."""
+    step: ClassVar[float] = 0.5
+    """Of the requested step: unlike `CriticalLimit` it takes no shorter ones soon after the start."""
     paths_per_run: ClassVar[int] = 32
     """Paths of a group, for each of `n_runs`."""
 
@@ -155,7 +169,7 @@ class ValleyCourse(CriticalCourse):
             float(request.start[0]),
             request.times,
             kappa=request.kappa,
-            step=request.step,
+            step=self.step * request.step,
             n_paths=n_paths,
             seed=seed,
             workers=request.workers,

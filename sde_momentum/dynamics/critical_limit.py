@@ -35,13 +35,14 @@ from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem, as_problem
 from .checks import check_kappa
 from .critical_runs import Blocks, Schedule, kernels_on_gamma, lanes_of
-from .finite_lr_steps import lanes_at_finite_lr, run_at_finite_lr
 
 
 class _Runs(NamedTuple):
     """The checked settings of an ensemble of runs (kappa, seed)."""
 
     kappa: Array
+    pace: Array
+    """s per unit of the record times, for each kappa."""
     frequency: Array | None
     seeds: NDArray[Any]
 
@@ -160,25 +161,58 @@ class CriticalLimit(Dynamics):
         measured = [self.problem.find_metric(metric, "metrics") for metric in metrics]
         point = ManifoldPoint(self.problem, self.problem.check_point(start)).w
         schedule = Schedule(self.problem, point, *_fit(times, step, ratios), measured, float(self.tolerance))
-        runs = _Runs(strengths, ratios, labels)
+        runs = _Runs(strengths, np.ones_like(strengths), ratios, labels)
         return self._dataset(schedule, runs, step, *self._run(schedule, runs, workers, progress))
+
+    def courses(
+        self,
+        start: ArrayLike,
+        times: ArrayLike,
+        *,
+        kappa: ArrayLike,
+        pace: ArrayLike,
+        seeds: ArrayLike,
+        metric: str | Metric,
+        frequency: ArrayLike | None = None,
+        step: float | None = None,
+        workers: int = -1,
+        progress: bool | None = None,
+    ) -> Array:
+        """A metric along the runs (kappa, seed) at s = pace times `times`, (n_kappa, n_seed, n_time), NaN once one has diverged.
+
+        As `solve`, but each kappa has record times of its own, and its steps are `pace` times as long: so the times to a target
+        at several momenta come from runs made side by side.
+
+        Args:
+            pace: > 0, of each kappa, (n_kappa,)
+            metric: name of one of the problem's metrics, or a Metric object
+            start, times, kappa, seeds, frequency, step, workers, progress: as in `solve`, with `step` that of the largest pace
+
+        Raises:
+            InputError: for a value out of range or a start off Gamma.
+        """
+        strengths = check_kappa(kappa)
+        paces = np.broadcast_to(check_positive(pace, "pace"), strengths.shape)
+        ratios = None if frequency is None else np.broadcast_to(check_positive(frequency, "frequency"), strengths.shape)
+        labels, step = check_seeds(seeds), _step(step, ratios)
+        measured = [self.problem.find_metric(metric, "metric")]
+        point = ManifoldPoint(self.problem, self.problem.check_point(start)).w
+        schedule = Schedule(self.problem, point, *_fit(times, step / float(paces.max()), ratios), measured, float(self.tolerance))
+        return self._run(schedule, _Runs(strengths, paces, ratios, labels), workers, progress)[0][0]
 
     def _run(self, schedule: Schedule, runs: _Runs, workers: int, progress: bool | None) -> tuple[Array, Array]:
         """The metrics, (metric, kappa, seed, time), and the times at which runs diverged, (kappa, seed)."""
         n_seeds, n_runs = len(runs.seeds), len(runs.seeds) * len(runs.kappa)
-        kappa = np.repeat(runs.kappa, n_seeds)
+        kappa, pace = np.repeat(runs.kappa, n_seeds), np.repeat(runs.pace, n_seeds)
+        frequency = None if runs.frequency is None else np.repeat(runs.frequency, n_seeds)
         words = np.tile(runs.seeds.astype(np.uint64), len(runs.kappa))
         share = -(-n_runs // n_threads(workers))  # for each thread
         with track("runs", n_runs, progress) as advance, one_blas_thread(), kernels_on_gamma(self.problem) as kernels:
-            if runs.frequency is None:
-                blocks, lanes = Blocks(schedule, kernels), lanes_of(self.problem, kernels, share)
-                jobs = [partial(blocks.run, kappa[cut], words[cut], advance) for cut in _cuts(n_runs, lanes)]
-            else:
-                frequency, lanes = np.repeat(runs.frequency, n_seeds), lanes_at_finite_lr(self.problem, share)
-                jobs = [
-                    partial(run_at_finite_lr, schedule, kappa[cut], frequency[cut], words[cut], advance)
-                    for cut in _cuts(n_runs, lanes)
-                ]
+            blocks, lanes = Blocks(schedule, kernels), lanes_of(self.problem, kernels, share)
+            jobs = [
+                partial(blocks.run, kappa[cut], pace[cut], None if frequency is None else frequency[cut], words[cut], advance)
+                for cut in _cuts(n_runs, lanes)
+            ]
             parts = list(in_order(iter(jobs), workers))
         shape = (len(runs.kappa), n_seeds)
         values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(schedule.metrics), *shape, len(schedule.times))

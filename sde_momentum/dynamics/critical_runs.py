@@ -18,7 +18,8 @@ from ..problems.compiled import Kernels
 from ..problems.measures import UNCOMPILED, Model, model
 from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem
-from .critical_steps import begin, block, record
+from .critical_steps import begin, block, kick, record, stepper_of
+from .finite_lr_steps import kick_at_finite_lr
 from .update import measure_in_numpy
 
 _LANES, _NUMBERS = 64, 2**15
@@ -34,7 +35,7 @@ class Schedule(NamedTuple):
     point: Array
     """The start, on Gamma, (N,)."""
     times: Array
-    """Of the records, in s, (n_time,)."""
+    """Of the records, (n_time,), in s over the run's pace."""
     n_steps: NDArray[np.int64]
     """Number of steps before each record, from the one before, (n_time,)."""
     steps: Array
@@ -82,17 +83,23 @@ class Blocks:
         compiled = [problem.compiled_metric(metric) if own else None for metric in self.schedule.metrics]
         return gamma_of(kernels, problem.targets, self.schedule.tolerance), model(kernels, problem.targets, compiled)
 
-    def run(self, kappa: Array, seeds: NDArray[np.uint64], advance: Callable[[float], None]) -> tuple[Array, Array]:
-        """Metrics of the runs (kappa, seed), (n_runs,) each: (metric, run, time), and the s at which they diverged, (run,).
+    def run(
+        self, kappa: Array, pace: Array, frequency: Array | None, seeds: NDArray[np.uint64], advance: Callable[[float], None]
+    ) -> tuple[Array, Array]:
+        """Metrics of runs of a kappa, pace, frequency and seed each, (n_runs,): (metric, run, time), and the s at which they
+        diverged, (run,).
 
-        `advance` is called with the share of the time that has passed, times the number of runs.
+        frequency: sqrt(eta) / delta; None for the limit lr -> 0. `advance` is called with the share of the time that has passed,
+        times the number of runs.
         """
         problem, point, times, all_steps, sizes, metrics, _ = self.schedule
         n_runs, n_times = len(kappa), len(times)
         lanes = -(-n_runs // WIDTH) * WIDTH
         fill = np.minimum(np.arange(lanes), n_runs - 1)  # lanes that are left over repeat the last run
         gamma, measures = self._models
-        place, runs = block(point, self._vectors, kappa[fill], seeds[fill], self.kernels.scratch_rows)
+        phases = None if frequency is None else frequency[fill]
+        place, runs = block(point, self._vectors, kappa[fill], pace[fill], phases, seeds[fill], self.kernels.scratch_rows)
+        stepper = stepper_of(kick if frequency is None else kick_at_finite_lr)
         begin(gamma, place, runs)
         in_numpy = [i for i, kind in enumerate(measures.kinds) if kind == UNCOMPILED]
         out, clock = np.zeros((len(metrics), n_runs, n_times)), np.zeros(2)
@@ -102,12 +109,12 @@ class Blocks:
             values = np.zeros((len(metrics), len(steps), lanes))
             points = np.empty((len(steps) if in_numpy else 0, n_runs, len(point)))
             before = clock[0]
-            record(gamma, measures, place, runs, n_steps, steps, clock, values, points)
+            record(gamma, measures, stepper, place, runs, n_steps, steps, clock, values, points)
             for i in in_numpy:
                 values[i, :, :n_runs] += measure_in_numpy(problem, metrics[i], points)
             out[:, :, cut] = np.swapaxes(values[:, :, :n_runs], 1, 2)
             advance(n_runs * (clock[0] - before) / (times[-1] or 1.0))
-        return out, runs.diverged[:n_runs]
+        return out, runs.diverged[:n_runs] * pace
 
 
 @contextmanager

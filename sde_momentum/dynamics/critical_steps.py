@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float64, types
+from numba import extending, float64, int64, types
 from numpy.typing import NDArray
 
 from ..core.compile import njit
 from ..core.random import CRITICAL_LIMIT, fill_normal, streams
+from ..core.simd.address import by_address
 from ..core.simd.lanes import below, load_and_spread, sqrt, store
 from ..core.simd.matrix import WIDTH, aligned, product_by_lane, symmetric_by_lane
 from ..geometry.lanes.manifold import GAMMA, PLACE, Place, any_of, move, place_of
@@ -32,22 +33,46 @@ _STEPS = types.Array(types.int64, 1, "C")
 _CONTRACT = {"contract"}
 
 
+class Oscillation(NamedTuple):
+    """The motion of modes within their periods, at finite lr; of no rows in the limit lr -> 0, where it is infinitely fast."""
+
+    frequency: Array
+    """sqrt(eta) / delta times the pace: of lambda = 1, per unit of time, (1, lanes)."""
+    jacobian: Array
+    """J at the last kick, (P N, lanes)."""
+    vectors: Array
+    """The eigenvectors there, (P P, lanes)."""
+    root: Array
+    """sqrt(lambda_j) there, (P, lanes)."""
+    carried: Array
+    """Real, then imaginary part of z after the modes have changed, (2 P, lanes)."""
+    shift: Array
+    """Room, (P, lanes), and so the next."""
+    change: Array
+    softened: Array
+    """Room, (1, lanes)."""
+
+
 class Runs(NamedTuple):
-    """The runs of a block beside their places."""
+    """The runs of a block beside their places. Each has a clock of its own: s = pace times the time by which it is stepped."""
 
     p: Array
-    """Tangent velocity, (N, lanes)."""
+    """Tangent velocity dw / d(time), (N, lanes)."""
     real: Array
     """z of each mode, (P, lanes) each."""
     imaginary: Array
     kappa: Array
     """(1, lanes)."""
+    pace: Array
+    """s per unit of time, (1, lanes)."""
+    rates: Array
+    """Of a step, (3, lanes): decay of z, the standard deviation of its noise at lambda = 1, and the force's factor."""
     state: NDArray[np.uint64]
     """Random streams, (4, lanes)."""
     alive: Array
     """1, or 0 for runs that have diverged, (1, lanes)."""
     diverged: Array
-    """The s at which a run diverged, NaN for none, (lanes,)."""
+    """The time at which a run diverged, NaN for none, (lanes,)."""
     moved: Array
     """Room, (1, lanes)."""
     xi: Array
@@ -62,15 +87,30 @@ class Runs(NamedTuple):
     """(N, lanes), and so the next."""
     kept_w: Array
     kept_p: Array
+    oscillation: Oscillation
 
 
-RUNS = types.NamedTuple((_M, _M, _M, _M, _STATE, _M, _V, *(_M,) * 8), Runs)
+_OSCILLATION = types.NamedUniTuple(_M, len(Oscillation._fields), Oscillation)
+RUNS = types.NamedTuple((*(_M,) * 6, _STATE, _M, _V, *(_M,) * 8, _OSCILLATION), Runs)
+#: Signature of the kick of a step, of size and end `h` and `time`, which the loop over steps calls by address.
+KICK = types.void(GAMMA, PLACE, RUNS, float64, float64)
+#: Signature of `advance`, which others call by address, too: what is compiled into its callers is compiled once more for each.
+ADVANCE = types.void(GAMMA, PLACE, RUNS, float64, int64)
+_SOFTER = 3
+"""Largest number of further modes that become slow for a move that does not come back onto Gamma."""
+_ACCURATE = 1e-4
+"""Of eigenvectors whose modes exchange their amplitudes."""
 
 
-def block(point: Array, vectors: Array, kappa: Array, seeds: NDArray[np.uint64], scratch_rows: int) -> tuple[Place, Runs]:
-    """Runs at rest at a point (N,) of Gamma, where J J^T has the eigenvectors `vectors` (P, P), a row each."""
+def block(
+    point: Array, vectors: Array, kappa: Array, pace: Array, frequency: Array | None, seeds: NDArray[np.uint64], scratch_rows: int
+) -> tuple[Place, Runs]:
+    """Runs at rest at a point (N,) of Gamma, where J J^T has the eigenvectors `vectors` (P, P), a row each.
+
+    frequency: sqrt(eta) / delta of each run, (lanes,); None for the limit lr -> 0.
+    """
     lanes, size, p = len(kappa), len(point), len(vectors)
-    place = place_of(p, size, lanes, scratch_rows)
+    place = place_of(p, size, lanes, scratch_rows, None if frequency is None else _ACCURATE)
     place.w[:] = point[:, None]
     place.basis.vectors[:] = vectors.reshape(-1, 1)
     place.renewed[:] = 0.0
@@ -80,23 +120,28 @@ def block(point: Array, vectors: Array, kappa: Array, seeds: NDArray[np.uint64],
         array[:] = 0.0
         return array
 
+    followed = 0 if frequency is None else 1
+    oscillation = Oscillation(*(zeros(followed * rows) for rows in (1, p * size, p * p, p, 2 * p, p, p, 1)))
+    if frequency is not None:
+        oscillation.frequency[:] = frequency * pace
+        oscillation.root[:] = 1.0
     runs = Runs(
-        zeros(size), zeros(p), zeros(p), np.ascontiguousarray(kappa[None]), streams(seeds, CRITICAL_LIMIT), zeros(1) + 1.0,
-        np.full(lanes, np.nan), zeros(1), zeros(2 * p), zeros(p), zeros(p), zeros(p * size),
-        *(zeros(size) for _ in range(3)),
+        zeros(size), zeros(p), zeros(p), np.ascontiguousarray(kappa[None]), np.ascontiguousarray(pace[None]), zeros(3),
+        streams(seeds, CRITICAL_LIMIT), zeros(1) + 1.0, np.full(lanes, np.nan), zeros(1), zeros(2 * p), zeros(p), zeros(p),
+        zeros(p * size), zeros(size), zeros(size), zeros(size), oscillation,
     )  # fmt: skip
     return place, runs
 
 
 @njit(fastmath=_CONTRACT, error_model="numpy")
-def _relax(place: Any, runs: Any, h: float) -> None:
-    """The z_j relax for h, exact in law; `mean` <- their <x_j^2>, as they were and as they are, each for h / 2."""
+def _relax(place: Any, runs: Any) -> None:
+    """The z_j relax for a step, exact in law; `mean` <- their <x_j^2>, as they were and as they are, each for half of it."""
     real, imaginary, mean, xi = runs.real, runs.imaginary, runs.mean, runs.xi
     values, roots = place.basis.values, runs.root
     p, lanes = real.shape
-    decay, spread_of = np.exp(-h / 2), np.sqrt(-np.expm1(-h) / 2)
+    rates = runs.rates
     for n in range(0, lanes, WIDTH):
-        top = spread(0.0)
+        top, decay, spread_of = spread(0.0), load(rates, n), load(rates, lanes + n)
         for i in range(p):
             value = load(values, i * lanes + n)
             top = below(top, value, value, top)
@@ -130,33 +175,8 @@ def _weigh(place: Any, runs: Any) -> None:
     product_by_lane((basis.second, 0, p, 1), (place.jacobian, 0, size, 1), (runs.weighted, 0, size, 1), p, p, size)
 
 
-@njit(fastmath=_CONTRACT)
-def _kick(gamma: Any, place: Any, runs: Any, h: float, time: float) -> None:
-    """Damping, force and noise for h; marks the runs that diverge."""
-    size, lanes = place.w.shape
-    rows, push, velocity, kappa, moved = runs.mean.shape[0], runs.push, runs.p, runs.kappa, runs.moved
-    _relax(place, runs, h)
-    _weigh(place, runs)
-    model = gamma.model
-    model.contract_hessians(model.data, place.w, runs.weighted.reshape((rows, size, lanes)), push, place.scratch)
-    factor, damping = np.expm1(-h / 2) * 2 / rows, np.exp(-h)
-    for i in range(size):
-        for n in range(lanes):
-            push[i, n] *= factor * kappa[0, n]
-    gamma.make_tangent(place, push, runs.alive)
-    for n in range(lanes):
-        moved[0, n] = 0.0
-    for i in range(size):
-        for n in range(lanes):
-            velocity[i, n] = damping * velocity[i, n] + push[i, n]
-            moved[0, n] += velocity[i, n]
-    for n in range(lanes):
-        moved[0, n] = 1.0 if np.isfinite(moved[0, n]) else 0.0
-    _mark(runs, time)
-
-
 @njit
-def _mark(runs: Any, time: float) -> None:
+def mark(runs: Any, time: float) -> None:
     """Runs that are not `moved` have diverged: they stay where they are."""
     alive, moved, diverged, velocity = runs.alive, runs.moved, runs.diverged, runs.p
     for n in range(alive.shape[1]):
@@ -168,17 +188,104 @@ def _mark(runs: Any, time: float) -> None:
 
 
 @njit
-def _step(gamma: Any, place: Any, runs: Any, h: float, behind: float, time: float) -> None:
-    """A step of h, before which w has yet to move for `behind`: the time since the last kick."""
-    fill_normal(runs.state, runs.xi)  # for diverged runs too: no stream may depend on its neighbours
-    runs.moved[:] = runs.alive
-    move(gamma, place, runs.p, behind + h / 2, runs.moved, 1)
-    _mark(runs, time)
-    _kick(gamma, place, runs, h, time)
+def accelerate(gamma: Any, place: Any, runs: Any, time: float) -> None:
+    """Damps p for a step and adds the tangent part of `push`; marks the runs that diverge."""
+    size, lanes = place.w.shape
+    push, velocity, rates, moved = runs.push, runs.p, runs.rates, runs.moved
+    gamma.make_tangent(place, push, runs.alive)
+    for n in range(lanes):
+        moved[0, n] = 0.0
+    for i in range(size):
+        for n in range(lanes):
+            velocity[i, n] = rates[0, n] * rates[0, n] * velocity[i, n] + push[i, n]
+            moved[0, n] += velocity[i, n]
+    for n in range(lanes):
+        moved[0, n] = 1.0 if np.isfinite(moved[0, n]) else 0.0
+    mark(runs, time)
+
+
+@njit(KICK, cache=True, nogil=True, fastmath=_CONTRACT)
+def kick(gamma: Any, place: Any, runs: Any, h: float, time: float) -> None:
+    """Damping, force and noise for h in the limit lr -> 0; marks the runs that diverge."""
+    size, lanes = place.w.shape
+    rows, push, kappa = runs.mean.shape[0], runs.push, runs.kappa
+    rates, pace = runs.rates, runs.pace
+    for n in range(lanes):
+        own = pace[0, n] * h
+        rates[0, n], rates[1, n] = np.exp(-own / 2), np.sqrt(-np.expm1(-own) / 2)
+        rates[2, n] = np.expm1(-own / 2) * 2 / rows * pace[0, n] * kappa[0, n]
+    _relax(place, runs)
+    _weigh(place, runs)
+    model = gamma.model
+    model.contract_hessians(model.data, place.w, runs.weighted.reshape((rows, size, lanes)), push, place.scratch)
+    for i in range(size):
+        for n in range(lanes):
+            push[i, n] *= rates[2, n]
+    accelerate(gamma, place, runs, time)
+
+
+@njit(ADVANCE, cache=True, nogil=True)
+def advance(gamma: Any, place: Any, runs: Any, h: float, first: int) -> None:
+    """`move` by p of the runs that are `moved`.
+
+    Where that fails at finite lr, a slow mode has crossed the fast mode of lowest frequency, which took over its displacement:
+    that mode becomes slow, too.
+    """
+    asked = runs.moved.copy()
+    move(gamma, place, runs.p, h, runs.moved, first)
+    softened, fast, values = runs.oscillation.softened, place.fast, place.basis.values
+    for _ in range(_SOFTER if softened.shape[0] > 0 else 0):
+        for n in range(fast.shape[1]):
+            softened[0, n] = 0.0
+            if asked[0, n] > 0.0 and not runs.moved[0, n] > 0.0:
+                lowest = -1
+                for i in range(fast.shape[0]):
+                    if fast[i, n] > 0.0 and (lowest < 0 or values[i, n] < values[lowest, n]):
+                        lowest = i
+                if lowest >= 0:
+                    fast[lowest, n], softened[0, n] = 0.0, 1.0
+        if not any_of(softened):
+            return
+        move(gamma, place, runs.p, h, softened, 1)
+        for n in range(fast.shape[1]):
+            runs.moved[0, n] = max(runs.moved[0, n], softened[0, n])
+
+
+class Stepper(NamedTuple):
+    """The parts of a step, as compiled code takes them."""
+
+    advance: Any
+    """Of signature ADVANCE."""
+    kick: Any
+    """Of signature KICK."""
+
+
+STEPPER = types.NamedTuple((types.FunctionType(ADVANCE), types.FunctionType(KICK)), Stepper)
+
+
+@extending.typeof_impl.register(Stepper)
+def _type_of(value: Stepper, context: Any) -> Any:
+    """Known: Numba would take long to find it from the functions."""
+    return STEPPER
+
+
+def stepper_of(kick: Any) -> Stepper:
+    """The steps with one of the two kicks."""
+    return Stepper(by_address(advance, ADVANCE), by_address(kick, KICK))
 
 
 @njit
-def _arrive(gamma: Any, place: Any, runs: Any, behind: float, time: float) -> None:
+def _step(gamma: Any, by: Any, place: Any, runs: Any, h: float, behind: float, time: float) -> None:
+    """A step of h, before which w has yet to move for `behind`: the time since the last kick."""
+    fill_normal(runs.state, runs.xi)  # for diverged runs too: no stream may depend on its neighbours
+    runs.moved[:] = runs.alive
+    by.advance(gamma, place, runs, behind + h / 2, 1)
+    mark(runs, time)
+    by.kick(gamma, place, runs, h, time)
+
+
+@njit
+def _arrive(gamma: Any, by: Any, place: Any, runs: Any, behind: float, time: float) -> None:
     """w <- where it is at the present time; `_resume` takes it back."""
     size, lanes = place.w.shape
     w, velocity, kept_w, kept_p = place.w, runs.p, runs.kept_w, runs.kept_p
@@ -192,7 +299,7 @@ def _arrive(gamma: Any, place: Any, runs: Any, behind: float, time: float) -> No
         if any_of(place.lost):
             runs.moved[:] = place.lost
             lost = place.lost.copy()
-            move(gamma, place, runs.p, behind, runs.moved, 2)
+            by.advance(gamma, place, runs, behind, 2)
             for n in range(lanes):
                 if lost[0, n] > 0.0:
                     place.renewed[0, n] = 1.0
@@ -220,9 +327,9 @@ def _resume(gamma: Any, place: Any, runs: Any) -> None:
         place.renewed[:] = 0.0
 
 
-@njit(float64(GAMMA, MODEL, PLACE, RUNS, _STEPS, _V, _V, _CUBE, _CUBE), cache=True, nogil=True)
+@njit(float64(GAMMA, MODEL, STEPPER, PLACE, RUNS, _STEPS, _V, _V, _CUBE, _CUBE), cache=True, nogil=True)
 def record(
-    gamma: Any, measures: Any, place: Any, runs: Any, n_steps: Any, steps: Any, clock: Any, values: Any, points: Any
+    gamma: Any, measures: Any, by: Any, place: Any, runs: Any, n_steps: Any, steps: Any, clock: Any, values: Any, points: Any
 ) -> float:
     """Advances all runs and measures them after each n_steps[t] steps of size steps[t].
 
@@ -234,9 +341,9 @@ def record(
     for t in range(n_steps.shape[0]):
         for _ in range(n_steps[t]):
             clock[0] += steps[t]
-            _step(gamma, place, runs, steps[t], clock[1], clock[0])
+            _step(gamma, by, place, runs, steps[t], clock[1], clock[0])
             clock[1] = steps[t] / 2
-        _arrive(gamma, place, runs, clock[1], clock[0])
+        _arrive(gamma, by, place, runs, clock[1], clock[0])
         for i in range(kinds.shape[0]):
             if kinds[i] != UNCOMPILED:
                 measure(measures, kinds[i], place.w, value, place.scratch)

@@ -35,6 +35,8 @@ _CUBE = types.Array(types.float64, 3, "C")
 _MAX_PROJECTIONS = 30
 _LOST = 1e100
 """|f - y|^2 from which no way back is looked for."""
+_ACCURATE = 1e-3
+"""Accuracy of the eigenvectors in whose basis the pairs' operator is nearly diagonal."""
 _TIRED = 10.0
 """Iterations of `solve_pairs` from which on its basis is renewed."""
 _GIVEN_UP = 1e3
@@ -221,7 +223,9 @@ def _find_pairs(model: Any, law: Any, room: Any, vectors: Any, tired: Any, p: in
     lanes, pairs = tired.shape[1], room.pairs
     symmetric_by_lane((room.rows, p * size, size, 1), (room.rows, 0, 1, size), (room.source, 0, p, 1), p, size)
     if any_of(tired):
-        few = pairs.numbers[:1], pairs.numbers[1:2]
+        few = pairs.numbers[:1], pairs.numbers[1:2], pairs.numbers[2:3]
+        for n in range(lanes):
+            pairs.numbers[2, n] = _ACCURATE
         model.follow(Basis(vectors, room.inner, room.gram, pairs.image, pairs.residual, pairs.direction, *few), tired)
     law.solve_pairs(pairs, room.gram, vectors, room.source, law.share, p, room.counts)
     for n in range(lanes):

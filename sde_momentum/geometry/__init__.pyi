@@ -1,4 +1,3 @@
 # What `__init__.py` loads on first use; type checkers read it too.
-from .along_manifold import Frame as Frame
 from .along_manifold import move as move
 from .manifold_point import ManifoldPoint as ManifoldPoint

@@ -30,17 +30,28 @@ Array = NDArray[np.float64]
 load, spread = load_and_spread(WIDTH)
 _CONTRACT = {"contract"}
 
-ACCURACY = 1e-3
-"""Largest |B_ij| / sqrt(B_ii B_jj) that is left. Eigenvectors are then right to this over the relative gap."""
+_PER_MODE, _BOUND, _IGNORED = 5e-4, 0.4, 0.3
+"""See `coarse_accuracy`; share of the accuracy up to which an entry asks for no rotation: it would turn close modes far."""
+_MANY = 100
+"""Number of modes from which LAPACK finds them in less time than several rotations, of all lanes at once, take."""
 _LEAST = 1e-11
 """Entries below this share of the trace are rounding errors."""
 _MOST = 10
 """Iterations by products before Jacobi's rotations take over."""
 _TURNED = (0.02, 0.1)
-"""sum_j theta_ij^2 from which V is made orthogonal at once, and twice. Else it is to 1e-4, and once at the end is enough."""
+"""sum_j theta_ij^2 from which V is made orthogonal at once, and twice. Else it is to 1e-3, and once at the end is enough."""
 _LARGEST = 1.5
 """Of |A|: from sqrt(8) / 2^(1/4) on Newton-Schulz steps would not converge."""
 _SWEEPS = 30
+
+
+def coarse_accuracy(p: int) -> float:
+    """Accuracy of the eigenvectors of p modes of which only the sum of many is of interest.
+
+    The more modes there are the larger it may be, as the errors of what they do together average out, until V no longer serves
+    to invert J J^T: of P^2 such errors at random the matrix has a norm of some sqrt(P) of them.
+    """
+    return float(min(_PER_MODE * p, _BOUND / np.sqrt(p)))
 
 
 class Basis(NamedTuple):
@@ -61,12 +72,15 @@ class Basis(NamedTuple):
     """1 for lanes that still change, 0 for the others, (1, lanes)."""
     turned: Array
     """Of the last iteration: max_i sum_j theta_ij^2, (1, lanes)."""
+    accuracy: Array
+    """Largest |B_ij| / sqrt(B_ii B_jj) that is left, (1, lanes). Eigenvectors are then right to this over the relative gap."""
 
 
-def basis_of(p: int, lanes: int) -> Basis:
-    """Room for the eigenbasis of matrices (p, p), with V = 1."""
-    basis = Basis(*(aligned(rows, lanes) for rows in (p * p, p, p * p, p * p, p * p, p * p, 1, 1)))
+def basis_of(p: int, lanes: int, accuracy: float | None = None) -> Basis:
+    """Room for the eigenbasis of matrices (p, p), with V = 1, right to `accuracy` (None: `coarse_accuracy`)."""
+    basis = Basis(*(aligned(rows, lanes) for rows in (p * p, p, p * p, p * p, p * p, p * p, 1, 1, 1)))
     basis.vectors[:] = np.eye(p).reshape(-1, 1)
+    basis.accuracy[:] = coarse_accuracy(p) if accuracy is None else accuracy
     return basis
 
 
@@ -77,16 +91,18 @@ FOLLOW = types.void(BASIS, _M)
 
 
 @njit(error_model="numpy", fastmath=_CONTRACT)
-def _generate(basis: Any) -> bool:
+def _generate(basis: Any, after: float) -> bool:
     """`inner` <- A, the rotations that B asks for, 0 in lanes that need none; `values`; whether there is a lane with any.
 
-    A lane ends where B is diagonal up to ACCURACY already, or will be after this rotation: what is left is the product of the
-    largest relative entry and the rotations of a row.
+    A lane ends where B is diagonal up to `accuracy` already, or will be after this rotation: what is left is the product of the
+    largest relative entry and the rotations of a row. `after`: 1 if the lanes have been rotated before, else 0.
     """
     b, values, active = basis.inner, basis.values, basis.active
     p, lanes = values.shape
     # arrays are taken out of the tuple first: within a loop each access would be counted as a reference
-    wanted, sums, shifts, turned = spread(ACCURACY * ACCURACY), basis.second, basis.first, basis.turned
+    wanted = spread(basis.accuracy[0, 0] ** 2)
+    ignored = wanted * (_IGNORED * _IGNORED)
+    sums, shifts, turned = basis.second, basis.first, basis.turned
     for n in range(0, lanes, WIDTH):
         zero, one = spread(0.0), spread(1.0)
         trace = zero
@@ -110,9 +126,10 @@ def _generate(basis: Any) -> bool:
                 root = sqrt(gap * gap + twice * twice)
                 tangent = twice / (fabs(gap) + root + 1e-300)
                 tangent = below(gap, zero, zero - tangent, tangent)
+                tangent = below(ratio, ignored, zero, tangent)
                 tangent = below(size, least, zero, tangent)
                 # V of one pair is rotated by exactly theta once it is orthogonal again
-                angle = (tangent + tangent) / (one + sqrt(one + tangent * tangent * 2.0)) * on
+                angle = (tangent + tangent) / (one + sqrt(one + tangent * tangent * 2.0))
                 shift = tangent * entry
                 store(b, (i * p + j) * lanes + n, angle)
                 store(b, (j * p + i) * lanes + n, zero - angle)
@@ -122,16 +139,20 @@ def _generate(basis: Any) -> bool:
                 store(shifts, j * lanes + n, load(shifts, j * lanes + n) + shift)
             store(sums, i * lanes + n, row)
             store(shifts, i * lanes + n, change)
-        most = zero
+        most, needed = zero, below(wanted, worst, on, zero)
         for i in range(p):
             row = load(sums, i * lanes + n)
             most = below(most, row, row, most)
             old = load(values, i * lanes + n)
-            new = load(b, (i * p + i) * lanes + n) + load(shifts, i * lanes + n)
+            new = load(b, (i * p + i) * lanes + n) + below(zero, needed, load(shifts, i * lanes + n), zero)
             store(values, i * lanes + n, below(zero, on, new, old))
             store(b, (i * p + i) * lanes + n, zero)
-        store(turned, n, most + on * 1e-300)  # > 0 in every active lane: it is made orthogonal at its end
-        store(active, n, below(wanted, worst * most, on, zero))
+        for k in range(p * p):
+            store(b, k * lanes + n, below(zero, needed, load(b, k * lanes + n), zero))
+        # > 0 in every lane that rotates or has: it is made orthogonal at its end
+        before = below(zero, (on - needed) * after, load(turned, n), zero)
+        store(turned, n, below(zero, needed, most + 1e-300, before))
+        store(active, n, below(wanted, worst * most, needed, zero))
     return _above(turned, 0.0)
 
 
@@ -157,8 +178,8 @@ def _rotate(basis: Any) -> None:
             square = load(first, k * lanes + n)
             bound = bound + square * square
         bound = sqrt(sqrt(bound * 0.5))  # of the largest |eigenvalue| of A, as these come in pairs
-        part = below(spread(_LARGEST), bound, spread(_LARGEST) / bound, one)
         on, active = load(turned, n), load(going, n)
+        part = below(spread(_LARGEST), bound, spread(_LARGEST) / bound, one)
         store(going, n, below(part, one, below(spread(0.0), on, one, active), active))
         half = part * part * 0.5
         for k in range(p * p):
@@ -201,19 +222,19 @@ def _orthonormalise(basis: Any, least: float, going: float) -> None:
 
 @njit(error_model="numpy")
 def _jacobi(basis: Any, n: int) -> None:
-    """Jacobi's cyclic rotations in lane n, until B is diagonal up to ACCURACY."""
+    """Jacobi's cyclic rotations in lane n, until B is diagonal up to `accuracy`."""
     p = basis.values.shape[0]
     v, b = np.empty((p, p)), np.empty((p, p))
     for i in range(p):
         for j in range(p):
             v[i, j], b[i, j] = basis.vectors[i * p + j, n], basis.matrix[i * p + j, n]
     b = v @ b @ v.T
-    least = (_LEAST * np.trace(b)) ** 2
+    least, wanted = (_LEAST * np.trace(b)) ** 2, basis.accuracy[0, n] ** 2
     for _ in range(_SWEEPS):
         left = False
         for i in range(p):
             for j in range(i + 1, p):
-                if b[i, j] ** 2 > least + ACCURACY**2 * abs(b[i, i] * b[j, j]):
+                if b[i, j] ** 2 > least + wanted * abs(b[i, i] * b[j, j]):
                     left = True
                     gap, twice = b[j, j] - b[i, i], 2 * b[i, j]
                     tangent = twice / (abs(gap) + np.hypot(gap, twice))
@@ -228,6 +249,32 @@ def _jacobi(basis: Any, n: int) -> None:
         basis.values[i, n] = b[i, i]
         for j in range(p):
             basis.vectors[i * p + j, n] = v[i, j]
+
+
+@njit(error_model="numpy")
+def _decompose(basis: Any, n: int) -> None:
+    """V and the eigenvalues in lane n, found anew: each continues the old one that it overlaps most, where both agree on it."""
+    p = basis.values.shape[0]
+    v, g = np.empty((p, p)), np.empty((p, p))
+    for i in range(p):
+        for j in range(p):
+            v[i, j], g[i, j] = basis.vectors[i * p + j, n], basis.matrix[i * p + j, n]
+    values, found = np.linalg.eigh(g)
+    overlap = np.abs(v @ found)
+    order, free = np.full(p, -1), np.full(p, True)
+    for i in range(p):
+        j = int(np.argmax(overlap[i]))
+        if int(np.argmax(overlap[:, j])) == i:
+            order[i], free[j] = j, False
+    for i in range(p):
+        if order[i] < 0:
+            for j in range(p):
+                if free[j] and (order[i] < 0 or overlap[i, j] > overlap[i, order[i]]):
+                    order[i] = j
+            free[order[i]] = False
+        basis.values[i, n] = values[order[i]]
+        for k in range(p):
+            basis.vectors[i * p + k, n] = found[k, order[i]]
 
 
 @njit
@@ -246,10 +293,15 @@ def follow(basis: Any, changed: Any) -> None:
     active = basis.active
     for n in range(lanes):
         active[0, n] = changed[0, n]
-    for _ in range(_MOST):
+    for k in range(_MOST):
         product_by_lane(v, g, (basis.first, 0, p, 1), p, p, p)
         symmetric_by_lane((basis.first, 0, p, 1), across, b, p, p)
-        if not _generate(basis):
+        if not _generate(basis, min(k, 1.0)):
+            return
+        if k == 0 and p >= _MANY:
+            for n in range(lanes):
+                if basis.turned[0, n] > 0.0:
+                    _decompose(basis, n)
             return
         _rotate(basis)
         if not _above(active, 0.0):

@@ -104,14 +104,17 @@ NORMALS, TANGENT = types.void(OUTPUTS, PLACE, _M), types.void(PLACE, _M, _M)
 SHIFT = types.void(OUTPUTS, PLACE, _M, float64)
 
 
-def place_of(p: int, size: int, lanes: int, scratch_rows: int) -> Place:
-    """A place for `lanes` points of `size` parameters and `p` outputs, every mode fast; its numbers are not yet set."""
+def place_of(p: int, size: int, lanes: int, scratch_rows: int, accuracy: float | None = None) -> Place:
+    """A place for `lanes` points of `size` parameters and `p` outputs, every mode fast; its numbers are not yet set.
+
+    accuracy: of the eigenbasis, as in `basis_of`.
+    """
     fast = aligned(p, lanes)
     fast[:] = 1.0
     return Place(
-        aligned(size, lanes), aligned(p * size, lanes), basis_of(p, lanes), fast, aligned(size, lanes), aligned(size, lanes),
-        aligned(size, lanes), aligned(size, lanes), aligned(size, lanes), aligned(p, lanes), aligned(p, lanes),
-        aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes),
+        aligned(size, lanes), aligned(p * size, lanes), basis_of(p, lanes, accuracy), fast, aligned(size, lanes),
+        aligned(size, lanes), aligned(size, lanes), aligned(size, lanes), aligned(size, lanes), aligned(p, lanes),
+        aligned(p, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes),
         aligned(scratch_rows, lanes),
     )  # fmt: skip
 
@@ -136,7 +139,7 @@ def find_normals(model: Any, place: Any, changed: Any) -> None:
 
 
 @njit(fastmath=_CONTRACT, error_model="numpy")
-def _find_normal(place: Any) -> None:
+def find_normal(place: Any) -> None:
     """normal <- J^T (J J^T)^-1 r over the fast modes, for `inner` = V r. Slightly damped, so that it is finite everywhere."""
     p, lanes = place.inner.shape
     basis, inner, values, fast = place.basis, place.inner, place.basis.values, place.fast
@@ -166,12 +169,12 @@ def _subtract_normal(place: Any, x: Any, where: Any) -> None:
 
 @njit(TANGENT, cache=True, nogil=True)
 def make_tangent(place: Any, x: Any, where: Any) -> None:
-    """x (N, lanes) <- P_T x in lanes where `where` is 1. Twice: the part that the eigenvectors' error leaves is squared."""
+    """x (N, lanes) <- P_T x in lanes where `where` is 1. Three times, as each leaves the part of the eigenvectors' error."""
     size, p = x.shape[0], place.residual.shape[0]
-    for _ in range(2):
+    for _ in range(3):
         apply_by_lane((place.jacobian, 0, size, 1), x, place.residual, p, size)
         apply_by_lane((place.basis.vectors, 0, p, 1), place.residual, place.inner, p, p)
-        _find_normal(place)
+        find_normal(place)
         _subtract_normal(place, x, where)
 
 
@@ -216,7 +219,7 @@ def _return(model: Any, place: Any, renew: bool) -> None:
         if renew:
             find_normals(model, place, place.moving)
             find_residual(model, place)
-        _find_normal(place)
+        find_normal(place)
         _subtract_normal(place, place.w, place.moving)
 
 

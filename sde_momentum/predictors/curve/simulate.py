@@ -18,11 +18,11 @@ from ...dynamics.critical_course import critical_course
 from ...problems.problem import Array, Problem, as_problem
 from ..drift_path import DriftPath
 from ..target import Target
-from .search import CurveSearch, ScaledCourse
+from .search import CurveSearch, ScaledCourse, common_noise
 from .settings import CurveSettings
 from .universal_curve import UniversalCurve
 
-_FORMAT = 3  # of the file
+_FORMAT = 4  # of the file
 
 
 @by_annotations
@@ -62,9 +62,21 @@ def universal_curve(
     >>> bool(best.shortest_time < best.time < 1.06 * best.shortest_time)
     True
     """
-    goal, how = Target.of(target), settings or CurveSettings()
-    problem = as_problem(problem)
+    goal, problem = Target.of(target), as_problem(problem)
     path = DriftPath(problem, np.asarray(start), problem.metric_name(goal.metric, "target"), goal.fraction)
+    return curve_along(path, scaled_lr, settings or CurveSettings(), store, workers, progress)
+
+
+def curve_along(
+    path: DriftPath,
+    scaled_lr: float | None,
+    how: CurveSettings,
+    store: str | Path | None,
+    workers: int,
+    progress: bool | None,
+) -> UniversalCurve:
+    """`universal_curve` of the problem, start and target of a drift path."""
+    problem = path.problem
     if scaled_lr is not None:
         check_positive(scaled_lr, "scaled_lr")
         if not critical_course(problem).corrected_at_finite_lr:
@@ -120,7 +132,8 @@ def _digest(start: Array) -> str:
 
 
 def _dataset(courses: list[ScaledCourse], path: DriftPath, made_of: str) -> xr.Dataset:
-    times = np.array([one.time(path.fraction) for one in courses])
+    times = np.array([one.time for one in courses])
+    times[:, 0] *= common_noise(courses)
     here, both = ("point",), ("point", "record")
     unit, clock = "curvature^(1/3)", "curvature^(-1/3)"
     return xr.Dataset(

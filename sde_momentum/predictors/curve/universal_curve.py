@@ -95,7 +95,7 @@ class UniversalCurve:
         """Predicted steps to the target and their standard error, of the shape of `one_minus_beta` in (0, 1].
 
         Between the simulated points the logarithm of tau is linear in that of D; inf between a finite and an infinite one;
-        NaN below the smallest D. Above the largest, where w drifts without inertia, tau grows as t D^2, t the drift's time.
+        NaN below the smallest D. Above the largest tau^2 grows as t^2 D^4, t the drift's time: far above it has no inertia.
         Raises InputError for a value out of range.
         """
         rate, c = check_one(check_lr, lr, "lr"), float(check_positive(noise, "noise"))
@@ -107,7 +107,8 @@ class UniversalCurve:
             tau = np.exp(_between(at, x, np.log(self.scaled_time)))
             error = _between(at, x, self.scaled_time_se)
         beyond = at > x[-1]
-        tau[beyond] = self.scaled_time[-1] + self.path.time * (np.exp(2 * at[beyond]) - np.exp(2 * x[-1]))
+        drift = self.path.time**2 * (np.exp(4 * at[beyond]) - np.exp(4 * x[-1]))
+        tau[beyond] = np.sqrt(self.scaled_time[-1] ** 2 + drift)
         error[beyond] = self.scaled_time_se[-1]
         return (tau / scale).reshape(asked.shape), (error / scale).reshape(asked.shape)
 

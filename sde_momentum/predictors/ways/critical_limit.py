@@ -9,7 +9,8 @@ import numpy as np
 
 from ...core.errors import InputError
 from ...problems.problem import Problem
-from ..curve.simulate import universal_curve, universal_curve_seconds
+from ..curve.settings import CurveSettings
+from ..curve.simulate import curve_along, universal_curve_seconds
 from ..curve.universal_curve import TOLERANCE, UniversalCurve
 from .base import Answer, Extras, Question, Way, from_times
 
@@ -34,16 +35,8 @@ class ByCriticalLimit(Way):
 
 def simulated(question: Question, scaled_lr: float | None) -> UniversalCurve:
     """The universal curve of the question, at c^2 eta = `scaled_lr` or in the limit (None)."""
-    path, extras = question.path, question.extras
-    return universal_curve(
-        path.problem,
-        path.start,
-        (path.metric, path.fraction),
-        scaled_lr=scaled_lr,
-        store=extras.store,
-        workers=extras.workers,
-        progress=extras.progress,
-    )
+    extras = question.extras
+    return curve_along(question.path, scaled_lr, CurveSettings(), extras.store, extras.workers, extras.progress)
 
 
 def seconds_of_curve(question: Question, scaled_lr: float | None) -> float:
