@@ -27,7 +27,7 @@ _NOUNS: dict[str, str] = {
     "Callable": "a function",
     "Path": "a path",
 }
-_ARRAYS = {"Array": "ArrayLike", "Floats": "ArrayLike"}
+_SAME = {"Array": "ArrayLike", "Floats": "ArrayLike", "PathLike": "Path"}
 _CLASSES: dict[str, type] = {}
 """Those that were checked themselves, by name: modules import some of them for type checkers alone."""
 
@@ -77,7 +77,7 @@ def _kinds(annotation: str) -> tuple[str, ...]:
     for letter in annotation:
         depth += (letter == "[") - (letter == "]")
         flat += letter if not depth and letter != "]" else ""
-    found = tuple(_ARRAYS.get(kind.strip(), kind.strip()) for kind in flat.split("|"))
+    found = tuple(_SAME.get(kind.strip().rpartition(".")[2], kind.strip().rpartition(".")[2]) for kind in flat.split("|"))
     return found if all(kind in _NOUNS or (kind.isidentifier() and kind not in ("Any", "object")) for kind in found) else ()
 
 

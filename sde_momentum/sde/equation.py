@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError, check_integer
 
 Coefficient = Callable[[Any, float, Any], Any]
@@ -208,6 +209,7 @@ def _form(n: int, columns: int | None) -> str:
     return f"a tuple of {n} floats" if columns is None else f"a tuple of {n} tuples of {columns} floats"
 
 
+@by_annotations
 @dataclass(frozen=True)
 class SDE(Equation):
     """An equation of the user's own: dX_i = a_i(X, t; p) dt + sum_k b_ik(X, t; p) dW_k, i = 1..dim.
@@ -321,8 +323,8 @@ def _check_driven(driven: Any, dim: int, noise: str) -> tuple[int, ...]:
 def _check_domain(domain: Any, dim: int) -> tuple[tuple[float, float], ...]:
     allowed = f"{dim} pairs (low, high), low < high, ±inf for no bound"
     try:
-        pairs = np.atleast_2d(np.asarray(domain, dtype=np.float64))
-    except (TypeError, ValueError):
+        pairs = np.atleast_2d(np.asarray(domain, dtype=np.float64))  # infinite bounds are allowed
+    except (TypeError, ValueError, OverflowError):
         raise InputError("domain", domain, allowed) from None
     if pairs.shape != (dim, 2) or not np.all(pairs[:, 0] < pairs[:, 1]):
         raise InputError("domain", domain, allowed)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..core.arguments import by_annotations
 from ..core.errors import check_integer, check_non_negative
 from .equation import Coefficient, Equation, check_batched, check_function
 
 
+@by_annotations
 @dataclass(frozen=True)
 class Langevin(Equation):
     """The underdamped Langevin equation dq = v dt, dv = F(q, t; p) dt - gamma v dt + sqrt(2 gamma T) dW, of unit mass.

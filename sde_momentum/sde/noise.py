@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.arguments import by_annotations
+from ..core.errors import check_integer
 from ..core.random import PASSAGE, WIENER, fill_normal, fill_words, streams
 
 
@@ -49,6 +51,7 @@ def _hash(seed: int, branch: tuple[int, ...]) -> np.uint64:
     return np.uint64(np.random.SeedSequence(seed, spawn_key=branch).generate_state(1, np.uint64)[0])
 
 
+@by_annotations
 def standard_increments(
     seed: int, n_paths: int, n_steps: int, n_noise: int = 1, law: str = "normal", draws: int = 1
 ) -> NDArray[np.float64]:
@@ -56,6 +59,11 @@ def standard_increments(
 
     With `draws` 2 (methods that need two numbers per step): (n_steps, 2 n_noise, n_paths), dW's first, then dU's.
     """
+    check_integer(seed, "seed", 0)
+    check_integer(n_noise, "n_noise", 1, 10**6)
+    check_integer(draws, "draws", 1, 2)
+    check_integer(n_steps, "n_steps", 1, 10**9)
+    check_integer(n_paths, "n_paths", 1, max(1, 10**10 // (n_noise * n_steps)))
     numbers = standard_numbers(Layout(n_noise * draws, law), streams(path_words(seed, 0, n_paths), WIENER))
     return np.stack([next(numbers).copy() for _ in range(n_steps)])
 

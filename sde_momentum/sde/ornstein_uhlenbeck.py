@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import InputError
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, numbers
 from .equation import SDE
 
 _WRITTEN_OUT = 10
 """Components up to which the matrices are written out in the kernel; of more, compiling takes long and products are as fast."""
 
 
+@by_annotations
 class OrnsteinUhlenbeck(SDE):
     """The Ornstein-Uhlenbeck process dX = -A (X - m) dt + B dW. Its default method "exact" has no time-step error.
 
@@ -58,11 +60,8 @@ class OrnsteinUhlenbeck(SDE):
 
 
 def _finite(name: str, value: ArrayLike) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(name, value, "finite numbers") from None
-    if array.ndim > 2 or not np.all(np.isfinite(array)):
+    array = numbers(name, value, "finite numbers")
+    if array.ndim > 2 or not array.size or not np.all(np.isfinite(array)):
         raise InputError(name, value if array.ndim == 0 else f"shape {array.shape}", "finite numbers, at most a matrix")
     return array
 

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError
 from .collect import Execution
 from .equation import Equation
@@ -21,6 +22,7 @@ from .task import Task
 from .until import UntilError
 
 
+@by_annotations
 def solve(
     equation: Equation,
     x0: ArrayLike,
@@ -81,9 +83,14 @@ def solve(
     >>> bool(abs(result["mean"][-1] - 0.99**100) < 5 * result["mean_se"][-1])
     True
     """
+    if isinstance(statistics, str | np.ndarray) or not isinstance(statistics, Iterable):
+        raise InputError(
+            "statistics", statistics, "a list of Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles"
+        )
+    statistics = list(statistics)
     if isinstance(parameters, Mapping):
         options: dict[str, Any] = dict(
-            step=step, n_paths=n_paths, seed=seed, t0=t0, statistics=list(statistics), workers=workers, progress=progress
+            step=step, n_paths=n_paths, seed=seed, t0=t0, statistics=statistics, workers=workers, progress=progress
         )
         if checkpoint is not None:
             raise InputError("checkpoint", checkpoint, "none with parameters by name")

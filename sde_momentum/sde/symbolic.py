@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError
 from .equation import NOISES, SDE, Coefficient
 
@@ -15,6 +16,7 @@ _LARGEST = 2**53
 """Integers beyond it are written as floats: numba has none of more than 64 bits."""
 
 
+@by_annotations
 def from_sympy(
     drift: Any,
     diffusion: Any,
@@ -76,6 +78,7 @@ def from_sympy(
     )
 
 
+@by_annotations
 def to_ito(drift: Any, diffusion: Any, state: Any, *, noise: str = "diagonal") -> Any:
     """Drift of the Ito equation that has the solutions of the given Stratonovich equation, in the form of `drift`.
 
@@ -89,6 +92,7 @@ def to_ito(drift: Any, diffusion: Any, state: Any, *, noise: str = "diagonal") -
     return _shifted(drift, diffusion, state, noise, 1)
 
 
+@by_annotations
 def to_stratonovich(drift: Any, diffusion: Any, state: Any, *, noise: str = "diagonal") -> Any:
     """Drift of the Stratonovich equation that has the solutions of the given Ito equation: the inverse of `to_ito`.
 

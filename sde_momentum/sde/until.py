@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError, check_integer, check_one, check_positive
 
 
+@by_annotations
 @dataclass(frozen=True, kw_only=True)
 class UntilError:
     """As many paths as a target error needs: standard error of `quantity` <= max(absolute, relative |quantity|).

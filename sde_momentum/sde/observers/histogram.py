@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core import intervals
+from ...core.arguments import by_annotations
 from ...core.compile import njit
 from ...core.errors import InputError, check
 from ...core.intervals import Estimate
@@ -19,6 +20,7 @@ from .base import Observer, State, Variables
 _CELLS = 4  # cells of the lookup table to a bin: with even edges, a cell holds one edge at most
 
 
+@by_annotations
 @dataclass(frozen=True)
 class Histogram(Observer):
     """Histogram at each time of components and functionals, with standard errors.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core import intervals
+from ...core.arguments import by_annotations
 from ..equation import check_function
 from . import covariance
 from .base import Extras, Observer, State, Variables, total
@@ -18,6 +19,7 @@ from .quantiles import Quantiles, check_probabilities, with_errors
 _NAMES = ("passage time",)
 
 
+@by_annotations
 @dataclass(frozen=True)
 class PassageTimes(Observer):
     """First-passage times T of an event: survival P(T > t), mean and quantiles, with standard errors.

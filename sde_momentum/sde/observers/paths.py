@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.arguments import by_annotations
 from ...core.errors import InputError
 from .base import Extras, Observer, State, Statistic, Variables
 
 
+@by_annotations
 @dataclass(frozen=True)
 class KeepPaths(Statistic):
     """The paths of these numbers (from 0), kept at every record time: 8 bytes per path, time and row.

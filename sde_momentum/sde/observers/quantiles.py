@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.arguments import by_annotations
 from ...core.compile import njit
 from ...core.errors import InputError, check, check_integer
 from ...core.intervals import quantile_ranks
@@ -23,6 +24,7 @@ _LOWEST = -1000  # 2^-level is still a number
 _DIGITS = 46  # centre / width < 2^46: indices and edges of bins are exact
 
 
+@by_annotations
 @dataclass(frozen=True)
 class Quantiles(Observer):
     """Quantiles at each time of components and functionals, with standard errors.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...core.arguments import by_annotations
 from ...core.errors import InputError, check_integer, check_non_negative, check_one
 from ..equation import SDE, Equation
 from ..methods import METHODS, Method, describe
@@ -26,6 +27,7 @@ _RECORD = 1 << 21
 """Recorded numbers held for a chunk, at most."""
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class Adaptive(PathStepping):
     """Adaptive steps, for each path on its own, of sizes from step / 2 down to step / 2^max_depth.

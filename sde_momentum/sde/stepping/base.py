@@ -48,7 +48,7 @@ class PathStepping(Stepping):
 
     def run(self, task: Task, n_paths: int | UntilError, how: Execution) -> xr.Dataset:
         until = n_paths if isinstance(n_paths, UntilError) else None
-        n = until.limit if until is not None else check_integer(n_paths, "n_paths", 1)
+        n = until.limit if until is not None else check_integer(n_paths, "n_paths", 1, 10**13)
         if task.statistics.kept and task.statistics.kept[-1] >= n:
             raise InputError("numbers", list(task.statistics.kept), f"different whole numbers from 0 to {n - 1}, one at least")
         if task.given is not None and task.given.points is not None and len(task.given.points) != n:

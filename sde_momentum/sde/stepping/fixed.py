@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ...core.arguments import by_annotations
 from ...core.random import WIENER, seed_streams
 from ..checks import unstable
 from ..methods import Method, method_for
@@ -34,6 +35,7 @@ Advance = Callable[[int, NDArray[np.int64], Array, Array, Array], None]
 """(k, steps, x, extra, out): x (blocks, dim, lanes) from step k to the last of `steps`, recorded rows to out."""
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class Fixed(PathStepping):
     """Steps of one size.

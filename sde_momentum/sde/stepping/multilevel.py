@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from ...core import random
+from ...core.arguments import by_annotations
 from ...core.errors import InputError, check_integer, check_one, check_positive
 from ...core.progress import track
 from ...core.random import MULTILEVEL
@@ -45,6 +46,7 @@ _PATHS = 16384
 """Paths of a chunk, at most."""
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class Multilevel(Stepping):
     """E[f(X_T)] at one time T to a root-mean-square error (bias and sampling error), at a cost near error^-2.

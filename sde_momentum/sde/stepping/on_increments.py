@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from ...core.arguments import by_annotations
 from ...core.errors import InputError, check, check_integer
 from ..collect import Execution
 from ..methods import METHODS, Method, follows_paths, method_for
@@ -20,6 +21,7 @@ from .batched import BatchedPaths
 from .fixed import Advance, KernelPaths
 
 
+@by_annotations
 @dataclass(frozen=True, eq=False)
 class OnIncrements(PathStepping):
     """Steps on given Wiener increments dW (n_steps, n_noise, n_paths), of variance `step` each: path i on increments[..., i].
@@ -120,6 +122,7 @@ class GivenPaths(KernelPaths):
         return (*super().identity(), self.z)
 
 
+@by_annotations
 def coarsen(increments: ArrayLike, integrals: ArrayLike, factor: int, step: float) -> tuple[Array, Array]:
     """dW and int (W_s - W_t) ds of a grid of `factor` times the step, from those of the fine grid (n_steps, n_noise, n_paths)."""
     dw, area = np.asarray(increments, dtype=np.float64), np.asarray(integrals, dtype=np.float64)
