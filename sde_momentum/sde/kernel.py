@@ -7,7 +7,6 @@ of the buffer; equations whose functions branch are stepped one by one.
 
 from __future__ import annotations
 
-import threading
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from ..core import random
 from ..core.errors import InputError
 from ..core.fingerprint import fingerprint
+from ..core.forks import lock
 from ..core.simd import cache
 from .equation import Coefficient, Equation
 from .functions import injected
@@ -132,7 +132,7 @@ class Kernel:
         return InputError("drift", f"functions that do not fit together ({error})", "coefficients that return floats")
 
 
-_LOCK = threading.Lock()
+_LOCK = lock()
 
 
 def _gist(error: NumbaError) -> str:

@@ -10,7 +10,6 @@ import hashlib
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -23,9 +22,10 @@ import numpy as np
 
 from ..compile import check_private
 from ..files import write_whole
+from ..forks import lock
 from . import functions, lanes, operators, rows, words
 
-_LOCK = threading.Lock()
+_LOCK = lock()
 """Threads load kernels at the same time: one imports, the others wait."""
 
 
