@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ class Search:
                 course, batch = self._training.run(
                     1 - delta,
                     lambda amount: self.tick(amount / self._training.n_all),
-                    lambda course, delta=delta, seed=seed: self._is_behind(delta, seed, course),
+                    partial(self._is_behind, delta, seed),
                 )
                 self._compare_batches(seed, batch)
                 losses.append(course)
