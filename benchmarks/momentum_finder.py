@@ -233,7 +233,7 @@ def report(name: str, case: Case, kept: dict[str, Any], seeds: int, share: float
     scores = np.array(kept["scores"])
     mean = scores.mean(1)
     best = int(np.nanargmax(mean))
-    pairs = (scores - scores[best])[np.isfinite(mean)]
+    pairs = (scores - scores[best])[mean > mean[best] - 5]  # of momenta that train
     noise = float(np.sqrt(pairs.var(axis=1, ddof=1).mean() / scores.shape[1]))
     line = np.log(np.array(DELTAS)[::-1]), np.nan_to_num(mean, nan=np.nanmin(mean))[::-1]
     lost = lambda delta: float(mean[best] - np.interp(np.log(delta), *line))  # noqa: E731

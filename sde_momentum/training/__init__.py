@@ -1,4 +1,4 @@
-"""PyTorch: momentum that follows the learning rate in training, and estimates of a model's timescales and best momentum.
+"""PyTorch: a momentum finder, momentum that follows the learning rate, and estimates of a model's timescales and best momentum.
 
 Importing this package does not import torch; using a name that needs torch does.
 """
