@@ -2,8 +2,8 @@
 
     python benchmarks/engine_arrays.py [--paths 2048] [--steps 100] [--rounds 5]
 
-A dense linear system of 50 and 200 components, a ring of 200 neighbours, and the gradient of a network of 180 parameters (16
-inputs, 10 tanh units with bias), each with independent noise of every component. Ways take turns; a ratio is the median over
+A dense linear system of 50 and 200 components, a ring of 200 neighbours, and the gradient of a network's loss of 180 parameters
+(16 inputs, 10 tanh units with bias), each with independent noise of every component. Ways take turns; a ratio is the median over
 rounds.
 """
 

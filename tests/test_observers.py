@@ -145,6 +145,23 @@ def test_results_are_bit_for_bit_those_of_any_grouping_of_chunks_and_any_slabs(o
             same(one, other)
 
 
+def squared_error(u):
+    """The unbiased estimate of the variance of each covariance, from deviations (n, rows) (Kendall, Stuart 1977, sec. 13.3)."""
+    n, s11, s22 = len(u), u.T @ u, (u**2).T @ u**2
+    product = np.outer(np.diag(s11), np.diag(s11))
+    k22 = (n * (n + 1) / (n - 1) * s22 - product - 2 * s11**2) / ((n - 2) * (n - 3))
+    # the products of the estimates have these expectations, in terms of var x var y and cov^2
+    q = 1 / (n - 1)
+    given = np.stack([product * q**2 - k22 / n, (s11 * q) ** 2 - k22 / n])
+    both = np.einsum("ij,jkl->ikl", np.linalg.inv([[1, 2 * q], [q, 1 + q]]), given)
+    return k22 / n + q * both.sum(axis=0)
+
+
+def wilson(share, n):
+    """Half the width of Wilson's interval for one standard deviation."""
+    return np.sqrt(share * (1 - share) / n + 1 / (4 * n**2)) / (1 + 1 / n)
+
+
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("sizes", [[1900], [500, 500, 500, 400], [128] * 14 + [108]])
 def test_covariances_and_their_errors_equal_numpy(law, sizes):
@@ -154,7 +171,7 @@ def test_covariances_and_their_errors_equal_numpy(law, sizes):
         good = good_paths(x, t)
         n, u = len(good), good - good.mean(axis=0)
         m11, m22 = u.T @ u / n, (u**2).T @ u**2 / n
-        spread = m22 - (n - 2) / (n - 1) * m11**2 + np.outer(np.diag(m11), np.diag(m11)) / (n - 1)
+        squared = squared_error(u)
         scale = np.sqrt(np.outer(np.diag(m11), np.diag(m11)))
         if law == "constant":
             np.testing.assert_array_equal(result.covariance[t], 0.0)
@@ -163,7 +180,7 @@ def test_covariances_and_their_errors_equal_numpy(law, sizes):
         error = np.abs(result.covariance[t].values - np.cov(good.T)) / scale
         assert error.max() < 1e-12
         # the mean is rounded, to 1e-10 of the spread where it is 1e6, in numpy too
-        error = np.abs(result.covariance_se[t].values - np.sqrt(np.maximum(spread, 0) / n)) / np.sqrt(m22 / n)
+        error = np.abs(result.covariance_se[t].values - np.sqrt(squared)) / np.sqrt(m22 / n)
         assert error.max() < (1e-9 if law == "far" else 1e-12)
         np.testing.assert_array_equal(result.covariance[t], result.covariance[t].T)
 
@@ -273,7 +290,7 @@ def test_histograms_equal_numpy(law, row, edges):
             at = result.isel(time=t) if row else result.isel(time=t, row=i)
             counts = np.bincount(np.searchsorted(edges, good[:, i], side="right"), minlength=len(edges) + 1)
             share = counts / n
-            error = np.sqrt(share * (1 - share) / (n - 1))
+            error = wilson(share, n)
             np.testing.assert_allclose(at[f"{prefix}density"], share[1:-1] / np.diff(edges), rtol=1e-14)
             np.testing.assert_allclose(at[f"{prefix}density_se"], error[1:-1] / np.diff(edges), rtol=1e-13)
             ends = [at[f"{prefix}{key}"] for key in ("below", "above", "below_se", "above_se")]
@@ -299,7 +316,7 @@ def test_passage_times_equal_numpy(sizes):
     n, stopped = len(known), np.minimum(known, TIMES[-1])
     survival = (known > TIMES[:, None]).mean(axis=1)
     np.testing.assert_allclose(result.survival, survival, rtol=1e-13)
-    np.testing.assert_allclose(result.survival_se, np.sqrt(survival * (1 - survival) / (n - 1)), rtol=1e-13)
+    np.testing.assert_allclose(result.survival_se, wilson(survival, n), rtol=1e-13)
     np.testing.assert_allclose(result.mean_passage_time, stopped.mean(), rtol=1e-13)
     np.testing.assert_allclose(result.mean_passage_time_se, stopped.std(ddof=1) / np.sqrt(n), rtol=1e-12)
     assert result.passed == (known <= TIMES[-1]).sum()
@@ -356,10 +373,10 @@ def test_tiny_ensembles_give_what_there_is_and_nan_for_the_rest(observer, n):
     elif isinstance(observer, Histogram):
         prefix = "" if observer.row is None else "y_"
         assert np.isnan(result[f"{prefix}density"]).all() == (n == 0)
-        assert np.isnan(result[f"{prefix}density_se"]).all() == (n < 2)
+        assert np.isnan(result[f"{prefix}density_se"]).all() == (n == 0)
     else:
         assert np.isnan(result.survival).all() == (n == 0)
-        assert np.isnan(result.survival_se).all() == (n < 2)
+        assert np.isnan(result.survival_se).all() == (n == 0)
         assert np.isnan(result.mean_passage_time) == (n == 0)
         assert result.passed == -(-n // 2)
         assert result.passage_faulty == 9 - n
