@@ -159,7 +159,7 @@ class CurveSearch:
             raise InputError("fraction", self.path.fraction, "a target above the fluctuations along Gamma, or a longer run")
         while not self._past_the_cliff() and len(self.courses) < most:
             lowest, best = min(self.courses), self._best()
-            if self._promise(lowest / ratio) <= self.settings.gain:
+            if self._promise(lowest / ratio**2) <= self.settings.gain:
                 break
             self._simulate(
                 *{best * np.sqrt(ratio), lowest / np.sqrt(ratio), lowest / ratio, lowest / ratio**2} - set(self.courses)
