@@ -153,6 +153,20 @@ def test_numbers_do_not_depend_on_threads_or_company():
     assert (alone.test_error.values[0, 0] == all_runs.test_error.sel(kappa=2.0, seed=7).values).all()
 
 
+@pytest.mark.parametrize("frequency", [None, [20.0, 30.0, 15.0]])
+def test_runs_side_by_side_have_record_times_of_their_own(frequency):
+    """Bit for bit where the pace is a power of 2, else to rounding."""
+    times, kappa, pace = np.linspace(0, 1, 6), [0.2, 0.5, 0.3], [1.0, 0.5, 1.3]
+    how = {"seeds": range(3)}
+    together = LIMIT.courses(
+        START, times, kappa=kappa, pace=pace, frequency=frequency, metric="test_error", step=0.13, progress=False, **how
+    )
+    for i, (k, unit) in enumerate(zip(kappa, pace, strict=True)):
+        rate = None if frequency is None else frequency[i]
+        alone = LIMIT.solve(START, times * unit, kappa=k, frequency=rate, step=0.1 * unit, metrics=["test_error"], **how)
+        np.testing.assert_allclose(together[i], alone.test_error.values[0], rtol=1e-7 if unit == 1.3 else 0)
+
+
 def test_a_failed_run_is_marked_with_its_time_and_leaves_its_neighbours_alone():
     times = [0.0, 0.5, 3.0]
     runs = sm.solve(LIMIT, START, times, kappa=[0.3, 1e9], seeds=range(3), step=0.1)

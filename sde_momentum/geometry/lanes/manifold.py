@@ -139,7 +139,7 @@ def find_normals(model: Any, place: Any, changed: Any) -> None:
 
 
 @njit(fastmath=_CONTRACT, error_model="numpy")
-def find_normal(place: Any) -> None:
+def _find_normal(place: Any) -> None:
     """normal <- J^T (J J^T)^-1 r over the fast modes, for `inner` = V r. Slightly damped, so that it is finite everywhere."""
     p, lanes = place.inner.shape
     basis, inner, values, fast = place.basis, place.inner, place.basis.values, place.fast
@@ -174,7 +174,7 @@ def make_tangent(place: Any, x: Any, where: Any) -> None:
     for _ in range(3):
         apply_by_lane((place.jacobian, 0, size, 1), x, place.residual, p, size)
         apply_by_lane((place.basis.vectors, 0, p, 1), place.residual, place.inner, p, p)
-        find_normal(place)
+        _find_normal(place)
         _subtract_normal(place, x, where)
 
 
@@ -219,7 +219,7 @@ def _return(model: Any, place: Any, renew: bool) -> None:
         if renew:
             find_normals(model, place, place.moving)
             find_residual(model, place)
-        find_normal(place)
+        _find_normal(place)
         _subtract_normal(place, place.w, place.moving)
 
 

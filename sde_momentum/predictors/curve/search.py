@@ -159,7 +159,7 @@ class CurveSearch:
             raise InputError("fraction", self.path.fraction, "a target above the fluctuations along Gamma, or a longer run")
         while not self._past_the_cliff() and len(self.courses) < most:
             lowest, best = min(self.courses), self._best()
-            if self._promise(lowest / ratio) <= self.settings.gain:
+            if self._promise(lowest / ratio**2) <= self.settings.gain:
                 break
             self._simulate(
                 *{best * np.sqrt(ratio), lowest / np.sqrt(ratio), lowest / ratio, lowest / ratio**2} - set(self.courses)
@@ -223,10 +223,9 @@ class CurveSearch:
             near = d > best and vague and time < ask.near * shortest
             if (d == best and (late or vague or few)) or (own > allowed and (d == best or near)):
                 found.append(d)
-            next_below = best / (ask.finest_ratio**2 * (1 + 1e-9)) <= d < best
-            if next_below and own > allowed and course.shifted_time(-ask.spread) < shortest - allowed:
+            if best / ask.finest_ratio**4 <= d < best and own > allowed and course.shifted_time(-ask.spread) < shortest - allowed:
                 better.append(d)
-        if better and self._promise(max(better)) > ask.gain:
+        if better and self._promise(min(better)) > ask.gain:
             found.append(max(better))
         return found
 
@@ -256,8 +255,8 @@ class CurveSearch:
     def _promise(self, scaled: float) -> float:
         """Relative gain in time at a D below the best if there were no cliff between: extrapolated from larger D."""
         best, times = self._best(), dict(zip(sorted(self.courses, reverse=True), self._times(), strict=True))
-        top = self.settings.branch * best
-        branch = np.array([(d, time) for d, time in times.items() if best <= d <= top and np.isfinite(time)])
+        top, slow = self.settings.branch * best, self.settings.slower * times[best]  # slower: missed the target by chance
+        branch = np.array([(d, time) for d, time in times.items() if best <= d <= top and time < slow])
         if len(branch) < 2:
             return np.inf
         slope = np.polyfit(np.log(branch[:, 0]), np.log(branch[:, 1]), 1)[0]
