@@ -58,8 +58,8 @@ def invoke(*arguments):
 @pytest.mark.parametrize("loss", ["half-mse", "my_training:loss"])
 def test_it_prints_what_the_library_finds(mine, loss):
     found = sm.estimate_timescales(mine.model(), mine.loss, mine.data(), lr=0.1, label_noise=0.1, batch_size=5)
-    assert json.loads(invoke("--json", "--batch-size", "5", "--loss", loss).output) == found.to_dict()
-    assert invoke("--batch-size", "5", "--loss", loss).output.strip() == str(found)
+    assert json.loads(invoke("--json", "--batch-size", "5", "--loss", loss).stdout) == found.to_dict()
+    assert invoke("--batch-size", "5", "--loss", loss).stdout.strip() == str(found)
 
 
 def test_data_and_weights_come_from_files_too(mine, tmp_path):
@@ -67,17 +67,17 @@ def test_data_and_weights_come_from_files_too(mine, tmp_path):
     np.savez(tmp_path / "data.npz", x=x.numpy(), y=y.numpy())
     torch.save((x, y), tmp_path / "data.pt")
     torch.save({name: 2 * value for name, value in mine.model().state_dict().items()}, tmp_path / "weights.pt")
-    plain = invoke("--json").output
-    assert invoke("--json", "--data", "data.npz").output == plain
-    assert invoke("--json", "--data", "data.pt").output == plain
-    assert json.loads(invoke("--json", "--weights", "weights.pt").output)["loss"] > 0
+    plain = invoke("--json").stdout
+    assert invoke("--json", "--data", "data.npz").stdout == plain
+    assert invoke("--json", "--data", "data.pt").stdout == plain
+    assert json.loads(invoke("--json", "--weights", "weights.pt").stdout)["loss"] > 0
 
 
 def test_tensorboard_gets_every_number(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = json.loads(invoke("--json", "--tensorboard", str(tmp_path / "log")).output)
+    found = json.loads(invoke("--json", "--tensorboard", str(tmp_path / "log")).stdout)
     events = EventAccumulator(str(tmp_path / "log"))
     events.Reload()
     for name in ("momentum", "noise", "curvature"):
@@ -87,8 +87,8 @@ def test_tensorboard_gets_every_number(tmp_path):
 def test_where_an_assumption_fails_there_is_no_momentum_and_the_status_is_3():
     result = invoke("--label-noise", "0", "--quick")
     assert result.exit_code == 3
-    assert "! no label noise" in result.output
-    assert "momentum        none predicted at lr = 0.1" in result.output
+    assert "! no label noise" in result.stdout
+    assert "momentum        none predicted at lr = 0.1" in result.stdout
     assert invoke("--quick").exit_code == 0
 
 
@@ -115,7 +115,7 @@ def test_every_option_changes_the_estimate(mine, option):
     value = CHANGES.get(option, "1")
     change = invoke(*base, option, *([] if value is None else [value]))
     assert change.exit_code in (0, 3)  # 3: the changed model does not interpolate
-    assert json.loads(change.output) != json.loads(invoke(*base).output)
+    assert json.loads(change.stdout) != json.loads(invoke(*base).stdout)
 
 
 def test_the_list_of_changes_is_complete():
