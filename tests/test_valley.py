@@ -63,9 +63,9 @@ def test_eigenvalues_stay_positive_at_strong_coupling():
         (lambda: sm.Valley([1.0, 1.0], [0.1, -0.1, 0.0], 1.0), r"slopes: given shape \(3,\); allowed: shape \(2,\)"),
         (lambda: sm.Valley([1.0, 1.0], [5.0, -5.0], 1.0), "slopes: given 5.0; allowed: reach"),
         (lambda: sm.Valley([1.0, 1.0], 0.0, 0.0), "curvature: given 0.0; allowed: finite numbers > 0"),
-        (lambda: sm.Valley([1.0, 1.0], 0.0, 1.0, reach=-1.0), "reach: given -1.0; allowed: finite numbers > 0"),
+        (lambda: sm.Valley([1.0, 1.0], 0.0, 1.0, reach=-1.0), "reach: given -1.0; allowed: a number > 1e-100"),
         (lambda: sm.Valley.balanced(3, 1.0, 1.0), "n_modes: given 3; allowed: an even number"),
-        (lambda: sm.Valley([1.0, 1.0], 0.0, 1.0).start(np.nan), "theta: given nan; allowed: a finite number"),
+        (lambda: sm.Valley([1.0, 1.0], 0.0, 1.0).start(np.nan), "theta: given nan; allowed: a number from -1e100 to 1e100"),
     ],
 )
 def test_bad_input_is_refused(make, message):
