@@ -273,7 +273,7 @@ def test_an_ensemble_grows_until_its_error_is_small_enough():
             r"f: given a function that returns \(.*; allowed: a function f\(x, t, p\)",
         ),
         (dict(statistics=[PassageTimes(lambda x, t, p: "late")]), "event: given a function that returns 'late'; allowed"),
-        (dict(n_paths="many"), "n_paths: given many; allowed: a whole number >= 1"),
+        (dict(n_paths="many"), "n_paths: given many; allowed: a whole number or an UntilError"),
         (dict(step=OnIncrements(np.zeros((1, 1, 9)), 0.1)), "n_paths: given 10; allowed: a whole number from 1 to 9, the number"),
         (
             dict(step=OnIncrements(np.zeros((1, 1, 10)), 0.1), times=[0.2]),
@@ -299,7 +299,7 @@ def test_bad_input_names_argument_given_and_allowed(change, message):
         (lambda: KeepPaths([]), r"numbers: given \[\]; allowed: different whole numbers >= 0, one at least"),
         (lambda: Functional("two words", linear), "name: given two words; allowed: a Python identifier"),
         (lambda: Functional("f", 1.0), r"f: given 1.0; allowed: a function f\(x, t, p\)"),
-        (lambda: PassageTimes(1.0), r"event: given 1.0; allowed: a function f\(x, t, p\)"),
+        (lambda: PassageTimes(1.0), r"event: given 1.0; allowed: a function"),
         (lambda: UntilError(), "n_paths: given UntilError.*; allowed: UntilError with a relative or an absolute error"),
         (lambda: UntilError(relative=-1.0), "relative: given -1.0; allowed: finite numbers > 0"),
     ],

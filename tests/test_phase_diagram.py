@@ -211,7 +211,7 @@ def test_the_dataset_is_tidy_and_survives_a_file(tmp_path):
         ({"noise": -1.0}, "noise: given -1.0; allowed: finite numbers >= 0"),
         ({"eigenvalues": []}, r"eigenvalues: given shape \(0,\); allowed: shape \(n,\)"),
         ({"eigenvalues": [1.0, 0.0]}, "eigenvalues: given 0.0; allowed: finite numbers > 0"),
-        ({"coupling": [1.0, 2.0]}, r"coupling: given \[1.0, 2.0\]; allowed: a number"),
+        ({"coupling": [1.0, 2.0]}, r"coupling: given shape \(2,\); allowed: one number"),
         ({"edge_kappa": 1.0, "coupling": 3.0}, "edge_kappa: given edge_kappa and coupling; allowed: at most one"),
         ({"edge_kappa": 0.0, "coupling": 0.0}, "edge_kappa: given 0.0; allowed: finite numbers > 0"),
         ({"target": 1.0}, r"target: given 1.0; allowed: numbers in \(0, 1\)"),

@@ -172,7 +172,7 @@ def raises(problem, w):
     ("change", "message"),
     [
         ({"lr": True}, "lr: given True"),
-        ({"lr": "0.1"}, "lr: given 0.1; allowed: finite numbers > 0"),
+        ({"lr": "0.1"}, "lr: given 0.1; allowed: one number"),
         ({"lr": 10**400}, "lr: given 1000"),
         ({"noise": "x"}, "noise: given x"),
         ({"seed": 2**32}, "seed: given 4294967296; allowed: a whole number from 0 to 4294967295"),

@@ -19,15 +19,19 @@ Public = TypeVar("Public", bound=Callable[..., Any])
 
 _NOUNS: dict[str, str] = {
     "int": "a whole number",
-    "float": "a number",
-    "bool": "True or False",
+    "float": "one number",
+    "bool": "True, False",
     "str": "a text",
     "None": "None",
     "ArrayLike": "numbers",
     "Callable": "a function",
     "Path": "a path",
+    "Problem": "a Problem, or a SymbolicModel",
+    "Equation": "an SDE, OrnsteinUhlenbeck or Langevin",
 }
 _SAME = {"Array": "ArrayLike", "Floats": "ArrayLike", "PathLike": "Path"}
+_UNKNOWN = ("Any", "object", "Sequence", "Iterable", "Mapping")
+"""Annotations that say too little, or that are checked with what they contain."""
 _CLASSES: dict[str, type] = {}
 """Those that were checked themselves, by name: modules import some of them for type checkers alone."""
 
@@ -42,11 +46,11 @@ def by_annotations(public: Public) -> Public:
         InputError: for an argument of another kind.
 
     >>> @by_annotations
-    ... def half(x: "float", exact: "bool" = False) -> float:
+    ... def half(x: float, exact: bool = False) -> float:
     ...     return x / 2
     >>> half("1")
     Traceback (most recent call last):
-    sde_momentum.core.errors.InputError: x: given 1; allowed: a number
+    sde_momentum.core.errors.InputError: x: given 1; allowed: one number
     """
     if inspect.isclass(public):
         _CLASSES[public.__name__] = public
@@ -65,7 +69,7 @@ def _checked(function: Any) -> Any:
     def call(*args: Any, **named: Any) -> Any:
         for name, value in (*zip(names, args, strict=False), *named.items()):
             if kinds.get(name) and not any(_is(value, kind, function) for kind in kinds[name]):
-                raise InputError(name, value, " or ".join(map(_noun, kinds[name])))
+                raise InputError(name, _shape(value, kinds[name]), _either([_noun(kind) for kind in kinds[name]]))
         return function(*args, **named)
 
     return call
@@ -78,11 +82,27 @@ def _kinds(annotation: str) -> tuple[str, ...]:
         depth += (letter == "[") - (letter == "]")
         flat += letter if not depth and letter != "]" else ""
     found = tuple(_SAME.get(kind.strip().rpartition(".")[2], kind.strip().rpartition(".")[2]) for kind in flat.split("|"))
-    return found if all(kind in _NOUNS or (kind.isidentifier() and kind not in ("Any", "object")) for kind in found) else ()
+    return found if all(kind in _NOUNS or (kind.isidentifier() and kind not in _UNKNOWN) for kind in found) else ()
 
 
 def _noun(kind: str) -> str:
-    return _NOUNS.get(kind) or f"a {kind}"
+    return _NOUNS.get(kind) or f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+
+
+def _either(nouns: list[str]) -> str:
+    """Alternatives in words."""
+    if nouns == [_NOUNS["bool"]]:
+        return "True or False"
+    if len(nouns) == 1:
+        return nouns[0]
+    return f"{', '.join(nouns[:-1])}{',' if ', ' in nouns[0] or len(nouns) > 2 else ''} or {nouns[-1]}"
+
+
+def _shape(value: Any, kinds: tuple[str, ...]) -> Any:
+    """What to say was given: the shape, where several numbers stand in the place of one."""
+    if "float" in kinds and "ArrayLike" not in kinds and _is(value, "ArrayLike", None):
+        return f"shape {np.shape(value)}"
+    return value
 
 
 def _is(value: Any, kind: str, function: Any) -> bool:
@@ -104,5 +124,7 @@ def _is(value: Any, kind: str, function: Any) -> bool:
         return isinstance(value, str | PurePath)
     if kind == "Callable":
         return callable(value)
+    if kind == "Problem" and hasattr(value, "compile") and hasattr(value, "outputs"):
+        return True  # a SymbolicModel, of which one is made
     known = getattr(inspect.unwrap(function), "__globals__", {}).get(kind, _CLASSES.get(kind))
     return not inspect.isclass(known) or getattr(known, "_is_protocol", False) or isinstance(value, known)

@@ -25,7 +25,7 @@ from .until import UntilError
 @by_annotations
 def solve(
     equation: Equation,
-    x0: ArrayLike,
+    x0: ArrayLike | Callable[..., Any],
     times: ArrayLike,
     *,
     step: float | Stepping,
