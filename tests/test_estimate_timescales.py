@@ -363,14 +363,14 @@ def test_dictionaries_in_and_out_are_the_same_model():
 def test_every_token_counts_as_a_sample_and_padding_does_not():
     """A model of tokens, each by itself, is the same as that of its tokens as samples; half of the targets stand for all."""
     torch.manual_seed(0)
-    tokens, y = torch.randint(5, (4, 3)), torch.randint(3, (4, 3))
+    tokens, y = torch.randint(5, (4, 4)), torch.randint(3, (4, 4))
     y[:, -1] = -100
     model = nn.Sequential(nn.Embedding(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
     settings = EstimatorSettings(n_draws=32, n_probes=24, vary=False)
     options = {"lr": 0.02, "label_noise": 0.3, "settings": settings}
     found = sm.estimate_timescales(model, nn.CrossEntropyLoss(), (tokens, y), **options)
     plain = sm.estimate_timescales(model, nn.CrossEntropyLoss(), (tokens[:, :-1].flatten(), y[:, :-1].flatten()), **options)
-    assert found.n_outputs == plain.n_outputs == 4 * 2 * 3
+    assert found.n_outputs == plain.n_outputs == 4 * 3 * 3
     assert found.trace_hessian == pytest.approx(plain.trace_hessian, rel=1e-12)
     assert found.eigenvalues == pytest.approx(plain.eigenvalues, rel=1e-9)
     assert found.noise == pytest.approx(plain.noise, abs=3.3 * np.hypot(found.noise_se, plain.noise_se))

@@ -410,7 +410,7 @@ def test_observers_can_be_pickled_and_states_are_plain_arrays(observer):
         (lambda: Histogram([0, 2, 1]), r"edges: given \[0, 2, 1\]; allowed: two or more increasing"),
         (lambda: Histogram([0, np.inf]), r"edges: given inf; allowed: two or more increasing"),
         (lambda: Histogram([0, 1e-310]), r"edges: given half a span of 5e-311; allowed: half a span between"),
-        (lambda: Histogram([0, 1], row=1), r"row: given 1; allowed: the name of a row, or None"),
+        (lambda: Histogram([0, 1], row=1), r"row: given 1; allowed: a text or None"),
         (lambda: Histogram([0, 1], row="z").start(TIMES, NAMES, 0), r"row: given z; allowed: one of x, y, f"),
     ],
 )

@@ -347,15 +347,18 @@ def test_first_passages_equal_a_plain_loop(method, bounds, event, plain):
     _, extras = record(run, n_paths)
     paths, exits = plain_steps(equation, method, x0, n_paths, n_steps, h, 10, t0)
     first = passages(plain, paths, h, t0)
-    np.testing.assert_allclose(extras["passages"], first, rtol=1e-11)
+    if method == "euler-maruyama":  # between its steps a path may cross, too
+        assert (extras["passages"] <= first * (1 + 1e-11)).all()
+        assert (extras["passages"] == first).mean() > 0.3
+    else:
+        np.testing.assert_allclose(extras["passages"], first, rtol=1e-11)
     if bounds is not None:
         np.testing.assert_array_equal(extras["exits"], exits)
     assert np.isfinite(first).any()
 
 
 def test_the_law_of_first_passages_of_a_random_walk():
-    # P(W reaches 1 before t = 4) = 2 P(W_4 > 1) by reflection; a walk of step h sees it as if the level were
-    # 0.5826 sqrt(h) further (Broadie, Glasserman, Kou 1997)
+    # P(W reaches 1 before t = 4) = 2 P(W_4 > 1) by reflection; crossings between the steps are found by Brownian bridges
     h, n = 1 / 64, 100_000
     run = run_of(
         sm.SDE(lambda x, t, p: 0.0, lambda x, t, p: 1.0),
@@ -367,8 +370,8 @@ def test_the_law_of_first_passages_of_a_random_walk():
         statistics=[PassageTimes(lambda x, t, p: x - 1)],
     )
     hit = np.isfinite(record(run, n)[1]["passages"]).mean()
-    expected = 2 * stats.norm.sf((1 + 0.5826 * math.sqrt(h)) / 2)
-    assert abs(hit - expected) < 4 * math.sqrt(expected * (1 - expected) / n) + 2e-3 * h**0.5  # false alarms: 6e-5
+    expected = 2 * stats.norm.sf(1 / 2)
+    assert abs(hit - expected) < 4 * math.sqrt(expected * (1 - expected) / n)  # false alarms: 6e-5
 
 
 # -- functions that branch ---------------------------------------------------------------------------

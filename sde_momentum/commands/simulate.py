@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..core.errors import check_integer
+from ..core.errors import InputError, check_integer
 from ..core.files import json_value, write_whole
 from ..core.options import REQUIRED, Option, union
 from ..problems.registry import built_in, built_in_problems
@@ -52,6 +52,9 @@ def run(given: dict[str, Any]) -> None:
 
     if values["out"] is not None:
         check_file("--out", values["out"])
+    for name in ("lr", "momentum"):
+        if len(set(values[name])) < len(values[name]):
+            raise InputError(f"--{name}", " ".join(map(str, values[name])), "different numbers")
     last, n_records = check_integer(values["steps"], "--steps", 1), check_integer(values["records"], "--records", 1, 10**6)
     n_seeds, first_seed = check_integer(values["seeds"], "--seeds", 2), check_integer(values["seed"], "--seed", 0)
     problem, start = set_up(entry, given)

@@ -26,7 +26,7 @@ _NOUNS: dict[str, str] = {
     "ArrayLike": "numbers",
     "Callable": "a function",
     "Path": "a path",
-    "Problem": "a Problem, or a SymbolicModel",
+    "Problem": "a Problem, such as MatrixSensing, Valley or Problem.from_function(f, ...), or a SymbolicModel",
     "Equation": "an SDE, OrnsteinUhlenbeck or Langevin",
 }
 _SAME = {"Array": "ArrayLike", "Floats": "ArrayLike", "PathLike": "Path"}

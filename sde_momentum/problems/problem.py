@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -60,7 +61,7 @@ class Problem(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in TAKE_POINTS:
-            if name in cls.__dict__:
+            if inspect.isfunction(cls.__dict__.get(name)):  # not a method that is another object's
                 setattr(cls, name, checked(cls.__dict__[name]))
 
     @property

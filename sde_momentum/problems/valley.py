@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..core.arguments import by_annotations
 from ..core.compile import njit
-from ..core.errors import InputError, check, check_integer, check_positive
+from ..core.errors import InputError, check, check_integer, check_positive, check_size
 from .compiled import CONTRACTION, JACOBIAN, KERNEL, METRIC, PULLBACK, Kernels
 from .metrics import METRICS
 from .problem import Array, Problem
@@ -164,7 +164,7 @@ class Valley(Problem):
         self.slopes = np.broadcast_to(given, (p,)).copy()
         if abs(self.slopes.sum()) > 1e-12 * np.abs(self.slopes).sum():
             raise InputError("slopes", f"a sum of {self.slopes.sum():.3g}", "slopes that sum to 0")
-        self.curvature = float(check_positive(curvature, "curvature"))
+        self.curvature = float(check_positive(check_size(curvature, "curvature"), "curvature"))
         self.reach = float(reach) if reach == np.inf else float(check("reach", reach, lambda x: x > 1e-100, "a number > 1e-100"))
         size = np.abs(self.slopes)
         with np.errstate(invalid="ignore"):  # inf * 0: no slope, no limit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -124,7 +124,7 @@ class Task:
     def of(
         cls,
         equation: Equation,
-        x0: ArrayLike,
+        x0: ArrayLike | Callable[..., Any],
         times: ArrayLike,
         *,
         step: float,
@@ -139,7 +139,7 @@ class Task:
         check_integer(seed, "seed", 0)
         h, origin = check_one(check_positive, step, "step"), check_one(_check_finite, t0, "t0")
         given, p = Starts.of(equation, x0, seed), check_parameters(parameters)
-        start = equation.check_start(x0) if given is None else given.of_paths(0, 1)[0]
+        start = equation.check_start(cast("ArrayLike", x0)) if given is None else given.of_paths(0, 1)[0]
         instants, steps = check_times(times, h, origin)
         equation.probe(start, origin, p)
         task = cls(equation, start, instants, steps, h, origin, seed, p, RequestedStatistics.of(statistics), given)
