@@ -212,7 +212,7 @@ class MomentumRule:
         from .damped_forces import DampedForces
         from .forces import Force
 
-        if not forces or not all(isinstance(force, Force) for force in forces):
+        if not isinstance(forces, Sequence) or not forces or not all(isinstance(force, Force) for force in forces):
             raise InputError("forces", forces, "a sequence of at least one Force, such as [LabelNoise(c)]")
         if dampening != "momentum":
             check("dampening", dampening, lambda x: (x >= 0) & (x < 1), 'a number in [0, 1), or "momentum"')

@@ -112,7 +112,7 @@ def predict(  # many keywords, so that the one call that most users need has no 
     if path is not None:
         question.__dict__["path"] = path  # with its drift flow, which need not be computed again
     doubts: tuple[str, ...] = ()
-    if methods == THEORY:
+    if isinstance(methods, str) and methods == THEORY:
         answers, silent = answers_of_theory(question, budget)
         answer, method, doubts = combine(question, answers)
         answers[method] = answer

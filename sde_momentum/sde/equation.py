@@ -335,7 +335,7 @@ def check_parameters(parameters: Sequence[float]) -> tuple[float, ...]:
     """p as a tuple of finite floats."""
     try:
         p = np.asarray(parameters, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError("parameters", parameters, "a sequence of finite numbers") from None
     if p.ndim != 1:
         raise InputError("parameters", f"shape {p.shape}", "a sequence of numbers")

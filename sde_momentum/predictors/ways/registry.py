@@ -42,7 +42,7 @@ def chosen(names: Sequence[str] | str | None, problem: Problem, extras: Extras) 
     """
     if names is None:
         ways = [way for way in WAYS.values() if way.describes(extras) and way.by_default(problem, extras)]
-    elif names == THEORY:
+    elif isinstance(names, str) and names == THEORY:
         ways = [way for way in WAYS.values() if way.describes(extras) and way.in_theory(problem, extras)]
     elif isinstance(names, str) or not isinstance(names, Sequence):
         raise InputError("methods", names, f"{THEORY!r}, or a list of some of {', '.join(WAYS)}")
@@ -67,7 +67,7 @@ def chosen(names: Sequence[str] | str | None, problem: Problem, extras: Extras) 
         "seed",
     ):  # `nesterov` counts in the descent to Gamma too
         given = getattr(extras, extra)
-        theory_in_time = extra == "budget" and names == THEORY
+        theory_in_time = extra == "budget" and isinstance(names, str) and names == THEORY
         if given is not None and not theory_in_time and not any(extra in way.uses for way in ways):
             raise InputError(extra, given, f"only with the method {users(extra)}")
     return ways

@@ -31,6 +31,8 @@ class KeepPaths(Statistic):
 
     def __post_init__(self) -> None:
         allowed = "different whole numbers >= 0, one at least"
+        if not isinstance(self.numbers, Iterable):
+            raise InputError("numbers", self.numbers, allowed)
         given = np.atleast_1d(np.asarray(self.numbers if isinstance(self.numbers, np.ndarray) else list(self.numbers)))
         whole = given.ndim == 1 and given.size > 0 and np.issubdtype(given.dtype, np.integer)
         if not whole or np.any(given < 0) or len(np.unique(given)) < len(given):
