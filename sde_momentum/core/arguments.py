@@ -29,7 +29,9 @@ _NOUNS: dict[str, str] = {
     "Problem": "a Problem, such as MatrixSensing, Valley or Problem.from_function(f, ...), or a SymbolicModel",
     "Equation": "an SDE, OrnsteinUhlenbeck or Langevin",
 }
+"""How each kind is called in a message; of one that is not here: a, and its name."""
 _SAME = {"Array": "ArrayLike", "Floats": "ArrayLike", "PathLike": "Path"}
+"""Names of annotations that mean the same kind."""
 _UNKNOWN = ("Any", "object", "Sequence", "Iterable", "Mapping")
 """Annotations that say too little, or that are checked with what they contain."""
 _CLASSES: dict[str, type] = {}
