@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.trials.carry import Found, Law, carry
 from sde_momentum.predictors.trials.choice import choose
 from sde_momentum.predictors.trials.courses import Clock, Courses, Training
+from sde_momentum.predictors.trials.search import Search
 from sde_momentum.predictors.trials.times import Course, resampling
 from sde_momentum.theory import formulas
 
@@ -91,6 +94,50 @@ def test_a_law_with_its_first_correction_is_carried_exactly(law):
     assert there.low < truth[1e-4] < there.one_minus_beta < there.high
     assert there.one_minus_beta < 1.12 * truth[1e-4]
     assert there.time == pytest.approx(3 / truth[1e-4], rel=0.05)
+
+
+def test_what_a_law_with_one_correction_leaves_out_is_in_the_range():
+    """A scale exp(2 x - 1.6 x^2), x = lr^(1/3): the two least learning rates say more than the largest."""
+    truth = {lr: float(np.cbrt(lr) ** 2 * np.exp(2 * np.cbrt(lr) - 1.6 * np.cbrt(lr) ** 2)) for lr in (0.5, 0.08, 0.01, 3e-4)}
+    found = [Found(lr, truth[lr], truth[lr], truth[lr], 3 / truth[lr], 0.0) for lr in (0.5, 0.08, 0.01)]
+    there = carry(found, 3e-4)
+    assert there.low < truth[3e-4] < there.high
+    assert there.high < 2 * there.low
+
+
+class Written(Courses):
+    """Courses whose means are written down, functions of 1 - beta and step, in place of runs."""
+
+    def __init__(self, mean):
+        self.mean = mean
+        super().__init__(training(VALLEY, VALLEY.start(2.5), level=1.0), 0.1, Clock())
+
+    def add(self, deltas, n_seeds):
+        self.courses += [Course(float(delta), 1.0, n_seeds) for delta in deltas]
+
+    def more(self, which, n_seeds):
+        for i in which:
+            self.courses[i].n_runs = n_seeds
+
+    def advance(self, goals):
+        for i, until in goals.items():
+            course, steps = self.courses[i], self.clock.steps(until)
+            if until > course.end or len(course.values) < course.n_runs:
+                course.go_on(steps, np.tile(self.mean(course.one_minus_beta, steps), (course.n_runs, 1)))
+            self.run_steps += 1
+            self.seconds += 1e-9
+
+
+def test_momenta_that_were_behind_go_on_when_the_fastest_comes_back_late_for_a_while():
+    """Below 1 - beta = 0.01 the mean falls to the target sooner, and is above it again around step 800."""
+
+    def mean(delta, steps):
+        time = 50 * max(delta / 0.01, 0.01 / delta) ** 0.3 if delta >= 0.01 else 45.0
+        return np.where((steps < time) | ((delta < 0.01) & (abs(steps - 800) < 30)), 2.0, 0.5)
+
+    choice = Search(Written(mean), monotonic() + 600, 1.0, 1000, 1e5).find(0.012, 50, (1.5, 3, 3))
+    assert 0.01 <= choice.one_minus_beta < 0.013
+    assert choice.regret <= 1.03
 
 
 @pytest.mark.parametrize(("noise", "decay"), [(0.0, 0.3), (2.0, 0.0), (2.0, 0.3)])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 Floats = NDArray[np.float64]
 
@@ -109,10 +110,24 @@ def carry(found: Sequence[Found], lr: float, law: Law = Law()) -> Carried:
 
 
 def _line(x: Floats, y: Floats, errors: Floats, at: float) -> tuple[float, float]:
-    """Value and standard error at `at` of the line through the points, its slope a priori 0 +- _SLOPE."""
-    design = np.stack([np.ones_like(x), x], axis=1)
-    precision = (design.T / errors**2) @ design + np.diag([0.0, _SLOPE**-2])
-    covariance = np.linalg.inv(precision)
-    terms = covariance @ (design.T @ (y / errors**2))
-    where = np.array([1.0, at])
-    return float(where @ terms), float(np.sqrt(where @ covariance @ where))
+    """Value and standard error at `at` of the line through the points, its slope a priori 0 +- _SLOPE.
+
+    Where the points miss a line by more than their errors, the next term matters: it is fitted too, a priori 0 +- the least
+    size that explains the misfit.
+    """
+    free = len(x) - 2
+
+    def fit(bend: float) -> tuple[float, float, float]:
+        shape = np.stack([np.ones_like(x), x, bend * x**2], axis=1)
+        prior = np.diag([0.0, _SLOPE**-2, 1.0])
+        covariance = np.linalg.inv((shape.T / errors**2) @ shape + prior)
+        terms = covariance @ (shape.T @ (y / errors**2))
+        where = np.array([1.0, at, bend * at**2])
+        misfit = np.sum(((y - shape @ terms) / errors) ** 2) + terms[2] ** 2
+        return float(where @ terms), float(np.sqrt(where @ covariance @ where)), float(misfit)
+
+    bend, most = 0.0, float(2 * np.ptp(y) / np.diff(np.sort(x)).min(initial=1.0) ** 2)
+    if free > 0 and fit(0.0)[2] > free:
+        bend = most if fit(most)[2] > free else float(brentq(lambda size: fit(size)[2] - free, 0.0, most))
+    value, error, misfit = fit(bend)
+    return value, error * np.sqrt(max(1.0, misfit / max(free, 1)))

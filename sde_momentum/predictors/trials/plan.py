@@ -13,7 +13,7 @@ from ...core.progress import track
 from ...dynamics.label_noise_sgd import LabelNoiseSGD
 from ...theory import formulas
 from .carry import Carried, Found, Law, carry
-from .choice import Choice
+from .choice import GOAL, Choice
 from .courses import Clock, Courses, Training
 from .result import LrTrials, Trials
 from .search import OutOfTime, Search
@@ -34,6 +34,8 @@ _FAR = 8.0
 """Factor above lr of the largest learning rate of a trial from which on trials there are much cheaper."""
 _PART = 0.25
 """Part of the time left that trials may take which only lead to smaller learning rates."""
+_ROUGH = 1.1
+"""Bound on the regret at which trials that are carried end at first: the rest of the time is for smaller learning rates."""
 _NARROW, _USUAL, _WIDE = (1.25, 3, 2), (1.5, 3, 3), (2.0, 4, 4)
 """The first momenta around the guess of other trials, of theory, or of sizes alone: factor, number below and above."""
 _DAMPING = 0.7
@@ -100,18 +102,26 @@ class Plan:
         lr, least = self.question.lr, self.question.extras.smallest_trial_lr or 0.0
         fits = self._top < _FAR * lr or _NEED * self._guess(lr)[1] * self._speed <= _SHARE * self.budget
         if lr >= least and fits:
-            self._search(lr, 1.0)
+            self._search(lr, 1.0, GOAL)
             return
         rate = max(self._top, lr, least)
-        self._search(rate, _PART)
+        self._search(rate, _PART, _ROUGH)
         while rate > max(lr, least) and self.found[-1][0] == rate:  # else the last search saw no momentum meet the target
             goal = max(self._affordable(lr), least)
             if goal > rate / _APART:  # so near, it would say nothing of the correction
                 break
-            rate = goal if goal >= rate / _STRIDE else max(rate / _STRIDE, lr * _APART)
-            self._search(rate, 1.0 if rate == goal else _PART)
+            strides = int(np.ceil(np.log(rate / goal) / np.log(_STRIDE)))
+            rate = goal if strides == 1 else float(rate * (goal / rate) ** (1 / strides))
+            self._search(rate, 1.0 if rate == goal else _PART, _ROUGH)
         if len(self.found) > 1 and not np.isfinite(self.found[-1][1].regret):
             self.found.pop()  # unfinished: the law says more
+        self._sharpen()
+
+    def _sharpen(self) -> None:
+        """More runs in what is left of the budget, first at the least learning rate, which says most."""
+        for k, (rate, choice, search) in reversed(list(enumerate(self.found))):
+            if choice.regret > GOAL:
+                self.found[k] = rate, search.go_on(self._deadline(1.0), GOAL), search
 
     def _affordable(self, lr: float) -> float:
         """The least learning rate, from `lr` on, at which a search fits into what is left of the budget.
@@ -184,9 +194,12 @@ class Plan:
 
     # -- the trials --------------------------------------------------------------------------------------
 
-    def _search(self, lr: float, share: float) -> None:
-        """The search at one learning rate, within a share of the time left; it begins where larger learning rates point to."""
-        deadline = monotonic() + share * max(0.0, self.budget - (monotonic() - self.began))
+    def _search(self, lr: float, share: float, goal: float) -> None:
+        """The search at one learning rate, within a share of the time left; it begins where larger learning rates point to.
+
+        It ends as soon as the regret's bound is `goal`.
+        """
+        deadline = self._deadline(share)
         if self.found:
             there = self._carry(lr)
             delta, time, known = there.one_minus_beta, there.time, True
@@ -194,7 +207,7 @@ class Plan:
             (delta, time), known = self._guess(lr), self.question.theory is not None
         time = max(time, _SHORTEST)
         runs = Courses(self.training, lr, self._clock(time), self._tick)
-        search = Search(runs, deadline, 0.5 * self.budget, _PATIENCE * time, _LONG * time)
+        search = Search(runs, deadline, 0.5 * self.budget, _PATIENCE * time, _LONG * time, goal)
         around = _NARROW if self.found else _USUAL if known else _WIDE
         try:
             choice = search.find(delta, time, around)
@@ -205,6 +218,10 @@ class Plan:
         except OutOfTime:
             if not self.found:  # at larger learning rates the target was met: the law says more
                 raise self._unmet(search) from None
+
+    def _deadline(self, share: float) -> float:
+        """`time.monotonic` at which this share of the time left is spent."""
+        return monotonic() + share * max(0.0, self.budget - (monotonic() - self.began))
 
     def _carry(self, lr: float) -> Carried:
         points = [Found(r, c.one_minus_beta, c.low, c.high, c.time, c.time_se) for r, c, _ in self.found]

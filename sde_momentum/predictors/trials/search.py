@@ -50,10 +50,12 @@ class Search:
         grace: seconds more that it takes where it has nothing yet
         patience: steps after which trials end if no mean is below the level
         longest: steps that no trial exceeds
+        goal: bound on the recommendation's regret at which more runs end
     """
 
-    def __init__(self, runs: Courses, deadline: float, grace: float, patience: float, longest: float) -> None:
+    def __init__(self, runs: Courses, deadline: float, grace: float, patience: float, longest: float, goal: float = GOAL) -> None:
         self.runs, self.deadline, self.grace, self.seed = runs, deadline, grace, runs.training.seed
+        self.goal = goal
         self.patience, self.longest, self.floor = patience, longest, 0.0
         kernels = runs.training.method.problem.kernels
         self.first = 2 * _FIRST if kernels is not None and kernels.by_sample else _FIRST
@@ -87,8 +89,12 @@ class Search:
             self._prove()
         if self._over():  # momenta between those tried may be faster
             return replace(self._choose()[0], regret=float("inf"))
-        choice = self._assured(self._settle())
-        return choice if self._proven(choice) else replace(choice, regret=float("inf"))
+        return self._decide()
+
+    def go_on(self, deadline: float, goal: float) -> Choice:
+        """The recommended momentum after more runs, of a search that has found one."""
+        self.deadline, self.goal = deadline, goal
+        return self._decide()
 
     def probe(self, delta: float, choice: Choice) -> None:
         """Try a momentum that theory recommends, until its fluctuations are stationary; not beyond the end of the time."""
@@ -203,6 +209,11 @@ class Search:
                 return
             self._race(self._try(sorted(new), self.courses[i].n_runs), self._best())
 
+    def _decide(self) -> Choice:
+        """The recommendation after as many runs as the goal needs and time allows."""
+        choice = self._assured(self._settle())
+        return choice if self._proven(choice) else replace(choice, regret=float("inf"))
+
     def _settle(self) -> Choice:
         """More runs at the contenders until the recommendation's regret is bounded or time ends."""
         while True:
@@ -212,7 +223,7 @@ class Search:
                 self._more(stale, n)
             choice, contenders = self._choose()
             spent = 2 * n > _MOST or self._cost(contenders, 2 * n) + self._cost_of_proof(choice, 2 * n) > self._left
-            if spent or choice.regret <= GOAL:
+            if spent or choice.regret <= self.goal:
                 self._prove()
                 if self._choose()[0].one_minus_beta == choice.one_minus_beta or self._over():
                     return self._choose()[0]
@@ -296,7 +307,7 @@ class Search:
             which = self._chosen(choice)
             course = self.courses[which]
             self.runs.advance({which: min(course.horizon(choice.time), self.longest, _STAGE * course.end)})
-            if not np.isfinite(course.time()):
+            if not course.held(self.longest):
                 self._race(self._open(), choice.time)
 
     def _choose(self) -> tuple[Choice, list[int]]:
