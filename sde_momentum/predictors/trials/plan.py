@@ -104,17 +104,17 @@ class Plan:
         if lr >= least and fits:
             self._search(lr, 1.0, GOAL)
             return
-        rate = max(self._top, lr, least)
-        self._search(rate, _PART, _ROUGH)
-        while rate > max(lr, least) and self.found[-1][0] == rate:  # else the last search saw no momentum meet the target
+        least = max(lr, least)
+        self._search(max(self._top, least), _PART, _ROUGH)
+        while (last := self.found[-1][0]) > least:
             goal = max(self._affordable(lr), least)
-            if goal > rate / _APART:  # so near, it would say nothing of the correction
+            if goal > last / _APART:  # so near, it would say nothing of the correction
                 break
-            strides = int(np.ceil(np.log(rate / goal) / np.log(_STRIDE)))
-            rate = goal if strides == 1 else float(rate * (goal / rate) ** (1 / strides))
+            strides = int(np.ceil(np.log(last / goal) / np.log(_STRIDE)))
+            rate = goal if strides == 1 else float(last * (goal / last) ** (1 / strides))
             self._search(rate, 1.0 if rate == goal else _PART, _ROUGH)
-        if len(self.found) > 1 and not np.isfinite(self.found[-1][1].regret):
-            self.found.pop()  # unfinished: the law says more
+            if self.found[-1][0] == last:  # it came to no end: not so far
+                least = np.sqrt(last * rate)
         self._sharpen()
 
     def _sharpen(self) -> None:
@@ -214,7 +214,8 @@ class Plan:
             theirs = None if self.question.theory is None else self.question.theory.one_minus_beta(lr)
             if lr == self.question.lr and theirs is not None and theirs < choice.one_minus_beta:
                 search.probe(theirs, choice)
-            self.found.append((lr, choice, search))
+            if not self.found or np.isfinite(choice.regret):  # else unfinished: the law says more
+                self.found.append((lr, choice, search))
         except OutOfTime:
             if not self.found:  # at larger learning rates the target was met: the law says more
                 raise self._unmet(search) from None
