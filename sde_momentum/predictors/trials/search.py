@@ -88,7 +88,7 @@ class Search:
             self._refine(spacing)
             self._prove()
         if self._over():  # momenta between those tried may be faster
-            return replace(self._choose()[0], regret=float("inf"))
+            return self._unassured(self._choose()[0])
         return self._decide()
 
     def go_on(self, deadline: float, goal: float) -> Choice:
@@ -212,7 +212,19 @@ class Search:
     def _decide(self) -> Choice:
         """The recommendation after as many runs as the goal needs and time allows."""
         choice = self._assured(self._settle())
-        return choice if self._proven(choice) else replace(choice, regret=float("inf"))
+        return choice if self._proven(choice) else self._unassured(choice)
+
+    def _unassured(self, choice: Choice) -> Choice:
+        """The choice where time has ended: without a bound, and one of less momentum that was followed to the end if it was not."""
+        if self._proven(choice):
+            return replace(choice, regret=float("inf"))
+        less = [course for course in self.courses if course.one_minus_beta > choice.one_minus_beta and course.stays]
+        if not less:
+            return replace(choice, regret=float("inf"))
+        best = min(less, key=lambda course: course.time())
+        high = max(choice.high, best.one_minus_beta)
+        time, time_se = best.time(), best.time_se(self.seed)
+        return replace(choice, one_minus_beta=best.one_minus_beta, high=high, time=time, time_se=time_se, regret=float("inf"))
 
     def _settle(self) -> Choice:
         """More runs at the contenders until the recommendation's regret is bounded or time ends."""
@@ -255,7 +267,7 @@ class Search:
             self._refine(_SPACING)
             self._prove()
             choice = self._settle()
-        return replace(choice, regret=float("inf"))
+        return self._unassured(choice)
 
     def _open(self) -> list[int]:
         """The courses of less momentum than those that have been seen not to hold the target."""
