@@ -22,6 +22,7 @@ from scipy.linalg import expm
 
 import sde_momentum as sm
 from sde_momentum.sde import METHODS, Fixed, Langevin, OrnsteinUhlenbeck, coarsen, standard_increments
+from sde_momentum.sde.arrays import array_function, array_step
 from sde_momentum.sde.methods.ornstein_uhlenbeck import ExactOrnsteinUhlenbeck
 from sde_momentum.sde.task import Task
 
@@ -376,7 +377,7 @@ def complex_equation(m, beta, noise, interpretation="ito"):
     return sm.SDE(drift, diffusion, 2, interpretation, noise=noise, n_noise=2 if noise == "general" else 0)
 
 
-DIAGONAL_ITO = [m for m in METHODS if METHODS[m].fits(GEOMETRIC.equation("ito"))]
+DIAGONAL_ITO = [m for m in METHODS if METHODS[m].fits(GEOMETRIC.equation("ito")) and m != "dri1"]
 
 
 @pytest.mark.parametrize("method", DIAGONAL_ITO)
@@ -415,6 +416,59 @@ def test_weak_order_of_heun(problem):
         bias.append(mean)
         se.append(error)
     assert_weak_order(f"heun, {problem.name}", HALVED, bias, se, METHODS["heun"].weak_order)
+
+
+DRI_STEPS = np.array([2, 3, 4, 6, 8, 12, 16])
+
+
+@pytest.mark.parametrize("problem", [GEOMETRIC, ROTATING, COMMUTING], ids=lambda p: p.name)
+def test_weak_order_of_dri1(problem):
+    # the paths follow the exact ones of the same noise closely: their squares, of known mean, are taken off
+    equation, bias, se, n_paths = problem.equation("ito"), [], [], 2**20 if problem is GEOMETRIC else 2**18
+    for i, n in enumerate(map(int, DRI_STEPS)):
+        last = ends(equation, problem.x0, 1.0, 1 / n, "dri1", n_paths, i, problem.parameters)
+        dw = standard_increments(i, n_paths, n, problem.n_noise, draws=2)[:, : problem.n_noise] / math.sqrt(n)
+        mean, error = mean_and_se((last**2).sum(axis=0) - (np.atleast_2d(problem.end(Path(dw, dw), "ito")) ** 2).sum(axis=0))
+        bias.append(mean)
+        se.append(error)
+    assert_weak_order(f"dri1, {problem.name}", 1 / DRI_STEPS, bias, se, METHODS["dri1"].weak_order)
+
+
+UNLIKE = (np.array([[0.5, 0.2], [-0.3, 0.1]]), np.array([[0.1, 0.6], [0.4, -0.2]]))
+RATE = np.array([[-0.4, 0.3], [0.2, -0.6]])
+
+
+@pytest.mark.parametrize("columns", [UNLIKE, UNLIKE[:1]], ids=["two columns that do not commute", "one column"])
+def test_weak_order_of_dri1_with_exact_second_moments(columns):
+    # dX = A X dt + sum_k B_k X dW_k: second moments of a step by quadrature over its normal numbers, exact for polynomials
+    m = len(columns)
+    equation = sm.SDE(
+        lambda x, t, p: RATE @ x,
+        lambda x, t, p: np.stack([b @ x for b in columns], axis=1),
+        2,
+        noise="general",
+        n_noise=m,
+        batched=True,
+    )
+    generator = np.kron(RATE, np.eye(2)) + np.kron(np.eye(2), RATE) + sum(np.kron(b, b) for b in columns)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(8)
+    z = np.stack([axis.ravel() for axis in np.meshgrid(*[nodes] * (2 * m), indexing="ij")])
+    weight = np.prod(np.meshgrid(*[weights / weights.sum()] * (2 * m), indexing="ij"), axis=0).ravel()
+    functions = {name: array_function(name, f, equation) for name, f in equation.coefficients().items()}
+    biases = []
+    for n in (32, 64, 128, 256):
+        step = array_step(equation, METHODS["dri1"], 1 / n, functions)
+        # x x^T from the four products of unit vectors, by polarisation
+        matrix = np.empty((4, 4))
+        images = [step(np.repeat(e[:, None], z.shape[1], axis=1), z[:m], z[m:], 0.0, ()) for e in np.eye(2)]
+        for i in range(2):
+            for j in range(2):
+                matrix[:, 2 * i + j] = np.einsum("an,bn,n->ab", images[i], images[j], weight).ravel()
+        biases.append((np.linalg.matrix_power(matrix, n) - expm(generator)) @ np.array([1.0, 0.5, 0.5, 0.25]))
+    slopes = np.log2(np.abs(np.array(biases[:-1]) / np.array(biases[1:])))
+    print(f"dri1, exact biases {biases[-1]}, weak orders\n{slopes}")
+    np.testing.assert_allclose(slopes[-1], METHODS["dri1"].weak_order, atol=0.06)
+    assert np.all(np.abs(slopes[2] - 2.0) < np.abs(slopes[0] - 2.0))  # it comes nearer
 
 
 SRA_STEPS = np.array([4, 6, 8, 12, 16, 24])  # the exact bias of a linear drift gives p = 2.03 with these: far inside the interval
@@ -581,5 +635,5 @@ def test_exact_steps_of_any_size_have_the_law_of_the_process(process, h):
 
 def test_every_method_has_its_weak_order_measured():
     """In the tests above; those of diagonal Ito noise by themselves, the others one by one."""
-    assert {m for m, c in METHODS.items() if math.isfinite(c.weak_order)} == {*DIAGONAL_ITO, "heun", "sra1", "obabo"}
+    assert {m for m, c in METHODS.items() if math.isfinite(c.weak_order)} == {*DIAGONAL_ITO, "dri1", "heun", "sra1", "obabo"}
     assert math.isinf(METHODS["exact"].weak_order)

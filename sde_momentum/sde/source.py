@@ -322,6 +322,9 @@ class _StepWriter:
         """One line of a method as the lines of the kernel."""
         n = self.equation.n_indices
         joined = re.fullmatch(r"(\w+)\* = (\w+)\((\w+)\*(.*)", line)
+        line = re.sub(r"(\w+@?)\[(\d+)\]", lambda m: f"{m[1]}_{m[2]}" if "@" in m[1] else f"{m[1]}{m[2]}", line)
+        if joined is None and "@" not in line:
+            return [line]
         if joined is None:
             name, *inputs = re.findall(r"(\w+)@", _PRODUCT.sub("", line))
             indices: Sequence[int] = range(n)
