@@ -269,8 +269,10 @@ class KernelText:
         equation = self.equation
         if not isinstance(equation, SDE):
             assert isinstance(equation, Langevin)
-            n, strength = equation.n_coordinates, math.sqrt(2.0 * equation.friction * equation.temperature)
-            return [{n + i: repr(strength)} for i in range(n)] if strength > 0.0 else []
+            n, noise = equation.n_coordinates, equation.noise_matrix
+            return [
+                {n + i: repr(float(noise[i, k])) for i in range(n) if noise[i, k] != 0.0} for k in range(n) if noise[:, k].any()
+            ]
         if equation.noise == "diagonal":
             return [{i: f"noise{i}"} for i in equation.driven or range(equation.dim)]
         if equation.noise == "scalar":

@@ -57,8 +57,9 @@ class Method:
         return {}
 
     @classmethod
-    def unstable(cls, jacobian: NDArray[np.float64], h: float) -> bool:
-        """Whether steps of h let a part of the drift grow that decays, given its derivatives (n_indices, n_indices)."""
+    def unstable(cls, equation: Equation, jacobian: NDArray[np.float64], h: float) -> bool:
+        """Whether steps of h let a part of the drift grow that decays, given the derivatives of its first coefficient
+        (n_indices, n_indices)."""
         if cls.drift_order is None:
             return False
         rates = np.linalg.eigvals(jacobian) * h
