@@ -15,7 +15,7 @@ def test_problems_of_public_suites(seed: int, problem: Public) -> None:
     value, own, se, z = problem.compared(2**13, seed)
     print(f"{problem.name}: {value:.6g}, ours {own:.6g} +- {se:.2g}, z = {z:.2f}")
     assert abs(z) < 4.0  # false alarms: 6e-5 each
-    assert se < 0.1 * max(abs(value), 0.1)  # or it would show nothing
+    assert se < 0.2 * max(abs(value), 0.1)  # or it would show nothing
 
 
 def test_the_page_has_every_problem() -> None:
