@@ -4,8 +4,8 @@
 
 prints the table of docs/public_problems.md (a minute): value, ours with its standard error, their difference in those.
 Values are exact (solutions in closed form, averaged over W_t by Gauss-Hermite quadrature; moment equations of linear problems),
-or those of an independent computation: the backward equation on a grid, or a plain NumPy loop with fine steps, whose standard error
-counts too. The noise of problem number n is that of seed n.
+or those of an independent computation: the backward equation on a grid, or a plain NumPy loop with fine steps, whose standard
+error counts too. The noise of problem number n is that of seed n.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class Langevin(Equation):
 
         K = exp(-gamma h), L L^T = T (M^-1 - K M^-1 K^T); (n,) each where no matrix mixes coordinates, else (n, n).
         """
-        inverse = np.linalg.inv(self.mass_matrix)
+        inverse: Array = np.asarray(np.linalg.inv(self.mass_matrix), dtype=np.float64)
         if not (_mixes(self.friction_matrix) or _mixes(inverse)):
             rate, light = np.diag(self.friction_matrix), np.diag(inverse)
             return np.exp(-h * rate), np.sqrt(-np.expm1(-2.0 * h * rate) * self.temperature * light), light
