@@ -49,12 +49,12 @@ class Langevin(Equation):
         object.__setattr__(self, "temperature", check_one(check_non_negative, self.temperature, "temperature"))
         for name in ("friction", "mass"):  # as tuples: equations are compared and hashed
             object.__setattr__(self, name, _plain(name, getattr(self, name), n))
-        masses = np.linalg.eigvalsh(self.mass_matrix)
-        if not np.allclose(self.mass_matrix, self.mass_matrix.T) or masses[0] <= 1e-12 * masses[-1]:
+        if not _is_mass(np.asarray(self.mass)):
             raise InputError("mass", self.mass, "numbers > 0, or a symmetric positive matrix")
-        values = np.linalg.eigvalsh(self._friction_noise)
-        if values[0] < -1e-12 * max(values[-1], 0.0):
-            raise InputError("friction", self.friction, "numbers >= 0, or a matrix with gamma M^-1 + M^-1 gamma^T >= 0")
+        if 2 in (np.ndim(self.friction), np.ndim(self.mass)):
+            values = np.linalg.eigvalsh(self._friction_noise)
+            if values[0] < -1e-12 * max(values[-1], 0.0):
+                raise InputError("friction", self.friction, "numbers >= 0, or a matrix with gamma M^-1 + M^-1 gamma^T >= 0")
         object.__setattr__(self, "dim", 2 * n)
         object.__setattr__(self, "n_noise", n)
 
@@ -109,6 +109,13 @@ def _plain(name: str, value: ArrayLike, n: int) -> float | tuple[float, ...] | t
 def _matrix(value: ArrayLike, n: int) -> Array:
     array = np.asarray(value, dtype=np.float64)
     return array if array.ndim == 2 else np.diag(np.broadcast_to(array, (n,)))
+
+
+def _is_mass(mass: Array) -> bool:
+    if mass.ndim < 2:
+        return bool(np.all(mass > 0.0))
+    values = np.linalg.eigvalsh(mass)
+    return bool(np.allclose(mass, mass.T) and values[0] > 1e-12 * values[-1])
 
 
 def _mixes(matrix: Array) -> bool:
