@@ -43,10 +43,12 @@ def test_steps_that_the_drift_makes_unstable_are_told(rate, told):
 def test_the_bound_of_stability_is_that_of_each_method():
     slow, spring = np.array([[-1.0]]), np.array([[0.0, 1.0], [-1.0, -0.1]])
     for method, jacobian, bound in (("euler-maruyama", slow, 2.0), ("heun", slow, 2.0), ("euler-maruyama", spring, 0.1)):
-        assert not sde.METHODS[method].unstable(jacobian, 0.99 * bound)
-        assert sde.METHODS[method].unstable(jacobian, 1.01 * bound)
-    assert not sde.METHODS["obabo"].unstable(-4.0 * np.eye(2), 0.99)  # 2 / sqrt(k)
-    assert sde.METHODS["obabo"].unstable(-4.0 * np.eye(2), 1.01)
+        assert not sde.METHODS[method].unstable(GEOMETRIC, jacobian, 0.99 * bound)
+        assert sde.METHODS[method].unstable(GEOMETRIC, jacobian, 1.01 * bound)
+    heavy = sde.Langevin(lambda q, t, p: q, mass=4.0, n_coordinates=2)
+    for method in ("obabo", "baoab"):  # 2 / sqrt(k / m)
+        assert not sde.METHODS[method].unstable(heavy, -16.0 * np.eye(2), 0.99)
+        assert sde.METHODS[method].unstable(heavy, -16.0 * np.eye(2), 1.01)
 
 
 def test_the_error_of_the_step_is_estimated_beside_that_of_chance():

@@ -25,6 +25,7 @@ EQUATIONS = {
     "euler-maruyama": dict(diffusion=lambda x, t, p: ((0.5, 0.1), (0.1 * x[0], 0.3)), noise="general", n_noise=2),
     "weak-euler": dict(diffusion=lambda x, t, p: (0.5, 0.1)),
     "sra1": dict(diffusion=lambda x, t, p: 0.5, driven=(1,), additive=True),
+    "dri1": dict(diffusion=lambda x, t, p: ((0.5, 0.1), (0.1 * x[0], 0.3 * x[1])), noise="general", n_noise=2),
     "milstein": dict(diffusion=lambda x, t, p: (0.5 * x[0], 0.1 * x[1]), domain=((0.5, 9.0), (-9.0, 9.0))),
 }  # fmt: skip
 
@@ -205,6 +206,7 @@ WRITTEN = {
     "milstein": (write_row, row, dict(domain=((-1.5, 1.5),) * 20, outside="reflect")),
     "sra1": (write_row, row, dict(additive=True)),
     "heun": (write_matrix, both, dict(noise="general", n_noise=2, interpretation="stratonovich")),
+    "dri1": (write_matrix, both, dict(noise="general", n_noise=2)),
     "euler-maruyama": (write_row, row, dict(noise="scalar", domain=((-1.5, 1.5),) * 20)),
 }
 

@@ -400,10 +400,10 @@ def both(method):
     options = dict(interpretation=METHODS[method].interpretations[0], noise=noise, additive=additive)
     options |= dict(n_noise=2 if noise == "general" else 0, domain=((-math.inf, 1.5), (-1.2, 1.2)), outside="reflect")
     for drift in (force, branching_force):
-        yield Langevin(drift, n_coordinates=2) if method == "obabo" else sm.SDE(drift, diffusion, 2, **options)
+        yield Langevin(drift, n_coordinates=2) if method in ("obabo", "baoab") else sm.SDE(drift, diffusion, 2, **options)
 
 
-@pytest.mark.parametrize("method", ["weak-euler", "milstein", "heun", "sra1", "obabo"])
+@pytest.mark.parametrize("method", ["weak-euler", "milstein", "heun", "sra1", "obabo", "baoab", "dri1"])
 def test_functions_that_branch_step_as_those_on_lanes(method):
     results = []
     for equation in both(method):

@@ -92,6 +92,7 @@ def array_step(equation: Equation, method: type[Method], h: float, functions: di
             body.append(f"{result} = {function}({point}{rest}")
             continue
         line = _PRODUCT.sub(lambda m: f"_{shapes[m[1]]}({m[1]}, {m[2]})", line)
+        line = re.sub(r"(\w+)@\[(\d+)\]", r"_column(\1, \2)", line)
         body.append(re.sub(r"(\w+)@", r"\1", line))
     first = [] if parts == ("x",) else [f"{part} = x[{i} * n : {i + 1} * n]" for i, part in enumerate(parts)]
     last = "new" if parts == ("x",) else f"np.concatenate([{', '.join(f'new_{part}' for part in parts)}])"
@@ -99,6 +100,7 @@ def array_step(equation: Equation, method: type[Method], h: float, functions: di
     scope: dict[str, Any] = {"np": np, "math": np, "max": np.maximum, "min": np.minimum, "confined": confined}
     scope |= constants | functions | {"equation": equation, "n": equation.n_indices, "h": h, "root": np.sqrt(h)}
     scope |= {"_diagonal": _diagonal(equation), "_scalar": np.multiply, "_vector": np.multiply, "_general": _general}
+    scope["_column"] = _column
     exec(source, scope)
     step: Callable[..., Any] = scope["step"]
     return step
@@ -115,6 +117,11 @@ def _diagonal(equation: Equation) -> Callable[[Array, Array], Array]:
         return full
 
     return product
+
+
+def _column(b: Array, k: int) -> Array:
+    """Column k of b (rows, n_noise) or (rows, n_noise, n), (rows, 1) or (rows, n)."""
+    return b[:, k] if b.ndim == 3 else b[:, k : k + 1]
 
 
 def _general(b: Array, dw: Array) -> Array:

@@ -39,12 +39,12 @@ def unstable(task: Task, method: type[Method], points: Iterable[tuple[Array, flo
         return []
     for x, t in points:
         jacobian = _jacobian(task, x, t)
-        if jacobian is None or not method.unstable(jacobian, task.step):
+        if jacobian is None or not method.unstable(task.equation, jacobian, task.step):
             continue
         low, high = 0.0, task.step
         for _ in range(20):
             middle = (low + high) / 2.0
-            low, high = (low, middle) if method.unstable(jacobian, middle) else (middle, high)
+            low, high = (low, middle) if method.unstable(task.equation, jacobian, middle) else (middle, high)
         where = ", ".join(f"{value:.3g}" for value in x)
         return [
             f"steps of {task.step:g} are unstable at x = {where}: with {method.name} a part grows there that decays; "

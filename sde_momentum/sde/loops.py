@@ -111,6 +111,10 @@ class LoopText(KernelText):
                     lines += self._confine(argument)
                 lines.append(f"{function}({argument}{rest[:-1]}, {result})")
                 continue
+            line = re.sub(r"(\w+)@\[(\d+)\]", r"\1[i, \2]", line)
+            if "@" not in line:
+                lines.append(line)
+                continue
             inside: list[str] = []
             name, *inputs = re.findall(r"(\w+)@", _PRODUCT.sub("", line))
             count = equation.dim

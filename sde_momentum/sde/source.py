@@ -269,8 +269,10 @@ class KernelText:
         equation = self.equation
         if not isinstance(equation, SDE):
             assert isinstance(equation, Langevin)
-            n, strength = equation.n_coordinates, math.sqrt(2.0 * equation.friction * equation.temperature)
-            return [{n + i: repr(strength)} for i in range(n)] if strength > 0.0 else []
+            n, noise = equation.n_coordinates, equation.noise_matrix
+            return [
+                {n + i: repr(float(noise[i, k])) for i in range(n) if noise[i, k] != 0.0} for k in range(n) if noise[:, k].any()
+            ]
         if equation.noise == "diagonal":
             return [{i: f"noise{i}"} for i in equation.driven or range(equation.dim)]
         if equation.noise == "scalar":
@@ -322,6 +324,9 @@ class _StepWriter:
         """One line of a method as the lines of the kernel."""
         n = self.equation.n_indices
         joined = re.fullmatch(r"(\w+)\* = (\w+)\((\w+)\*(.*)", line)
+        line = re.sub(r"(\w+@?)\[(\d+)\]", lambda m: f"{m[1]}_{m[2]}" if "@" in m[1] else f"{m[1]}{m[2]}", line)
+        if joined is None and "@" not in line:
+            return [line]
         if joined is None:
             name, *inputs = re.findall(r"(\w+)@", _PRODUCT.sub("", line))
             indices: Sequence[int] = range(n)

@@ -7,15 +7,16 @@ import math
 from ...core.errors import InputError
 from ..equation import SDE, Equation
 from .base import Method, describe
+from .dri1 import DRI1
 from .euler import EulerMaruyama, WeakEuler
 from .heun import Heun
+from .langevin import BAOAB, OBABO
 from .milstein import Milstein
-from .obabo import OBABO
 from .ornstein_uhlenbeck import ExactOrnsteinUhlenbeck
 from .sra import SRA1
 
 METHODS: dict[str, type[Method]] = {
-    m.name: m for m in (EulerMaruyama, WeakEuler, Milstein, Heun, SRA1, ExactOrnsteinUhlenbeck, OBABO)
+    m.name: m for m in (EulerMaruyama, WeakEuler, Milstein, DRI1, Heun, SRA1, ExactOrnsteinUhlenbeck, OBABO, BAOAB)
 }
 
 

@@ -4,7 +4,8 @@ A kernel is generated from the text. A line with `@` stands for one line per ind
 indices, so that `a* = drift(x*, t, p)` calls the user's function on all of them. `(b.dw)@` is the product of b with the
 increments, for the noise at hand: b_@ dw_@, b_@ dw_0 or sum_k b_@k dw_k. The step `h` begins at `t`; x@ is the old value,
 new@ the new one (q@, p@ and new_q@, new_p@ where the parts are called so). Per step and Wiener process: xi@ (and zeta@)
-standard normal (or ±1), dw@ = sqrt(h) xi@, du@ = sqrt(h) zeta@.
+standard normal (or ±1), dw@ = sqrt(h) xi@, du@ = sqrt(h) zeta@. `b@[k]` is column k of a matrix, `dw[k]` the increment of
+process k, numbered from 0; a line without `@` and `*` sets one number.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ class Method:
         return {}
 
     @classmethod
-    def unstable(cls, jacobian: NDArray[np.float64], h: float) -> bool:
-        """Whether steps of h let a part of the drift grow that decays, given its derivatives (n_indices, n_indices)."""
+    def unstable(cls, equation: Equation, jacobian: NDArray[np.float64], h: float) -> bool:
+        """Whether steps of h let a part of the drift grow that decays, given the derivatives of its first coefficient
+        (n_indices, n_indices)."""
         if cls.drift_order is None:
             return False
         rates = np.linalg.eigvals(jacobian) * h

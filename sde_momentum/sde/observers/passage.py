@@ -26,7 +26,7 @@ class PassageTimes(Observer):
 
     `event`: f(x, t, p) -> float, plain scalar Python as an equation's coefficients. A path passes when f is first >= 0 at
     the end of a step, at the time interpolated linearly within it; or within a step, if it is below 0 at both ends, with the
-    probability of a Brownian bridge of f's noise there. So passages are late by O(step). With the two-point increments of
+    probability of a Brownian bridge of f's noise there. So their error is O(step). With the two-point increments of
     "weak-euler", which have no bridge, they are late by O(sqrt(step)). `probabilities`: of the quantiles, increasing, in (0, 1).
 
     S(t) = P(T > t) is given at the record times, and E min(T, end), `end` the last of them. All

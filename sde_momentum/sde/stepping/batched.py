@@ -162,7 +162,7 @@ class _Event:
                 yield confined(equation, moved)
         else:
             assert isinstance(equation, Langevin)
-            for i in range(equation.n_coordinates):
+            for column in equation.noise_matrix.T:
                 moved = x.copy()
-                moved[equation.n_coordinates + i] += size * np.sqrt(2.0 * equation.friction * equation.temperature)
+                moved[equation.n_coordinates :] += size * column[:, None]
                 yield moved
