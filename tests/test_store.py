@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,7 @@ import pytest
 import xarray as xr
 
 from sde_momentum import InputError
-from sde_momentum.core.files import write_whole
+from sde_momentum.core.files import remove_parts, write_whole
 from validation.store import CONFIGURATION, Folder, read, read_json, write
 
 ARRAYS = {"values": np.arange(6.0).reshape(2, 3), "diverged": np.array([-1, 4])}
@@ -93,6 +95,33 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_whole(file, dies)
     assert file.read_bytes() == b"old"
+
+
+def test_parts_of_dead_writers_are_removed_and_no_others(tmp_path):
+    (tmp_path / "a.0123.part").write_bytes(b"left by a killed process")
+    (tmp_path / "b.0123.part").write_bytes(b"of another file")
+
+    def write_one(file):
+        (part,) = set(tmp_path.glob("a.*.part")) - {tmp_path / "a.0123.part"}
+        remove_parts(tmp_path / "a")
+        assert part.exists()
+        file.write(b"new")
+
+    write_whole(tmp_path / "a", write_one)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "b.0123.part"]
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_an_error_of_the_disk_names_the_file(tmp_path, monkeypatch):
+    def full(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a'$"):
+        write_whole(tmp_path / "a", lambda file: file.write(b"new"))
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '.*/gone/a'$"):
+        write_whole(tmp_path / "gone" / "a", lambda file: file.write(b"new"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_is_taken_up_by_its_own_configuration_only(tmp_path):

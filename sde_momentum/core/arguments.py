@@ -65,16 +65,34 @@ def by_annotations(public: Public) -> Public:
 def _checked(function: Any) -> Any:
     signature = inspect.signature(function)
     kinds = {name: _kinds(p.annotation) for name, p in signature.parameters.items() if isinstance(p.annotation, str)}
-    names = list(signature.parameters)
+    passed: dict[str, set[type]] = {name: set() for name in kinds if kinds[name]}  # types of values that need no other look
+    in_order = [(name, passed.get(name)) for name in signature.parameters]
+
+    def look(name: str, value: Any) -> None:
+        kind = next((kind for kind in kinds[name] if _is(value, kind, function)), None)
+        if kind is None:
+            raise InputError(name, _shape(value, kinds[name]), _either([_noun(kind) for kind in kinds[name]]))
+        if _by_type_alone(value, kind, function):
+            passed[name].add(type(value))
 
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> Any:
-        for name, value in (*zip(names, args, strict=False), *named.items()):
-            if kinds.get(name) and not any(_is(value, kind, function) for kind in kinds[name]):
-                raise InputError(name, _shape(value, kinds[name]), _either([_noun(kind) for kind in kinds[name]]))
+        for (name, types), value in zip(in_order, args, strict=False):
+            if types is not None and type(value) not in types:
+                look(name, value)
+        for name, value in named.items():
+            if name in passed and type(value) not in passed[name]:
+                look(name, value)
         return function(*args, **named)
 
     return call
+
+
+def _by_type_alone(value: Any, kind: str, function: Any) -> bool:
+    """Whether every value of this one's type is of the kind."""
+    if kind in ("float", "ArrayLike"):
+        return isinstance(value, float | np.floating)
+    return (kind in _NOUNS and kind not in ("Problem", "Equation")) or inspect.isclass(_known(kind, function))
 
 
 def _kinds(annotation: str) -> tuple[str, ...]:
@@ -115,6 +133,8 @@ def _is(value: Any, kind: str, function: Any) -> bool:
     if kind == "int":
         return isinstance(value, int | np.integer) and not isinstance(value, bool)
     if kind in ("float", "ArrayLike"):
+        if isinstance(value, float) or (kind == "ArrayLike" and type(value) is np.ndarray and value.dtype.kind in "fiu"):
+            return True
         try:
             array = numbers("", value, "")
         except InputError:
@@ -128,5 +148,10 @@ def _is(value: Any, kind: str, function: Any) -> bool:
         return callable(value)
     if kind == "Problem" and hasattr(value, "compile") and hasattr(value, "outputs"):
         return True  # a SymbolicModel, of which one is made
-    known = getattr(inspect.unwrap(function), "__globals__", {}).get(kind, _CLASSES.get(kind))
+    known = _known(kind, function)
     return not inspect.isclass(known) or getattr(known, "_is_protocol", False) or isinstance(value, known)
+
+
+def _known(kind: str, function: Any) -> Any:
+    """The class of this name in the function's module, or among those checked; modules load some of them late."""
+    return getattr(inspect.unwrap(function), "__globals__", {}).get(kind, _CLASSES.get(kind))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import math
 import os
@@ -18,18 +19,28 @@ from numpy.typing import NDArray
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file by `write(file)`, then rename it to `path`: a file of this name is always complete.
 
-    It is on the disk when this returns. Any number of threads and processes may write it at once: the last one stays.
+    It is on the disk when this returns. Any number of threads and processes may write it at once: the last one stays. An OSError
+    names `path`, and leaves nothing behind.
     """
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    part = file = None
     try:
-        with part.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+        part, file = _begin(path)
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+        if os.name != "posix":  # where an open file cannot be renamed
+            file.close()
         os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        if part is not None:
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:  # a full disk names no file, a folder that is gone the part
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+    finally:
+        if file is not None:
+            with suppress(OSError):  # of a full disk, once more; what was written whole has been flushed
+                file.close()
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -37,6 +48,35 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _begin(path: Path) -> tuple[Path, IO[bytes]]:
+    """A new file beside `path`, locked as long as it is open: `remove_parts` leaves it alone."""
+    while True:
+        part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+        file = part.open("xb")
+        if not _lock(file, wait=True) or part.exists():
+            return part, file
+        file.close()  # it was taken for a dead one before it was locked
+
+
+def _lock(file: IO[bytes], wait: bool) -> bool:
+    """Lock a file against other processes; False if another holds it, or where there is no such lock."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def remove_parts(path: Path) -> None:
+    """Delete what killed processes have left of their writing to `path`; where there is no flock nothing is deleted."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        with suppress(OSError), part.open("rb") as file:
+            if _lock(file, wait=False):
+                part.unlink()
 
 
 def write_arrays(path: Path, identity: str, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..core.errors import InputError
-from ..core.files import read_arrays, write_arrays
+from ..core.files import read_arrays, remove_parts, write_arrays
 from ..core.fingerprint import fingerprint
 from ..core.progress import track
 from ..core.threads import in_order
@@ -207,6 +207,7 @@ class _Checkpoint:
 
     def read(self) -> Collected | None:
         """The paths in the file, None if there is none. InputError if it is damaged, or another ensemble's."""
+        remove_parts(self.path)
         if not self.path.exists():
             return None
         found = read_arrays(self.path)
