@@ -82,7 +82,7 @@ class NetworkProblem(Problem):
     def trace_hessian_gradient(self, w: Array) -> Array:
         """Gradient of tr H: (..., N)."""
         leaves = {name: value.requires_grad_() for name, value in self.parameters(w).items()}
-        found = torch.autograd.grad(self._trace(leaves).sum(), list(leaves.values()))
+        found = torch.autograd.grad(self._trace(leaves).sum(), list(leaves.values()), allow_unused=True, materialize_grads=True)
         return torch.cat([g.flatten(1) for g in found], dim=1).reshape(w.shape).numpy()
 
     def _trace(self, parameters: Parameters) -> Tensor:
