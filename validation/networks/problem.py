@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from .mlp import MLP
 class NetworkProblem(Problem):
     """f(w) of an `MLP` on fixed inputs, w the parameters one after another; P = samples x outputs, sample by sample.
 
-    Everything is computed in double precision, batched over leading axes of w. It has no compiled kernels: the library's
-    own simulator is slow on it, and `Stack` trains networks fast.
+    Everything is computed in double precision, batched over leading axes of w. It has no compiled kernels; `Stack` trains
+    networks faster than the library's own simulator.
 
     Args:
         network: any MLP
@@ -57,6 +58,40 @@ class NetworkProblem(Problem):
         """f: (..., N) -> (..., P)."""
         with torch.no_grad():
             return self.network.forward(self.parameters(w), self.inputs).reshape(*w.shape[:-1], -1).numpy()
+
+    def vjp(self, w: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """f(w) and the pullback r -> J(w)^T r, by the network's chain rule: no Jacobian is formed."""
+        values, pull = self.network.pullback(self.parameters(w), self.inputs)
+        shape = (*w.shape[:-1], self.n_outputs)
+
+        def pullback(r: Array) -> Array:
+            gradients = pull(torch.as_tensor(np.ascontiguousarray(r, dtype=np.float64)).reshape(values.shape))
+            return torch.cat([gradients[name].flatten(1) for name in self.network.shapes], dim=1).reshape(w.shape).numpy()
+
+        return values.reshape(shape).numpy(), pullback
+
+    def pullback(self, w: Array, r: Array) -> Array:
+        """J(w)^T r: (..., N), (..., P) -> (..., N)."""
+        return self.vjp(w)[1](r)
+
+    def trace_hessian(self, w: Array) -> Array:
+        """tr H: (...), exact, without a Jacobian."""
+        with torch.no_grad():
+            return self._trace(self.parameters(w)).reshape(w.shape[:-1]).numpy()
+
+    def trace_hessian_gradient(self, w: Array) -> Array:
+        """Gradient of tr H: (..., N)."""
+        leaves = {name: value.requires_grad_() for name, value in self.parameters(w).items()}
+        found = torch.autograd.grad(self._trace(leaves).sum(), list(leaves.values()), allow_unused=True, materialize_grads=True)
+        return torch.cat([g.flatten(1) for g in found], dim=1).reshape(w.shape).numpy()
+
+    def _trace(self, parameters: Parameters) -> Tensor:
+        """sum over samples and outputs of |J|^2 / P, (R,)."""
+
+        def each_output(outputs: Tensor) -> list[Tensor]:
+            return [torch.eye(outputs.shape[-1], dtype=outputs.dtype)[k].expand_as(outputs) for k in range(outputs.shape[-1])]
+
+        return self.network.squared_pullback(parameters, self.inputs, each_output) / self.n_outputs
 
     def jacobian(self, w: Array) -> Array:
         """J: (..., N) -> (..., P, N)."""

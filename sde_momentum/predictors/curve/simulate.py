@@ -22,7 +22,7 @@ from .search import CurveSearch, ScaledCourse, common_noise
 from .settings import CurveSettings
 from .universal_curve import UniversalCurve
 
-_FORMAT = 4  # of the file
+_FORMAT = 5  # of the file
 
 
 @by_annotations
