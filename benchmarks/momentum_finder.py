@@ -146,6 +146,11 @@ def text_data() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     return (x[:4000], y[:4000]), (x[4000:], y[4000:])
 
 
+def pixels_data() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Images as their own targets."""
+    return tuple((x, x.flatten(1)) for x, _ in image_data())
+
+
 def accuracy(f: Tensor, y: Tensor) -> float:
     return 100 * float((f.argmax(-1) == y).float().mean())
 
@@ -177,6 +182,8 @@ CASES = {
     "residual-nesterov-cosine": Case(Residual, 0.03, True, options={"weight_decay": 5e-4, "nesterov": True}),
     "regression-constant": Case(partial(mlp, 8, 1, 64, nn.Tanh), 0.02, False, F.mse_loss, regression_data, explained),
     "language-cosine": Case(LanguageModel, 0.1, True, data=text_data),
+    "language-constant": Case(LanguageModel, 0.1, False, data=text_data),
+    "autoencoder-constant": Case(partial(mlp, 196, 196, 24, nn.Tanh), 1.0, False, F.mse_loss, pixels_data, explained),
 }
 BATCH = 32
 

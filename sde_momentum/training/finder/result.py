@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+_STILL_FALLS = 0.2
+"""Fall of the logarithm of the loss in a trial from which the answer is doubtful."""
+
 
 @dataclass(frozen=True, eq=False)
 class FoundMomentum:
@@ -30,6 +33,8 @@ class FoundMomentum:
         excess, excess_se: ln of the score over that of the best (their difference where one is not positive), and its standard
             error over batches or seeds, (n,); NaN where unknown
         losses: loss of every step, also of those at lr 0 after a cool-down, (n, seeds, steps); NaN from where a trial ended early
+        fall: by how much the logarithm of the best trial's loss falls in the steps of a trial, at its end; 0 where it does not, and
+            where lr falls
         cliff: largest 1 - beta below the recommended one whose trial was lost; None where none was
         present: the momentum that the optimizer had
         n_steps: length of a trial
@@ -48,6 +53,7 @@ class FoundMomentum:
     excess: Floats
     excess_se: Floats
     losses: Floats
+    fall: float
     cliff: float | None
     present: float
     n_steps: int
@@ -66,7 +72,13 @@ class FoundMomentum:
         """What makes the answer doubtful, in words; none where nothing does."""
         found = []
         best = int(np.nanargmin(self.score))
-        if best == 0 and self.cliff is None and len(self.tried) > 1:
+        if self.fall > _STILL_FALLS:
+            share = 1 - np.exp(-self.fall)
+            found.append(
+                f"the loss still falls, by {share:.0%} in {self.n_steps} steps: trials compare speed more than the noise of the end; "
+                "longer ones (steps=) may ask for less momentum"
+            )
+        elif best == 0 and self.cliff is None and len(self.tried) > 1:
             found.append("the most momentum tried was the best: longer trials (steps=) may ask for more")
         if np.isnan(self.excess_se).all():
             found.append("one run of each momentum and one number from each: the noise is unknown; seeds=3 shows it")
@@ -108,7 +120,7 @@ class FoundMomentum:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers, strings and lists; None for an infinite or unknown number."""
-        names = ("lr", "momentum", "one_minus_beta", "low", "high", "cliff", "present", "n_steps", "anneal", "measure", "seconds")
+        names = ("lr", "momentum", "one_minus_beta", "low", "high", "cliff", "present", "n_steps", "anneal", "fall", "measure", "seconds")
         plain = {name: getattr(self, name) for name in names}
         arrays = {name: [_plain(x) for x in getattr(self, name)] for name in ("tried", "score", "excess", "excess_se")}
         return plain | arrays | {"doubts": list(self.doubts), "rule": self.rule.source}

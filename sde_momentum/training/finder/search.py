@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import linregress
 from scipy.stats import t as student
 from torch import nn
 
@@ -35,6 +36,11 @@ _AS_GOOD = 0.975
 """Probability of the one-sided t test by which a momentum counts as worse than the best."""
 _BEHIND = 5.0
 """Standard errors by which a trial is clearly behind."""
+_SLOWER = 0.1
+"""Share of its steps by which a trial may be later than the best where the loss still falls. There a difference of losses is one of
+speed, and the noise that more momentum has is yet to come: of the momenta that are about as fast, the least has the least."""
+_FALLS = 2.0
+"""Standard errors by which a loss falls."""
 
 
 class Search:
@@ -43,6 +49,7 @@ class Search:
     Attributes:
         runs: 1 - beta -> losses of each seed, and the metric of each seed
         dropped: 1 - beta of trials that were stopped, being clearly behind one with more momentum
+        steps: number of steps of all trials
         tick: called with each share of a trial that is done
     """
 
@@ -53,6 +60,7 @@ class Search:
         self._first: dict[int, Any] = {}
         self.runs: dict[float, tuple[list[Floats], list[float]]] = {}
         self.dropped: set[float] = set()
+        self.steps = 0
         self.tick: Callable[[float], object] = lambda amount: None
 
     # -- trials ------------------------------------------------------------------------------------------
@@ -65,11 +73,16 @@ class Search:
             self._try([float(np.clip(1 - self._present, self._least, 1.0))])
             if not np.isfinite(self._best()[1]):
                 self._try([delta for delta in _FIRST if delta >= self._least])
-            while np.isfinite(self._best()[1]) and (new := self._between(_FACTORS[0])):
-                self._try(new[:1])  # one at a time: the next may be compared with it
-            self._try(self._between(_FACTORS[1]))
+            for factor in _FACTORS:
+                while self._affordable() and (new := self._between(factor)):
+                    self._try(new[:1])  # one at a time: the next may be compared with it
         if not np.isfinite(self._best()[1]):
             raise InputError("lr", self._training.lr, "a smaller learning rate: every trial was lost, also without momentum")
+
+    def _affordable(self) -> bool:
+        """Whether one more trial is of use, and takes no more steps than the training itself where its length is known."""
+        more, length = self._training.n_all * self._settings.seeds, self._settings.length(self._training.n_steps)
+        return bool(np.isfinite(self._best()[1])) and (length is None or self.steps + more <= length)
 
     def _between(self, factor: float) -> list[float]:
         """1 - beta on either side of the best, at most `factor` away, that are not tried yet; more momentum first."""
@@ -99,6 +112,7 @@ class Search:
                 )
                 self._compare_batches(seed, batch)
                 losses.append(course)
+                self.steps += len(course)
                 whole = self._is_whole(course)
                 metric = self._settings.metric
                 values.append(float(metric(self._model)) if whole and metric is not None else float("inf"))
@@ -167,6 +181,21 @@ class Search:
         error = float(pairs.std(ddof=1) / np.sqrt(len(pairs))) if len(pairs) > 1 else float("nan")
         return float(pairs.mean()), error, len(pairs) - 1.0
 
+    def _fall(self, best: float) -> float:
+        """By how much the logarithm of the best trial's loss falls in a trial at constant lr, by a line through its last half.
+
+        0 if that is within two standard errors, where lr falls or a metric is compared, and for losses that are not positive.
+        """
+        n = self._training.n_steps
+        if self._training.anneal or self._settings.metric is not None:
+            return 0.0
+        courses = np.array([course[n // 2 :] for course in self.runs[best][0]])
+        if not courses.min() > 0:
+            return 0.0
+        blocks = np.array([part.mean() for part in np.array_split(courses.mean(0), min(_BLOCKS, courses.shape[1]))])
+        line = linregress(np.linspace(0, courses.shape[1] / n, len(blocks)), np.log(blocks))
+        return float(-line.slope) if -line.slope > _FALLS * line.stderr else 0.0
+
     def _parts(self, delta: float) -> Floats:
         """What is compared: one number for each seed, or for one seed the loss of each block of neighbouring batches."""
         losses, values = self.runs[delta]
@@ -185,7 +214,8 @@ class Search:
         excess, errors, freedom = np.array([self._excess(delta, best) for delta in tried]).T
         errors_of = np.nan_to_num(errors)
         at = int(np.flatnonzero(tried == best)[0])
-        _, chosen = _around(at, excess <= errors_of)  # within one standard error of the best
+        fall = self._fall(best)
+        _, chosen = _around(at, excess <= np.maximum(errors_of, _SLOWER * fall))
         low, high = _around(at, excess <= student.ppf(_AS_GOOD, np.maximum(freedom, 1.0)) * errors_of)
         value = float(tried[chosen])
         lost = [float(delta) for delta in tried if scores[delta] == np.inf and delta < value]
@@ -200,12 +230,13 @@ class Search:
             lr=training.lr,
             one_minus_beta=value,
             low=float(tried[low]),
-            high=float(tried[high]),
+            high=float(tried[max(high, chosen)]),
             tried=tried,
             score=np.array([scores[delta] for delta in tried]),
             excess=excess,
             excess_se=errors,
             losses=losses,
+            fall=fall,
             cliff=max(lost, default=None),
             present=self._present,
             n_steps=training.n_steps,

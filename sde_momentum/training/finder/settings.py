@@ -20,6 +20,8 @@ _LEAST, _USUAL, _MOST = 150, 300, 1000
 """Least steps of a trial, least where the length of the training is unknown, and most: 150 leave momenta up to 0.96."""
 _SHARE = 0.1
 """Length of a trial, in trainings."""
+_ENCLOSING = 3
+"""Least number of trials that enclose the best."""
 _PILOT = 5
 """Steps whose speed is measured for a budget."""
 
@@ -65,11 +67,16 @@ class FinderSettings:
             return None
         return sorted({1 - float(x) for x in np.atleast_1d(check_momentum(self.momenta, "momenta"))})
 
+    def length(self, n_steps: int) -> int | None:
+        """Length of the training as its scheduler tells it, if that is longer than three trials of n steps; else it may be in epochs."""
+        known = _told(self.schedule)
+        return known if known is not None and known > _ENCLOSING * n_steps else None
+
     def n_steps(self, training: Training, snapshot: Snapshot) -> int:
         """Steps of a trial of `training`; a budget is divided by the speed of a few steps, after which all is put back."""
         if self.steps is not None:
             return int(self.steps)
-        known = _length(self.schedule)
+        known = _told(self.schedule)
         if known is not None:
             wanted = int(np.clip(_SHARE * known, _LEAST, _MOST))
         else:
@@ -88,7 +95,7 @@ class FinderSettings:
         return max(10, min(wanted, int(self.budget / (seconds * trials))))
 
 
-def _length(schedule: Any) -> int | None:
+def _told(schedule: Any) -> int | None:
     """Length of the training by its scheduler, such as T_max of a cosine; one in epochs is shorter than the least trial."""
     for name in ("total_steps", "T_max", "total_iters"):
         value = getattr(schedule, name, None)

@@ -1,0 +1,2 @@
+"""placeholder"""
+def summary(results): return {}
