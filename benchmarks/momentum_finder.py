@@ -183,6 +183,8 @@ CASES = {
     "regression-constant": Case(partial(mlp, 8, 1, 64, nn.Tanh), 0.02, False, F.mse_loss, regression_data, explained),
     "language-cosine": Case(LanguageModel, 0.1, True, data=text_data),
     "language-constant": Case(LanguageModel, 0.1, False, data=text_data),
+    "mlp-gelu-constant": Case(partial(mlp, act=nn.GELU), 0.2, False, options={"weight_decay": 1e-3}),
+    "regression-gelu-constant": Case(partial(mlp, 8, 1, 64, nn.GELU), 0.05, False, F.mse_loss, regression_data, explained),
     "autoencoder-constant": Case(partial(mlp, 196, 196, 24, nn.Tanh), 1.0, False, F.mse_loss, pixels_data, explained),
 }
 BATCH = 32

@@ -153,10 +153,11 @@ def test_a_lost_trial_is_the_cliff_and_the_least_momentum_within_the_noise_is_re
         sm.find_momentum(model, sgd(model, lr=1.5), loss, data, steps=200, momenta=[0.0, 0.3])
 
 
-def test_a_trial_clearly_behind_one_with_more_momentum_is_stopped():
-    """A flat parabola at small lr: without momentum it hardly moves. Its loss is not known at the end, and it is no cliff."""
+def test_a_trial_clearly_behind_one_with_more_momentum_is_stopped_where_lr_will_fall():
+    """A flat parabola at small lr: without momentum it hardly moves. Its loss is not known at the end, and it is no cliff.
+    At constant lr every trial is made to its end: less momentum begins later and ends with less noise."""
     model, loss, data = quadratic(0.02)
-    found = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=400)
+    found = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=400, anneal=True)
     behind = np.isnan(found.score)
     assert behind.any()
     assert found.tried[behind].min() > found.one_minus_beta
@@ -165,24 +166,20 @@ def test_a_trial_clearly_behind_one_with_more_momentum_is_stopped():
     assert np.isinf(found.excess[behind]).all()
     assert found.to_dict()["score"][-1] is None
     assert "stopped: behind" in found.plot().get_legend_handles_labels()[1]
+    assert np.isfinite(sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=400).score).all()
 
 
-def test_where_the_loss_still_falls_the_least_momentum_about_as_fast_is_taken_and_the_answer_is_doubtful():
-    """A flat parabola, whose loss falls as exp(-2 lr curvature k / (1 - beta)): 1 - beta of 0.105 is 5 % slower than 0.1, that of
-    0.12 is 20 %. Where lr falls, or where the loss has come to its noise, the losses decide."""
+def test_an_answer_from_trials_whose_loss_still_falls_is_doubtful():
+    """A flat parabola, whose loss falls as exp(-2 lr curvature k / (1 - beta)); no doubt where lr falls, or at the loss's floor."""
     model, loss, data = quadratic(0.005)
-    momenta = [0.9, 0.895, 0.88]
-    found = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=400, momenta=momenta)
+    found = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=400, momenta=[0.88, 0.9])
     assert found.fall == pytest.approx(2 * 0.1 * 0.005 / 0.1 * 400, rel=0.05)
-    assert found.one_minus_beta == pytest.approx(0.105)
-    assert found.high >= found.one_minus_beta
     assert found.doubts[0].startswith("the loss still falls, by 98% in 400 steps")
-    cooled = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=400, momenta=momenta, anneal=True)
-    assert (cooled.momentum, cooled.fall) == (pytest.approx(0.9), 0)
-    assert not any("falls" in doubt for doubt in cooled.doubts)
+    cooled = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=400, momenta=[0.88, 0.9], anneal=True)
     settled = sm.find_momentum(model, sgd(model), lambda f, y: 1 + f.square().mean(), data, steps=400, momenta=[0.5, 0.9])
-    assert settled.fall == pytest.approx(0, abs=1e-6)
-    assert not any("falls" in doubt for doubt in settled.doubts)
+    for other in (cooled, settled):
+        assert other.fall == pytest.approx(0, abs=1e-6)
+        assert not any("falls" in doubt for doubt in other.doubts)
 
 
 def test_trials_take_no_more_steps_than_the_training_that_the_schedule_tells():

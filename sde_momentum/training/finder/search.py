@@ -36,9 +36,6 @@ _AS_GOOD = 0.975
 """Probability of the one-sided t test by which a momentum counts as worse than the best."""
 _BEHIND = 5.0
 """Standard errors by which a trial is clearly behind."""
-_SLOWER = 0.1
-"""Share of its steps by which a trial may be later than the best where the loss still falls. There a difference of losses is one of
-speed, and the noise that more momentum has is yet to come: of the momenta that are about as fast, the least has the least."""
 _FALLS = 2.0
 """Standard errors by which a loss falls."""
 
@@ -121,9 +118,13 @@ class Search:
             self.runs[delta] = losses, values
 
     def _is_behind(self, delta: float, seed: int, course: Floats) -> bool:
-        """Whether a trial is clearly behind one with more momentum: it has less noise as well, and will not catch up."""
+        """Whether a trial whose lr will fall is clearly behind one with more momentum.
+
+        At constant lr none is: less momentum begins later and ends with less noise.
+        """
         best = self._best()[0] if self.runs else delta
-        if self._settings.given is not None or self._settings.metric is not None or not best < delta or best in self.dropped:
+        free = self._training.anneal and self._settings.given is None and self._settings.metric is None
+        if not free or not best < delta or best in self.dropped:
             return False
         other = self.runs[best][0][seed][: len(course)]
         if len(other) < len(course):
@@ -214,8 +215,7 @@ class Search:
         excess, errors, freedom = np.array([self._excess(delta, best) for delta in tried]).T
         errors_of = np.nan_to_num(errors)
         at = int(np.flatnonzero(tried == best)[0])
-        fall = self._fall(best)
-        _, chosen = _around(at, excess <= np.maximum(errors_of, _SLOWER * fall))
+        _, chosen = _around(at, excess <= errors_of)  # within one standard error of the best
         low, high = _around(at, excess <= student.ppf(_AS_GOOD, np.maximum(freedom, 1.0)) * errors_of)
         value = float(tried[chosen])
         lost = [float(delta) for delta in tried if scores[delta] == np.inf and delta < value]
@@ -230,13 +230,13 @@ class Search:
             lr=training.lr,
             one_minus_beta=value,
             low=float(tried[low]),
-            high=float(tried[max(high, chosen)]),
+            high=float(tried[high]),
             tried=tried,
             score=np.array([scores[delta] for delta in tried]),
             excess=excess,
             excess_se=errors,
             losses=losses,
-            fall=fall,
+            fall=self._fall(best),
             cliff=max(lost, default=None),
             present=self._present,
             n_steps=training.n_steps,
