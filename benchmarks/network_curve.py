@@ -2,8 +2,8 @@
 
     python benchmarks/network_curve.py [--lr 0.08] [--data DIR]
 
-Eigenvalues of its Hessian fall to 1e-15 of the largest, so that it has no manifold of minimizers to double precision, and no drift
-along one to begin the search from. The search begins from a rough D and time instead.
+Eigenvalues of its Hessian fall to 1e-15 of the largest: it has no manifold of minimizers to double precision, and no drift along
+one to begin the search from. The search begins from a rough D and time instead.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def main():
     )
     print(f"P = {problem.n_outputs:,}, N = {problem.n_parameters:,}, fit to a loss of {about['fit_excess']:.2g}", flush=True)
     began = time.process_time()
-    search = CurveSearch(rough, about["noise"] ** 2 * given.lr, CurveSettings(precision=PRECISION), -1, lambda _: print(".", end="", flush=True))
+    search = CurveSearch(
+        rough, about["noise"] ** 2 * given.lr, CurveSettings(precision=PRECISION), -1, lambda _: print(".", end="", flush=True)
+    )
     search.closed_form = lambda: ROUGH_D
     courses = search.run()
     unit = np.cbrt(about["noise"] * given.lr**2)

@@ -112,9 +112,9 @@ def _serve() -> None:
 def _run(task: dict[str, Any]) -> None:
     """In the child: the job, and no way back."""
     os.setsid()
-    log = open(task["log"], "wb", buffering=0)
-    os.dup2(log.fileno(), 1)
-    os.dup2(log.fileno(), 2)
+    with open(task["log"], "wb", buffering=0) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test run in the background of a shell has ignored
     _prepare(Path(task["folder"]), Path(task["log"]).with_suffix(".stored"), task["at"], task["fault"])
     status = 1

@@ -1,7 +1,7 @@
 """Sweeps and ensembles that are killed, or find the disk full, at every stage: completed, they are the same to the last byte.
 
-A few faults, one after another in the same folder. With FAULTS=20 in the environment each kind gets so many kills and full disks, each
-in a folder of its own, and each signal so many sweeps: half an hour of computing.
+A few faults, one after another in the same folder. With FAULTS=20 in the environment each kind gets so many kills and full disks,
+each in a folder of its own, and each signal so many sweeps: half an hour of computing.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ def test_a_trial_clearly_behind_one_with_more_momentum_is_stopped_where_lr_will_
 
 
 def test_an_answer_from_trials_whose_loss_still_falls_is_doubtful():
-    """A flat parabola, whose loss falls as exp(-2 lr curvature k / (1 - beta)); no doubt where lr falls, or at the loss's floor."""
+    """A flat parabola, whose loss falls as exp(-2 lr curvature k / (1 - beta)); no doubt where lr falls or at the floor."""
     model, loss, data = quadratic(0.005)
     found = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=400, momenta=[0.88, 0.9])
     assert found.fall == pytest.approx(2 * 0.1 * 0.005 / 0.1 * 400, rel=0.05)

@@ -18,7 +18,6 @@ MODULES = (
     "networks.mlp_fashionmnist",
     "networks.resnet18_cifar10",
     "neighbours.experiment",
-    "recipes.experiment",
 )
 
 

@@ -104,7 +104,8 @@ def _block(
     kappa, frequency, pace = (row[fill] for row in settings)
     w, v = (aligned(problem.n_parameters, lanes) for _ in range(2))
     w[:], v[:] = start[:, None], 0.0
-    runs = Runs(w, v, *(np.zeros(lanes) for _ in range(3)), np.full(lanes, -1))
+    lr, momentum, label_noise = (np.zeros(lanes) for _ in range(3))
+    runs = Runs(w, v, lr, momentum, label_noise, np.full(lanes, -1))
     draws, rule = Draws.of(seeds[fill], problem.n_outputs), Rule(problem.n_outputs)
     measured, now, before = [problem.find_metric(metric)], 0, 0.0
     values = np.empty((n_runs, len(schedule[0])))

@@ -215,7 +215,7 @@ class Search:
         return choice if self._proven(choice) else self._unassured(choice)
 
     def _unassured(self, choice: Choice) -> Choice:
-        """The choice where time has ended: without a bound, and one of less momentum that was followed to the end if it was not."""
+        """The choice where time has ended: without a bound; if it was not followed to the end, one of less momentum that was."""
         if self._proven(choice):
             return replace(choice, regret=float("inf"))
         less = [course for course in self.courses if course.one_minus_beta > choice.one_minus_beta and course.stays]

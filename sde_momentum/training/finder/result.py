@@ -33,8 +33,8 @@ class FoundMomentum:
         excess, excess_se: ln of the score over that of the best (their difference where one is not positive), and its standard
             error over batches or seeds, (n,); NaN where unknown
         losses: loss of every step, also of those at lr 0 after a cool-down, (n, seeds, steps); NaN from where a trial ended early
-        fall: by how much the logarithm of the best trial's loss falls in the steps of a trial, at its end; 0 where it does not, and
-            where lr falls
+        fall: by how much the logarithm of the best trial's loss falls in the steps of a trial, at its end; 0 where it does not,
+            and where lr falls
         cliff: largest 1 - beta below the recommended one whose trial was lost; None where none was
         present: the momentum that the optimizer had
         n_steps: length of a trial
@@ -75,8 +75,8 @@ class FoundMomentum:
         if self.fall > _STILL_FALLS:
             share = 1 - np.exp(-self.fall)
             found.append(
-                f"the loss still falls, by {share:.0%} in {self.n_steps} steps: trials compare speed, and the noise of the end is yet "
-                "to come; longer ones (steps=) may ask for another momentum"
+                f"the loss still falls, by {share:.0%} in {self.n_steps} steps: trials compare speed, and the noise of the end is "
+                "yet to come; longer ones (steps=) may ask for another momentum"
             )
         elif best == 0 and self.cliff is None and len(self.tried) > 1:
             found.append("the most momentum tried was the best: longer trials (steps=) may ask for more")
@@ -120,7 +120,20 @@ class FoundMomentum:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers, strings and lists; None for an infinite or unknown number."""
-        names = ("lr", "momentum", "one_minus_beta", "low", "high", "cliff", "present", "n_steps", "anneal", "fall", "measure", "seconds")
+        names = (
+            "lr",
+            "momentum",
+            "one_minus_beta",
+            "low",
+            "high",
+            "cliff",
+            "present",
+            "n_steps",
+            "anneal",
+            "fall",
+            "measure",
+            "seconds",
+        )
         plain = {name: getattr(self, name) for name in names}
         arrays = {name: [_plain(x) for x in getattr(self, name)] for name in ("tried", "score", "excess", "excess_se")}
         return plain | arrays | {"doubts": list(self.doubts), "rule": self.rule.source}

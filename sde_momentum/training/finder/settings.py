@@ -68,7 +68,7 @@ class FinderSettings:
         return sorted({1 - float(x) for x in np.atleast_1d(check_momentum(self.momenta, "momenta"))})
 
     def length(self, n_steps: int) -> int | None:
-        """Length of the training as its scheduler tells it, if that is longer than three trials of n steps; else it may be in epochs."""
+        """Length of the training as its scheduler tells it, if longer than three trials of n steps; else it may be in epochs."""
         known = _told(self.schedule)
         return known if known is not None and known > _ENCLOSING * n_steps else None
 
