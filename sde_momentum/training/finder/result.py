@@ -75,8 +75,8 @@ class FoundMomentum:
         if self.fall > _STILL_FALLS:
             share = 1 - np.exp(-self.fall)
             found.append(
-                f"the loss still falls, by {share:.0%} in {self.n_steps} steps: trials compare speed, and the noise of the end is "
-                "yet to come; longer ones (steps=) may ask for another momentum"
+                f"the loss still falls, by {share:.0%} in {self.n_steps} steps: trials compare speed, and the noise of the end "
+                "is yet to come; longer ones (steps=) may ask for another momentum"
             )
         elif best == 0 and self.cliff is None and len(self.tried) > 1:
             found.append("the most momentum tried was the best: longer trials (steps=) may ask for more")
