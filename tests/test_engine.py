@@ -16,6 +16,7 @@ import pytest
 import torch
 from distributed import LocalCluster
 from engine_chunks import CHUNKS, SLOW, brief, deadly, product, refuses, stuck_at_first, torch_sum
+from faults import living
 
 from sde_momentum import InputError
 from validation import engine
@@ -149,22 +150,10 @@ import sys
 from functools import partial
 from pathlib import Path
 from engine_chunks import forever
+from faults import living
 from validation.engine import run_chunks
 run_chunks(partial(forever, folder=Path(sys.argv[1])), range(4), print, workers=2, dask=None, report=print)
 """
-
-
-def living(group: int) -> list[str]:
-    """Processes of a group that have not ended."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, of, *_ = file.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        if int(of) == group and state not in "ZX":
-            found.append(file.parent.name)
-    return found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")

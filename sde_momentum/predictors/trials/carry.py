@@ -130,4 +130,4 @@ def _line(x: Floats, y: Floats, errors: Floats, at: float) -> tuple[float, float
     if free > 0 and fit(0.0)[2] > free:
         bend = most if fit(most)[2] > free else float(brentq(lambda size: fit(size)[2] - free, 0.0, most))
     value, error, misfit = fit(bend)
-    return value, error * np.sqrt(max(1.0, misfit / max(free, 1)))
+    return value, error * float(np.sqrt(max(1.0, misfit / max(free, 1))))

@@ -114,7 +114,7 @@ class Plan:
             rate = goal if strides == 1 else float(last * (goal / last) ** (1 / strides))
             self._search(rate, 1.0 if rate == goal else _PART, _ROUGH)
             if self.found[-1][0] == last:  # it came to no end: not so far
-                least = np.sqrt(last * rate)
+                least = float(np.sqrt(last * rate))
         self._sharpen()
 
     def _sharpen(self) -> None:

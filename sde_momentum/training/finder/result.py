@@ -120,21 +120,8 @@ class FoundMomentum:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers, strings and lists; None for an infinite or unknown number."""
-        names = (
-            "lr",
-            "momentum",
-            "one_minus_beta",
-            "low",
-            "high",
-            "cliff",
-            "present",
-            "n_steps",
-            "anneal",
-            "fall",
-            "measure",
-            "seconds",
-        )
-        plain = {name: getattr(self, name) for name in names}
+        names = ("lr", "momentum", "one_minus_beta", "low", "high", "cliff", "present", "n_steps", "anneal", "fall", "measure")
+        plain = {name: getattr(self, name) for name in (*names, "seconds")}
         arrays = {name: [_plain(x) for x in getattr(self, name)] for name in ("tried", "score", "excess", "excess_se")}
         return plain | arrays | {"doubts": list(self.doubts), "rule": self.rule.source}
 
