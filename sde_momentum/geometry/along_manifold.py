@@ -75,18 +75,24 @@ def move(
     todo = np.arange(len(w))
     for _ in range(_MAX_PROJECTIONS):
         residual = residual_at(problem, w[todo])
-        size = np.sqrt(np.square(residual).sum(axis=-1))
+        size = _norms(residual)
         left = ~(size <= goal) & (size < 1e50)
         todo, residual = todo[left], residual[left]
         if not len(todo):
             break
         w[todo] -= normals.normal(residual, todo)
-    off = ~(np.sqrt(np.square(residual_at(problem, w)).sum(axis=-1)) <= goal)
+    off = ~(_norms(residual_at(problem, w)) <= goal)
     for i in np.flatnonzero(off):
         nearest = _nearest(problem, start[i], displacement[i], tolerance)
         off[i] = nearest is None
         w[i] = start[i] if nearest is None else nearest
     return w, off
+
+
+def _norms(residual: Array) -> Array:
+    """Of residuals (n_run, P); inf of a run that has gone far off."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.linalg.norm(residual, axis=-1))
 
 
 def _nearest(problem: Problem, start: Array, displacement: Array, tolerance: float) -> Array | None:

@@ -15,11 +15,22 @@ _SLOPE = 1.0
 """Standard deviation that a_1 has before the trials: they say little of it where their learning rates are near each other."""
 _LEAST_ERROR = 0.03
 """Least error of ln(1 - beta) at each learning rate: the spacing of the momenta tried."""
+_ALIKE, _FLAT = 0.005, 0.05
+"""Relative difference of time that trials hardly see, and the least slope of time for which it counts: a larger error of
+ln(1 - beta) where time is flat."""
+_MISS = 0.25
+"""What a momentum that does not hold the target costs, as part of its time, where the margin to the cliff is weighed."""
+_MARGIN = 1.0, 2.0
+"""Least and largest margin, in standard errors of the fit."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The recommendation at one learning rate, as `carry` needs it."""
+    """The recommendation at one learning rate, as `carry` needs it.
+
+    Attributes:
+        slope: d ln(time) / d ln(1 - beta) on the side of less momentum, 0 to 1: what a margin to the cliff costs
+    """
 
     lr: float
     one_minus_beta: float
@@ -27,6 +38,7 @@ class Found:
     high: float
     time: float
     time_se: float
+    slope: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,8 @@ class Carried:
     """The recommendation carried to a smaller learning rate.
 
     Attributes:
-        one_minus_beta: one standard error above the fitted one, on the side of less momentum, where time is flat
+        one_minus_beta: one to two standard errors above the fitted one, on the side of less momentum: more of them where time
+            is flat there
         low, high: two standard errors around the fitted one, of the trials and of the extrapolation together
         time, time_se: number of steps to the target
     """
@@ -96,7 +109,9 @@ def carry(found: Sequence[Found], lr: float, law: Law = Law()) -> Carried:
     rates, there = np.array([each.lr for each in found]), float(np.cbrt(lr))
     x, delta = np.cbrt(rates), np.array([each.one_minus_beta for each in found])
     scale = np.log(law.scale(rates, delta))
-    spread = np.maximum(np.log([max(each.high / each.low, 1.0) for each in found]) / 4, _LEAST_ERROR)
+    ranges = np.log([max(each.high / each.low, 1.0) for each in found]) / 4
+    unseen = _ALIKE / np.maximum([each.slope for each in found], _FLAT)
+    spread = np.maximum(np.maximum(ranges, unseen), _LEAST_ERROR)
     level, error = _line(x, scale, spread, there)
     # at the fitted momenta time times 1 - beta is constant but for a correction of the same order
     fitted = np.exp([_line(x, scale, spread, float(at))[0] for at in x])
@@ -104,9 +119,17 @@ def carry(found: Sequence[Found], lr: float, law: Law = Law()) -> Carried:
     times = np.array([each.time for each in found])
     relative = np.maximum([each.time_se / each.time for each in found], 0.01)
     product, product_error = _line(x, np.log(times * smooth), relative, there)
-    low, middle, chosen, high = (min(1.0, law.one_minus_beta(lr, float(np.exp(level + k * error)))) for k in (-2, 0, 1, 2))
-    time = float(np.exp(product) / middle)
-    return Carried(chosen, low, high, time, time * float(np.hypot(product_error, error)))
+    slope = min(found, key=lambda each: each.lr).slope
+    errors = -2, 0, _margin(slope, error), 2
+    low, middle, chosen, high = (min(1.0, law.one_minus_beta(lr, float(np.exp(level + k * error)))) for k in errors)
+    time = float(np.exp(product) / middle) * (chosen / middle) ** slope
+    return Carried(chosen, low, max(high, chosen), time, time * float(np.hypot(product_error, error)))
+
+
+def _margin(slope: float, error: float) -> float:
+    """Standard errors k to the cliff that cost least on average: slope k error + _MISS P(beyond the cliff), of normal errors."""
+    odds = _MISS / (np.sqrt(2 * np.pi) * max(slope, 1e-3) * error)
+    return float(np.clip(np.sqrt(2 * np.log(max(odds, 1.0))), *_MARGIN))
 
 
 def _line(x: Floats, y: Floats, errors: Floats, at: float) -> tuple[float, float]:

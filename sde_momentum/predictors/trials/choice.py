@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .times import Course, resampling
+
+Floats = NDArray[np.float64]
 
 GOAL = 1.03
 """Upper 95 % bound on the recommendation's time over the shortest at which a search ends."""
@@ -43,21 +46,19 @@ class Choice:
     edge: float | None
 
 
-def choose(near: Sequence[Course], tried: Sequence[Course], seed: int) -> tuple[Choice, list[Course]]:
+def choose(near: Sequence[Course], tried: Sequence[Course], seed: int, *, exact: bool = False) -> tuple[Choice, list[Course]]:
     """The recommendation, and the contenders.
 
     Args:
         near: momenta that have met the target, and are not much slower than the fastest, with equal numbers of runs
         tried: all momenta
         seed: of the resampling
+        exact: count those among the fastest that may yet hold the target: more runs bring the choice to the cliff itself
     """
     weights = resampling(near[0].n_runs, seed, _CAREFUL)
     times = np.stack([course.resampled(weights) for course in near], axis=1)
     lasting = np.array([not course.comes_back for course in near])
-    with np.errstate(invalid="ignore"):
-        regrets = times / (times[:, lasting] if lasting.any() else times).min(axis=1, keepdims=True)
-    regrets = np.where(np.isfinite(regrets), regrets, np.inf)
-    upper, lower = np.quantile(regrets, 0.95, axis=0, method="higher"), np.quantile(regrets, 0.05, axis=0, method="lower")
+    upper, lower = _bounds(times, lasting)
     upper = np.where([course.safe for course in near], upper, np.inf)
     deltas = np.array([course.one_minus_beta for course in near])
     if np.isfinite(upper).any():
@@ -73,8 +74,20 @@ def choose(near: Sequence[Course], tried: Sequence[Course], seed: int) -> tuple[
     if not upper[k] <= GOAL:  # undecided: those next to it may be as good
         every = np.array([course.one_minus_beta for course in tried])
         low, high = every[every < low].max(initial=edge or 0.0) or low, every[every > high].min(initial=1.0)
-    choice = Choice(value, float(low), float(high), near[k].time(), near[k].time_se(seed), float(upper[k]), edge)
-    return choice, [course for j, course in enumerate(near) if (lower[j] <= CONTENDER and lasting[j]) or j == k]
+    regret, among = float(upper[k]), lasting
+    if exact and np.isfinite(regret):
+        among = lasting | np.array([not course.surely_comes_back for course in near])
+        regret = float(_bounds(times, among)[0][k])
+    choice = Choice(value, float(low), float(high), near[k].time(), near[k].time_se(seed), regret, edge)
+    return choice, [course for j, course in enumerate(near) if (lower[j] <= CONTENDER and among[j]) or j == k]
+
+
+def _bounds(times: Floats, among: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Upper and lower 95 % bounds of the time of each momentum over the shortest of some, from times (n_resample, n_momenta)."""
+    with np.errstate(invalid="ignore"):
+        regrets = times / (times[:, among] if among.any() else times).min(axis=1, keepdims=True)
+    regrets = np.where(np.isfinite(regrets), regrets, np.inf)
+    return np.quantile(regrets, 0.95, axis=0, method="higher"), np.quantile(regrets, 0.05, axis=0, method="lower")
 
 
 def _edge(tried: Sequence[Course], one_minus_beta: float, best: float) -> float | None:

@@ -120,16 +120,18 @@ class Plan:
     def _sharpen(self) -> None:
         """More runs in what is left of the budget, first at the least learning rate, which says most."""
         for k, (rate, choice, search) in reversed(list(enumerate(self.found))):
-            if choice.regret > GOAL:
-                self.found[k] = rate, search.go_on(self._deadline(1.0), GOAL), search
+            if monotonic() < self._deadline(1.0):
+                self.found[k] = rate, search.go_on(choice, self._deadline(1.0), GOAL), search
 
     def _affordable(self, lr: float) -> float:
         """The least learning rate, from `lr` on, at which a search fits into what is left of the budget.
 
-        Its cost is that of the last search, in units of the steps to the target, which grow as lr^(-2/3).
+        Its cost is that of the last search, or the usual one if that took longer, in units of the steps to the target, which grow
+        as lr^(-2/3).
         """
         _, choice, search = self.found[-1]
-        seconds = search.runs.seconds / choice.time * self._carry(lr).time
+        usual = _NEED * search.runs.seconds_per_run_step
+        seconds = min(search.runs.seconds / choice.time, usual) * self._carry(lr).time
         left = _LEFT * (self.budget - (monotonic() - self.began))
         return lr * max(1.0, seconds / max(left, 1e-3)) ** 1.5
 
@@ -225,7 +227,7 @@ class Plan:
         return monotonic() + share * max(0.0, self.budget - (monotonic() - self.began))
 
     def _carry(self, lr: float) -> Carried:
-        points = [Found(r, c.one_minus_beta, c.low, c.high, c.time, c.time_se) for r, c, _ in self.found]
+        points = [Found(r, c.one_minus_beta, c.low, c.high, c.time, c.time_se, s.slope(c)) for r, c, s in self.found]
         return carry(points, lr, self._law)
 
     def _unmet(self, search: Search) -> InputError:

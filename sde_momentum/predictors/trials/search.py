@@ -30,6 +30,8 @@ _GROWTH = 1.35
 """Factor on the number of steps from one comparison to the next."""
 _SPACING = 1.04
 """Factor between neighbouring 1 - beta near the fastest, in the end."""
+_APART, _REACH = 1.2, 3.0
+"""Factors on the chosen 1 - beta between which other momenta show what less momentum costs."""
 _FIRST, _MOST = 16, 1 << 14
 """Runs at each momentum: at first, and at most. Generated code steps 32 runs in the time of 16, and begins with twice as many."""
 _MANY, _SPARE, _TRIES = 512, 0.3, 5
@@ -55,7 +57,7 @@ class Search:
 
     def __init__(self, runs: Courses, deadline: float, grace: float, patience: float, longest: float, goal: float = GOAL) -> None:
         self.runs, self.deadline, self.grace, self.seed = runs, deadline, grace, runs.training.seed
-        self.goal = goal
+        self.goal, self.exact = goal, False
         self.patience, self.longest, self.floor = patience, longest, 0.0
         kernels = runs.training.method.problem.kernels
         self.first = 2 * _FIRST if kernels is not None and kernels.by_sample else _FIRST
@@ -91,10 +93,11 @@ class Search:
             return self._unassured(self._choose()[0])
         return self._decide()
 
-    def go_on(self, deadline: float, goal: float) -> Choice:
-        """The recommended momentum after more runs, of a search that has found one."""
-        self.deadline, self.goal = deadline, goal
-        return self._decide()
+    def go_on(self, choice: Choice, deadline: float, goal: float) -> Choice:
+        """The recommended momentum after more runs, of a search that has found one; those that may yet hold the target count."""
+        self.deadline, self.goal, self.exact = deadline, goal, True
+        n = self.courses[self._fastest()].n_runs
+        return self._decide() if self._cost(self._stale(n), n) <= self._left else choice
 
     def probe(self, delta: float, choice: Choice) -> None:
         """Try a momentum that theory recommends, until its fluctuations are stationary; not beyond the end of the time."""
@@ -102,6 +105,14 @@ class Search:
         if self.first * steps * self.runs.seconds_per_run_step < self._left:
             (which,) = self._try([delta], self.first)
             self.runs.advance({which: steps})
+
+    def slope(self, choice: Choice) -> float:
+        """d ln(time) / d ln(1 - beta) from the choice to the momenta tried with up to three times its 1 - beta, 0 to 1."""
+        less = [course for course in self.courses if _APART < course.one_minus_beta / choice.one_minus_beta < _REACH]
+        x = np.log([course.one_minus_beta / choice.one_minus_beta for course in less])
+        y = np.log([course.time() / choice.time for course in less])
+        known = np.isfinite(y)
+        return float(np.clip(x[known] @ y[known] / (x[known] @ x[known]), 0.0, 1.0)) if known.any() else 1.0
 
     # -- steps of the search ---------------------------------------------------------------------------
 
@@ -230,7 +241,7 @@ class Search:
         """More runs at the contenders until the recommendation's regret is bounded or time ends."""
         while True:
             n = self.courses[self._fastest()].n_runs
-            stale = [i for i in self._contenders() if self.courses[i].n_runs < n]
+            stale = self._stale(n)
             if self._cost(stale, n) <= self._left:
                 self._more(stale, n)
             choice, contenders = self._choose()
@@ -292,6 +303,10 @@ class Search:
         best = self._best()
         return [i for i in self._open() if self.courses[i].time(_SURE) <= CONTENDER * best]
 
+    def _stale(self, n_runs: int) -> list[int]:
+        """Contenders with fewer runs than this."""
+        return [i for i in self._contenders() if self.courses[i].n_runs < n_runs]
+
     def _cost(self, which: Sequence[int], n_runs: int) -> float:
         """Seconds that bringing courses to this number of runs would take."""
         steps = sum((n_runs - self.courses[i].n_runs) * self.courses[i].end for i in which)
@@ -324,7 +339,7 @@ class Search:
 
     def _choose(self) -> tuple[Choice, list[int]]:
         """The recommendation from what is known now, and the courses that may be the fastest."""
-        choice, contenders = choose(self._near(), self.courses, self.seed)
+        choice, contenders = choose(self._near(), self.courses, self.seed, exact=self.exact)
         return choice, [self.courses.index(course) for course in contenders]
 
     def _near(self) -> list[Course]:

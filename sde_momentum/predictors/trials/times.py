@@ -120,10 +120,17 @@ class Course:
     @property
     def comes_back(self) -> bool:
         """Whether the mean of many runs may be above the level again late, after the time in which momenta are compared."""
-        if self.n_runs < _TELLING:
-            return False
+        return self.n_runs >= _TELLING and self._late_above(_MAYBE)
+
+    @property
+    def surely_comes_back(self) -> bool:
+        """Whether the mean of many runs is above the level again late, beyond its errors."""
+        return self._late_above(-_MAYBE)
+
+    def _late_above(self, errors: float) -> bool:
+        """Whether the mean, with so many standard errors added, is ever above the level late."""
         late = self.steps > _HOLD * self.time()
-        return bool((self.mean + _MAYBE * self.error >= self.level)[late].any())
+        return bool((self.mean + errors * self.error >= self.level)[late].any())
 
     @property
     def stays(self) -> bool:
