@@ -1,0 +1,233 @@
+"""The claims of the paper and of this library, each with what derives it, tests it and measures it.
+
+`python -m validation.claims` writes docs/claims.md from the stored results in validation/results.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from derivations.codegen import BY_NAME
+from derivations.sections import Section
+
+from .registry import experiment_of
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, PAGE = ROOT / "validation" / "results", ROOT / "docs" / "claims.md"
+
+PAPER, OURS = "Cowsik, Can, Glorioso (arXiv 2210.16400)", "this library"
+TWO_THIRDS = 2 / 3
+TOLERATED = 1.15
+"""Largest time over the shortest at which a rule counts as good."""
+Summary = Mapping[str, Any]
+"""The numbers of an experiment's report, as `sde-momentum report DIR --json` prints them."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number that decides about a claim.
+
+    Attributes:
+        what: the quantity
+        value: with its interval, as text
+        holds: whether it agrees with the claim
+    """
+
+    what: str
+    value: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, and where each kind of support for it is.
+
+    Attributes:
+        text: one sentence
+        by: who claims it
+        equation: of docs/theory.md
+        derivations: names, as `sde-momentum derive NAME` knows them; () for what is only measured
+        tests: files
+        judge: what a summary says of it; () of a summary that says nothing
+    """
+
+    text: str
+    by: str
+    equation: str
+    derivations: Sequence[str]
+    tests: Sequence[str]
+    judge: Callable[[Summary], Iterator[Measured]]
+
+
+def _interval(estimate: Summary) -> str:
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+
+
+def _laws(summary: Summary, which: str) -> Sequence[Summary]:
+    """Power laws without and with corrections, fitted to the best momenta by one measure of best."""
+    fits = summary.get("fits", ())
+    found = fits.get(which, ()) if isinstance(fits, Mapping) else fits if which == "fastest" else ()
+    return list(found)
+
+
+def _exponents(which: str) -> Callable[[Summary], Iterator[Measured]]:
+    """Whether the interval of the exponent contains 2/3."""
+
+    def judge(summary: Summary) -> Iterator[Measured]:
+        edge = summary.get("at_end_of_sweep", {}).get(which, 0)
+        if edge:
+            yield Measured("best momentum", f"at the end of the sweep at {edge} learning rates: no exponent", False)
+            return
+        for law in _laws(summary, which):
+            n, gamma = len(law["corrections"]), law["exponent"]
+            fit = "plain power law" if not n else f"with {n} correction{'s' * (n > 1)} in lr^(1/3)"
+            value = f"{_interval(gamma)}, chi squared {law['chi2']:.1f} for {law['degrees_of_freedom']}"
+            yield Measured(f"exponent, {fit}", value, gamma["low"] <= TWO_THIRDS <= gamma["high"])
+
+    return judge
+
+
+def _regrets(summary: Summary) -> Summary:
+    worst: Summary = summary.get("worst_regret", {})
+    return worst.get("fastest", worst)
+
+
+def _regret(estimate: Summary) -> str:
+    return f"{'> ' if estimate.get('at_least') else ''}{estimate['value']:.2f} ± {estimate['standard_error']:.2f}"
+
+
+def _good(*rules: str) -> Callable[[Summary], Iterator[Measured]]:
+    """Whether rules take at most TOLERATED times the shortest time at every learning rate."""
+
+    def judge(summary: Summary) -> Iterator[Measured]:
+        for rule, found in _regrets(summary).items():
+            if rule in rules and not isnan(found["value"]):  # NaN: the rule makes no prediction, or one outside the sweep
+                good = found["value"] - 2 * found["standard_error"] <= TOLERATED and not found.get("at_least")
+                yield Measured(f"largest time over the shortest, {rule}", _regret(found), good)
+
+    return judge
+
+
+def _better(summary: Summary) -> Iterator[Measured]:
+    """Whether lr^(2/3) beats the other ways to move a tuned momentum, beyond the errors."""
+    found = _regrets(summary)
+    ours = next((found[name] for name in ("lr^(2/3)", "transfer") if name in found), None)
+    if ours is not None:
+        yield Measured("largest time over the shortest, lr^(2/3)", _regret(ours), ours["high"] <= 1.5)
+        for other in ("lr^(1/2)", "lr", "0.9"):
+            if other in found:
+                least = found[other]["value" if found[other].get("at_least") else "low"]
+                yield Measured(f"the same, {other}", _regret(found[other]), least > ours["high"])
+
+
+def _energies(summary: Summary) -> Iterator[Measured]:
+    if "loss_ratio" in summary:
+        ratio, error = summary["loss_ratio"]
+        yield Measured("train loss, measured over predicted", f"{ratio:.3f} ± {error:.3f}", abs(ratio - 1) <= 2 * error)
+
+
+CLAIMS = (
+    Claim(
+        "Training with label noise is fastest at 1 - beta = C lr^(2/3).",
+        PAPER, "4.3", ("crossing",), ("tests/test_crossing.py", "tests/test_optimum.py"), _exponents("fastest"),
+    ),
+    Claim(
+        "The same scaling is best for the test metric.",
+        PAPER, "4.3", (), ("tests/test_network_sweep.py",), _exponents("best test"),
+    ),
+    Claim(
+        "Momentum moved by lr^(2/3) costs less time than moved otherwise, or not at all.",
+        PAPER, "4.3", ("crossing",), ("tests/test_momentum_rule.py",), _better,
+    ),
+    Claim(
+        "In a stationary state every normal mode holds the same energy, which the momentum sets.",
+        OURS, "2.10", ("oscillator", "stationary_variance"), ("tests/test_normal_modes.py",), _energies,
+    ),
+    Claim(
+        "The closed form gives C before any training, from the geometry at the flattest point.",
+        OURS, "5.8", ("prefactor",), ("tests/test_formulas.py",), _good("closed form"),
+    ),
+    Claim(
+        "Noise-free training on the effective loss gives the best momentum before any noisy training.",
+        OURS, "5.1", ("energy_share",), ("tests/test_effective_loss.py",), _good("effective loss"),
+    ),
+    Claim(
+        "The critical limit gives the best momentum, the cliff included.",
+        OURS, "7.9", ("critical_limit",), ("tests/test_critical_limit.py", "tests/test_universal_curve.py"),
+        _good("critical limit"),
+    ),
+)  # fmt: skip
+
+
+def stored(folder: Path = RESULTS) -> dict[str, tuple[Summary, str]]:
+    """What the report of every experiment with stored results says, and the command that made them, by the folder's name."""
+    found = {}
+    for path in sorted(each for each in folder.iterdir() if each.is_dir()):
+        experiment = experiment_of(path)
+        report = experiment.report(experiment.results(path))
+        found[path.name] = report.summary, report.command
+    return found
+
+
+def page(results: Mapping[str, tuple[Summary, str]]) -> str:
+    """docs/claims.md, from the results of `stored`."""
+    judged = [(claim, {name: list(claim.judge(summary)) for name, (summary, _) in results.items()}) for claim in CLAIMS]
+    lines = [
+        "# Claims: what is derived, tested and measured, and what fails",
+        "",
+        "Each claim of the paper and of this library: its equation, what derives it, what tests it, and what training says.",
+        "Failures stand here like successes. An exponent agrees if its 95 % interval contains 2/3. A rule is good if training",
+        f"by it takes at most {TOLERATED} times the shortest, within two standard errors, at every learning rate.",
+        "Terms: [glossary.md](glossary.md).",
+        "",
+        "This page is written by `python -m validation.claims` from `validation/results/`, which `sde-momentum report` draws.",
+        "",
+        "| claim | by | measured |",
+        "| --- | --- | --- |",
+    ]
+    for n, (claim, found) in enumerate(judged, 1):
+        verdicts = [measured.holds for each in found.values() for measured in each]
+        lines.append(f"| [{n}](#claim-{n}). {claim.text} | {claim.by} | {sum(verdicts)} of {len(verdicts)} agree |")
+    for n, (claim, found) in enumerate(judged, 1):
+        lines += [
+            "",
+            f"## Claim {n}",
+            f"{claim.text}",
+            "",
+            *_support(claim),
+            "",
+            "| results | quantity | value | |",
+            "| --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {name} | {measured.what} | {measured.value} | {'agrees' if measured.holds else '**fails**'} |"
+            for name, each in found.items()
+            for measured in each
+        ]
+    lines += ["", "## The commands that made the results", ""]
+    lines += [f"- {name}: `{command}`" for name, (_, command) in results.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _support(claim: Claim) -> Iterator[str]:
+    """Where a claim is stated, derived and tested, as a list."""
+    section = next(section for section in Section if section.number == int(claim.equation.split(".")[0]))
+    yield f"- Claimed by {claim.by}; [{section.title}](theory.md#{section.anchor}), eq. {claim.equation}."
+    proofs = ", ".join(f"`sde-momentum derive {name}` ({len(BY_NAME[name].steps)} steps)" for name in claim.derivations)
+    yield f"- Derived: {proofs or 'no; it is a claim about training alone'}."
+    yield f"- Tested: {', '.join(f'`{test}`' for test in claim.tests)}."
+
+
+def main() -> int:
+    """Write the page."""
+    PAGE.write_text(page(stored()), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
