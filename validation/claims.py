@@ -15,6 +15,7 @@ from typing import Any
 from derivations.codegen import BY_NAME
 from derivations.sections import Section
 
+from .baselines import BASELINES
 from .registry import experiment_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,7 +120,7 @@ def _better(summary: Summary) -> Iterator[Measured]:
     ours = next((found[name] for name in ("lr^(2/3)", "transfer") if name in found), None)
     if ours is not None:
         yield Measured("largest time over the shortest, lr^(2/3)", _regret(ours), ours["high"] <= 1.5)
-        for other in ("lr^(1/2)", "lr", "0.9"):
+        for other in ("lr^(1/2)", "lr", *BASELINES):
             if other in found:
                 least = found[other]["value" if found[other].get("at_least") else "low"]
                 yield Measured(f"the same, {other}", _regret(found[other]), least > ours["high"])

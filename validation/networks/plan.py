@@ -46,7 +46,7 @@ _STATIONARY = 3.0
 _NEAR = 0.2
 """A run has left Gamma when its loss exceeds this share of that at the initialisation (both above the loss on Gamma)."""
 
-TRANSFER, LINEAR, ROOT, FIXED = "lr^(2/3)", "lr", "lr^(1/2)", "0.9"
+TRANSFER, LINEAR, ROOT = "lr^(2/3)", "lr", "lr^(1/2)"
 GEOMETRY, EFFECTIVE, CRITICAL = "closed form", "effective loss", "critical limit"
 RULES = {
     TRANSFER: "the optimum of the first look at the largest lr, moved by lr^(2/3)",
@@ -55,7 +55,6 @@ RULES = {
     CRITICAL: "least momentum within 5 % of the shortest time in the critical limit, one simulated curve for every lr",
     LINEAR: "the same optimum, 1 - beta proportional to lr",
     ROOT: "the same optimum, 1 - beta proportional to lr^(1/2)",
-    FIXED: "beta = 0.9 at every lr",
 }
 """Name of each compared rule -> its description."""
 
@@ -210,7 +209,6 @@ def recommend(ground: Ground, seen: Mapping[str, Any]) -> tuple[dict[str, list[f
     rules: dict[str, list[float | None]] = {}
     for name, power in _POWER.items():
         rules[name] = np.minimum(1.0, seen["best"] * (rates / seen["lr"]) ** power).tolist()
-    rules[FIXED] = [0.1] * len(rates)
     estimate = _geometry(ground)
     best = _effective(ground)
     rules[EFFECTIVE] = [None] * len(rates) if best is None else np.minimum(1.0, best * (rates / rates[-1]) ** (2 / 3)).tolist()

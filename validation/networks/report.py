@@ -13,13 +13,14 @@ import xarray as xr
 
 from sde_momentum.predictors.measured_optimum import Estimate
 
+from ..baselines import BASELINES, FIXED
 from ..estimates import LAW_HEAD, interval, law_rows, number
 from ..experiment import Configuration
 from ..report import Picture, Report, Section, Table
 from ..store import QUESTIONS_FOLDER, RESULTS, read_sweep
 from . import figures
 from .experiment import STARTS, NetworkExperiment
-from .plan import FIXED, RULES, TRANSFER
+from .plan import RULES, TRANSFER
 from .summary import BEST_TEST, EXPONENT, FASTEST, OPTIMA, Summary
 
 CAPTIONS = {
@@ -179,6 +180,15 @@ def _prefactors(summary: Summary) -> Section | None:
     return Section("C = (1 − β) / lr^(2/3), predicted and measured", table=Table(("", "C"), rows))
 
 
+def _baselines(summary: Summary) -> Section:
+    rows = [
+        [name, about, *(_regret(summary.worst_regret(kind, name)) for kind in summary.optima)]
+        for name, (about, _) in BASELINES.items()
+    ]
+    head = ("momentum", "", *(f"{kind}: largest regret" for kind in summary.optima))
+    return Section("Momenta that people use without any measurement", table=Table(head, rows))
+
+
 def _question(experiment: NetworkExperiment, name: str, main: Summary, summary: Summary | None) -> Section:
     """The section on a variant, compared with the main sweep; None: it could not be run."""
     title = f"Variant: {experiment.every_question[name][0]}"
@@ -252,6 +262,7 @@ def report(experiment: NetworkExperiment, results: Results) -> Report:
     sections += [_exponents(summary, name) for name in _told(summary)]
     prefactors = _prefactors(summary)
     sections += [prefactors] if prefactors else []
+    sections += [_baselines(summary)] if summary.optima else []
     ground = Table(("assumption", "measured", ""), checks(summary))
     sections.append(Section("Is the theory's ground there?", findings=_why(summary), table=ground))
     for name in summary.configuration["questions"]:

@@ -15,6 +15,7 @@ from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.measured_optimum import Estimate, Optima, PowerLaw
 from sde_momentum.theory import formulas
 
+from ..baselines import BASELINES
 from ..estimates import plain_law
 
 Floats = NDArray[np.float64]
@@ -43,7 +44,7 @@ class Summary:
         self.data = data.isel(momentum=np.flatnonzero(np.isfinite(data["one_minus_beta"].values).all(axis=0)))
         self.lr: Floats = self.data["lr"].values
         self.one_minus_beta: Floats = self.data["one_minus_beta"].values
-        self.methods = [str(name) for name in self.data["method"].values]
+        self.methods = [str(name) for name in self.data["method"].values if str(name) not in BASELINES]
 
     # -- the two optima ----------------------------------------------------------------------------
 
@@ -111,7 +112,9 @@ class Summary:
     # -- the rules ---------------------------------------------------------------------------------
 
     def recommended(self, method: str) -> Floats:
-        """1 - beta of a rule at every learning rate, (n_lr,); NaN where it gives none."""
+        """1 - beta of a rule or a baseline at every learning rate, (n_lr,); NaN where it gives none."""
+        if method in BASELINES:
+            return BASELINES[method][1](self.lr)
         return np.asarray(self.data["predicted_optimum"].sel({"method": method}).values)
 
     def regret(self, name: str, method: str, i: int) -> tuple[Estimate, bool]:
@@ -199,7 +202,7 @@ class Summary:
             "worst_regret": {
                 name: {
                     method: {**asdict(self.worst_regret(name, method)[0]), "at_least": self.worst_regret(name, method)[1]}
-                    for method in self.methods
+                    for method in (*self.methods, *BASELINES)
                 }
                 for name in self.optima
             },
