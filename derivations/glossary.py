@@ -49,7 +49,6 @@ WORDS: Mapping[Section, Mapping[str, str]] = {
     },
     Section.FINITE_LEARNING_RATE: {
         "pair in step": "two modes whose frequencies differ by less than about delta: their product has a mean",
-        "slow mode": "a mode whose period the step resolves: integrated directly, as part of w",
     },
     Section.PRICE_OF_SPEED: {
         "coupling": "g, how strongly eigenvalues change along Gamma at the flattest point",

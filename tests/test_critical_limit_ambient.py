@@ -9,7 +9,7 @@ import pytest
 import sde_momentum as sm
 from sde_momentum.core.times import fit_steps
 from sde_momentum.dynamics.critical_runs import Blocks, Schedule, kernels_on_gamma
-from sde_momentum.dynamics.critical_steps import begin, block, kick, record, stepper_of
+from sde_momentum.dynamics.critical_steps import begin, block, record, stepper
 from sde_momentum.geometry.lanes.manifold import find_normals, gamma_of, make_tangent, place_of, shift
 from sde_momentum.theory import formulas
 
@@ -29,7 +29,8 @@ def test_moving_along_gamma_is_reversible_and_keeps_the_speed():
     rng, ones = np.random.default_rng(1), np.ones((1, 8))
     gamma = gamma_of(SENSING.kernels, SENSING.targets, 1e-12)
     for h, allowed in ((0.1, 4e-2), (0.05, 1e-2)):
-        place = place_of(SENSING.n_outputs, START.size, 8, SENSING.kernels.scratch_rows, 1e-6)
+        place = place_of(SENSING.n_outputs, START.size, 8, SENSING.kernels.scratch_rows)
+        place.basis.accuracy[:] = 1e-6
         place.w[:] = START[:, None]
         find_normals(gamma.model, place, ones)
         p = rng.normal(size=place.w.shape)
@@ -53,14 +54,14 @@ def test_runs_stay_on_gamma_with_tangent_velocity():
     blocks = Blocks(Schedule(SENSING, START, *fit_steps([2.5], 0.05), [], tolerance), SENSING.kernels)
     gamma, measures = blocks._models
     place, runs = block(
-        START, blocks._vectors, np.ones(8), np.ones(8), None, np.arange(8, dtype=np.uint64), SENSING.kernels.scratch_rows
+        START, blocks._vectors, np.ones(8), np.ones(8), np.arange(8, dtype=np.uint64), SENSING.kernels.scratch_rows
     )
     begin(gamma, place, runs)
     n_steps, steps = np.array([50]), np.array([0.05])
     record(
         gamma,
         measures,
-        stepper_of(kick),
+        stepper(),
         place,
         runs,
         n_steps,
@@ -153,17 +154,13 @@ def test_numbers_do_not_depend_on_threads_or_company():
     assert (alone.test_error.values[0, 0] == all_runs.test_error.sel(kappa=2.0, seed=7).values).all()
 
 
-@pytest.mark.parametrize("frequency", [None, [20.0, 30.0, 15.0]])
-def test_runs_side_by_side_have_record_times_of_their_own(frequency):
+def test_runs_side_by_side_have_record_times_of_their_own():
     """Bit for bit where the pace is a power of 2, else to rounding."""
     times, kappa, pace = np.linspace(0, 1, 6), [0.2, 0.5, 0.3], [1.0, 0.5, 1.3]
     how = {"seeds": range(3)}
-    together = LIMIT.courses(
-        START, times, kappa=kappa, pace=pace, frequency=frequency, metric="test_error", step=0.13, progress=False, **how
-    )
+    together = LIMIT.courses(START, times, kappa=kappa, pace=pace, metric="test_error", step=0.13, progress=False, **how)
     for i, (k, unit) in enumerate(zip(kappa, pace, strict=True)):
-        rate = None if frequency is None else frequency[i]
-        alone = LIMIT.solve(START, times * unit, kappa=k, frequency=rate, step=0.1 * unit, metrics=["test_error"], **how)
+        alone = LIMIT.solve(START, times * unit, kappa=k, step=0.1 * unit, metrics=["test_error"], **how)
         np.testing.assert_allclose(together[i], alone.test_error.values[0], rtol=1e-7 if unit == 1.3 else 0)
 
 

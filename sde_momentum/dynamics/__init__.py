@@ -6,8 +6,9 @@ effective_loss   `EffectiveLoss`: noise-free heavy ball on the effective loss
 drift_flow       `DriftFlow`, `drift_flow`: the drift along Gamma to flatter points, without fluctuations
 drift_diffusion  `DriftDiffusion`: drift and diffusion along Gamma for any gradient noise; `drift_diffusion_steps`: its steps
 critical_limit   `CriticalLimit`: along Gamma at 1 - beta = C lr^(2/3), lr -> 0; `critical_steps`, `critical_runs`: its compiled
-                 steps and their blocks; `finite_lr_steps`, `slow_modes`: its corrections at finite lr
-critical_course  the mean of a metric in the critical limit, by the simulation that suits the problem
+                 steps and their blocks
+resolved_course  the same at finite lr: training at the largest lr with the same course
+critical_course  the mean of a metric in either, by the simulation that suits the problem
 critical_valley  `CriticalValley`: the critical limit in a `Valley`, as moments over many paths; `valley_kernel`: its kernel
 solve            `solve`: for all of them and for any equation of `sde`
 """

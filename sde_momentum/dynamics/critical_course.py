@@ -14,10 +14,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..problems.problem import Array, Problem
 from ..problems.valley import Valley
@@ -97,23 +96,10 @@ class CriticalCourse(ABC):
         """Independent estimates of the mean, of equal weight, from at least `n_runs` runs in all, (n_estimates, n_time)."""
 
 
-def _pace(requests: Sequence[CourseRequest]) -> Array:
-    """The factors on the times of the first, (n_requests,)."""
-    return np.array([request.times[-1] for request in requests]) / requests[0].times[-1]
-
-
-def _seeds(request: CourseRequest, n_runs: int, first: int) -> NDArray[np.int64]:
-    """Of runs first, ..., first + n_runs - 1."""
-    return request.seed * 1_000_003 + np.arange(first, first + n_runs)
-
-
 @dataclass(frozen=True, eq=False)
 class AmbientCourse(CriticalCourse):
     """The course of any problem: by runs of `CriticalLimit` in the limit lr -> 0, and at finite lr by `resolved_metric`, which
-    needs no average over fast modes and costs less.
-
-    `samples` are those of `CriticalLimit` at any lr: its `step` says which modes are slow.
-    """
+    needs no average over fast modes and costs less."""
 
     corrected_at_finite_lr: ClassVar[bool] = True
 
@@ -123,43 +109,28 @@ class AmbientCourse(CriticalCourse):
         return self.means([request], n_runs, first)[0]
 
     def means(self, requests: Sequence[CourseRequest], n_runs: int, first: int = 0) -> list[MeanCourse]:
-        if requests[0].frequency is None:
-            return [MeanCourse.of_runs(values) for values in self._runs(requests, n_runs, first)]
-        one, pace = requests[0], _pace(requests)
-        values = resolved_metric(
-            self.problem,
-            one.start,
-            one.times,
-            kappa=np.array([request.kappa for request in requests]),
-            frequency=np.array([request.frequency for request in requests]),
-            pace=pace,
-            step=min(request.step / k for request, k in zip(requests, pace, strict=True)),
-            metric=one.metric,
-            seeds=_seeds(one, n_runs, first),
-            workers=one.workers,
-            progress=one.progress,
-        )
-        return [MeanCourse.of_runs(runs) for runs in values]
+        return [MeanCourse.of_runs(values) for values in self._runs(requests, n_runs, first)]
 
     def samples(self, request: CourseRequest, n_runs: int) -> Array:
-        return np.asarray(self._runs([request], n_runs, 0)[0])
+        return self._runs([request], n_runs, 0)[0]
 
     def _runs(self, requests: Sequence[CourseRequest], n_runs: int, first: int) -> Array:
         """The metric, (n_requests, n_runs, n_time): side by side, in steps of equal number."""
-        one, pace = requests[0], _pace(requests)
-        frequencies = [request.frequency for request in requests if request.frequency is not None]
-        return CriticalLimit(self.problem).courses(
-            one.start,
-            one.times,
-            kappa=[request.kappa for request in requests],
-            pace=pace,
-            seeds=_seeds(one, n_runs, first),
-            metric=one.metric,
-            frequency=frequencies or None,
-            step=float(min(request.step / k for request, k in zip(requests, pace, strict=True)) * pace.max()),
-            workers=one.workers,
-            progress=one.progress,
-        )
+        one = requests[0]
+        pace = np.array([request.times[-1] for request in requests]) / one.times[-1]
+        step = float(min(request.step / k for request, k in zip(requests, pace, strict=True)))
+        how: dict[str, Any] = {
+            "kappa": np.array([request.kappa for request in requests]),
+            "pace": pace,
+            "seeds": one.seed * 1_000_003 + np.arange(first, first + n_runs),
+            "metric": one.metric,
+            "workers": one.workers,
+            "progress": one.progress,
+        }
+        if one.frequency is None:
+            return CriticalLimit(self.problem).courses(one.start, one.times, step=step * float(pace.max()), **how)
+        frequency = np.array([request.frequency for request in requests])
+        return resolved_metric(self.problem, one.start, one.times, frequency=frequency, step=step, **how)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ delta = 1 - beta and s = delta k [theory: Critical limit, eq. 7.5; Critical limi
     dw  = p ds,   dp = -p ds - kappa P_T sum_j (grad lambda_j / sqrt(lambda_j)) |z_j|^2 ds
     d z_j = -(1/2) z_j ds + (lambda_j^(1/4) / sqrt(2)) (dW1 + i dW2)
 
-The steps are those of `critical_steps`, in machine code; at finite lr, where pairs of modes and slow modes add to the equations
-[theory: Finite learning rate], those of `finite_lr_steps`.
+The steps are those of `critical_steps`, in machine code. At finite lr, where modes have finite frequencies, `resolved_course`
+takes its place.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..core.arguments import by_annotations
 from ..core.dataset import as_attributes
 from ..core.dynamics import Dynamics
-from ..core.errors import check_positive
+from ..core.errors import check_one, check_positive
 from ..core.progress import track
 from ..core.threads import in_order, n_threads, one_blas_thread
 from ..core.times import check_seeds, fit_steps
@@ -43,26 +43,17 @@ class _Runs(NamedTuple):
     kappa: Array
     pace: Array
     """s per unit of the record times, for each kappa."""
-    frequency: Array | None
     seeds: NDArray[Any]
 
 
-_STEP, _STEP_AT_FINITE_LR = 0.1, 0.02
+_STEP = 0.1
 _FROM_REST = 8
 """Least number of steps of the limit, were they all as long as the last, before any record: w begins as s^3, from rest."""
 
 
-def _step(step: float | None, frequency: Array | None) -> float:
-    """The given step, or the default."""
-    default = _STEP if frequency is None else _STEP_AT_FINITE_LR
-    return default if step is None else float(check_positive(step, "step"))
-
-
-def _fit(times: ArrayLike, step: float, frequency: Array | None) -> tuple[Array, NDArray[np.int64], Array]:
-    """As `fit_steps`, with shorter steps soon after the start; not at finite lr, where the step decides which modes are slow."""
+def _fit(times: ArrayLike, step: float) -> tuple[Array, NDArray[np.int64], Array]:
+    """As `fit_steps`, with shorter steps soon after the start."""
     instants, n_steps, sizes = fit_steps(times, step)
-    if frequency is not None:
-        return instants, n_steps, sizes
     gaps = n_steps * sizes
     least = np.where(n_steps > 0, np.ceil(_FROM_REST * gaps / np.where(instants > 0, instants, 1.0) * (1 - 1e-12)), 0)
     n_steps = np.maximum(n_steps, least.astype(np.int64))
@@ -88,9 +79,8 @@ class CriticalLimit(Dynamics):
     s is s / (1 - beta) steps of training.
 
     Assumes that the frequencies sqrt(eta lambda_j) / delta per unit of s, and their differences, are large against the rates at
-    which eigenvalues and eigenvectors change, and against Gamma's curvature. With `frequency` given only the modes whose period
-    the step does not resolve need to fulfil this: the others are integrated directly, as part of w, and pairs of neighbouring
-    frequencies are followed. Compared with the discrete update in docs/predictions.md.
+    which eigenvalues and eigenvectors change, and against Gamma's curvature. Compared with the discrete update in
+    docs/predictions.md; `universal_curve` at a `scaled_lr` does without the assumption.
 
     Args:
         problem: a Problem, or a SymbolicModel
@@ -126,8 +116,7 @@ class CriticalLimit(Dynamics):
         *,
         kappa: ArrayLike,
         seeds: ArrayLike,
-        frequency: ArrayLike | None = None,
-        step: float | None = None,
+        step: float = _STEP,
         metrics: Sequence[str | Metric] = ("test_error", "trace_hessian"),
         workers: int = -1,
         progress: bool | None = None,
@@ -139,11 +128,7 @@ class CriticalLimit(Dynamics):
             times: record times of the metrics, on the clock s = delta k, increasing, (n_time,)
             kappa: eta^2 c / (4 delta^3) > 0, in units of 1 / curvature, (n_kappa,) or one number
             seeds: whole numbers >= 0, (n_seed,); runs of equal seed share their noise
-            frequency: sqrt(eta) / delta > 0, in units of curvature^(-1/2): of each kappa, (n_kappa,), or one number; None for the
-                limit lr -> 0, in which every mode is fast. Modes of frequency sqrt(eta lambda_j) / delta below 1 / (2 step) are
-                slow: integrated directly. The run then belongs to one lr.
-            step: largest step in s; None: 0.1 in the limit (times to a target right to 0.5 % in docs/theory.md), and 0.02 at
-                finite lr, where it decides which modes are slow
+            step: largest step in s; at 0.1 times to a target are right to 0.5 % in docs/theory.md
             metrics: names of the problem's metrics, or Metric objects
             workers: threads, -1 for all cores; the numbers do not depend on it
             progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
@@ -155,13 +140,12 @@ class CriticalLimit(Dynamics):
         Raises:
             InputError: for a value out of range or a start off Gamma.
         """
-        strengths = check_kappa(kappa)
-        ratios = None if frequency is None else np.broadcast_to(check_positive(frequency, "frequency"), strengths.shape)
-        labels, step = check_seeds(seeds), _step(step, ratios)
+        strengths, labels = check_kappa(kappa), check_seeds(seeds)
+        step = check_one(check_positive, step, "step")
         measured = [self.problem.find_metric(metric, "metrics") for metric in metrics]
         point = ManifoldPoint(self.problem, self.problem.check_point(start)).w
-        schedule = Schedule(self.problem, point, *_fit(times, step, ratios), measured, float(self.tolerance))
-        runs = _Runs(strengths, np.ones_like(strengths), ratios, labels)
+        schedule = Schedule(self.problem, point, *_fit(times, step), measured, float(self.tolerance))
+        runs = _Runs(strengths, np.ones_like(strengths), labels)
         return self._dataset(schedule, runs, step, *self._run(schedule, runs, workers, progress))
 
     def courses(
@@ -173,8 +157,7 @@ class CriticalLimit(Dynamics):
         pace: ArrayLike,
         seeds: ArrayLike,
         metric: str | Metric,
-        frequency: ArrayLike | None = None,
-        step: float | None = None,
+        step: float = _STEP,
         workers: int = -1,
         progress: bool | None = None,
     ) -> Array:
@@ -186,33 +169,28 @@ class CriticalLimit(Dynamics):
         Args:
             pace: > 0, of each kappa, (n_kappa,)
             metric: name of one of the problem's metrics, or a Metric object
-            start, times, kappa, seeds, frequency, step, workers, progress: as in `solve`, with `step` that of the largest pace
+            start, times, kappa, seeds, step, workers, progress: as in `solve`, with `step` that of the largest pace
 
         Raises:
             InputError: for a value out of range or a start off Gamma.
         """
-        strengths = check_kappa(kappa)
+        strengths, labels = check_kappa(kappa), check_seeds(seeds)
         paces = np.broadcast_to(check_positive(pace, "pace"), strengths.shape)
-        ratios = None if frequency is None else np.broadcast_to(check_positive(frequency, "frequency"), strengths.shape)
-        labels, step = check_seeds(seeds), _step(step, ratios)
+        step = check_one(check_positive, step, "step")
         measured = [self.problem.find_metric(metric, "metric")]
         point = ManifoldPoint(self.problem, self.problem.check_point(start)).w
-        schedule = Schedule(self.problem, point, *_fit(times, step / float(paces.max()), ratios), measured, float(self.tolerance))
-        return self._run(schedule, _Runs(strengths, paces, ratios, labels), workers, progress)[0][0]
+        schedule = Schedule(self.problem, point, *_fit(times, step / float(paces.max())), measured, float(self.tolerance))
+        return self._run(schedule, _Runs(strengths, paces, labels), workers, progress)[0][0]
 
     def _run(self, schedule: Schedule, runs: _Runs, workers: int, progress: bool | None) -> tuple[Array, Array]:
         """The metrics, (metric, kappa, seed, time), and the times at which runs diverged, (kappa, seed)."""
         n_seeds, n_runs = len(runs.seeds), len(runs.seeds) * len(runs.kappa)
         kappa, pace = np.repeat(runs.kappa, n_seeds), np.repeat(runs.pace, n_seeds)
-        frequency = None if runs.frequency is None else np.repeat(runs.frequency, n_seeds)
         words = np.tile(runs.seeds.astype(np.uint64), len(runs.kappa))
         share = -(-n_runs // n_threads(workers))  # for each thread
         with track("runs", n_runs, progress) as advance, one_blas_thread(), kernels_on_gamma(self.problem) as kernels:
             blocks, lanes = Blocks(schedule, kernels), lanes_of(self.problem, kernels, share)
-            jobs = [
-                partial(blocks.run, kappa[cut], pace[cut], None if frequency is None else frequency[cut], words[cut], advance)
-                for cut in _cuts(n_runs, lanes)
-            ]
+            jobs = [partial(blocks.run, kappa[cut], pace[cut], words[cut], advance) for cut in _cuts(n_runs, lanes)]
             parts = list(in_order(iter(jobs), workers))
         shape = (len(runs.kappa), n_seeds)
         values = np.concatenate([part[0] for part in parts], axis=1).reshape(len(schedule.metrics), *shape, len(schedule.times))
@@ -221,13 +199,11 @@ class CriticalLimit(Dynamics):
     def _dataset(self, schedule: Schedule, request: _Runs, step: float, values: Array, diverged: Array) -> xr.Dataset:
         """The result of `solve`."""
         dims = ("kappa", "seed", "time")
-        frequency = np.full(request.kappa.shape, np.inf) if request.frequency is None else request.frequency
         return xr.Dataset(
             {metric.name: (dims, values[i], metric.attributes) for i, metric in enumerate(schedule.metrics)}
             | {"diverged": (dims[:2], diverged, {"units": self.time_units})},
             coords={
                 "kappa": ("kappa", request.kappa, {"units": "1 / curvature"}),
-                "frequency": ("kappa", frequency, {"units": "curvature^(-1/2)"}),
                 "seed": request.seeds,
                 "time": self.time_coordinate(schedule.times),
             },

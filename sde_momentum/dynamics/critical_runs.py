@@ -18,8 +18,7 @@ from ..problems.compiled import Kernels
 from ..problems.measures import UNCOMPILED, Model, model
 from ..problems.metrics import Metric
 from ..problems.problem import Array, Problem
-from .critical_steps import begin, block, kick, record, stepper_of
-from .finite_lr_steps import kick_at_finite_lr
+from .critical_steps import begin, block, record, stepper
 from .update import measure_in_numpy
 
 _LANES, _NUMBERS = 64, 2**15
@@ -84,22 +83,18 @@ class Blocks:
         return gamma_of(kernels, problem.targets, self.schedule.tolerance), model(kernels, problem.targets, compiled)
 
     def run(
-        self, kappa: Array, pace: Array, frequency: Array | None, seeds: NDArray[np.uint64], advance: Callable[[float], None]
+        self, kappa: Array, pace: Array, seeds: NDArray[np.uint64], advance: Callable[[float], None]
     ) -> tuple[Array, Array]:
-        """Metrics of runs of a kappa, pace, frequency and seed each, (n_runs,): (metric, run, time), and the s at which they
-        diverged, (run,).
+        """Metrics of runs of a kappa, pace and seed each, (n_runs,): (metric, run, time), and the s at which they diverged, (run,).
 
-        frequency: sqrt(eta) / delta; None for the limit lr -> 0. `advance` is called with the share of the time that has passed,
-        times the number of runs.
+        `advance` is called with the share of the time that has passed, times the number of runs.
         """
         problem, point, times, all_steps, sizes, metrics, _ = self.schedule
         n_runs, n_times = len(kappa), len(times)
         lanes = -(-n_runs // WIDTH) * WIDTH
         fill = np.minimum(np.arange(lanes), n_runs - 1)  # lanes that are left over repeat the last run
         gamma, measures = self._models
-        phases = None if frequency is None else frequency[fill]
-        place, runs = block(point, self._vectors, kappa[fill], pace[fill], phases, seeds[fill], self.kernels.scratch_rows)
-        stepper = stepper_of(kick if frequency is None else kick_at_finite_lr)
+        place, runs = block(point, self._vectors, kappa[fill], pace[fill], seeds[fill], self.kernels.scratch_rows)
         begin(gamma, place, runs)
         in_numpy = [i for i, kind in enumerate(measures.kinds) if kind == UNCOMPILED]
         out, clock = np.zeros((len(metrics), n_runs, n_times)), np.zeros(2)
@@ -109,7 +104,7 @@ class Blocks:
             values = np.zeros((len(metrics), len(steps), lanes))
             points = np.empty((len(steps) if in_numpy else 0, n_runs, len(point)))
             before = clock[0]
-            record(gamma, measures, stepper, place, runs, n_steps, steps, clock, values, points)
+            record(gamma, measures, stepper(), place, runs, n_steps, steps, clock, values, points)
             for i in in_numpy:
                 values[i, :, :n_runs] += measure_in_numpy(problem, metrics[i], points)
             out[:, :, cut] = np.swapaxes(values[:, :, :n_runs], 1, 2)

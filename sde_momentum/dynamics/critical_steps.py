@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import extending, float64, int64, types
+from numba import extending, float64, types
 from numpy.typing import NDArray
 
 from ..core.compile import njit
@@ -19,7 +19,7 @@ from ..core.random import CRITICAL_LIMIT, fill_normal, streams
 from ..core.simd.address import by_address
 from ..core.simd.lanes import below, load_and_spread, sqrt, store
 from ..core.simd.matrix import WIDTH, aligned, product_by_lane, symmetric_by_lane
-from ..geometry.lanes.manifold import GAMMA, PLACE, Place, any_of, move, place_of
+from ..geometry.lanes.manifold import GAMMA, MOVE, PLACE, Place, any_of, move, place_of
 from ..problems.measures import MODEL, UNCOMPILED, measure
 
 Array = NDArray[np.float64]
@@ -31,26 +31,6 @@ _CUBE = types.Array(types.float64, 3, "C")
 _STATE = types.Array(types.uint64, 2, "C")
 _STEPS = types.Array(types.int64, 1, "C")
 _CONTRACT = {"contract"}
-
-
-class Oscillation(NamedTuple):
-    """The motion of modes within their periods, at finite lr; of no rows in the limit lr -> 0, where it is infinitely fast."""
-
-    frequency: Array
-    """sqrt(eta) / delta times the pace: of lambda = 1, per unit of time, (1, lanes)."""
-    jacobian: Array
-    """J at the last kick, (P N, lanes)."""
-    vectors: Array
-    """The eigenvectors there, (P P, lanes)."""
-    root: Array
-    """sqrt(lambda_j) there, (P, lanes)."""
-    carried: Array
-    """Real, then imaginary part of z after the modes have changed, (2 P, lanes)."""
-    shift: Array
-    """Room, (P, lanes), and so the next."""
-    change: Array
-    softened: Array
-    """Room, (1, lanes)."""
 
 
 class Runs(NamedTuple):
@@ -87,30 +67,20 @@ class Runs(NamedTuple):
     """(N, lanes), and so the next."""
     kept_w: Array
     kept_p: Array
-    oscillation: Oscillation
 
 
-_OSCILLATION = types.NamedUniTuple(_M, len(Oscillation._fields), Oscillation)
-RUNS = types.NamedTuple((*(_M,) * 6, _STATE, _M, _V, *(_M,) * 8, _OSCILLATION), Runs)
-#: Signature of the kick of a step, of size and end `h` and `time`, which the loop over steps calls by address.
+RUNS = types.NamedTuple((*(_M,) * 6, _STATE, _M, _V, *(_M,) * 8), Runs)
+#: Signature of the kick of a step, of size and end `h` and `time`, which the loop over steps calls by address: what is compiled
+#: into its callers is compiled once more for each.
 KICK = types.void(GAMMA, PLACE, RUNS, float64, float64)
-#: Signature of `advance`, which others call by address, too: what is compiled into its callers is compiled once more for each.
-ADVANCE = types.void(GAMMA, PLACE, RUNS, float64, int64)
-_SOFTER = 3
-"""Largest number of further modes that become slow for a move that does not come back onto Gamma."""
-_ACCURATE = 1e-4
-"""Of eigenvectors whose modes exchange their amplitudes."""
 
 
 def block(
-    point: Array, vectors: Array, kappa: Array, pace: Array, frequency: Array | None, seeds: NDArray[np.uint64], scratch_rows: int
+    point: Array, vectors: Array, kappa: Array, pace: Array, seeds: NDArray[np.uint64], scratch_rows: int
 ) -> tuple[Place, Runs]:
-    """Runs at rest at a point (N,) of Gamma, where J J^T has the eigenvectors `vectors` (P, P), a row each.
-
-    frequency: sqrt(eta) / delta of each run, (lanes,); None for the limit lr -> 0.
-    """
+    """Runs at rest at a point (N,) of Gamma, where J J^T has the eigenvectors `vectors` (P, P), a row each."""
     lanes, size, p = len(kappa), len(point), len(vectors)
-    place = place_of(p, size, lanes, scratch_rows, None if frequency is None else _ACCURATE)
+    place = place_of(p, size, lanes, scratch_rows)
     place.w[:] = point[:, None]
     place.basis.vectors[:] = vectors.reshape(-1, 1)
     place.renewed[:] = 0.0
@@ -120,15 +90,10 @@ def block(
         array[:] = 0.0
         return array
 
-    followed = 0 if frequency is None else 1
-    oscillation = Oscillation(*(zeros(followed * rows) for rows in (1, p * size, p * p, p, 2 * p, p, p, 1)))
-    if frequency is not None:
-        oscillation.frequency[:] = frequency * pace
-        oscillation.root[:] = 1.0
     runs = Runs(
         zeros(size), zeros(p), zeros(p), np.ascontiguousarray(kappa[None]), np.ascontiguousarray(pace[None]), zeros(3),
         streams(seeds, CRITICAL_LIMIT), zeros(1) + 1.0, np.full(lanes, np.nan), zeros(1), zeros(2 * p), zeros(p), zeros(p),
-        zeros(p * size), zeros(size), zeros(size), zeros(size), oscillation,
+        zeros(p * size), zeros(size), zeros(size), zeros(size),
     )  # fmt: skip
     return place, runs
 
@@ -176,7 +141,7 @@ def _weigh(place: Any, runs: Any) -> None:
 
 
 @njit
-def mark(runs: Any, time: float) -> None:
+def _mark(runs: Any, time: float) -> None:
     """Runs that are not `moved` have diverged: they stay where they are."""
     alive, moved, diverged, velocity = runs.alive, runs.moved, runs.diverged, runs.p
     for n in range(alive.shape[1]):
@@ -188,7 +153,7 @@ def mark(runs: Any, time: float) -> None:
 
 
 @njit
-def accelerate(gamma: Any, place: Any, runs: Any, time: float) -> None:
+def _accelerate(gamma: Any, place: Any, runs: Any, time: float) -> None:
     """Damps p for a step and adds the tangent part of `push`; marks the runs that diverge."""
     size, lanes = place.w.shape
     push, velocity, rates, moved = runs.push, runs.p, runs.rates, runs.moved
@@ -201,7 +166,7 @@ def accelerate(gamma: Any, place: Any, runs: Any, time: float) -> None:
             moved[0, n] += velocity[i, n]
     for n in range(lanes):
         moved[0, n] = 1.0 if np.isfinite(moved[0, n]) else 0.0
-    mark(runs, time)
+    _mark(runs, time)
 
 
 @njit(KICK, cache=True, nogil=True, fastmath=_CONTRACT)
@@ -221,46 +186,19 @@ def kick(gamma: Any, place: Any, runs: Any, h: float, time: float) -> None:
     for i in range(size):
         for n in range(lanes):
             push[i, n] *= rates[2, n]
-    accelerate(gamma, place, runs, time)
-
-
-@njit(ADVANCE, cache=True, nogil=True)
-def advance(gamma: Any, place: Any, runs: Any, h: float, first: int) -> None:
-    """`move` by p of the runs that are `moved`.
-
-    Where that fails at finite lr, a slow mode has crossed the fast mode of lowest frequency, which took over its displacement:
-    that mode becomes slow, too.
-    """
-    asked = runs.moved.copy()
-    move(gamma, place, runs.p, h, runs.moved, first)
-    softened, fast, values = runs.oscillation.softened, place.fast, place.basis.values
-    for _ in range(_SOFTER if softened.shape[0] > 0 else 0):
-        for n in range(fast.shape[1]):
-            softened[0, n] = 0.0
-            if asked[0, n] > 0.0 and not runs.moved[0, n] > 0.0:
-                lowest = -1
-                for i in range(fast.shape[0]):
-                    if fast[i, n] > 0.0 and (lowest < 0 or values[i, n] < values[lowest, n]):
-                        lowest = i
-                if lowest >= 0:
-                    fast[lowest, n], softened[0, n] = 0.0, 1.0
-        if not any_of(softened):
-            return
-        move(gamma, place, runs.p, h, softened, 1)
-        for n in range(fast.shape[1]):
-            runs.moved[0, n] = max(runs.moved[0, n], softened[0, n])
+    _accelerate(gamma, place, runs, time)
 
 
 class Stepper(NamedTuple):
     """The parts of a step, as compiled code takes them."""
 
-    advance: Any
-    """Of signature ADVANCE."""
+    move: Any
+    """Of signature MOVE."""
     kick: Any
     """Of signature KICK."""
 
 
-STEPPER = types.NamedTuple((types.FunctionType(ADVANCE), types.FunctionType(KICK)), Stepper)
+STEPPER = types.NamedTuple((types.FunctionType(MOVE), types.FunctionType(KICK)), Stepper)
 
 
 @extending.typeof_impl.register(Stepper)
@@ -269,9 +207,9 @@ def _type_of(value: Stepper, context: Any) -> Any:
     return STEPPER
 
 
-def stepper_of(kick: Any) -> Stepper:
-    """The steps with one of the two kicks."""
-    return Stepper(by_address(advance, ADVANCE), by_address(kick, KICK))
+def stepper() -> Stepper:
+    """The compiled parts."""
+    return Stepper(by_address(move, MOVE), by_address(kick, KICK))
 
 
 @njit
@@ -279,8 +217,8 @@ def _step(gamma: Any, by: Any, place: Any, runs: Any, h: float, behind: float, t
     """A step of h, before which w has yet to move for `behind`: the time since the last kick."""
     fill_normal(runs.state, runs.xi)  # for diverged runs too: no stream may depend on its neighbours
     runs.moved[:] = runs.alive
-    by.advance(gamma, place, runs, behind + h / 2, 1)
-    mark(runs, time)
+    by.move(gamma, place, runs.p, behind + h / 2, runs.moved, 1)
+    _mark(runs, time)
     by.kick(gamma, place, runs, h, time)
 
 
@@ -299,7 +237,7 @@ def _arrive(gamma: Any, by: Any, place: Any, runs: Any, behind: float, time: flo
         if any_of(place.lost):
             runs.moved[:] = place.lost
             lost = place.lost.copy()
-            by.advance(gamma, place, runs, behind, 2)
+            by.move(gamma, place, runs.p, behind, runs.moved, 2)
             for n in range(lanes):
                 if lost[0, n] > 0.0:
                     place.renewed[0, n] = 1.0

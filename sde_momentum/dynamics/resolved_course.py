@@ -1,8 +1,8 @@
 """Time courses at finite lr with every normal mode resolved: the update itself, at the largest lr that has the same course
 [theory: Finite learning rate].
 
-On the clock s = delta k the critical limit at finite lr, with all modes slow (8.8), has two numbers, kappa and the frequency
-omega = sqrt(eta) / delta. Training of any step h in s has them,
+To first order in delta the update has two numbers on the clock s = delta k [theory: Finite learning rate, eq. 8.7], kappa and the
+frequency omega = sqrt(eta) / delta. Training of any step h in s has them,
 
     beta = exp(-h),   eta = omega^2 h (1 - beta),   c = 2 kappa h^2 (1 - beta^2) / eta^2,
 

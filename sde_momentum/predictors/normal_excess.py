@@ -11,7 +11,7 @@ from ..theory import formulas
 
 
 @by_annotations
-def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise: float, above: float = 0.0) -> float:
+def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise: float) -> float:
     """Stationary mean of tr H(w) - tr H(w0), where w fluctuates across Gamma around its point w0.
 
         (1/2) sum_j s_j (n_j . (hess tr H - sum_i nu_i hess f_i) n_j - grad tr H . H^+ grad lambda_j)
@@ -27,7 +27,6 @@ def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise:
         lr: eta > 0
         one_minus_beta: delta in (0, 1]
         noise: c = sigma^2 / B >= 0
-        above: only modes whose eigenvalue is above this are counted, and displaced
 
     Returns:
         The excess, in units of curvature.
@@ -37,14 +36,14 @@ def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise:
     """
     lr, noise = check_one(check_lr, lr, "lr"), check_one(check_non_negative, noise, "noise")
     one_minus_beta = check_one(check_one_minus_beta, one_minus_beta, "one_minus_beta")
-    problem, axes, counted = point.problem, point.normal.T, point.eigenvalues > above
+    problem, axes = point.problem, point.normal.T
     h = 1e-5 * (1 + float(np.abs(point.w).max()))
     ahead, behind = (problem.trace_hessian_gradient(point.w + k * h * axes) for k in (1, -1))
     weights = np.einsum("p,jn->jpn", point.multipliers, axes)
     bend = problem.contract_hessians(np.broadcast_to(point.w, axes.shape), weights)
-    toward = np.where(counted, axes @ problem.trace_hessian_gradient(point.w) / point.eigenvalues, 0.0)
+    toward = axes @ problem.trace_hessian_gradient(point.w) / point.eigenvalues
     each = (axes * ((ahead - behind) / (2 * h) - bend)).sum(axis=1) - point.ambient_eigenvalue_gradients @ (toward @ axes)
     variance = formulas.heavy_ball_stationary_variance(lr, point.eigenvalues, one_minus_beta, noise)
     if not np.isfinite(variance).all():
         raise InputError("lr", lr, f"a learning rate at which every mode is stable with 1 - beta = {one_minus_beta:.6g}")
-    return float(np.where(counted, variance, 0.0) @ each / 2)
+    return float(variance @ each / 2)

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.arguments import by_annotations
 from ..core.errors import InputError, check_integer, check_lr, check_one, check_one_minus_beta, check_positive
-from ..dynamics import slow_modes
 from ..dynamics.critical_course import CourseRequest, CriticalCourse, critical_course
+from ..dynamics.resolved_course import resolving_pace
 from ..geometry.manifold_point import ManifoldPoint
 from ..theory import formulas
 from .curve.universal_curve import UniversalCurve
@@ -24,8 +24,8 @@ _SETTLED = 12.0
 """Time s = delta k after which the energies of the modes, which relax in s = 1, are stationary."""
 _WINDOWS = 12
 """Records in each of the two halves of the record that are compared."""
-_LEAST_STEP = 0.004
-"""Least step, in s, that is taken to resolve every mode; where more is needed the modes are fast enough to be averaged."""
+_FINER = 0.5
+"""Of the step of a time course, which makes the variance of the stiffest mode 4 % too large."""
 _WEAKEST = 1e-3
 """Least strength of the fluctuations' force that is simulated: its state takes 1 / strength to settle. The largest: 1 over it."""
 _MANY_PARAMETERS = 200
@@ -44,9 +44,8 @@ def price_of_speed(
     workers: int = -1,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Stationary mean of tr H above its flattest value, by simulation of the critical limit at finite lr.
-
-    Takes seconds in a valley, elsewhere up to minutes for each momentum, where steps resolve every mode.
+    """Stationary mean of tr H above its flattest value: in a valley by simulation of the critical limit, elsewhere by training at
+    the largest lr with the same stationary state [theory: Finite learning rate, eq. 8.7].
 
     Args:
         point: the flattest point, where the runs start with energies of zero
@@ -59,8 +58,8 @@ def price_of_speed(
         progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
 
     Returns:
-        Dataset over one_minus_beta, in units of curvature: `along`, the part of the motion along Gamma and of slow modes, with
-        `along_se`; `across`, that of the other normal modes; `excess`, their sum; `settled` (bool), whether the two halves
+        Dataset over one_minus_beta, in units of curvature: `along`, the simulated part, with `along_se`; `across`, that of
+        the normal modes where the simulation leaves them out, in a valley, else 0; `excess`, their sum; `settled` (bool), whether the two halves
         of the record agree within 3 standard errors.
 
     Raises:
@@ -92,7 +91,7 @@ def price_of_speed(
     along, error, settled = (
         np.array(column) for column in zip(*(s.along(n_seeds, seed, workers, progress) for s in states), strict=True)
     )
-    across = np.array([normal_excess(start, rate, s.one_minus_beta, c, s.followed) for s in states])
+    across = np.array([0.0 if s.frequency else normal_excess(start, rate, s.one_minus_beta, c) for s in states])
     columns = {"along": along, "along_se": error, "across": across, "excess": along + across}
     return xr.Dataset(
         {name: ("one_minus_beta", values, {"units": "curvature"}) for name, values in columns.items()}
@@ -161,18 +160,11 @@ class _Stationary:
 
     @property
     def step(self) -> float:
-        """Step of the simulation, in s. It resolves every mode where it can: pairs of a slow and a fast mode are left out."""
+        """Step of the simulation, in s."""
         coarse = 0.1 if self.strength < 9 else 0.3 / float(np.sqrt(self.strength))
         if self.frequency is None:
             return coarse
-        # eigenvalues rise as w moves
-        resolving = 0.9 * slow_modes.resolving_step(self.frequency, float(self.point.eigenvalues.max()))
-        return resolving if _LEAST_STEP <= resolving < coarse else coarse
-
-    @property
-    def followed(self) -> float:
-        """The eigenvalue up to which modes are slow, so that the simulated w has their displacement."""
-        return 0.0 if self.frequency is None else slow_modes.largest_slow_eigenvalue(self.frequency, self.step)
+        return min(coarse, _FINER * resolving_pace(self.frequency, float(self.point.eigenvalues.max())))
 
     def along(self, n_seeds: int, seed: int, workers: int, progress: bool | None) -> tuple[float, float, bool]:
         """(mean, standard error, settled) of tr H above its value at the point."""

@@ -186,7 +186,7 @@ def _doubts_of_agreement(question: Question, theory: Mapping[str, Answer], decid
     if decides in (ByClosedForm.name, ByEffectiveLoss.name):
         yield f"{decides} decides, which does not see where fluctuations throw training off"
     if ByFiniteLr.name not in theory and _corrected(question):
-        yield "not computed at finite lr, where turning eigenvectors and slow modes count"
+        yield "not computed at finite lr, where turning eigenvectors and soft modes count"
 
 
 def _doubts_of_answer(question: Question, answer: Answer, decides: str) -> Iterator[str]:

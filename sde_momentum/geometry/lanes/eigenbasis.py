@@ -77,11 +77,11 @@ class Basis(NamedTuple):
     """Largest |B_ij| / sqrt(B_ii B_jj) that is left, (1, lanes). Eigenvectors are then right to this over the relative gap."""
 
 
-def basis_of(p: int, lanes: int, accuracy: float | None = None) -> Basis:
-    """Room for the eigenbasis of matrices (p, p), with V = 1, right to `accuracy` (None: `coarse_accuracy`)."""
+def basis_of(p: int, lanes: int) -> Basis:
+    """Room for the eigenbasis of matrices (p, p), with V = 1, right to `coarse_accuracy`."""
     basis = Basis(*(aligned(rows, lanes) for rows in (p * p, p, p * p, p * p, p * p, p * p, 1, 1, 1)))
     basis.vectors[:] = np.eye(p).reshape(-1, 1)
-    basis.accuracy[:] = coarse_accuracy(p) if accuracy is None else accuracy
+    basis.accuracy[:] = coarse_accuracy(p)
     return basis
 
 

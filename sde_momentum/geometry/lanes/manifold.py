@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import extending, float64, types
+from numba import extending, float64, int64, types
 from numpy.typing import NDArray
 
 from ...core.compile import njit
@@ -73,8 +73,6 @@ class Place(NamedTuple):
     """J, (P N, lanes)."""
     basis: Basis
     """The eigenbasis of J J^T."""
-    fast: Array
-    """1 for modes along which w is held on Gamma, 0 for slow ones, (P, lanes)."""
     origin: Array
     """w and its velocity before a move, (N, lanes) each."""
     speed: Array
@@ -104,16 +102,11 @@ NORMALS, TANGENT = types.void(OUTPUTS, PLACE, _M), types.void(PLACE, _M, _M)
 SHIFT = types.void(OUTPUTS, PLACE, _M, float64)
 
 
-def place_of(p: int, size: int, lanes: int, scratch_rows: int, accuracy: float | None = None) -> Place:
-    """A place for `lanes` points of `size` parameters and `p` outputs, every mode fast; its numbers are not yet set.
-
-    accuracy: of the eigenbasis, as in `basis_of`.
-    """
-    fast = aligned(p, lanes)
-    fast[:] = 1.0
+def place_of(p: int, size: int, lanes: int, scratch_rows: int) -> Place:
+    """A place for `lanes` points of `size` parameters and `p` outputs; its numbers are not yet set."""
     return Place(
-        aligned(size, lanes), aligned(p * size, lanes), basis_of(p, lanes, accuracy), fast, aligned(size, lanes),
-        aligned(size, lanes), aligned(size, lanes), aligned(size, lanes), aligned(size, lanes), aligned(p, lanes),
+        aligned(size, lanes), aligned(p * size, lanes), basis_of(p, lanes), aligned(size, lanes), aligned(size, lanes),
+        aligned(size, lanes), aligned(size, lanes), aligned(size, lanes), aligned(p, lanes),
         aligned(p, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes),
         aligned(scratch_rows, lanes),
     )  # fmt: skip
@@ -140,9 +133,10 @@ def find_normals(model: Any, place: Any, changed: Any) -> None:
 
 @njit(fastmath=_CONTRACT, error_model="numpy")
 def _find_normal(place: Any) -> None:
-    """normal <- J^T (J J^T)^-1 r over the fast modes, for `inner` = V r. Slightly damped, so that it is finite everywhere."""
+    """normal <- J^T (J J^T)^-1 r, r the `residual`, which is overwritten. Slightly damped, so that it is finite everywhere."""
     p, lanes = place.inner.shape
-    basis, inner, values, fast = place.basis, place.inner, place.basis.values, place.fast
+    basis, inner, values = place.basis, place.inner, place.basis.values
+    apply_by_lane((basis.vectors, 0, p, 1), place.residual, inner, p, p)
     for n in range(0, lanes, WIDTH):
         trace = spread(0.0)
         for i in range(p):
@@ -150,7 +144,7 @@ def _find_normal(place: Any) -> None:
         least = trace * _DAMPING + 1e-300
         for i in range(p):
             at = i * lanes + n
-            store(inner, at, load(inner, at) * load(fast, at) / (load(values, at) + least))
+            store(inner, at, load(inner, at) / (load(values, at) + least))
     apply_by_lane((basis.vectors, 0, 1, p), inner, place.residual, p, p)
     size = place.normal.shape[0]
     apply_by_lane((place.jacobian, 0, 1, size), place.residual, place.normal, size, p)
@@ -173,25 +167,21 @@ def make_tangent(place: Any, x: Any, where: Any) -> None:
     size, p = x.shape[0], place.residual.shape[0]
     for _ in range(3):
         apply_by_lane((place.jacobian, 0, size, 1), x, place.residual, p, size)
-        apply_by_lane((place.basis.vectors, 0, p, 1), place.residual, place.inner, p, p)
         _find_normal(place)
         _subtract_normal(place, x, where)
 
 
 @njit(fastmath=_CONTRACT)
-def find_residual(model: Any, place: Any) -> None:
-    """residual <- f - y, inner <- V (f - y), and size <- the square of its components in fast modes."""
-    r, inner, fast, far, targets = place.residual, place.inner, place.fast, place.size, model.targets
+def _find_residual(model: Any, place: Any) -> None:
+    """residual <- f - y, and size <- its square."""
+    r, far, targets = place.residual, place.size, model.targets
     p, lanes = r.shape
     model.outputs(model.data, place.w, r, place.scratch)
-    for i in range(p):
-        for n in range(lanes):
-            r[i, n] -= targets[i]
-    apply_by_lane((place.basis.vectors, 0, p, 1), r, inner, p, p)
     for n in range(0, lanes, WIDTH):
         total = spread(0.0)
         for i in range(p):
-            x = load(inner, i * lanes + n) * load(fast, i * lanes + n)
+            x = load(r, i * lanes + n) - targets[i]
+            store(r, i * lanes + n, x)
             total = total + x * x
         store(far, n, total)
 
@@ -204,7 +194,7 @@ def _return(model: Any, place: Any, renew: bool) -> None:
     """
     todo, moving, far, goal = place.todo, place.moving, place.size, model.goal * model.goal
     for k in range(_MAX_PROJECTIONS + 1):
-        find_residual(model, place)
+        _find_residual(model, place)
         left = False
         for n in range(place.w.shape[1]):
             moving[0, n] = 0.0
@@ -218,7 +208,6 @@ def _return(model: Any, place: Any, renew: bool) -> None:
             return
         if renew:
             find_normals(model, place, place.moving)
-            find_residual(model, place)
         _find_normal(place)
         _subtract_normal(place, place.w, place.moving)
 
@@ -298,6 +287,7 @@ class Gamma(NamedTuple):
 
 
 GAMMA = types.NamedTuple((OUTPUTS, *(types.FunctionType(kind) for kind in (NORMALS, TANGENT, SHIFT))), Gamma)
+MOVE = types.void(GAMMA, PLACE, _M, float64, _M, int64)
 
 
 @extending.typeof_impl.register(Gamma)
@@ -342,7 +332,7 @@ def _move_once(gamma: Any, place: Any, velocity: Any, h: float, moved: Any) -> N
     gamma.make_tangent(place, velocity, moved)
 
 
-@njit
+@njit(MOVE, cache=True, nogil=True)
 def move(gamma: Any, place: Any, velocity: Any, h: float, moved: Any, first: int) -> None:
     """(w, p) after moving along Gamma for h, of the lanes that are `moved` (1, lanes), which loses those that cannot.
 

@@ -41,7 +41,7 @@ class CurveSettings:
         n_records: number of records of a course
         n_steps: number of steps within the expected time: the time is right to 0.5 % (docs/theory.md)
         largest_step: in s = delta k, in which energies relax in 1
-        steps_at_finite_lr, largest_at_finite_lr: in their place at finite lr, where steps decide which modes are slow
+        steps_at_finite_lr, largest_at_finite_lr: in their place at finite lr
         overshoot: least length of a course, over its first crossing of the target: by then an overshoot has peaked
         horizon: length of a course, in shortest times, or in expected times of its own until a time is known
         guess_horizon: least length of a course, in expected times of its own, once a time is known

@@ -3,7 +3,7 @@
     delta = D (c eta^2)^(1/3),   kappa = 1 / (4 D^3),   steps = tau(D) (c eta^2)^(-1/3)      [theory: Critical limit, eq. 7.9]
 
 tau(D) belongs to a problem, a start and a target. At finite lr it also depends on c^2 eta, through the frequencies of the modes,
-which decide on pairs in step and slow modes: a curve at a given c^2 eta has this correction
+which decide on modes in step and on soft modes: a curve at a given c^2 eta has this correction
 [theory: Finite learning rate, eq. 8.5].
 """
 

@@ -1,4 +1,4 @@
-"""The critical limit corrected for finite lr: pairs of modes in step, and slow modes [theory: Finite learning rate]."""
+"""The critical limit at finite lr, where modes have finite frequencies [theory: Finite learning rate]."""
 
 from __future__ import annotations
 
