@@ -120,13 +120,15 @@ def test_the_command_trains_sums_up_and_draws_its_report_again(tmp_path, monkeyp
     found = json.loads(result.stdout)["summary"]
     assert list(found) == ["constant lr", "constant lr, flips", "cosine"]
     cells = json.loads((out / "results.json").read_text())["results"]
-    assert len(cells) == 3 * 2 * 2 and {cell["steps"] for cell in cells} == {10}
+    assert len(cells) == 3 * 2 * 2
+    assert {cell["steps"] for cell in cells} == {10}
     accuracy = np.array(
         [[cell["accuracy"] for cell in cells if (cell["arm"], cell["lr"]) == ("cosine", lr)] for lr in (0.1, 0.03)]
     )
     np.testing.assert_array_equal(sweeps(cells)["cosine"].score, accuracy.mean(3).transpose(0, 2, 1))
     page = (out / "report.html").read_bytes()
-    assert b"2 sqrt(lr)" in page and b"digits" in page
+    assert b"2 sqrt(lr)" in page
+    assert b"digits" in page
     (out / "report.html").unlink()
     report(out, as_json=True)
     assert (out / "report.html").read_bytes() == page
@@ -135,4 +137,5 @@ def test_the_command_trains_sums_up_and_draws_its_report_again(tmp_path, monkeyp
 def test_bad_input_is_one_line(tmp_path):
     result = CliRunner().invoke(app, ["recipes", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
     assert result.exit_code != 0
-    assert "data" in str(result.exception) and "\n" not in str(result.exception)
+    assert "data" in str(result.exception)
+    assert "\n" not in str(result.exception)

@@ -28,7 +28,7 @@ _LEAST_LOSS = 1e-6
 
 
 def sweeps(results: Sequence[Cell], measure: str = "accuracy") -> dict[str, Sweep]:
-    """Kind of training -> its scores: test accuracy, mean over the last fifth; or, as "loss", -10 ln of the training loss there."""
+    """Kind of training -> its scores: mean test accuracy over the last fifth; or by "loss", -10 ln of the training loss there."""
     found = {}
     for arm in dict.fromkeys(cell["arm"] for cell in results):
         cells = [cell for cell in results if cell["arm"] == arm]
@@ -46,7 +46,7 @@ def _score(cell: Cell, measure: str) -> list[float]:
 
 
 def summary(results: Sequence[Cell]) -> dict[str, Any]:
-    """Kind of training -> lr, best 1 - beta and its accuracy, exponent with its interval, points lost by each rule with errors."""
+    """Kind of training -> lr, best 1 - beta and its accuracy, exponent with its interval, and points lost by each rule."""
     by_loss = sweeps(results, "loss")
     found = {}
     for arm, sweep in sweeps(results).items():
@@ -136,7 +136,8 @@ def report(experiment: Experiment, results: dict[str, Any]) -> Report:
                 "Best 1 - beta by learning rate",
                 table=_best_table(found),
                 notes=[
-                    "Exponent: slope of ln of the best 1 - beta against ln lr, mean over the seeds with a 95 % interval by Student's t."
+                    "Exponent: slope of ln of the best 1 - beta against ln lr, mean over the seeds with a 95 % interval by "
+                    "Student's t."
                 ],
                 pictures=[Picture("accuracy", partial(picture, sweeps(cells)), "Test accuracy; bars: one standard error.")],
             ),
@@ -144,8 +145,8 @@ def report(experiment: Experiment, results: dict[str, Any]) -> Report:
                 "Points of accuracy lost by each rule",
                 table=_lost_table(found),
                 notes=[
-                    "The first four rules take the momentum tuned at the largest lr elsewhere. Each seed is compared with the best "
-                    "momentum of the other seeds, from which the rule is tuned too: chance may make a loss negative."
+                    "The first four rules take the momentum tuned at the largest lr elsewhere. Each seed is compared with the "
+                    "best momentum of the other seeds, from which the rule is tuned too: chance may make a loss negative."
                 ],
             ),
         ],

@@ -1,4 +1,4 @@
-"""A small convolutional network with batch norm, trained at many momenta side by side: grouped convolutions, a group for each run."""
+"""A small convolutional network with batch norm, trained at many momenta side by side by grouped convolutions."""
 
 from __future__ import annotations
 
