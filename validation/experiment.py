@@ -195,15 +195,21 @@ class Experiment(ABC):
 @dataclass(frozen=True, kw_only=True)
 class PlainExperiment(Experiment):
     """An experiment of one stage, whose chunks give plain data; results.json has all of them, and `summary(results)` of the
-    module `report` beside the class."""
+    module `report` beside the class.
+
+    Attributes:
+        spread: where the chunks run
+    """
+
+    spread: Spread = field(default=Spread.HERE, repr=False)
 
     @abstractmethod
     def chunks(self, configuration: Configuration, folder: Path) -> list[Chunk]:
-        """The chunks of the stage; their jobs are called with (workers, report)."""
+        """The chunks of the stage; their jobs are called as `spread` says."""
 
     def plan(self, configuration: Configuration, folder: Path, given: Mapping[str, Any]) -> Plan:
         """One stage, and the file of its results."""
-        results = yield Stage("problems", self.chunks(configuration, folder), Spread.HERE)
+        results = yield Stage(self.name, self.chunks(configuration, folder), self.spread)
         summary = self._reporting.summary
         found = {"results": results, "summary": summary(results), "version": sm.__version__, "configuration": configuration}
         yield collecting("results.json", lambda: found)

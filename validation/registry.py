@@ -18,6 +18,7 @@ MODULES = (
     "networks.mlp_fashionmnist",
     "networks.resnet18_cifar10",
     "neighbours.experiment",
+    "recipes.experiment",
 )
 
 
