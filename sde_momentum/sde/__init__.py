@@ -4,7 +4,7 @@ from .equation import SDE
 from .langevin import Langevin
 from .methods import METHODS, Method
 from .noise import standard_increments
-from .observers import Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles
+from .observers import Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles
 from .ornstein_uhlenbeck import OrnsteinUhlenbeck
 from .solve import solve
 from .stepping import Adaptive, Fixed, Multilevel, OnIncrements, coarsen
@@ -15,6 +15,7 @@ __all__ = [
     "METHODS",
     "SDE",
     "Adaptive",
+    "Autocovariance",
     "Covariance",
     "Fixed",
     "Functional",

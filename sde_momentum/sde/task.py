@@ -43,7 +43,7 @@ class RequestedStatistics(NamedTuple):
                 observers.append(one)
                 events += [one.event] if isinstance(one, PassageTimes) else []
             else:
-                raise InputError("statistics", one, "Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles")
+                raise InputError("statistics", one, "Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles")
         for name, found in (("PassageTimes", events), ("KeepPaths", kept)):
             if len(found) > 1:
                 raise InputError("statistics", f"{len(found)} {name}", f"one {name} at most")
