@@ -9,14 +9,29 @@ from ..equation import SDE, Equation
 from .base import Method, describe
 from .dri1 import DRI1
 from .euler import EulerMaruyama, WeakEuler
+from .exponential import ExponentialEuler
 from .heun import Heun
 from .langevin import BAOAB, OBABO
+from .levy import LevySRK
 from .milstein import Milstein
 from .ornstein_uhlenbeck import ExactOrnsteinUhlenbeck
 from .sra import SRA1
 
 METHODS: dict[str, type[Method]] = {
-    m.name: m for m in (EulerMaruyama, WeakEuler, Milstein, DRI1, Heun, SRA1, ExactOrnsteinUhlenbeck, OBABO, BAOAB)
+    m.name: m
+    for m in (
+        EulerMaruyama,
+        WeakEuler,
+        ExponentialEuler,
+        Milstein,
+        LevySRK,
+        DRI1,
+        Heun,
+        SRA1,
+        ExactOrnsteinUhlenbeck,
+        OBABO,
+        BAOAB,
+    )
 }
 
 
@@ -54,5 +69,8 @@ def _row(m: type[Method]) -> tuple[str, ...]:
         noise = ("additive: " if m.additive else "") + ", ".join(m.noises)
     else:
         equation, noise = m.equation.__name__, "additive"
+    if m.name == "exponential-euler":
+        noise += "; with `linear`"
+    numbers = m.increments + (", two a step" if m.draws == 2 else "") + (", and areas" if m.levy_areas else "")
     strong, weak = ("-" if o is None else "exact" if o == math.inf else f"{o:g}" for o in (m.strong_order, m.weak_order))
-    return f"`{m.name}`", equation, noise, strong, weak, m.increments + (", two a step" if m.draws == 2 else ""), m.source
+    return f"`{m.name}`", equation, noise, strong, weak, numbers, m.source

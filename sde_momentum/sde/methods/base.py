@@ -26,6 +26,7 @@ class Method:
     alone; `strong_order` None: only expectations are approximated; inf: exact. `increments`: the law of
     dW / sqrt(h), "normal" or "rademacher" (two-point, ±1). `draws`: numbers per step and Wiener process. `drift_order`: a step
     without noise multiplies a solution of x' = l x by the Taylor polynomial of e^{l h} of this degree; None: something else.
+    `levy_areas`: whether a step draws areas between Wiener processes too, which increments do not tell.
     """
 
     name: ClassVar[str]
@@ -39,6 +40,7 @@ class Method:
     drift_order: ClassVar[int | None] = None
     increments: ClassVar[str] = "normal"
     draws: ClassVar[int] = 1
+    levy_areas: ClassVar[bool] = False
     step: ClassVar[str]
 
     @classmethod
