@@ -1,5 +1,6 @@
 """The SDE engine: `solve` steps an ensemble of paths of an equation and gives statistics with standard errors."""
 
+from .chains import as_chains
 from .equation import SDE
 from .langevin import Langevin
 from .methods import METHODS, Method
@@ -29,6 +30,7 @@ __all__ = [
     "PassageTimes",
     "Quantiles",
     "UntilError",
+    "as_chains",
     "coarsen",
     "from_sympy",
     "solve",

@@ -47,7 +47,9 @@ def method_for(equation: Equation, method: str | type[Method] | None) -> type[Me
         raise InputError("method", method, f"{', '.join(METHODS)}, or a class of your own, a sde.Method")
     if not found.fits(equation):
         fitting = ", ".join(m.name for m in METHODS.values() if m.fits(equation))
-        raise InputError("method", found.name, f"{fitting} (for {describe(equation)})")
+        lacking = found.requires is not None and getattr(equation, found.requires, None) is None
+        without = f" without `{found.requires}`" if lacking else ""
+        raise InputError("method", found.name, f"{fitting} (for {describe(equation)}{without})")
     return found
 
 
@@ -69,8 +71,7 @@ def _row(m: type[Method]) -> tuple[str, ...]:
         noise = ("additive: " if m.additive else "") + ", ".join(m.noises)
     else:
         equation, noise = m.equation.__name__, "additive"
-    if m.name == "exponential-euler":
-        noise += "; with `linear`"
+    noise += f"; with `{m.requires}`" if m.requires else ""
     numbers = m.increments + (", two a step" if m.draws == 2 else "") + (", and areas" if m.levy_areas else "")
     strong, weak = ("-" if o is None else "exact" if o == math.inf else f"{o:g}" for o in (m.strong_order, m.weak_order))
     return f"`{m.name}`", equation, noise, strong, weak, numbers, m.source

@@ -27,16 +27,13 @@ class ExponentialEuler(Method):
     strong_order: ClassVar[float | None] = 0.5
     weak_order = 1.0
     interpretations = ("ito",)
+    requires = "linear"
     step = """
     a* = drift(x*, t, p)
     b* = diffusion(x*, t, p)
     kick@ = (b.dw)@
     new@ = x@ + (gain.a)@ + (spread.kick)@
     """
-
-    @classmethod
-    def fits(cls, equation: Equation) -> bool:
-        return super().fits(equation) and isinstance(equation, SDE) and equation.linear is not None
 
     @classmethod
     def constants(cls, equation: Equation, h: float) -> dict[str, NDArray[np.float64]]:
