@@ -9,7 +9,7 @@ h and h/2 of the method itself on one Wiener path.
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -63,6 +63,8 @@ class Path:
     dw: np.ndarray
     area: np.ndarray
     end: Any = None
+    levy: Any = None
+    """Levy areas of two Wiener processes, (n_steps, PATHS)."""
 
     def coarser(self, n_steps):
         return coarsen(self.dw, self.area, len(self.dw) // n_steps, 1 / len(self.dw))
@@ -85,13 +87,14 @@ class Problem:
     noise: str = "diagonal"
     n_noise: int = 1
     additive: bool = False
+    linear: Any = None
     sample: Callable[[int], Path] | None = None
     end: Callable[[Path, str], np.ndarray] | None = None
     reference: Callable | None = None
 
     def equation(self, interpretation):
         dim, n = len(self.x0), self.n_noise if self.noise == "general" else 0
-        return sm.SDE(*self.coefficients, dim, interpretation, noise=self.noise, n_noise=n, additive=self.additive)
+        return sm.SDE(*self.coefficients, dim, interpretation, noise=self.noise, n_noise=n, additive=self.additive, linear=self.linear)
 
     def path(self, seed, n_steps):
         return wiener(seed, self.n_noise, n_steps) if self.sample is None else self.sample(seed)
@@ -120,6 +123,7 @@ GEOMETRIC = Problem(
     (lambda x, t, p: p[0] * x, lambda x, t, p: p[1] * x),
     (1.0,),
     (0.5, 0.5),
+    linear=0.5,
     end=geometric_end,
 )
 COUPLED = Problem(  # b_i of x_i and t alone, as strong order 1 with diagonal noise needs it
@@ -130,6 +134,7 @@ COUPLED = Problem(  # b_i of x_i and t alone, as strong order 1 with diagonal no
     ),
     (1.0, -0.5),
     n_noise=2,
+    linear=[[0.0, 1.0], [-1.0, -0.5]],
 )
 
 BETA = (0.4 + 0.5j, -0.2 + 0.3j)
@@ -152,6 +157,7 @@ ROTATING = Problem(
     (complex_drift, lambda x, t, p: (0.4 * x[0] - 0.5 * x[1], 0.5 * x[0] + 0.4 * x[1])),
     (1.0, 0.0),
     noise="scalar",
+    linear=0.3,
     end=complex_end,
 )
 COMMUTING = Problem(
@@ -166,6 +172,7 @@ COMMUTING = Problem(
     (1.0, 0.0),
     noise="general",
     n_noise=2,
+    linear=[0.3, 0.3],
     end=complex_end,
 )
 
@@ -175,17 +182,18 @@ def shear_path(seed, n_steps=256, finer=64):
     """B_1 = [[0, 1], [0, 0]], B_2 = [[0, 0], [1, 0]]: [B_1, B_2] != 0, and B_k^2 = 0, so Ito and Stratonovich agree.
 
     The solution on a grid 64 times finer than the finest of the methods: the exponential of each step's M, to M^2.
-    Without the Levy areas below it, its error is of order 1/2 as any method's is (Clark, Cameron 1980).
+    Levy areas of the steps of the grid are kept. Without those below it, its error is of order 1/2 as any method's is (Clark, Cameron 1980).
     """
     rng, h = np.random.default_rng(seed), 1 / (n_steps * finer)
-    x, dw = np.array([[1.0], [0.5]]) * np.ones(PATHS), np.zeros((n_steps, 2, PATHS))
+    x, dw, levy = np.array([[1.0], [0.5]]) * np.ones(PATHS), np.zeros((n_steps, 2, PATHS)), np.zeros((n_steps, PATHS))
     for k in range(n_steps):
         for w in math.sqrt(h) * rng.standard_normal((finer, 2, PATHS)):
+            levy[k] += (dw[k, 0] * w[1] - dw[k, 1] * w[0]) / 2
             dw[k] += w
             m = lambda y, w=w: w * y[::-1] - 0.2 * h * y  # noqa: E731
             step = m(x)
             x = x + step + 0.5 * m(step)
-    return Path(dw, np.zeros_like(dw), x)
+    return Path(dw, np.zeros_like(dw), x, levy)
 
 
 SHEAR = Problem(
@@ -194,6 +202,7 @@ SHEAR = Problem(
     (1.0, 0.5),
     noise="general",
     n_noise=2,
+    linear=-0.2,
     sample=shear_path,
     end=lambda path, interpretation: path.end,
     # both lack the areas below the fine grid: E |X_h - reference|^2 is as h - h_fine
@@ -224,6 +233,7 @@ RELAXING = Problem(
     (lambda x, t, p: -x, lambda x, t, p: 1.0),
     (1.0,),
     additive=True,
+    linear=-1.0,
     sample=relaxing_path,
     end=lambda path, interpretation: path.end,
 )
@@ -263,6 +273,7 @@ DRIVEN = Problem(
     noise="general",
     n_noise=2,
     additive=True,
+    linear=[-1.0, -0.5],
 )
 DRIVEN_SCALAR = Problem(
     "scalar additive noise in time",
@@ -274,9 +285,12 @@ DRIVEN_SCALAR = Problem(
 PROBLEMS = (GEOMETRIC, COUPLED, ROTATING, COMMUTING, SHEAR, RELAXING, LOGISTIC, DRIVEN, DRIVEN_SCALAR)
 
 
+EULER = ("euler-maruyama", "exponential-euler")
+
+
 def strong_order(method, problem):
     """In theory: as the class states it, and as its docstring does for particular noise."""
-    if method == "euler-maruyama" and problem.additive:
+    if method in EULER and problem.additive:
         return 1.0
     if method == "heun" and problem is SHEAR:
         return 0.5
@@ -289,9 +303,9 @@ CASES = [
     pytest.param(method, problem, id=f"{method}-{problem.name}")
     for method in METHODS
     for problem in PROBLEMS
-    if METHODS[method].strong_order and METHODS[method].fits(problem.equation(METHODS[method].interpretations[0]))
+    if METHODS[method].strong_order and not METHODS[method].levy_areas and METHODS[method].fits(problem.equation(METHODS[method].interpretations[0]))
     # additive noise is for the methods whose order it raises
-    if not problem.additive or method == "sra1" or (method == "euler-maruyama" and problem in (RELAXING, DRIVEN))
+    if not problem.additive or method == "sra1" or (method in EULER and problem in (RELAXING, DRIVEN))
 ]
 
 
@@ -309,8 +323,57 @@ def test_strong_order(method, problem):
 
 
 def test_every_method_of_a_strong_order_is_measured_with_every_noise_it_accepts():
-    measured = {(case.values[0], case.values[1].noise) for case in CASES}
+    measured = {(case.values[0], case.values[1].noise) for case in CASES} | {("srk-levy", "general")}
     assert measured == {(m, noise) for m in METHODS if METHODS[m].strong_order for noise in METHODS[m].noises}
+
+
+def on_areas(problem, interpretation, path, n_steps):
+    """End points of srk-levy with so many steps on the path's own Levy areas: they take the place of those it draws."""
+    method, h = METHODS["srk-levy"], 1 / n_steps
+    drift, diffusion = problem.coefficients
+    equation = sm.SDE(drift, diffusion, 2, interpretation, noise="general", n_noise=2, batched=True)
+    functions = {name: array_function(name, f, equation) for name, f in equation.coefficients().items()}
+    step = array_step(equation, method, h, functions)
+    size = float(method.area_lines(2)[-1].rsplit(" * (xi", 1)[0].rsplit(" ", 1)[1])  # of the area's last number, in h
+    fine = path.dw.reshape(n_steps, -1, 2, PATHS)
+    before = np.cumsum(fine, axis=1) - fine
+    levy = path.levy.reshape(n_steps, -1, PATHS).sum(axis=1)
+    levy = levy + ((before[:, :, 0] * fine[:, :, 1] - before[:, :, 1] * fine[:, :, 0]) / 2).sum(axis=1)
+    x, xi = np.array(problem.x0)[:, None] * np.ones(PATHS), np.zeros((method.n_numbers(equation), PATHS))
+    for k in range(n_steps):
+        xi[:2], xi[-1] = fine[k].sum(axis=0) / math.sqrt(h), levy[k] / (h * size)
+        x = step(x, xi, xi[:0], k * h, problem.parameters)
+    return x
+
+
+@pytest.mark.parametrize("interpretation", ["ito", "stratonovich"])
+@pytest.mark.parametrize("problem", [SHEAR, COMMUTING], ids=lambda p: p.name)
+def test_strong_order_of_srk_levy_on_given_areas(problem, interpretation):
+    path = problem.path(3, 256)
+    if path.levy is None:  # they do not count where the noise commutes
+        path.levy = np.random.default_rng(1).standard_normal((256, PATHS)) / 512
+    n_steps = 256 // 2 ** np.arange(6, -1, -1)
+    errors = np.stack([on_areas(problem, interpretation, path, n) for n in n_steps]) - problem.end(path, interpretation)
+    assert_strong_order(f"srk-levy, {problem.name}, {interpretation}", 1 / n_steps, errors, METHODS["srk-levy"].strong_order)
+
+
+def test_levy_areas_have_their_law_given_the_increments():
+    # E exp(i u A / h | dW) = (u / 2) / sinh(u / 2) exp(-|xi|^2 / 2 ((u / 2) coth(u / 2) - 1)) (Levy 1951)
+    method, n, rng = METHODS["srk-levy"], 2**17, np.random.default_rng(0)
+    equation = sm.SDE(lambda x, t, p: 0.0, lambda x, t, p: ((1.0, 0.0, 0.0),), noise="general", n_noise=3)
+    xi = rng.standard_normal((method.n_numbers(equation), n))
+    scope = {"root": 1.0, "h": 1.0, "xi": xi}
+    for line in method.area_lines(3):
+        exec(line, scope)
+    for j, k in ((0, 1), (0, 2), (1, 2)):
+        area, square = scope[f"area{j}_{k}"], xi[j] ** 2 + xi[k] ** 2
+        for u in (0.7, 2.0, 6.0):
+            exact = u / 2 / math.sinh(u / 2) * np.exp(-square / 2 * (u / 2 / math.tanh(u / 2) - 1))
+            for weight in (1.0, square):  # false alarms: 6e-7 each
+                difference = weight * (np.cos(u * area) - exact)
+                assert abs(difference.mean()) < 5 * difference.std() / math.sqrt(n)
+    others = np.mean(scope["area0_1"] * scope["area0_2"] * xi[1] * xi[2])  # h^2 / 12 E xi_1^2 xi_2^2
+    assert abs(others - 1 / 12) < 5 * np.std(scope["area0_1"] * scope["area0_2"] * xi[1] * xi[2]) / math.sqrt(n)
 
 
 # -- weak orders -------------------------------------------------------------------------------------
@@ -392,11 +455,20 @@ def test_weak_order_with_diagonal_noise(method):
 
 
 @pytest.mark.parametrize(
-    ("method", "noise"), [("euler-maruyama", "general"), ("weak-euler", "scalar"), ("weak-euler", "general")]
+    ("method", "noise"),
+    [
+        ("euler-maruyama", "general"),
+        ("weak-euler", "scalar"),
+        ("weak-euler", "general"),
+        ("exponential-euler", "general"),
+        ("srk-levy", "general"),
+    ],
 )
 def test_weak_order_with_scalar_and_general_noise(method, noise):
     beta = BETA_LITTLE[: 1 if noise == "scalar" else 2]
     equation, bias, se = complex_equation(-1.5, beta, noise), [], []
+    if method == "exponential-euler":
+        equation = replace(equation, linear=-0.5)
     for i, h in enumerate(HALVED):
         mean, error = mean_and_se((ends(equation, (1.0, 0.0), 1.0, h, method, 2**17, i) ** 2).sum(axis=0))
         bias.append(mean - math.exp(-3.0 + sum(abs(b) ** 2 for b in beta)))
@@ -671,5 +743,5 @@ def test_exact_steps_of_any_size_have_the_law_of_the_process(process, h):
 
 def test_every_method_has_its_weak_order_measured():
     """In the tests above; those of diagonal Ito noise by themselves, the others one by one."""
-    assert {m for m, c in METHODS.items() if math.isfinite(c.weak_order)} == {*DIAGONAL_ITO, "dri1", "heun", "sra1", *SPLITTINGS}
+    assert {m for m, c in METHODS.items() if math.isfinite(c.weak_order)} == {*DIAGONAL_ITO, "dri1", "srk-levy", "heun", "sra1", *SPLITTINGS}
     assert math.isinf(METHODS["exact"].weak_order)

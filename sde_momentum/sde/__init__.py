@@ -1,10 +1,11 @@
 """The SDE engine: `solve` steps an ensemble of paths of an equation and gives statistics with standard errors."""
 
+from .chains import as_chains
 from .equation import SDE
 from .langevin import Langevin
 from .methods import METHODS, Method
 from .noise import standard_increments
-from .observers import Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles
+from .observers import Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles
 from .ornstein_uhlenbeck import OrnsteinUhlenbeck
 from .solve import solve
 from .stepping import Adaptive, Fixed, Multilevel, OnIncrements, coarsen
@@ -15,6 +16,7 @@ __all__ = [
     "METHODS",
     "SDE",
     "Adaptive",
+    "Autocovariance",
     "Covariance",
     "Fixed",
     "Functional",
@@ -28,6 +30,7 @@ __all__ = [
     "PassageTimes",
     "Quantiles",
     "UntilError",
+    "as_chains",
     "coarsen",
     "from_sympy",
     "solve",

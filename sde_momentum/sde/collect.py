@@ -83,7 +83,7 @@ class Collection:
         task, requested, observers = paths.task, paths.task.statistics, list[Observer]()
         if requested.kept:
             counted = "step counts" in paths.offers
-            observers.append(KeptPaths(requested.kept, task.equation.dim, paths.chunk_size, counted))
+            observers.append(KeptPaths(requested.kept, task.equation.dim, paths.chunk_size, counted, requested.event is not None))
         observers += requested.observers
         for one in observers:
             if one.needs is not None and one.needs not in paths.offers:

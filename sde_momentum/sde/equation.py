@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.arguments import by_annotations
-from ..core.errors import InputError, check_integer
+from ..core.errors import InputError, check_integer, numbers
 
 Coefficient = Callable[[Any, float, Any], Any]
 """f(x, t, p). In dim 1 x and the value are floats, in dim d tuples of d floats; p is the tuple of parameters."""
@@ -231,6 +231,9 @@ class SDE(Equation):
     "clip", the component is set to the bound; "reflect", it is mirrored at the bound. Such steps are counted (`exits`). The
     coefficients are taken at points of the domain alone: a method's points within a step are set to its bounds.
 
+    `linear`: a matrix A (dim, dim), its diagonal (dim,) or a number, such that the drift is A x and a part that is not stiff; the
+    method "exponential-euler" steps A x exactly. `drift` is the whole drift, A x included; other methods do not use A.
+
     Functions f(x, t, p, out) of many components set the entries of `out` in loops over those of x, with captured arrays as
     matrices: `for i in range(len(x)): ...`. They compile in seconds for any dim, and run many paths at once too; out has the
     entries of the value (general noise: out[i, k]), all of which must be set. Functionals and events index x likewise.
@@ -260,6 +263,7 @@ class SDE(Equation):
     batched: bool | str = False
     domain: tuple[tuple[float, float], ...] | None = None
     outside: str = "fault"
+    linear: ArrayLike | None = None
 
     def __post_init__(self) -> None:
         check_integer(self.dim, "dim", 1)
@@ -292,6 +296,8 @@ class SDE(Equation):
                 raise InputError("driven", self.driven, "None, and batched=False, for functions f(x, t, p, out): write 0 instead")
         if self.domain is not None:
             object.__setattr__(self, "domain", _check_domain(self.domain, self.dim))
+        if self.linear is not None:
+            object.__setattr__(self, "linear", plain_matrix("linear", self.linear, self.dim))
 
     def coefficients(self) -> dict[str, Coefficient]:
         given = {"drift": self.drift, "diffusion": self.diffusion}
@@ -306,6 +312,17 @@ class SDE(Equation):
             values = [self.evaluate("diffusion", self.diffusion, start + shift, t, p) for shift in (0.0, 0.125)]
             if not np.array_equal(*map(to_numpy, values)):
                 raise InputError("additive", f"True, but b depends on x: {values[0]} and {values[1]}", "True for b(t)")
+
+
+def plain_matrix(name: str, value: ArrayLike, n: int) -> float | tuple[float, ...] | tuple[tuple[float, ...], ...]:
+    """A finite number, n of them, or n rows of n, as tuples: equations are compared and hashed."""
+    allowed = "a finite number" if n == 1 else f"a finite number, {n} of them, or a matrix ({n}, {n})"
+    array = numbers(name, value, allowed)
+    if array.shape not in ((), (n,), (n, n)) or not np.all(np.isfinite(array)):
+        raise InputError(name, value if array.ndim == 0 else f"shape {array.shape}", allowed)
+    if array.ndim < 2:
+        return float(array) if array.ndim == 0 else tuple(map(float, array))
+    return tuple(tuple(map(float, row)) for row in array)
 
 
 def _check_driven(driven: Any, dim: int, noise: str) -> tuple[int, ...]:

@@ -38,9 +38,10 @@ class Kernel:
         n_parameters: int,
         functionals: dict[str, Coefficient] | None = None,
         event: Coefficient | None = None,
+        stop: bool = False,
     ) -> None:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
-        self.functionals, self.event = functionals or {}, event
+        self.functionals, self.event, self.stop = functionals or {}, event, stop
         self.lanes = 128 if equation.dim < 8 and not equation.in_place else 32
         """Paths of a block, few enough that its components and the buffer stay in the first-level cache."""
         self.layout = Layout(method.n_numbers(equation) * method.draws, method.increments, self.lanes)
@@ -51,7 +52,7 @@ class Kernel:
     def written(self, event: Coefficient | None, lanes: int) -> KernelText:
         """The writer of the kernel's text, for blocks of `lanes` paths."""
         kind = LoopText if self.equation.in_place else KernelText
-        return kind(self.equation, self.method, self.n_parameters, self.functionals, event, lanes)
+        return kind(self.equation, self.method, self.n_parameters, self.functionals, event, lanes, self.stop)
 
     @property
     def row_names(self) -> tuple[str, ...]:
@@ -151,14 +152,15 @@ def compiled(
     n_parameters: int,
     functionals: dict[str, Coefficient] | None = None,
     event: Coefficient | None = None,
+    stop: bool = False,
 ) -> Kernel:
     """The kernel of an equation and a method, compiled when first used: the same object for functions that compute the same.
 
     What they refer to counts as it is now. Where its value cannot be told, the kernel is made anew.
     """
-    kernel = Kernel(equation, method, n_parameters, functionals, event)
+    kernel = Kernel(equation, method, n_parameters, functionals, event, stop)
     identity = fingerprint(kernel.functions(), mutable=True)
-    key = (equation, method, n_parameters, tuple((functionals or {}).items()), event, identity)
+    key = (equation, method, n_parameters, tuple((functionals or {}).items()), event, stop, identity)
     try:
         known = _KERNELS.setdefault(key, kernel) if identity is not None else kernel
     except TypeError:  # a callable object without a hash

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import expm
 
 from ..core.arguments import by_annotations
-from ..core.errors import InputError, check_integer, check_non_negative, check_one, numbers
-from .equation import Coefficient, Equation, check_batched, check_function
+from ..core.errors import InputError, check_integer, check_non_negative, check_one
+from .equation import Coefficient, Equation, check_batched, check_function, plain_matrix
 
 Array = NDArray[np.float64]
 
@@ -47,8 +47,10 @@ class Langevin(Equation):
         object.__setattr__(self, "batched", check_batched(self.batched))
         n = check_integer(self.n_coordinates, "n_coordinates", 1)
         object.__setattr__(self, "temperature", check_one(check_non_negative, self.temperature, "temperature"))
-        for name in ("friction", "mass"):  # as tuples: equations are compared and hashed
-            object.__setattr__(self, name, _plain(name, getattr(self, name), n))
+        for name in ("friction", "mass"):
+            object.__setattr__(self, name, plain_matrix(name, getattr(self, name), n))
+            if np.ndim(getattr(self, name)) < 2:
+                check_non_negative(getattr(self, name), name)
         if not _is_mass(np.asarray(self.mass)):
             raise InputError("mass", self.mass, "numbers > 0, or a symmetric positive matrix")
         if 2 in (np.ndim(self.friction), np.ndim(self.mass)):
@@ -92,18 +94,6 @@ class Langevin(Equation):
 
     def coefficients(self) -> dict[str, Coefficient]:
         return {"force": self.force}
-
-
-def _plain(name: str, value: ArrayLike, n: int) -> float | tuple[float, ...] | tuple[tuple[float, ...], ...]:
-    """A number, n numbers, or n rows of them, as tuples."""
-    allowed = "a finite number" if n == 1 else f"a finite number, {n} of them, or a matrix ({n}, {n})"
-    array = numbers(name, value, allowed)
-    if array.shape not in ((), (n,), (n, n)) or not np.all(np.isfinite(array)):
-        raise InputError(name, value if array.ndim == 0 else f"shape {array.shape}", allowed)
-    if array.ndim < 2:
-        check_non_negative(array, name)
-        return float(array) if array.ndim == 0 else tuple(map(float, array))
-    return tuple(tuple(map(float, row)) for row in array)
 
 
 def _matrix(value: ArrayLike, n: int) -> Array:

@@ -8,7 +8,7 @@ from textwrap import dedent, indent
 
 from .equation import SDE
 from .noise import Layout
-from .source import KernelText
+from .source import LACK, KernelText
 
 _PRODUCT = re.compile(r"\((\w+)\.(\w+)\)@")
 _JOINED = re.compile(r"(\w+)\* = (\w+)\((\w+)\*(.*)")
@@ -22,7 +22,10 @@ class LoopText(KernelText):
         return 32
 
     def _constant_lines(self) -> list[str]:
-        lines = super()._constant_lines()
+        lines, offset = [], 0
+        for name, value in self.method.constants(self.equation, 1.0).items():
+            lines.append(f"{name} = c[{offset}:{offset + value.size}]")
+            offset += value.size
         if self.equation.domain is not None:
             for name, end in (("LOW", 0), ("HIGH", 1)):
                 values = ", ".join(repr(bounds[end]).replace("inf", "np.inf") for bounds in self.equation.domain)
@@ -64,7 +67,7 @@ class LoopText(KernelText):
         found: dict[str, tuple[int, int]] = {}
         for name in dict.fromkeys(re.findall(r"(\w+)\[i\] = ", text)):
             if name != "x":
-                found[name] = (max(equation.dim, equation.n_noise), 0)
+                found[name] = (max(equation.dim, equation.n_noise, self.method.n_numbers(equation)), 0)
         for result, function, _, _ in map(re.Match.groups, _JOINED.finditer(self._method_text())):
             shape = equation.noise_shape(function)
             rows = equation.n_noise if shape == "diagonal" else equation.dim
@@ -98,7 +101,8 @@ class LoopText(KernelText):
         """The method's lines: calls, and loops over the components or the Wiener processes."""
         equation, lines = self.equation, []
         by_noise = {"dw", "du", "xi", "zeta"}
-        shapes: dict[str, str] = {}
+        constants = self.method.constants(equation, 1.0)
+        shapes = {name: ("vector", "vector", "matrix")[value.ndim] for name, value in constants.items()}
         m = self.method.n_numbers(equation)
         for line in filter(None, map(str.strip, self._method_text().splitlines())):
             joined = _JOINED.fullmatch(line)
@@ -128,13 +132,14 @@ class LoopText(KernelText):
     def _product(self, shapes: dict[str, str], before: list[str], match: re.Match[str]) -> str:
         """Component i of b times the increments, for the noise at hand; a sum needs lines before."""
         left, right = match.groups()
-        if shapes[left] != "general":
+        if shapes[left] not in ("general", "matrix"):
             return f"({left}[i] * {right}[{0 if shapes[left] == 'scalar' else 'i'}])"
-        name = f"sum{len(before) // 3}"
+        name, general = f"sum{len(before) // 3}", shapes[left] == "general"
+        columns = self.equation.n_noise if general else self.equation.dim  # a constant matrix is square, and flat
         before += [
             f"{name} = 0.0",
-            f"for q in range({self.equation.n_noise}):",
-            f"    {name} = {name} + {left}[i, q] * {right}[q]",
+            f"for q in range({columns}):",
+            f"    {name} = {name} + {left}[{'i, q' if general else f'i * {columns} + q'}] * {right}[q]",
         ]
         return name
 
@@ -146,6 +151,8 @@ class LoopText(KernelText):
 
     def _after_loops(self) -> list[str]:
         equation, lines = self.equation, []
+        if self.stop:
+            lines += self._over(equation.dim, ["new[i] = where_below(passage, np.inf, x[i], new[i])"])
         if equation.domain is not None:
             rule, inside = equation.outside, []
             mirrored = "min(2.0 * LOW[i] - new[i], HIGH[i])", "max(2.0 * HIGH[i] - new[i], LOW[i])"
@@ -170,6 +177,13 @@ class LoopText(KernelText):
                 "general": self._over(equation.dim, ["moved[i] = x[i] + 0.001 * root * noise[i, q]"]),
             }[equation.noise]
             back = ["moved[q] = x[q]"] if equation.noise == "diagonal" else []
+            if self.stop:
+                row = "i, q" if equation.noise == "general" else "i"
+                toward = ["across[i] = across[i] + slope * noise[" + row + "]"]
+                back += (
+                    ["across[q] = slope * noise[q]"] if equation.noise == "diagonal" else self._over(equation.dim, toward)
+                )
+                lines += self._over(equation.dim, ["across[i] = 0.0 * new[0]"])
             inside = [*move, *self._confine("moved"), "slope = 1000.0 * (as_lanes(new[0], event(moved, t, p)) - value)"]
             lines += ["diffusion(x, t, p, noise)", "variance = 0.0 * new[0]", *self._over(equation.dim, ["moved[i] = x[i]"])]
             lines += [f"for q in range({equation.n_noise}):"]
@@ -179,12 +193,23 @@ class LoopText(KernelText):
                 "unseen = where_below(chance, 1.0, unseen * (1.0 - chance), unseen)",
             ]
             seen = "now, 0.0, where_below(unseen, 1.0, first, passage), first"
-        return [
-            *lines,
+        lines += [
+            "before = passage",
+            "begun = value",
             "first = min(passage, t + h / (1.0 + abs(now / value)))",
             f"passage = where_below(value, 0.0, where_below({seen}), passage)",
             "value = now",
         ]
+        return lines + (self._stop_loops() if self.stop else [])
+
+    def _stop_loops(self) -> list[str]:
+        """As `_stop_lines`."""
+        lines, across = ["share = 1.0 / (1.0 + abs(now / begun))"], ""
+        if self.method.increments == "normal":
+            lines += ["steepness = variance", *LACK]
+            across = " + lack * across[i]"
+        text = f"new[i] = where_below(passage, before, x[i] + share * (new[i] - x[i]){across}, new[i])"
+        return [*lines, *self._over(self.equation.dim, [text])]
 
     def _look_lines(self, wide: bool) -> list[str]:
         if not self.functionals:

@@ -53,7 +53,8 @@ class Paths(ABC):
     def kernel(self) -> Kernel:
         """The compiled step of the equation and the method."""
         task = self.task
-        return compiled(task.equation, self.method, len(task.parameters), task.statistics.functionals, task.statistics.event)
+        asked = task.statistics
+        return compiled(task.equation, self.method, len(task.parameters), asked.functionals, asked.event, asked.stop)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -105,9 +105,10 @@ class KernelText:
         functionals: dict[str, Coefficient],
         event: Coefficient | None,
         lanes: int,
+        stop: bool = False,
     ) -> None:
         self.equation, self.method, self.n_parameters = equation, method, n_parameters
-        self.functionals, self.event, self.lanes = functionals, event, lanes
+        self.functionals, self.event, self.lanes, self.stop = functionals, event, lanes, stop and event is not None
         counted = int(equation.domain is not None)
         self.extras = ExtraRows(0 if counted else None, *(range(counted, counted + 3) if event else (None, None, None)))
 
@@ -202,8 +203,10 @@ class KernelText:
         return f"new_{name}" if len(self.equation.parts) > 1 else name.replace("x", "new")
 
     def _after_lines(self) -> list[str]:
-        """Lines after the step: the domain's rule, then the event, at the new state."""
-        lines = []
+        """Lines after the step: the domain's rule, then the event, at the new state. A path that has stopped stays."""
+        names, lines = self._state_names(), []
+        if self.stop:
+            lines += [f"{self._new(i)} = where_below(passage, np.inf, {name}, {self._new(i)})" for i, name in enumerate(names)]
         if self.equation.domain is not None:
             out = "0.0"  # 1 if any component left its interval in this step
             for i, (low, high) in enumerate(self.equation.domain):
@@ -256,13 +259,33 @@ class KernelText:
                 "unseen = where_below(chance, 1.0, unseen * (1.0 - chance), unseen)",
             ]
             seen = "now, 0.0, where_below(unseen, 1.0, first, passage), first"
-        return [
-            *lines,
+        if self.stop:
+            lines += ["before = passage", "begun = value"]
+        lines += [
             # the event may begin at -inf; the min keeps the first passage
             "first = min(passage, t + h / (1.0 + abs(now / value)))",
             f"passage = where_below(value, 0.0, where_below({seen}), passage)",
             "value = now",
         ]
+        return lines + (self._stop_lines(noises) if self.stop else [])
+
+    def _stop_lines(self, noises: list[dict[int, str]]) -> list[str]:
+        """A path that has just passed is put where it passed: on the line between the step's ends, at the time of passage.
+
+        Where it passed unseen, the event is not 0 on that line: the point is moved along the noise, as a bridge's is, to where it
+        is 0 to first order.
+        """
+        names = self._state_names()
+        lines = ["share = 1.0 / (1.0 + abs(now / begun))"]
+        if noises:
+            lines.append(f"steepness = {' + '.join(f'slope{k} * slope{k}' for k in range(len(noises)))}")
+            lines += LACK
+        for i, name in enumerate(names):
+            new = self._new(i)
+            moved = [f"slope{k} * {noise[i]}" for k, noise in enumerate(noises) if i in noise]
+            across = f" + lack * ({' + '.join(moved)})" if moved else ""
+            lines.append(f"{new} = where_below(passage, before, {name} + share * ({new} - {name}){across}, {new})")
+        return lines
 
     def _noises(self) -> list[dict[int, str]]:
         """For each Wiener process the components that it drives, each with its coefficient as text."""
@@ -296,6 +319,13 @@ class KernelText:
         return lines
 
 
+LACK = [
+    "lack = where_below(0.0, steepness, -root * (begun + share * (now - begun)) / steepness, 0.0)",
+    "lack = where_below(-np.inf, begun, lack, 0.0)",
+]
+"""How far along the noise the event is 0 again, from the point on the line between the step's ends."""
+
+
 def _confined(equation: Equation, names: dict[int, str]) -> list[str]:
     """Lines that set components of a point within a step, by number, to the bounds of the domain."""
     lines = []
@@ -314,11 +344,13 @@ class _StepWriter:
     """Expands the lines of a method for one equation: an index for each component, sums over the Wiener processes."""
 
     def __init__(self, equation: Equation, method: type[Method], law: str) -> None:
-        self.equation, self.law, self.n_numbers = equation, law, method.n_numbers(equation)
-        self.targets = equation.driven or range(self.n_numbers)
+        self.equation, self.law = equation, law
+        self.targets = equation.driven or range(method.n_numbers(equation))
         # names indexed by Wiener process (for diagonal noise: by the component that it drives)
         self.by_noise = {"dw", "du", "xi", "zeta"}
-        self.shapes = {name: ("vector", "diagonal", "general")[v.ndim] for name, v in method.constants(equation, 1.0).items()}
+        constants = method.constants(equation, 1.0)
+        self.shapes = {name: ("vector", "vector", "general")[v.ndim] for name, v in constants.items()}
+        self.columns = {name: v.shape[1] for name, v in constants.items() if v.ndim == 2}
 
     def expand(self, line: str) -> list[str]:
         """One line of a method as the lines of the kernel."""
@@ -360,7 +392,7 @@ class _StepWriter:
             if right == "dw" and self.law == "normal":
                 right, scale = "xi", " * root"  # b sqrt(h) first: where b is constant it leaves the loop
             if shape == "general":
-                columns = self.n_numbers if right != "x" else self.equation.dim
+                columns = self.columns.get(left, self.equation.n_noise)
                 return "(" + " + ".join(f"{left}{i}_{k}{scale} * {right}{k}" for k in range(columns)) + ")"
             if shape == "diagonal" and i not in self.targets:
                 return "0.0"

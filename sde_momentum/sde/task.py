@@ -24,12 +24,15 @@ class RequestedStatistics(NamedTuple):
     event: Coefficient | None
     kept: tuple[int, ...]
     observers: tuple[Observer, ...]
+    stop: bool = False
+    """Whether paths stop at the event."""
 
     @classmethod
     def of(cls, statistics: Iterable[Any]) -> RequestedStatistics:
         """Sorted by kind. Raises InputError for anything else, or for two of a kind that allows one."""
         functionals: dict[str, Coefficient] = {}
         events: list[Coefficient] = []
+        stop = False
         kept: list[KeepPaths] = []
         observers: list[Observer] = []
         for one in statistics:
@@ -41,13 +44,15 @@ class RequestedStatistics(NamedTuple):
                 kept.append(one)
             elif isinstance(one, Observer):
                 observers.append(one)
-                events += [one.event] if isinstance(one, PassageTimes) else []
+                if isinstance(one, PassageTimes):
+                    events.append(one.event)
+                    stop = one.stop
             else:
-                raise InputError("statistics", one, "Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles")
+                raise InputError("statistics", one, "Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles")
         for name, found in (("PassageTimes", events), ("KeepPaths", kept)):
             if len(found) > 1:
                 raise InputError("statistics", f"{len(found)} {name}", f"one {name} at most")
-        return cls(functionals, events[0] if events else None, tuple(kept[0].numbers) if kept else (), tuple(observers))
+        return cls(functionals, events[0] if events else None, tuple(kept[0].numbers) if kept else (), tuple(observers), stop)
 
 
 _DRAWN = 1024

@@ -9,14 +9,29 @@ from ..equation import SDE, Equation
 from .base import Method, describe
 from .dri1 import DRI1
 from .euler import EulerMaruyama, WeakEuler
+from .exponential import ExponentialEuler
 from .heun import Heun
 from .langevin import BAOAB, OBABO
+from .levy import LevySRK
 from .milstein import Milstein
 from .ornstein_uhlenbeck import ExactOrnsteinUhlenbeck
 from .sra import SRA1
 
 METHODS: dict[str, type[Method]] = {
-    m.name: m for m in (EulerMaruyama, WeakEuler, Milstein, DRI1, Heun, SRA1, ExactOrnsteinUhlenbeck, OBABO, BAOAB)
+    m.name: m
+    for m in (
+        EulerMaruyama,
+        WeakEuler,
+        ExponentialEuler,
+        Milstein,
+        LevySRK,
+        DRI1,
+        Heun,
+        SRA1,
+        ExactOrnsteinUhlenbeck,
+        OBABO,
+        BAOAB,
+    )
 }
 
 
@@ -32,7 +47,9 @@ def method_for(equation: Equation, method: str | type[Method] | None) -> type[Me
         raise InputError("method", method, f"{', '.join(METHODS)}, or a class of your own, a sde.Method")
     if not found.fits(equation):
         fitting = ", ".join(m.name for m in METHODS.values() if m.fits(equation))
-        raise InputError("method", found.name, f"{fitting} (for {describe(equation)})")
+        lacking = found.requires is not None and getattr(equation, found.requires, None) is None
+        without = f" without `{found.requires}`" if lacking else ""
+        raise InputError("method", found.name, f"{fitting} (for {describe(equation)}{without})")
     return found
 
 
@@ -54,5 +71,7 @@ def _row(m: type[Method]) -> tuple[str, ...]:
         noise = ("additive: " if m.additive else "") + ", ".join(m.noises)
     else:
         equation, noise = m.equation.__name__, "additive"
+    noise += f"; with `{m.requires}`" if m.requires else ""
+    numbers = m.increments + (", two a step" if m.draws == 2 else "") + (", and areas" if m.levy_areas else "")
     strong, weak = ("-" if o is None else "exact" if o == math.inf else f"{o:g}" for o in (m.strong_order, m.weak_order))
-    return f"`{m.name}`", equation, noise, strong, weak, m.increments + (", two a step" if m.draws == 2 else ""), m.source
+    return f"`{m.name}`", equation, noise, strong, weak, numbers, m.source

@@ -26,6 +26,8 @@ class Method:
     alone; `strong_order` None: only expectations are approximated; inf: exact. `increments`: the law of
     dW / sqrt(h), "normal" or "rademacher" (two-point, ±1). `draws`: numbers per step and Wiener process. `drift_order`: a step
     without noise multiplies a solution of x' = l x by the Taylor polynomial of e^{l h} of this degree; None: something else.
+    `requires`: an entry of the equation that must be given, such as "linear".
+    `levy_areas`: whether a step draws areas between Wiener processes too, which increments do not tell.
     """
 
     name: ClassVar[str]
@@ -39,6 +41,8 @@ class Method:
     drift_order: ClassVar[int | None] = None
     increments: ClassVar[str] = "normal"
     draws: ClassVar[int] = 1
+    levy_areas: ClassVar[bool] = False
+    requires: ClassVar[str | None] = None
     step: ClassVar[str]
 
     @classmethod
@@ -72,6 +76,7 @@ class Method:
         return (
             isinstance(equation, cls.equation)
             and equation.interpretation in cls.interpretations
+            and (cls.requires is None or getattr(equation, cls.requires, None) is not None)
             and (not isinstance(equation, SDE) or (equation.noise in cls.noises and (equation.additive or not cls.additive)))
         )
 

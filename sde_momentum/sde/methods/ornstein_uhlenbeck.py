@@ -34,13 +34,13 @@ class ExactOrnsteinUhlenbeck(Method):
     @classmethod
     def constants(cls, equation: Equation, h: float) -> dict[str, NDArray[np.float64]]:
         assert isinstance(equation, OrnsteinUhlenbeck)
-        decay, covariance = _transition(equation.rate_matrix, equation.noise_matrix @ equation.noise_matrix.T, h)
+        decay, covariance = transition(equation.rate_matrix, equation.noise_matrix @ equation.noise_matrix.T, h)
         values, basis = np.linalg.eigh((covariance + covariance.T) / 2)
         shift = equation.mean_vector - decay @ equation.mean_vector
         return {"shift": shift, "decay": decay, "spread": basis * np.sqrt(np.maximum(values, 0.0))}
 
 
-def _transition(a: NDArray[np.float64], diffusion: NDArray[np.float64], h: float) -> tuple[NDArray[np.float64], ...]:
+def transition(a: NDArray[np.float64], diffusion: NDArray[np.float64], h: float) -> tuple[NDArray[np.float64], ...]:
     """e^{-A h} and int_0^h e^{-A s} D e^{-A^T s} ds."""
     d = len(a)
     # the block exponential contains e^{A h}, whose rounding swamps the integral where A h is large: it is taken for a

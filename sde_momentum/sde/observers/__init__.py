@@ -1,5 +1,6 @@
 """Statistics of an ensemble, computed while it runs, in memory that grows with neither paths nor steps; one per file."""
 
+from .autocovariance import Autocovariance
 from .base import Extras, Observer, State, Statistic, Variables
 from .covariance import Covariance
 from .functional import Functional

@@ -29,6 +29,10 @@ class PassageTimes(Observer):
     probability of a Brownian bridge of f's noise there. So their error is O(step). With the two-point increments of
     "weak-euler", which have no bridge, they are late by O(sqrt(step)). `probabilities`: of the quantiles, increasing, in (0, 1).
 
+    `stop`: a path stops where it passes; all statistics are then those of X at min(t, T), and with `KeepPaths` a kept path's last
+    value is its stopping state and `path_passage_time` its stopping time. The state is that between the step's ends at T; of a
+    passage unseen at both ends, it is moved along the noise to where f is 0 to first order. Functionals take the clock's t.
+
     S(t) = P(T > t) is given at the record times, and E min(T, end), `end` the last of them. All
     over the n paths that are not faulty before they pass (a path that is faulty before is left out at all times, since
     its T is not known; `passage_faulty` counts them). T equal to a record time counts as passed.
@@ -42,6 +46,7 @@ class PassageTimes(Observer):
 
     event: Callable[[Any, float, Any], Any] = field(repr=False)
     probabilities: Sequence[float] = (0.25, 0.5, 0.75)
+    stop: bool = False
     needs: ClassVar[str | None] = "passages"
 
     def __post_init__(self) -> None:

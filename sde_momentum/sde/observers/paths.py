@@ -21,7 +21,7 @@ class KeepPaths(Statistic):
     """The paths of these numbers (from 0), kept at every record time: 8 bytes per path, time and row.
 
     Variables: `path_value` (path, time), in dim d > 1 (path, time, component), and `path_<name>` (path, time) of each
-    `Functional`; with `Adaptive` steps also `path_steps` and `path_forced`, from t0 to each time. Raises InputError.
+    `Functional`; with `PassageTimes` `path_passage_time` (path), inf where a path has not passed; with `Adaptive` steps also `path_steps` and `path_forced`, from t0 to each time. Raises InputError.
 
     >>> KeepPaths([7, 0]).numbers
     (0, 7)
@@ -49,6 +49,8 @@ class KeptPaths(Observer):
     chunk_size: int
     counted: bool
     """Whether the stepping counts each path's steps."""
+    passed: bool = False
+    """Whether there is an event."""
 
     @cached_property
     def _sorted(self) -> NDArray[np.int64]:
@@ -58,6 +60,7 @@ class KeptPaths(Observer):
         begin, end = np.searchsorted(self._sorted, (chunk * self.chunk_size, (chunk + 1) * self.chunk_size))
         here = self._sorted[begin:end]
         state: State = {"path": here, "values": np.empty((len(here), len(times), len(names)))}
+        state |= {"passages": np.zeros(len(here))} if self.passed else {}
         return state | ({"counts": np.zeros((len(here), len(times), 4))} if self.counted else {})
 
     def add(self, state: State, first_time: int, values: NDArray[np.float64], n_active: int) -> None:
@@ -65,6 +68,8 @@ class KeptPaths(Observer):
         state["values"][:, first_time : first_time + values.shape[1]] = values[block, :, :, lane]
 
     def add_extras(self, state: State, extras: Extras, n_active: int) -> None:
+        if self.passed:
+            state["passages"] = extras["passages"].reshape(-1)[state["path"] % self.chunk_size]
         if self.counted:
             state["counts"] = extras["step counts"][..., state["path"] % self.chunk_size].transpose(2, 0, 1)
 
@@ -77,6 +82,9 @@ class KeptPaths(Observer):
         found: Variables = {"path": (("path",), state["path"], {})}
         found["path_value"] = (dims, values[..., 0], {}) if d == 1 else ((*dims, "component"), values[..., :d], {})
         found |= {f"path_{name}": (dims, values[..., d + i], {}) for i, name in enumerate(names[d:])}
+        if self.passed:
+            clock = {"units": "the equation's own t", "long_name": "first passage time of the path"}
+            found["path_passage_time"] = (("path",), state["passages"], clock)
         if self.counted:
             counts: NDArray[Any] = state["counts"].astype(np.int64)
             found["path_steps"] = (dims, counts[..., 0], {"units": "steps"})

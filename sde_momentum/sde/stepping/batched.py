@@ -93,9 +93,11 @@ class BatchedPaths(Paths):
                 while k < at:
                     z, t = next(numbers), t0 + k * h
                     new = self._step(x, z[:m], z[m:], t, p)
+                    if event is not None and task.statistics.stop:
+                        new = np.where(event.passage < np.inf, x, new)
                     new = self._kept(new, exits)
                     if event is not None:
-                        event.add(x, new, t)
+                        new = event.add(x, new, t)
                     x, k = new, k + 1
                 out[0, i, : equation.dim] = x
                 for row, name in enumerate(task.statistics.functionals, equation.dim):
@@ -133,19 +135,32 @@ class _Event:
         self.passage = np.where(self.value >= 0, task.t0, np.inf)
         self.unseen = unseen_at_start(task.seed, first, x.shape[1])
 
-    def add(self, x: Array, new: Array, t: float) -> None:
-        task = self.paths.task
+    def add(self, x: Array, new: Array, t: float) -> Array:
+        """The new state: of a path that stops now, where it passed."""
+        task, stop = self.paths.task, self.paths.task.statistics.stop
+        across, variance = np.zeros_like(x) if stop else None, np.zeros(x.shape[1])
         h, p = task.step, task.parameters
         now = self.event(new, t + h, p)[0]
         with np.errstate(all="ignore"):
             if self.paths.method.increments == "normal":
-                variance = sum((1000.0 * (self.event(moved, t, p)[0] - self.value)) ** 2 for moved in self._moved(x, t))
+                for moved in self._moved(x, t):
+                    slope = 1000.0 * (self.event(moved, t, p)[0] - self.value)
+                    variance += slope * slope
+                    if across is not None:
+                        across += slope * (1000.0 * (moved - x))
                 chance = np.exp(-2.0 * now * (self.value / variance))
                 self.unseen = np.where(chance < 1.0, self.unseen * (1.0 - chance), self.unseen)
             when = np.fmin(self.passage, t + h / (1.0 + np.abs(now / self.value)))
         crossed = np.where(now < 0.0, np.where(self.unseen < 1.0, when, self.passage), when)
+        before, begun = self.passage, self.value
         self.passage = np.where(self.value < 0.0, crossed, self.passage)
         self.value = now
+        if across is None:
+            return new
+        with np.errstate(all="ignore"):
+            share = 1.0 / (1.0 + np.abs(now / begun))
+            lack = np.where((variance > 0.0) & (begun > -np.inf), -(begun + share * (now - begun)) / variance, 0.0)
+            return np.where(self.passage < before, x + share * (new - x) + lack * across, new)
 
     def _moved(self, x: Array, t: float) -> Iterator[Array]:
         """The state, moved by a thousandth of the noise of a step of each Wiener process."""

@@ -154,7 +154,9 @@ class Multilevel(Stepping):
 
 def couples(method: Any) -> bool:
     """Whether a coarse and a fine path of the method can follow one Brownian path, with one draw a step."""
-    return isinstance(method, type) and issubclass(method, Method) and follows_paths(method) and method.draws == 1
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        return False
+    return follows_paths(method) and method.draws == 1 and not method.levy_areas
 
 
 def _check_request(task: Task, n_paths: int | UntilError, how: Execution) -> float:

@@ -74,6 +74,8 @@ class OnIncrements(PathStepping):
         if not follows_paths(method) and method.increments == "normal":
             named = ", ".join(m.name for m in METHODS.values() if follows_paths(m))
             raise InputError("method", method.name, f"one that approximates paths: {named}")
+        if method.levy_areas:
+            raise InputError("method", method.name, "one whose step follows from dW: increments do not tell the Levy areas")
         z = self._standard(method)
         return BatchedPaths(task, method, z=z) if task.equation.batched else GivenPaths(task, method, z)
 

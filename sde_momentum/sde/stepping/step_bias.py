@@ -16,7 +16,7 @@ from ..methods import METHODS, Method, describe
 from ..noise import path_words
 from ..task import Array, Task
 from .base import check_alike
-from .multilevel import compiled_pairs, couples
+from .multilevel import compiled_pairs
 
 _BLOCKS = 8
 """Blocks of lanes that are stepped together."""
@@ -28,15 +28,19 @@ def with_step_bias(result: xr.Dataset, task: Task, method: type[Method]) -> xr.D
     """The result with `step_bias`, an estimate of the error of `mean` by the size of the step, and `step_bias_se`.
 
     (E[X_h] - E[X_{h/2}]) 2^a / (2^a - 1), a the weak order, over pairs of paths on one Brownian path, as many as there are paths,
-    16384 at most. For each functional `<name>_step_bias`. Raises InputError for a method whose paths cannot be coupled so.
+    16384 at most. For each functional `<name>_step_bias`. A coarse step takes for each of its normal numbers the sum of those of
+    two fine ones / sqrt(2): its law is right for every method with normal numbers, and differences are small, if less so where a
+    number is not an increment. Raises InputError for two-point increments.
     """
     check_alike(task, "check_step")
     if method.weak_order == math.inf:
         zero = xr.zeros_like(result["mean"])
         return result.assign(step_bias=zero, step_bias_se=zero)
-    if not couples(method):
-        able = ", ".join(m.name for m in METHODS.values() if couples(m) and m.fits(task.equation))
-        allowed = f"False, or one of the methods {able or 'none'} (for {describe(task.equation)})"
+    if task.statistics.stop:
+        raise InputError("check_step", True, "False, with paths that stop at an event")
+    if method.increments != "normal":  # the sum of two is of another law than one
+        able = ", ".join(m.name for m in METHODS.values() if m.increments == "normal" and m.fits(task.equation))
+        allowed = f"False, or one of the methods {able} (for {describe(task.equation)})"
         raise InputError("check_step", f"True with {method.name}", allowed)
     difference, error = _differences(task, method, min(int(result.attrs["n_paths"]), _MOST))
     scale = 2.0**method.weak_order / (2.0**method.weak_order - 1.0)
