@@ -1,6 +1,6 @@
 """`python -m sde_momentum` is the command `sde-momentum`."""
 
-from .commands.main import main
+from .commands.entry import main
 
 if __name__ == "__main__":
     main()

@@ -153,9 +153,9 @@ def _prepare(folder: Path, stored: Path, at: int | None, fault: str) -> None:
                 die()
         fsync(file)
 
-    def named(part: Path, path: Path) -> None:
+    def named(part: str | Path, path: str | Path) -> None:
         nonlocal n
-        ours = path.is_relative_to(folder)
+        ours = (path := Path(path)).is_relative_to(folder)
         if ours and n == at and fault == "whole":
             die()
         replace(part, path)

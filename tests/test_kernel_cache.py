@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,6 @@ def test_every_kernel_that_is_kept_on_disk_has_checksums():
     root = Path(sde_momentum.__file__).parents[1]
     for file in (file for part in ("sde_momentum", "derivations", "validation") for file in (root / part).rglob("*.py")):
         text = file.read_text(encoding="utf-8")
-        if "cache=True" in text or "cache=CACHE" in text or '"cache": CACHE' in text:
+        if re.search(r'\bcache(": |=)(True|CACHE)', text):
             assert "compile import njit" in text, file
             assert not any("njit" in line for line in text.splitlines() if line.startswith("from numba import")), file

@@ -15,7 +15,7 @@ import xarray as xr
 
 from sde_momentum import InputError
 from sde_momentum.core.files import remove_parts, write_whole
-from validation.store import CONFIGURATION, Folder, read, read_json, write
+from validation.store import CONFIGURATION, Folder, read, write
 
 ARRAYS = {"values": np.arange(6.0).reshape(2, 3), "diverged": np.array([-1, 4])}
 SHAPES = {name: array.shape for name, array in ARRAYS.items()}
@@ -158,7 +158,7 @@ def test_a_damaged_configuration_is_told_by_whole_results(content, tmp_path):
     path, mine = tmp_path / "out", {"lr": [0.1], "seed": 0}
     for _ in range(2):
         Folder.open(path, mine, resume=False).begin()
-        assert read_json(path / CONFIGURATION) == mine
+        assert read(path / CONFIGURATION) == mine
         (path / CONFIGURATION).write_text(content, encoding="latin1")
     (path / "notes.txt").touch()
     with pytest.raises(InputError, match=r"^--out: given .*, which holds other files; allowed: a new or empty folder$"):
@@ -171,7 +171,7 @@ def test_a_damaged_configuration_is_told_by_whole_results(content, tmp_path):
         with pytest.raises(InputError, match=r"a folder with seed = 0; allowed: a folder with seed = 1"):
             Folder.open(path, mine | {"seed": 1}, resume=True)
         Folder.open(path, mine, resume=True).begin()
-        assert read_json(path / CONFIGURATION) == mine
+        assert read(path / CONFIGURATION) == mine
 
 
 HOLDER = """

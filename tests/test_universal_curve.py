@@ -88,7 +88,7 @@ def test_stored_curves_are_found_again_and_not_mistaken(curve, tmp_path):
     with pytest.raises(sm.InputError, match="the curve of this problem and start"):
         read_curve(file, VALLEY, VALLEY.start(2.0))
     file.write_bytes(b"broken")
-    with pytest.raises(sm.InputError, match="a readable file written by"):
+    with pytest.raises(sm.InputError, match="an intact file written by"):
         sm.universal_curve(VALLEY, START, store=tmp_path)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sde_momentum.core.errors import InputError
-from sde_momentum.core.files import read_arrays, write_arrays, write_whole
+from sde_momentum.core.files import read_arrays, sealed, unsealed, write_arrays, write_whole
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,24 +25,7 @@ CONFIGURATION, RESULTS, QUESTIONS_FOLDER = "configuration.json", "results.nc", "
 _LOCK = ".running"
 _OURS = (CONFIGURATION, _LOCK)
 _LARGE = 1000
-_SEAL = b"\nsha256 "
 _AGAIN = "delete it to compute it again"
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON, whole or not at all."""
-    write_whole(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises an InputError that names the file."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise InputError("--out", path, f"a readable file; {_AGAIN}")
-    return value
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -60,13 +43,13 @@ def write(path: Path, value: Any, identity: str = "{}") -> None:
         write_arrays(path, identity, value)
     elif path.suffix == ".json":
         body = value if isinstance(value, dict) else {"value": value}
-        write_json(path, {**body, "identity": json.loads(identity), "sha256": _json_hash(body, identity)})
+        text = json.dumps({**body, "identity": json.loads(identity), "sha256": _json_hash(body, identity)}, indent=1)
+        write_whole(path, lambda file: file.write(f"{text}\n".encode()))
     else:
         large = [name for name, values in value.data_vars.items() if values.size > _LARGE]
         packed = {name: {"zlib": True, "complevel": 4, "shuffle": True} for name in large}
         content = bytes(value.to_netcdf(engine="h5netcdf", encoding=packed))
-        seal = _SEAL + f"{_hash(content, identity)} {identity}\n".encode()
-        write_whole(path, lambda file: file.write(content + seal))
+        write_whole(path, lambda file: file.write(sealed(content, identity)))
 
 
 def read(path: Path, identity: str | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Any:
@@ -106,36 +89,29 @@ def _whole(path: Path) -> tuple[str, Any]:
         if path.suffix == ".npz":
             return read_arrays(path) or ("{}", None)
         if path.suffix == ".json":
-            body = read_json(path)
+            body = json.loads(path.read_bytes())
             identity = json.dumps(body.pop("identity"))
             good = body.pop("sha256") == _json_hash(body, identity)
             return identity, (body["value"] if set(body) == {"value"} else body) if good else None
         import xarray as xr
 
-        content, mark, seal = path.read_bytes().rpartition(_SEAL)
-        if not mark:  # of an earlier version
-            content, seal = seal, b""
-        digest, _, identity = seal.decode().rstrip("\n").partition(" ")
-        if mark and digest != _hash(content, identity):
-            return "{}", None
-        return identity or "{}", xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
+        whole = path.read_bytes()
+        if (found := unsealed(whole)) is None and b"\nsha256 " not in whole:
+            found = "{}", whole  # of an earlier version
+        return ("{}", None) if found is None else (found[0], xr.load_dataset(io.BytesIO(found[1]), engine="h5netcdf"))
     except Exception:  # a damaged file may raise anything
         return "{}", None
 
 
-def _hash(content: bytes, identity: str) -> str:
-    return hashlib.sha256(content + identity.encode()).hexdigest()
-
-
 def _json_hash(body: object, identity: str) -> str:
     """Of the data, not of the text: keys in any order."""
-    return _hash(json.dumps(body, sort_keys=True).encode(), json.dumps(json.loads(identity), sort_keys=True))
+    return hashlib.sha256("".join(json.dumps(part, sort_keys=True) for part in (body, json.loads(identity))).encode()).hexdigest()
 
 
 def configuration_of(folder: Path) -> dict[str, Any] | None:
     """The configuration of a folder: its file, or where that is damaged or gone, what a whole file of results says."""
-    with suppress(InputError):
-        return read_json(folder / CONFIGURATION)
+    if isinstance(own := _whole(folder / CONFIGURATION)[1], dict):
+        return own
     for path in (file for files in ("*", "*/*") for file in folder.glob(files) if file.suffix in (".npz", ".json", ".nc")):
         found, value = _whole(path)
         stored = json.loads(found).get("configuration")
@@ -195,10 +171,8 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True)
         for part in self.path.rglob("*.part"):
             part.unlink()
-        try:
-            read_json(self.path / CONFIGURATION)
-        except InputError:  # a new folder, or one whose whole results have told the configuration
-            write_json(self.path / CONFIGURATION, self.configuration)
+        if _whole(self.path / CONFIGURATION)[1] is None:  # a new folder, or one whose whole results have told the configuration
+            write(self.path / CONFIGURATION, self.configuration)
 
 
 def _flock(lock: Path, folder: Path) -> io.TextIOWrapper:

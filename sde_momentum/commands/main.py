@@ -73,7 +73,7 @@ _PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryEr
 
 
 def main() -> None:
-    """Run the command line: the entry point of `sde-momentum`."""
+    """Run the command line."""
     debug = "--debug" in sys.argv
     # clusters end a job by SIGTERM, which like Control-C must not leave worker processes behind
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+_SEAL = b"\nsha256 "
+
+
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file by `write(file)`, then rename it to `path`: a file of this name is always complete.
 
@@ -95,6 +98,25 @@ def read_arrays(path: Path) -> tuple[str, dict[str, NDArray[Any]]] | None:
         return str(arrays.pop("identity")), arrays
     except Exception:  # a damaged file may raise anything
         return None
+
+
+def sealed(content: bytes, identity: str = "{}") -> bytes:
+    """The content of a netCDF file, and after its end, where readers do not look, a checksum and what it is (one line of JSON)."""
+    return content + _SEAL + f"{_digest(content, identity)} {identity}\n".encode()
+
+
+def unsealed(whole: bytes) -> tuple[str, bytes] | None:
+    """Identity and content of `sealed`; None for anything else, such as a damaged file."""
+    content, _, seal = whole.rpartition(_SEAL)
+    try:
+        digest, _, identity = seal.decode().removesuffix("\n").partition(" ")
+    except UnicodeDecodeError:
+        return None
+    return (identity, content) if digest == _digest(content, identity) else None
+
+
+def _digest(content: bytes, identity: str) -> str:
+    return hashlib.sha256(content + identity.encode()).hexdigest()
 
 
 def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -16,9 +16,10 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import int64, njit, types
+from numba import int64, types
 from numpy.typing import NDArray
 
+from ..core.compile import njit
 from ..core.random import next_word, normal_pair
 from ..core.simd.lanes import at, below, fabs, lane, load_and_spread, multiply_add, spread_like, sqrt, store
 from ..core.simd.words import as_doubles, as_words, load_words, where_bit

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 
+from ..core.compile import njit
 from ..core.simd.lanes import intrinsic
 from .compiled import CONTRACTION, JACOBIAN, KERNEL, PULLBACK, Kernels
 from .problem import Array, Problem

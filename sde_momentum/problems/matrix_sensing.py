@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from ..core.arguments import by_annotations
+from ..core.compile import njit
 from ..core.errors import InputError, check_integer, check_positive, check_shape
 from ..core.simd.lanes import narrow, widen
 from ..core.simd.matrix import WIDTH, aligned, product, product_by_lane, product_transposed, sum_of_products

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from ...core.arguments import by_annotations
 from ...core.errors import InputError, check_positive
+from ...core.files import unsealed
 from ...core.progress import track
 from ...dynamics.critical_course import critical_course
 from ...problems.problem import Array, Problem, as_problem
@@ -22,7 +24,7 @@ from .search import CurveSearch, ScaledCourse, common_noise
 from .settings import CurveSettings
 from .universal_curve import UniversalCurve
 
-_FORMAT = 5  # of the file
+_FORMAT = 6  # of the file
 
 
 @by_annotations
@@ -102,10 +104,11 @@ def universal_curve_seconds(path: DriftPath, scaled_lr: float | None, workers: i
 def read_curve(file: str | Path, problem: Problem, start: Array) -> UniversalCurve:
     """Read a curve written by `UniversalCurve.save`, of the same problem and start. Raises InputError for another file."""
     try:
-        data = xr.load_dataset(file, engine="h5netcdf")
+        _, content = unsealed(Path(file).read_bytes())  # type: ignore[misc]
+        data = xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
         made_of: dict[str, Any] = json.loads(data.attrs["made_of"])
     except Exception:  # whatever the reader makes of a broken file, the user has one thing to do about it
-        raise InputError("curve", file, "a readable file written by UniversalCurve.save") from None
+        raise InputError("curve", file, "an intact file written by UniversalCurve.save") from None
     path = DriftPath(problem, start, made_of["metric"], made_of["fraction"])
     same = json.loads(json.dumps(problem.settings(), default=str)) == made_of["problem"]
     same = same and problem.metric_fingerprint(path.metric) == made_of.get("metric_values")

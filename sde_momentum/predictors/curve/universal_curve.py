@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ...core.errors import check_lr, check_one, check_one_minus_beta, check_positive
-from ...core.files import write_whole
+from ...core.files import sealed, write_whole
 from ..drift_path import DriftPath
 from ..momentum_rule import MomentumRule
 from ..recommendation import Recommendation, largest_within
@@ -136,8 +136,8 @@ class UniversalCurve:
         return MomentumRule.from_sweep({"exponent": 2 / 3, "prefactor": scaled * np.cbrt(float(check_positive(noise, "noise")))})
 
     def save(self, path: str | Path) -> None:
-        """Write the data to a netCDF-4 file; an interrupted write leaves none."""
-        content = self.data.to_netcdf(engine="h5netcdf")
+        """Write the data to a netCDF-4 file, with a checksum after its end; an interrupted write leaves none."""
+        content = sealed(bytes(self.data.to_netcdf(engine="h5netcdf")))
         write_whole(Path(path), lambda file: file.write(content))
 
     def __str__(self) -> str:
