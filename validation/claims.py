@@ -147,7 +147,7 @@ CLAIMS = (
     ),
     Claim(
         "In a stationary state every normal mode holds the same energy, which the momentum sets.",
-        OURS, "2.10", ("oscillator", "stationary_variance"), ("tests/test_normal_modes.py",), _energies,
+        OURS, "2.10", ("oscillator", "stationary_variance"), ("tests/test_stationary_state.py",), _energies,
     ),
     Claim(
         "The closed form gives C before any training, from the geometry at the flattest point.",
