@@ -132,6 +132,22 @@ def _energies(summary: Summary) -> Iterator[Measured]:
         yield Measured("train loss, measured over predicted", f"{ratio:.3f} ± {error:.3f}", abs(ratio - 1) <= 2 * error)
 
 
+def _ordinary(summary: Summary) -> Iterator[Measured]:
+    """Mini-batches without added label noise: the exponent of the best momentum, and points of accuracy lost by moving a tuned one."""
+    for arm, found in summary.get("summary", {}).items():
+        if "lost" in found:
+            value, low, high = found["exponent"]
+            yield Measured(f"exponent, {arm}", f"{value:.2f} ({low:.2f} to {high:.2f})", low <= TWO_THIRDS <= high)
+            (moved, error), (kept, _) = (_most_lost(found["lost"][rule]) for rule in ("lr^(2/3)", "fixed"))
+            text = f"{moved:.1f} ± {error:.1f} points; {kept:.1f} by keeping it"
+            yield Measured(f"accuracy lost by lr^(2/3), {arm}", text, moved < kept)
+
+
+def _most_lost(rule: Summary) -> tuple[float, float]:
+    """Points lost at the learning rate where a rule loses most, and their standard error."""
+    return max(zip(rule["points"], rule["se"], strict=True))
+
+
 CLAIMS = (
     Claim(
         "Training with label noise is fastest at 1 - beta = C lr^(2/3).",
@@ -161,6 +177,10 @@ CLAIMS = (
         "The critical limit gives the best momentum, the cliff included.",
         OURS, "7.9", ("critical_limit",), ("tests/test_critical_limit.py", "tests/test_universal_curve.py"),
         _good("critical limit"),
+    ),
+    Claim(
+        "In ordinary mini-batch training, too, a tuned momentum is best moved by lr^(2/3).",
+        OURS, "11.4", (), ("tests/test_validate_recipes.py",), _ordinary,
     ),
 )  # fmt: skip
 
