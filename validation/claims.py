@@ -133,7 +133,7 @@ def _energies(summary: Summary) -> Iterator[Measured]:
 
 
 def _ordinary(summary: Summary) -> Iterator[Measured]:
-    """Mini-batches without added label noise: the exponent of the best momentum, and points of accuracy lost by moving a tuned one."""
+    """Ordinary mini-batches: the exponent of the best momentum, and the points of accuracy lost by moving a tuned one."""
     for arm, found in summary.get("summary", {}).items():
         if "lost" in found:
             value, low, high = found["exponent"]
