@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+import matplotlib.pyplot as plt
 import pytest
 
 from derivations.codegen import BY_NAME
-from validation.claims import CLAIMS, PAGE, ROOT, page, stored
+from validation.claims import CLAIMS, PAGE, RESULTS, ROOT, page, stored
+from validation.registry import experiment_of
 
 THEORY = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
 
@@ -28,3 +30,34 @@ def test_the_page_is_what_the_stored_results_say():
     energies = next(claim for claim in CLAIMS if claim.equation == "2.10")
     (right,), (wrong,) = energies.judge({"loss_ratio": [1.01, 0.01]}), energies.judge({"loss_ratio": [1.1, 0.01]})
     assert (right.holds, wrong.holds) == (True, False)
+
+
+def outside(figure):
+    """Legends, titles and labels that leave their picture, by a point or more."""
+    figure.canvas.draw()
+    parts = [*figure.legends, *(part for axis in figure.axes for part in (axis.title, axis.xaxis.label, axis.yaxis.label))]
+    parts += [axis.get_legend() for axis in figure.axes if axis.get_legend() is not None]
+    boxes, inside = [part.get_window_extent() for part in parts], figure.bbox.padded(1)
+    corners = [((box.x0, box.y0), (box.x1, box.y1)) for box in boxes if box.width]
+    return [pair for pair in corners if not all(inside.contains(*corner) for corner in pair)]
+
+
+@pytest.mark.parametrize("folder", sorted(each for each in RESULTS.iterdir() if each.is_dir()), ids=lambda folder: folder.name)
+def test_no_legend_title_or_label_leaves_its_picture(folder):
+    experiment = experiment_of(folder)
+    pictures = [each for section in experiment.report(experiment.results(folder)).sections for each in section.pictures]
+    assert pictures
+    for picture in pictures:
+        figure = picture.draw()
+        assert outside(figure) == [], picture.name
+        plt.close(figure)
+
+
+def test_a_legend_that_is_too_wide_is_seen():
+    figure, axis = plt.subplots(figsize=(2, 2), layout="constrained")
+    for i in range(4):
+        axis.plot([0, 1], label=f"a long name, number {i}")
+    assert outside(figure) == []
+    figure.legend(loc="outside upper center", ncols=4)
+    assert outside(figure)
+    plt.close(figure)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from matplotlib.figure import Figure
 
 from sde_momentum.figures.style import BLACK, BLUE, GREEN, ORANGE, STYLE, colours, plain_ticks
@@ -46,33 +49,33 @@ def time_against_momentum(summary: Summary) -> Figure:
 
 
 def collapse(summary: Summary) -> Figure:
-    """Time x lr^(2/3) against (1 - beta) / lr^(2/3), which collapses all learning rates outside the cliff."""
+    """Time x lr^(2/3) against (1 - beta) / lr^(2/3): outside the cliff all learning rates follow the one predicted curve."""
     data, optima = summary.data, summary.optima
+    scale = summary.lr ** (2 / 3)
+    best = np.array([optima.optimum(i).value for i in range(len(summary.lr))]) / scale
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.5, 5))
+        axis.axvspan(best.min(), best.max(), color=ORANGE, alpha=0.2, lw=0, label="best of each learning rate")
+        x, y = data["one_minus_beta"].values[0] / scale[0], data["predicted_time"].values[0] * scale[0]
+        axis.plot(x, y, color=BLUE, lw=5, alpha=0.35, zorder=0, label=r"predicted, learning rate $\to$ 0, without chance")
         for i, colour in enumerate(colours(len(summary.lr))):
-            scale = summary.lr[i] ** (2 / 3)
-            x, y = data["one_minus_beta"].values[i] / scale, optima.time[i] * scale
-            axis.errorbar(x, y, 1.96 * optima.relative_error[i] * y, fmt="o-", ms=4, lw=1, color=colour, label=_lr(summary.lr[i]))
-        scale = summary.lr[0] ** (2 / 3)
-        axis.plot(
-            data["one_minus_beta"].values[0] / scale,
-            data["predicted_time"].values[0] * scale,
-            color=BLUE,
-            lw=3,
-            alpha=0.5,
-            zorder=0,
-            label=f"$L_{{eff}}$ at {_lr(summary.lr[0])}",
-        )
+            x, y = data["one_minus_beta"].values[i] / scale[i], optima.time[i] * scale[i]
+            axis.errorbar(x, y, 1.96 * optima.relative_error[i] * y, fmt="o-", ms=4, lw=1, color=colour)
+            if i in (0, len(summary.lr) - 1):
+                place: Any = {"xytext": (-7, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+                axis.annotate(f"lr = {_lr(summary.lr[i])}", (x[0], y[0]), **place)
         axis.set(
             xscale="log",
             yscale="log",
             xlabel=r"$C = (1-\beta)\,/\,\mathrm{lr}^{2/3}$",
             ylabel=r"time to target $\times\ \mathrm{lr}^{2/3}$ (steps)",
-            title="All learning rates collapse; on the left, at more momentum, the cliff",
+            title="One curve for every learning rate, but for the cliff",
+            xlim=((data["one_minus_beta"].values / scale[:, None]).min() / 1.8, None),
         )
         plain_ticks(axis)
-        axis.legend(title="learning rate", ncols=2)
+        arrow = {"arrowstyle": "->", "color": BLACK, "lw": 1.2}
+        axis.annotate("more momentum", (0.6, 0.05), (0.78, 0.05), "axes fraction", arrowprops=arrow, va="center")
+        axis.legend(loc="upper center")
     return figure
 
 
