@@ -22,12 +22,16 @@ from sde_momentum.predictors.measured_optimum import Optima, PowerLaw
 
 
 def one_legend(figure: Figure, axes: Iterable[Axes], ncols: int) -> None:
-    """One legend above all panels, each label once."""
+    """One legend above all panels, each label once, in at most `ncols` columns: as many as fit the picture's width."""
     handles: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=ncols)
+    for columns in range(ncols, 0, -1):
+        legend = figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def times_of_momenta(
