@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
@@ -18,8 +18,14 @@ from .style import BLACK, BLUE, GREEN, PURPLE, RED, STYLE
 
 Floats = NDArray[np.float64]
 
-_FILL = ("#cfe0f0", "#dfeaf2", "#f3f6f0", "#fbeec4", "#f6cfba", "#c4c4c4")
+_FILL = ("#cfe0f0", "#dfeaf2", "#f3f6f0", "#fbeec4", "#f3b79b", "#c4c4c4")
 """Colours of the regimes, in the order of their codes."""
+_BAND = "#a9c9e2"
+"""Colour of the optimum's band: opaque, so that the legend shows it as it is drawn."""
+_SOFT = 20.0
+"""Factor below the stability edge over which the colour of what is beyond it comes in: near it momenta are still good."""
+_LEVELS = 5
+"""Largest number of contours of each timescale."""
 
 _ROOM = 0.03  # least distance of a contour's number from everything else, as a fraction of the axes
 
@@ -36,12 +42,13 @@ def draw(axes: Axes, diagram: xr.Dataset, measured: xr.Dataset | None = None) ->
     codes = diagram["regime"].values.T
     cells = axes.pcolormesh(lr, delta, codes, cmap=ListedColormap(_FILL), vmin=-0.5, vmax=len(names) - 0.5, rasterized=True)
     cells.set_zorder(0)
+    _fade(axes, diagram)
     axes.set(xscale="log", yscale="log", xlim=(lr[0], lr[-1]), ylim=(delta[0], delta[-1]))
     axes.set(xlabel="learning rate", ylabel=r"$1 - \mathrm{momentum}$  ($\delta = 1-\beta$)")
     axes.plot(lr, diagram["optimum"].values, color=BLUE, lw=2.4, label="optimum, closed form")
     low, high = diagram["optimum_low"].values, diagram["optimum_high"].values
     if np.any(high > low):
-        axes.fill_between(lr, low, high, color=BLUE, alpha=0.22, lw=0, label=_band(diagram))
+        axes.fill_between(lr, low, high, color=_BAND, lw=0, zorder=1, label=_band(diagram))
     edge = diagram["edge"].values
     if edge.any():
         axes.plot(lr, edge, color=RED, lw=2, ls="-.", label="stability edge along $\\Gamma$")
@@ -55,6 +62,18 @@ def draw(axes: Axes, diagram: xr.Dataset, measured: xr.Dataset | None = None) ->
     for name, (colour, dashes, label) in _CONTOUR.items():
         occupied = _contours(axes, diagram, name, colour, dashes, occupied)
         axes.plot([], [], color=colour, ls=dashes, lw=1.3, label=label)
+
+
+def _fade(axes: Axes, diagram: xr.Dataset) -> None:
+    """Lighten the regime beyond the stability edge towards the edge, from the colour of the regime before it."""
+    lr, delta, edge = (diagram[name].values for name in ("lr", "one_minus_beta", "edge"))
+    before, beyond = (regime_names(diagram).index(name) for name in ("inertial drift", "beyond the edge"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        near = 1 - np.log(edge[None] / delta[:, None]) / np.log(_SOFT)
+    colours = np.zeros((*near.shape, 4))
+    colours[..., :3] = to_rgb(_FILL[before])
+    colours[..., 3] = np.where(diagram["regime"].values.T == beyond, np.clip(near, 0.0, 1.0), 0.0)
+    axes.pcolormesh(lr, delta, colours, rasterized=True, zorder=0.5)
 
 
 def phase_diagram(diagram: xr.Dataset, measured: xr.Dataset | None = None) -> Figure:
@@ -93,6 +112,7 @@ def _contours(axes: Axes, diagram: xr.Dataset, name: str, colour: str, dashes: A
     levels = np.arange(max(1.0, np.ceil(np.nanmin(values))), np.floor(np.nanmax(values)) + 1)
     if not len(levels):
         return occupied
+    levels = levels[:: -(-len(levels) // _LEVELS)]
     lines = axes.contour(lr, delta, values, levels=levels, colors=colour, linewidths=1.1, linestyles=[dashes])
     spots = []
     for path in lines.get_paths():

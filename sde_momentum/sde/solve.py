@@ -85,7 +85,9 @@ def solve(
     """
     if isinstance(statistics, str | np.ndarray) or not isinstance(statistics, Iterable):
         raise InputError(
-            "statistics", statistics, "a list of Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles"
+            "statistics",
+            statistics,
+            "a list of Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles",
         )
     statistics = list(statistics)
     if isinstance(parameters, Mapping):

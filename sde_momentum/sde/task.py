@@ -48,7 +48,9 @@ class RequestedStatistics(NamedTuple):
                     events.append(one.event)
                     stop = one.stop
             else:
-                raise InputError("statistics", one, "Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles")
+                raise InputError(
+                    "statistics", one, "Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles"
+                )
         for name, found in (("PassageTimes", events), ("KeepPaths", kept)):
             if len(found) > 1:
                 raise InputError("statistics", f"{len(found)} {name}", f"one {name} at most")
