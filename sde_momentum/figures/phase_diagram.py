@@ -72,7 +72,8 @@ def _fade(axes: Axes, diagram: xr.Dataset) -> None:
         near = 1 - np.log(edge[None] / delta[:, None]) / np.log(_SOFT)
     colours = np.zeros((*near.shape, 4))
     colours[..., :3] = to_rgb(_FILL[before])
-    colours[..., 3] = np.where(diagram["regime"].values.T == beyond, np.clip(near, 0.0, 1.0), 0.0)
+    there = diagram["regime"].values.T == beyond
+    colours[..., 3] = np.where(there, np.clip(near, 0.0, 1.0), 0.0)
     axes.pcolormesh(lr, delta, colours, rasterized=True, zorder=0.5)
 
 
