@@ -72,8 +72,8 @@ def _fade(axes: Axes, diagram: xr.Dataset) -> None:
         near = 1 - np.log(edge[None] / delta[:, None]) / np.log(_SOFT)
     colours = np.zeros((*near.shape, 4))
     colours[..., :3] = to_rgb(_FILL[before])
-    there = diagram["regime"].values.T == beyond
-    colours[..., 3] = np.where(there, np.clip(near, 0.0, 1.0), 0.0)
+    regimes = diagram["regime"].values.T
+    colours[..., 3] = np.where(regimes == beyond, np.clip(near, 0.0, 1.0), 0.0)
     axes.pcolormesh(lr, delta, colours, rasterized=True, zorder=0.5)
 
 
