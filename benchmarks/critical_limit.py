@@ -52,7 +52,7 @@ class Comparison:
         self.training = sm.LabelNoiseSGD(self.problem, case.label_noise)
         path = DriftPath(self.problem, self.start, case.metric, case.fraction)
         search = CurveSearch(path, None, CurveSettings(), -1, lambda _: None)
-        self.scaled = search.closed_form()  # a rough D = (1 - beta) / (c lr^2)^(1/3)
+        self.scaled = path.scaled_one_minus_beta  # a rough D = (1 - beta) / (c lr^2)^(1/3)
         self.kappa = 1 / (4 * self.scaled**3)
         self.time = self._time_to(case.fraction, 3 * search.guess * self.scaled)
 

@@ -177,7 +177,7 @@ def test_the_cliff_is_found_though_few_runs_meet_the_target_by_chance(monkeypatc
     cliff, at = 0.4, {}
 
     def mean(self, scaled, clock, first, count):
-        ratio = scaled / (cliff * self.closed_form())
+        ratio = scaled / (cliff * self.path.scaled_one_minus_beta)
         u = clock / (0.5 * self.guess * np.sqrt(ratio))
         bump = (0.1 - 10**-1.7) * ratio**-2 * np.exp(-(((u - 1.7) / 0.3) ** 2))
         height = np.random.default_rng([seed, int(1e6 * scaled)]).exponential(size=first + count)[first:]

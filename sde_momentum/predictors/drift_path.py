@@ -136,6 +136,11 @@ class DriftPath:
         stiffness = formulas.longitudinal_stiffness(rate, delta, c, self.curvature, 0.0)
         return np.asarray(self.time * delta**2 / (c * rate**2) + np.pi / 2 / np.sqrt(stiffness))
 
+    @property
+    def scaled_one_minus_beta(self) -> float:
+        """D of the damped motion along Gamma, (mu zeta^2)^(1/3) [theory: Effective loss, eq. 5.5]."""
+        return float(formulas.label_noise_one_minus_beta(1.0, 1.0, self.curvature, formulas.damping_ratio(self.amplitude)))
+
     @cached_property
     def _force(self) -> tuple[Floats, Floats]:
         """Eigenvalues at points of the path to the target, and each mode's share of the power of the force there, both (n,)."""

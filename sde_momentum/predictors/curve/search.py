@@ -14,6 +14,7 @@ from ...core.convergence import convergence_time
 from ...core.errors import InputError
 from ...core.simd.matrix import WIDTH
 from ...dynamics.critical_course import CourseRequest, MeanCourse, critical_course
+from ...problems.problem import Problem
 from ...theory import formulas
 from ..drift_path import DriftPath
 from ..recommendation import largest_within
@@ -113,11 +114,33 @@ def common_noise(courses: Sequence[ScaledCourse]) -> Floats:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """A target with a guess of D and tau in place of the drift to it, where Gamma cannot be told to double precision.
+
+    Attributes:
+        problem, start, metric, fraction: as in `DriftPath`, but that `start` need not be on Gamma
+        scaled_one_minus_beta: D from which the search begins
+        time: tau there, to a factor of a few
+    """
+
+    problem: Problem
+    start: Floats
+    metric: str
+    fraction: float
+    scaled_one_minus_beta: float
+    time: float
+
+    def expected_time(self, lr: float, scaled: float, noise: float) -> Floats:
+        """tau at D = `scaled`, lr and noise being 1."""
+        return np.asarray(self.time * np.sqrt(scaled / self.scaled_one_minus_beta))
+
+
 class CurveSearch:
     """The courses from which a universal curve is made: simulated by increasing need.
 
     Args:
-        path: the drift path to the target
+        path: the drift path to the target, or a guess
         scaled_lr: c^2 eta of a curve at finite lr; None for the limit lr -> 0
         settings: of the search
         workers: threads, -1 for all cores
@@ -126,7 +149,7 @@ class CurveSearch:
 
     def __init__(
         self,
-        path: DriftPath,
+        path: DriftPath | Guess,
         scaled_lr: float | None,
         settings: CurveSettings,
         workers: int,
@@ -136,12 +159,7 @@ class CurveSearch:
         self.workers, self.advance = workers, advance
         self.critical = critical_course(path.problem)
         self.courses: dict[float, ScaledCourse] = {}
-        self.guess = float(self._rough(self.closed_form()))
-
-    def closed_form(self) -> float:
-        """D of the damped motion along Gamma, (mu zeta^2)^(1/3) [theory: Effective loss, eq. 5.5]."""
-        zeta = formulas.damping_ratio(self.path.amplitude)
-        return float(formulas.label_noise_one_minus_beta(1.0, 1.0, self.path.curvature, zeta))
+        self.guess = float(self._rough(path.scaled_one_minus_beta))
 
     def _rough(self, scaled: float) -> Floats:
         """A rough tau, from the drift path."""
@@ -149,7 +167,7 @@ class CurveSearch:
 
     def run(self) -> list[ScaledCourse]:
         """Search; returns the courses by increasing D. Raises InputError if no mean meets the target."""
-        start, ratio, most = self.closed_form(), self.settings.ratio, self.settings.max_points
+        start, ratio, most = self.path.scaled_one_minus_beta, self.settings.ratio, self.settings.max_points
         self._simulate(*(start * ratio**k for k in (1, 0, -1, -2)))
         while not self.settings.above * self._shortest() < self._times()[0] < np.inf:
             if len(self.courses) > self.settings.max_points_above:
@@ -172,7 +190,7 @@ class CurveSearch:
 
     def seconds(self) -> float:
         """Estimated computing time of `run`, from a few steps at the first D."""
-        scaled, n_runs = self.closed_form(), self.settings.first_runs(self.path.problem.n_outputs)
+        scaled, n_runs = self.path.scaled_one_minus_beta, self.settings.first_runs(self.path.problem.n_outputs)
         clock = np.linspace(0, self.settings.horizon * self.guess, self.settings.n_records)
         n_steps = clock[-1] * scaled / self._step(scaled, clock)
         few = max(2, int(_PROBE * len(clock) / n_steps))
