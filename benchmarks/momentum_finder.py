@@ -82,6 +82,20 @@ def convolutional() -> nn.Module:
     )
 
 
+def dropout_mlp() -> nn.Module:
+    def block(i: int) -> list[nn.Module]:
+        return [nn.Linear(i, 64), nn.ReLU(), nn.Dropout(0.2)]
+
+    return nn.Sequential(nn.Flatten(), *block(196), *block(64), nn.Linear(64, 10))
+
+
+def group_norm() -> nn.Module:
+    def block(i: int, o: int, s: int) -> list[nn.Module]:
+        return [nn.Conv2d(i, o, 3, s, 1), nn.GroupNorm(3, o), nn.SiLU()]
+
+    return nn.Sequential(*block(1, 6, 1), *block(6, 12, 2), *block(12, 12, 2), nn.Flatten(), nn.Linear(192, 10))
+
+
 class Residual(nn.Module):
     """Stem, three residual blocks with batch norm at 7 x 7, pooling."""
 
@@ -186,6 +200,8 @@ CASES = {
     "mlp-gelu-constant": Case(partial(mlp, act=nn.GELU), 0.2, False, options={"weight_decay": 1e-3}),
     "regression-gelu-constant": Case(partial(mlp, 8, 1, 64, nn.GELU), 0.05, False, F.mse_loss, regression_data, explained),
     "autoencoder-constant": Case(partial(mlp, 196, 196, 24, nn.Tanh), 1.0, False, F.mse_loss, pixels_data, explained),
+    "dropout-nesterov-constant": Case(dropout_mlp, 0.02, False, options={"weight_decay": 5e-4, "nesterov": True}),
+    "group-norm-constant": Case(group_norm, 0.03, False),
 }
 BATCH = 32
 

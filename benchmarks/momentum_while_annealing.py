@@ -1,8 +1,8 @@
 """MomentumScaler at its default against plain momentum at the rule's own choice for the peak lr, where lr is annealed.
 
-A bowl with unit noise (w <- w - lr (w + noise), final loss w^2 / 2), lr from 0.1 to 0 by cosine over 1,500 steps; and the network with
-batch norm of momentum_finder.py on 8,000 FashionMNIST images, lr 0.1, weight decay 5e-4, 1,000 steps of batch 32, points of test
-accuracy, scaler minus plain, six seeds: cosine step by step, cosine epoch by epoch (250 steps each), warm-up and cosine.
+A bowl with unit noise (gradient w + noise, final loss w^2 / 2), lr from 0.1 to 0 by cosine over 1,500 steps; and the network
+with batch norm of momentum_finder.py on 8,000 FashionMNIST images, lr 0.1, weight decay 5e-4, 1,000 steps of batch 32, points of
+test accuracy, scaler minus plain, six seeds: cosine step by step, cosine epoch by epoch (250 steps each), warm-up and cosine.
 
     python benchmarks/momentum_while_annealing.py --data FOLDER
 """
@@ -82,8 +82,8 @@ def main() -> None:
         print(f"bowl, momentum {momentum} at the peak lr: plain {plain:.4g}; scaler over plain: {ratios}", flush=True)
     n = EPOCHS * 8000 // BATCH
     arms = {
-        "cosine": lambda k, epoch: cosine(k / n),
         "cosine by epochs": lambda k, epoch: cosine(epoch / EPOCHS),
+        "cosine": lambda k, epoch: cosine(k / n),
         "warm-up and cosine": lambda k, epoch: warm_up(k / n),
     }
     for name, share in arms.items():

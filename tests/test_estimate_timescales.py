@@ -18,6 +18,7 @@ from sde_momentum.training import EstimatorSettings, krylov
 from sde_momentum.training.derivative_check import derivative_gap
 from sde_momentum.training.model_function import ModelFunction
 from sde_momentum.training.output_map import OutputMap
+from sde_momentum.training.rows import Rows
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -381,6 +382,16 @@ def test_every_token_counts_as_a_sample_and_padding_does_not():
     )
     assert one == other  # classes last, and second
     assert one.n_outputs == 5 * 3
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 3)])
+def test_as_many_tokens_as_classes_are_refused_for_nothing_tells_which_is_which(shape):
+    """Also where the loss given is one that could take them; one token more, and classes last are found."""
+    outputs, loss = torch.zeros(4, *shape, 3), nn.CrossEntropyLoss()
+    with pytest.raises(InputError, match=r"outputs that tell tokens from classes: two of their sizes are equal"):
+        Rows.of(outputs, torch.zeros(4, *shape, dtype=torch.long), loss)
+    longer = torch.zeros(4, *shape[1:], 4, 3)
+    assert Rows.of(longer, torch.zeros(longer.shape[:-1], dtype=torch.long), loss).classes == longer.ndim - 1
 
 
 class _Transposed(nn.Module):

@@ -78,7 +78,8 @@ class Training:
         None for a run that diverged; and what was trained."""
         folder, n, n_test = self.data
         data = images(None if folder is None else Path(folder), n, n_test)
-        model = _Runs(len(self.one_minus_beta), tuple(data.inputs.shape[-2:]), int(data.labels.max()) + 1, self.seed)
+        height, width = data.inputs.shape[-2:]
+        model = _Runs(len(self.one_minus_beta), (height, width), int(data.labels.max()) + 1, self.seed)
         about = {"arm": self.arm, "lr": self.lr, "one_minus_beta": list(self.one_minus_beta)}
         return about | self._train(model, data)
 
