@@ -27,14 +27,11 @@ H = 0.01
 
 def linear(d: int) -> tuple[Any, Any]:
     """-A x, A with eigenvalues near 1: on arrays, and in loops."""
-    a = np.eye(d) + 0.5 * np.random.default_rng(d).standard_normal((d, d)) / np.sqrt(d)
+    multiply, a = sm.sde.multiply, np.eye(d) + 0.5 * np.random.default_rng(d).standard_normal((d, d)) / np.sqrt(d)
+    minus = -a
 
     def write(x: Any, t: float, p: Any, out: Any) -> None:
-        for i in range(d):
-            s = 0.0
-            for j in range(d):
-                s += a[i, j] * x[j]
-            out[i] = -s
+        multiply(minus, x, out)
 
     return lambda x, t, p: -(a @ x), write
 
