@@ -6,8 +6,8 @@ A dense linear system of 50 and 200 components, a ring of 200 neighbours, and th
 (16 inputs, 10 tanh units with bias), each with independent noise of every component. Ways take turns; a ratio is the median over
 rounds.
 
-For a linear system the product A x alone, by BLAS, is timed too: the loop's time over the product's is the bound of any engine whose
-product is not faster than BLAS's. Rates are those of 2 d^2 operations a path and step.
+For a linear system the product A x alone, by BLAS, is timed too: the loop's time over the product's is the bound of any engine
+whose product is not faster than BLAS's. Rates are those of 2 d^2 operations a path and step.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def test_the_error_of_the_step_is_estimated_beside_that_of_chance():
 
 
 def test_the_error_of_the_step_of_dri1_is_estimated():
-    """Without noise in the mean it is the Taylor polynomial of degree 3: of one order more, so the estimate is 7/6 of the bias."""
+    """The mean is that of the Taylor polynomial of degree 3, of one order more: so the estimate is 7/6 of the bias."""
     how = dict(step=sde.Fixed(0.25, "dri1"), n_paths=8192, parameters=(-1.5, 0.2), check_step=True)
     result = sm.solve(GEOMETRIC, 1.0, [1.0], **how)
     z = -1.5 * 0.25

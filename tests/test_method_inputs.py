@@ -1,4 +1,4 @@
-"""Exponential steps, Levy areas and autocovariances in every form of an equation, and with odd inputs: the right value or one line."""
+"""Exponential steps, Levy areas and autocovariances in every form of an equation, with odd inputs: the right value or one line."""
 
 import math
 from dataclasses import replace
@@ -126,6 +126,7 @@ def test_srk_levy_is_the_same_compiled():
         np.testing.assert_allclose(kept(equation, "srk-levy", x0=(1.0, 0.5)), one, rtol=1e-9)
 
 
+WIENER = np.ones((20, 2, 2))
 ONE = sm.SDE(lambda x, t, p: -x, lambda x, t, p: 1.0, batched=True)
 
 
@@ -138,7 +139,7 @@ ONE = sm.SDE(lambda x, t, p: -x, lambda x, t, p: 1.0, batched=True)
         (lambda: kept(ONE, "exponential-euler", x0=1.0), "given exponential-euler; allowed: .*without `linear`"),
         (lambda: kept(replace(ONE, linear=-1.0), "srk-levy", x0=1.0), "given srk-levy; allowed: .*exponential-euler"),
         (
-            lambda: kept(levy_equation(2), None, n=2, x0=(1.0, 0.5), step=sde.OnIncrements(np.ones((20, 2, 2)), 0.05, "srk-levy")),
+            lambda: kept(levy_equation(2), None, n=2, x0=(1.0, 0.5), step=sde.OnIncrements(WIENER, 0.05, "srk-levy")),
             "method: given srk-levy; allowed: one whose step follows from dW: increments do not tell the Levy areas",
         ),
         (lambda: sde.Autocovariance(-1), "max_lag: given -1"),

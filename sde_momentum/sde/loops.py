@@ -180,9 +180,7 @@ class LoopText(KernelText):
             if self.stop:
                 row = "i, q" if equation.noise == "general" else "i"
                 toward = ["across[i] = across[i] + slope * noise[" + row + "]"]
-                back += (
-                    ["across[q] = slope * noise[q]"] if equation.noise == "diagonal" else self._over(equation.dim, toward)
-                )
+                back += ["across[q] = slope * noise[q]"] if equation.noise == "diagonal" else self._over(equation.dim, toward)
                 lines += self._over(equation.dim, ["across[i] = 0.0 * new[0]"])
             inside = [*move, *self._confine("moved"), "slope = 1000.0 * (as_lanes(new[0], event(moved, t, p)) - value)"]
             lines += ["diffusion(x, t, p, noise)", "variance = 0.0 * new[0]", *self._over(equation.dim, ["moved[i] = x[i]"])]
