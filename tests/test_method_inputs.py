@@ -1,4 +1,4 @@
-"""Exponential steps, Levy areas and autocovariances in every form of an equation, with odd inputs: the right value or one line."""
+"""Exponential steps, Levy areas and autocovariances in every form of an equation, with odd inputs: right, or one clear line."""
 
 import math
 from dataclasses import replace
