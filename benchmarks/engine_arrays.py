@@ -6,8 +6,8 @@ A dense linear system of 50 and 200 components, a ring of 200 neighbours, and th
 (16 inputs, 10 tanh units with bias), each with independent noise of every component. Ways take turns; a ratio is the median over
 rounds.
 
-For a linear system the product A x alone, by BLAS, is timed too: the loop's time over the product's is the bound of any engine whose
-product is not faster than BLAS's. Rates are those of 2 d^2 operations a path and step.
+For a linear system the product A x alone, by BLAS, is timed too: the loop's time over the product's is the bound of any engine
+whose product is not faster than BLAS's. Rates are those of 2 d^2 operations a path and step.
 """
 
 from __future__ import annotations
@@ -27,14 +27,11 @@ H = 0.01
 
 def linear(d: int) -> tuple[Any, Any]:
     """-A x, A with eigenvalues near 1: on arrays, and in loops."""
-    a = np.eye(d) + 0.5 * np.random.default_rng(d).standard_normal((d, d)) / np.sqrt(d)
+    multiply, a = sm.sde.multiply, np.eye(d) + 0.5 * np.random.default_rng(d).standard_normal((d, d)) / np.sqrt(d)
+    minus = -a
 
     def write(x: Any, t: float, p: Any, out: Any) -> None:
-        for i in range(d):
-            s = 0.0
-            for j in range(d):
-                s += a[i, j] * x[j]
-            out[i] = -s
+        multiply(minus, x, out)
 
     return lambda x, t, p: -(a @ x), write
 

@@ -25,6 +25,8 @@ EXEMPT = {
     "Question", "Kernels", "BuiltIn", "FunctionProblem", "Frame", "Optima", "DriftPath", "InputError", "EffectiveLoss",
     # what is written by those who extend it, and has no values to check
     "Problem", "Force", "Way", "Method", "Metric", "Functional",
+    # what users' compiled functions call
+    "multiply",
     # tried with PyTorch, or files, elsewhere
     "MomentumScaler", "estimate_timescales", "find_momentum", "read_curve", "load_problem", "built_in_problems",
 }  # fmt: skip
@@ -208,6 +210,9 @@ def calls() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     yield "PassageTimes", sm.sde.PassageTimes, {"event": drift}
     yield "Quantiles", sm.sde.Quantiles, {}
     yield "Covariance", sm.sde.Covariance, {}
+    yield "Autocovariance", sm.sde.Autocovariance, {}
+    kept = sm.solve(equation, 1.0, [0.0, 0.1], statistics=[sm.sde.KeepPaths([0])], **few)
+    yield "as_chains", sm.sde.as_chains, {"result": kept}
     yield "UntilError", sm.sde.UntilError, {"relative": 0.1}
     yield "Langevin", sm.sde.Langevin, {"force": drift}
     yield "OrnsteinUhlenbeck", sm.sde.OrnsteinUhlenbeck, {"rate": 1.0, "noise": 1.0}

@@ -58,7 +58,7 @@ def test_errors_are_right_and_intervals_cover(n):
     found = [observed(stationary(n, rng)[None], [n], Autocovariance(LAGS, row="x")) for _ in range(repeats)]
     for name, least in (("autocovariance", 92.0), ("autocorrelation", 92.0)):
         value, se, low, high = (np.array([one[f"x_{name}{end}"] for one in found]) for end in ("", "_se", "_low", "_high"))
-        covered = 100 * np.mean((low <= EXACT) & (EXACT <= high), axis=0)
+        covered = 100 * np.mean((low <= EXACT) & (high >= EXACT), axis=0)
         ratio = (se**2).mean(axis=0)[1:] / value.var(axis=0, ddof=1)[1:]
         print(n, name, "covered", covered, "squared error over variance", ratio)
         if n >= 10:

@@ -61,6 +61,17 @@ def test_the_error_of_the_step_is_estimated_beside_that_of_chance():
     assert np.all(result["step_bias_se"] < 0.5 * result["mean_se"])
 
 
+def test_the_error_of_the_step_of_dri1_is_estimated():
+    """The mean is that of the Taylor polynomial of degree 3, of one order more: so the estimate is 7/6 of the bias."""
+    how = dict(step=sde.Fixed(0.25, "dri1"), n_paths=8192, parameters=(-1.5, 0.2), check_step=True)
+    result = sm.solve(GEOMETRIC, 1.0, [1.0], **how)
+    z = -1.5 * 0.25
+    bias = (1 + z + z**2 / 2 + z**3 / 6) ** 4 - math.exp(-1.5)
+    found, error = float(result["step_bias"][0]), float(result["step_bias_se"][0])
+    assert error < 0.3 * abs(bias)
+    assert abs(found - 7 / 6 * bias) < 4 * error + 0.1 * abs(bias)  # false alarms: 6e-5
+
+
 def test_the_error_of_the_step_is_refused_where_paths_are_not_coupled():
     weak = dict(step=sde.Fixed(0.25, "weak-euler"), n_paths=10, parameters=(1.0, 0.2), check_step=True)
     with pytest.raises(

@@ -8,18 +8,23 @@ import sde_momentum as sm
 from sde_momentum import sde
 
 
-def result(equation, start, **options):
+def result(equation, start, square, event):
     asked = [
-        sde.Functional("square", lambda x, t, p: x * x if equation.dim == 1 else x[0] * x[1]),
+        sde.Functional("square", square),
         sde.Covariance(), sde.Quantiles((0.5,)), sde.Histogram((-1.0, 0.0, 1.0)), sde.Autocovariance(2),
-        sde.PassageTimes(lambda x, t, p: (x if equation.dim == 1 else x[0]) - 1.0, stop=True), sde.KeepPaths([0, 3, 5]),
+        sde.PassageTimes(event, stop=True), sde.KeepPaths([0, 3, 5]),
     ]  # fmt: skip
-    return sm.solve(equation, start, [0.5, 1.0, 1.5], step=0.25, n_paths=40, statistics=asked, progress=False, **options)
+    return sm.solve(equation, start, [0.5, 1.0, 1.5], step=0.25, n_paths=40, statistics=asked, progress=False)
 
 
 CASES = {
-    "one component": (sde.OrnsteinUhlenbeck(1.0, 1.0), 0.0),
-    "two components": (sde.Langevin(lambda q, t, p: -q), (0.0, 0.0)),
+    "one component": (sde.OrnsteinUhlenbeck(1.0, 1.0), 0.0, lambda x, t, p: x * x, lambda x, t, p: x - 1.0),
+    "two components": (
+        sde.Langevin(lambda q, t, p: -q),
+        (0.0, 0.0),
+        lambda x, t, p: x[0] * x[1],
+        lambda x, t, p: x[0] - 1.0,
+    ),
 }
 
 

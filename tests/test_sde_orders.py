@@ -94,7 +94,8 @@ class Problem:
 
     def equation(self, interpretation):
         dim, n = len(self.x0), self.n_noise if self.noise == "general" else 0
-        return sm.SDE(*self.coefficients, dim, interpretation, noise=self.noise, n_noise=n, additive=self.additive, linear=self.linear)
+        kind = dict(noise=self.noise, n_noise=n, additive=self.additive, linear=self.linear)
+        return sm.SDE(*self.coefficients, dim, interpretation, **kind)
 
     def path(self, seed, n_steps):
         return wiener(seed, self.n_noise, n_steps) if self.sample is None else self.sample(seed)
@@ -181,8 +182,9 @@ COMMUTING = Problem(
 def shear_path(seed, n_steps=256, finer=64):
     """B_1 = [[0, 1], [0, 0]], B_2 = [[0, 0], [1, 0]]: [B_1, B_2] != 0, and B_k^2 = 0, so Ito and Stratonovich agree.
 
-    The solution on a grid 64 times finer than the finest of the methods: the exponential of each step's M, to M^2.
-    Levy areas of the steps of the grid are kept. Without those below it, its error is of order 1/2 as any method's is (Clark, Cameron 1980).
+    The solution on a grid 64 times finer than the finest of the methods: the exponential of each step's M, to M^2. The Levy
+    areas of the methods' grid are kept; without those below the reference's, its error is of order 1/2 as any method's is
+    (Clark, Cameron 1980).
     """
     rng, h = np.random.default_rng(seed), 1 / (n_steps * finer)
     x, dw, levy = np.array([[1.0], [0.5]]) * np.ones(PATHS), np.zeros((n_steps, 2, PATHS)), np.zeros((n_steps, PATHS))
@@ -303,7 +305,9 @@ CASES = [
     pytest.param(method, problem, id=f"{method}-{problem.name}")
     for method in METHODS
     for problem in PROBLEMS
-    if METHODS[method].strong_order and not METHODS[method].levy_areas and METHODS[method].fits(problem.equation(METHODS[method].interpretations[0]))
+    if METHODS[method].strong_order
+    and not METHODS[method].levy_areas
+    and METHODS[method].fits(problem.equation(METHODS[method].interpretations[0]))
     # additive noise is for the methods whose order it raises
     if not problem.additive or method == "sra1" or (method in EULER and problem in (RELAXING, DRIVEN))
 ]
@@ -743,5 +747,6 @@ def test_exact_steps_of_any_size_have_the_law_of_the_process(process, h):
 
 def test_every_method_has_its_weak_order_measured():
     """In the tests above; those of diagonal Ito noise by themselves, the others one by one."""
-    assert {m for m, c in METHODS.items() if math.isfinite(c.weak_order)} == {*DIAGONAL_ITO, "dri1", "srk-levy", "heun", "sra1", *SPLITTINGS}
+    others = {"dri1", "srk-levy", "heun", "sra1", *SPLITTINGS}
+    assert {m for m, c in METHODS.items() if math.isfinite(c.weak_order)} == {*DIAGONAL_ITO, *others}
     assert math.isinf(METHODS["exact"].weak_order)

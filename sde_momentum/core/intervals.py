@@ -120,7 +120,7 @@ def mean_covariance(total: Array, spread: Array, products: Array, scale: Array, 
 def mean_correlation(value: Array, spread: Array, n: Array) -> Estimate:
     """The ratio of two averaged covariances, from the unbiased variance of its linear part: se by the jackknife.
 
-    The interval is symmetric in artanh of the ratio, with Student's t (where the ratio is 1 or more: in the ratio). NaN for n < 4.
+    The interval is symmetric in artanh of the ratio, with Student's t (at a ratio of 1 or more: in the ratio). NaN for n < 4.
     """
     with np.errstate(all="ignore"):
         se = np.sqrt(np.where(n >= 4, n * spread / (n - 2) ** 2, np.nan))

@@ -7,6 +7,7 @@ from .methods import METHODS, Method
 from .noise import standard_increments
 from .observers import Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles
 from .ornstein_uhlenbeck import OrnsteinUhlenbeck
+from .products import multiply
 from .solve import solve
 from .stepping import Adaptive, Fixed, Multilevel, OnIncrements, coarsen
 from .symbolic import from_sympy, to_ito, to_stratonovich
@@ -33,6 +34,7 @@ __all__ = [
     "as_chains",
     "coarsen",
     "from_sympy",
+    "multiply",
     "solve",
     "standard_increments",
     "to_ito",

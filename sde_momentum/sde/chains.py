@@ -11,8 +11,8 @@ def as_chains(result: xr.Dataset) -> xr.DataTree:
     """The paths of `KeepPaths` as chains: a group `posterior` over (chain, draw), as `arviz` takes it (`az.summary`, `az.ess`).
 
     A path is a chain, a record time a draw: record times should begin where the process is stationary. Each component is a
-    variable of its own name (x, or x0, x1, ...; q, v), each functional one of its. The clock stays as coordinate `time` (draw), the
-    paths' numbers as coordinate `path` (chain). Paths that are lost, whose values are not finite, are left out. ArviZ need
+    variable of its own name (x, or x0, x1, ...; q, v), each functional one of its. The clock stays as coordinate `time` (draw),
+    the paths' numbers as coordinate `path` (chain). Paths that are lost, whose values are not finite, are left out. ArviZ need
     not be installed. Raises InputError for a result without kept paths.
 
     >>> import sde_momentum as sm

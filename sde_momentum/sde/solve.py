@@ -18,7 +18,7 @@ from .methods import method_for
 from .observers import Statistic
 from .stepping import Fixed, Stepping
 from .stepping.step_bias import with_step_bias
-from .task import Task
+from .task import STATISTICS, Task
 from .until import UntilError
 
 
@@ -52,7 +52,7 @@ def solve(
         seed: path i draws from the stream (seed, i)
         parameters: the tuple p that all functions f(x, t, p) get; or its entries by name, in order, each a number or a 1-D array:
             the result then has a dim of that name for each array (a sweep of all combinations, each with the same noise)
-        statistics: those beside mean and variance: `Covariance`, `Quantiles`, `Histogram`, `PassageTimes` of an
+        statistics: those beside mean and variance: `Covariance`, `Autocovariance`, `Quantiles`, `Histogram`, `PassageTimes` of an
             event, `Functional` of the state, `KeepPaths`; each documents its variables
         workers: threads, -1 for all cores
         progress: a bar with the time left; None: on a terminal after a second, elsewhere a line every ten
@@ -84,11 +84,7 @@ def solve(
     True
     """
     if isinstance(statistics, str | np.ndarray) or not isinstance(statistics, Iterable):
-        raise InputError(
-            "statistics",
-            statistics,
-            "a list of Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles",
-        )
+        raise InputError("statistics", statistics, f"a list of {STATISTICS}")
     statistics = list(statistics)
     if isinstance(parameters, Mapping):
         options: dict[str, Any] = dict(

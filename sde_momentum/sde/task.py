@@ -17,6 +17,10 @@ from .observers import Functional, KeepPaths, Observer, PassageTimes
 Array = NDArray[np.float64]
 
 
+STATISTICS = "Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles"
+"""What may stand in the list of statistics."""
+
+
 class RequestedStatistics(NamedTuple):
     """The requested statistics by kind: functionals by name, the event of passages, numbers of kept paths, and observers."""
 
@@ -48,9 +52,7 @@ class RequestedStatistics(NamedTuple):
                     events.append(one.event)
                     stop = one.stop
             else:
-                raise InputError(
-                    "statistics", one, "Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quantiles"
-                )
+                raise InputError("statistics", one, STATISTICS)
         for name, found in (("PassageTimes", events), ("KeepPaths", kept)):
             if len(found) > 1:
                 raise InputError("statistics", f"{len(found)} {name}", f"one {name} at most")

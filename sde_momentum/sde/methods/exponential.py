@@ -42,6 +42,12 @@ class ExponentialEuler(Method):
         if a.ndim < 2:
             z = h * np.broadcast_to(a, (n,))
             return {"gain": h * _phi(z), "spread": np.sqrt(_phi(2.0 * z))}
+        if np.array_equal(a, a.T):
+            rates, basis = np.linalg.eigh(a)
+            return {
+                "gain": (basis * (h * _phi(h * rates))) @ basis.T,
+                "spread": (basis * np.sqrt(_phi(2.0 * h * rates))) @ basis.T,
+            }
         # the upper right block of the exponential of ((A, 1), (0, 0)) h
         gain = expm(h * np.block([[a, np.eye(n)], [np.zeros((n, 2 * n))]]))[:n, n:]
         _, covariance = transition(-a, np.eye(n), h)

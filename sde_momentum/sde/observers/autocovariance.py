@@ -34,8 +34,8 @@ class Autocovariance(Observer):
     Paths are independent, so standard errors hold whatever the correlation in time (`core.intervals.mean_covariance`,
     `mean_correlation`); the mean at each time is that of the paths. A path that is faulty at any time is left out.
 
-    Variables over (row, lag): `autocovariance` in (unit of row)^2, `autocorrelation`, each with `_se`, `_low` and `_high`, NaN for
-    less than 4 paths; coordinate `lag` in the equation's own t. For one row over (lag), all names begin with that of the row.
+    Variables over (row, lag): `autocovariance` in (unit of row)^2, `autocorrelation`, each with `_se`, `_low` and `_high`, NaN
+    for less than 4 paths; coordinate `lag` in the equation's own t. For one row over (lag), all names begin with that of the row.
     Memory: 8 n_times (n_times + max_lag) bytes a row, and all times of a chunk's paths while it runs. Raises InputError.
 
     >>> Autocovariance(max_lag=20).row is None

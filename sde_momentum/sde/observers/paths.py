@@ -21,7 +21,8 @@ class KeepPaths(Statistic):
     """The paths of these numbers (from 0), kept at every record time: 8 bytes per path, time and row.
 
     Variables: `path_value` (path, time), in dim d > 1 (path, time, component), and `path_<name>` (path, time) of each
-    `Functional`; with `PassageTimes` `path_passage_time` (path), inf where a path has not passed; with `Adaptive` steps also `path_steps` and `path_forced`, from t0 to each time. Raises InputError.
+    `Functional`; with `PassageTimes` `path_passage_time` (path), inf where a path has not passed; with `Adaptive` steps also
+    `path_steps` and `path_forced`, from t0 to each time. Raises InputError.
 
     >>> KeepPaths([7, 0]).numbers
     (0, 7)
