@@ -1,4 +1,4 @@
-"""For the suite on several processes: kernels compiled once for all, and the longest files first (the last would run on alone)."""
+"""For the suite on several processes: kernels compiled once for all, and the longest files first, so that none runs on alone."""
 
 from __future__ import annotations
 

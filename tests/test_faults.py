@@ -117,10 +117,12 @@ def test_no_process_outlives_its_client(ending, server, tmp_path):
     draw, longest = random.Random(ending), 0.0
     for i in range(MANY or 1):
         folder = tmp_path / f"{ending}-{i}"
-        client = server.begin(job("teacher-student", folder, 2), folder, draw.randrange(2, 6), ending)  # while its workers compute
+        stored = draw.randrange(2, 6)  # while workers compute
+        client = server.begin(job("teacher-student", folder, 2), folder, stored, ending)
         end = server.end()
         assert end.status in (130, -getattr(signal, ending.partition(" ")[0])), end.error
         assert "Traceback" not in end.error
+        assert end.status != 130 or "interrupted; finished runs are kept: add --resume to go on" in end.error
         longest = max(longest, seconds_until_none_lives(client, 10))
         print(f"{ending}, {len(end.stored)} files stored: the last process ended at most {longest:.2f} s after its client")
         assert longest < 10
