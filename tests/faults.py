@@ -119,7 +119,8 @@ def _run(task: dict[str, Any]) -> None:
     with open(task["log"], "wb", buffering=0) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test run in the background of a shell has ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # both may be ignored where tests run in the background of a shell
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     _prepare(Path(task["folder"]), Path(task["log"]).with_suffix(".stored"), task["at"], task["fault"])
     status = 1
     try:
