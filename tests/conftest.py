@@ -1,8 +1,17 @@
-"""The longest test files are run first: the process that took one last would run on alone."""
+"""For the suite on several processes: kernels compiled once for all, and the longest files first, so that none runs on alone."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
+
+_KERNELS = (
+    ("dynamics.critical_steps",),  # and what they are made of, half of all
+    ("problems.matrix_sensing", "dynamics.valley_kernel", "dynamics.update", "geometry.lanes.pairs", "geometry.lanes.cholesky"),
+)
+"""Modules whose kernels are compiled at import, in shares that take equally long."""
 
 _LONGEST = (
     "test_validate",
@@ -15,6 +24,14 @@ _LONGEST = (
     "test_estimate_timescales",
     "test_documentation",
 )
+
+
+def pytest_configure(config):
+    """Each process of a suite imports every module: in a new checkout each would compile all kernels, at the same time."""
+    if getattr(config.option, "numprocesses", None):
+        shares = [", ".join(f"sde_momentum.{name}" for name in share) for share in _KERNELS]
+        for process in [subprocess.Popen([sys.executable, "-c", f"import {share}"]) for share in shares]:
+            process.wait()
 
 
 def pytest_collection_modifyitems(items):

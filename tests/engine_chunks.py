@@ -74,3 +74,10 @@ def refuses(chunk: int, error: str) -> int:
     if chunk == 5:
         raise InputError("lr", -1.0, "finite numbers > 0") if error == "input" else UnpicklableError("this", "that")
     return chunk
+
+
+def slow_product(chunk: int, folder: Path) -> bytes:
+    """The same, after half a second in which its worker may die."""
+    (folder / f"{chunk}-{uuid4()}").touch()
+    time.sleep(0.5)
+    return product(chunk, folder)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from typing import Any
 FAULTS = ("half", "whole", "stored", "full")
 """Killed with half of the next file written, with all of it but not yet under its name, or before it is begun; the disk is full
 when half of it is written, and stays so."""
+SIGNALS = ("SIGTERM", "SIGINT", "SIGINT twice", "SIGKILL", "SIGHUP")
+"""More faults: a signal soon after a file is stored; twice within 50 ms, as by an impatient hand."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ def _run(task: dict[str, Any]) -> None:
     with open(task["log"], "wb", buffering=0) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test run in the background of a shell has ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # both may be ignored where tests run in the background of a shell
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     _prepare(Path(task["folder"]), Path(task["log"]).with_suffix(".stored"), task["at"], task["fault"])
     status = 1
     try:
@@ -165,8 +170,20 @@ def _prepare(folder: Path, stored: Path, at: int | None, fault: str) -> None:
             names.flush()
             if n == at and fault == "stored":
                 die()
+            if n == at and fault in SIGNALS:
+                threading.Thread(target=_signal, args=(fault,), daemon=True).start()
 
     os.replace, os.fsync = named, synced  # type: ignore[assignment]
+
+
+def _signal(name: str) -> None:
+    """Send this process a signal, or two."""
+    draw, (kind, _, twice) = random.Random(time.time_ns()), name.partition(" ")
+    time.sleep(0.2 * draw.random())
+    os.kill(os.getpid(), getattr(signal, kind))
+    if twice:
+        time.sleep(0.05 * draw.random())
+        os.kill(os.getpid(), getattr(signal, kind))
 
 
 def _ensemble(folder: Path) -> None:

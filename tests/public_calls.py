@@ -6,6 +6,7 @@ A new public name without an entry here fails `test_bad_arguments.py`.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +19,11 @@ from derivations.kernels.compiled_problem import CompiledProblem
 from derivations.symbolic_model import SymbolicModel
 from sde_momentum.predictors.target import Target
 
-MODULES = ("theory", "geometry", "problems", "sde", "dynamics", "predictors")
+TORCH = importlib.util.find_spec("torch") is not None
+MODULES = (*(["training"] if TORCH else []), "theory", "geometry", "problems", "sde", "dynamics", "predictors")
+NEED_TORCH = {"MomentumScaler", "estimate_timescales", "find_momentum"}
+CALLBACKS = {"LightningMomentumCallback", "TrainerMomentumCallback"}
+"""Which need Lightning and Transformers; what they are given goes to MomentumScaler."""
 EXEMPT = {
     # what is made by the library, and only read by its users
     "Timescales", "DriftFlow", "Answer", "Check", "Recommendation", "Prediction", "UniversalCurve", "MomentumSchedule",
@@ -27,8 +32,10 @@ EXEMPT = {
     "Problem", "Force", "Way", "Method", "Metric", "Functional",
     # what users' compiled functions call
     "multiply",
-    # tried with PyTorch, or files, elsewhere
-    "MomentumScaler", "estimate_timescales", "find_momentum", "read_curve", "load_problem", "built_in_problems",
+    # made by the library
+    "FoundMomentum", "Measurement", "TimescaleEstimate",
+    # of files, or without arguments
+    "read_curve", "load_problem", "built_in_problems",
 }  # fmt: skip
 
 
@@ -224,14 +231,46 @@ def calls() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     yield "standard_increments", sm.sde.standard_increments, {"seed": 0, "n_paths": 2, "n_steps": 3}
     yield "from_sympy", sm.sde.from_sympy, {"drift": -x, "diffusion": sp.Integer(1), "state": x}
     yield "to_ito", sm.sde.to_ito, {"drift": -x, "diffusion": x, "state": x}
+    if TORCH:
+        yield from torch_calls()
     yield "to_stratonovich", sm.sde.to_stratonovich, {"drift": -x, "diffusion": x, "state": x}
+
+
+def torch_calls() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
+    """Those of PyTorch, on a model of four parameters; each call makes its own, for training changes it."""
+    import torch
+
+    x = torch.eye(3, dtype=torch.float64)
+    y = torch.tensor([[1.0], [0.0], [2.0]], dtype=torch.float64)
+
+    def model() -> torch.nn.Module:
+        return torch.nn.Linear(3, 1, dtype=torch.float64)
+
+    def sgd(of: torch.nn.Module) -> torch.optim.SGD:
+        return torch.optim.SGD(of.parameters(), lr=0.1, momentum=0.5)
+
+    @functools.wraps(sm.find_momentum)
+    def find(**given: Any) -> Any:
+        trained = model()
+        return sm.find_momentum(**{"model": trained, "optimizer": sgd(trained)} | given)
+
+    @functools.wraps(sm.MomentumScaler)
+    def scaler(**given: Any) -> Any:
+        return sm.MomentumScaler(**{"optimizer": sgd(model())} | given)
+
+    yield "estimate_timescales", sm.estimate_timescales, {"model": model(), "loss": torch.nn.functional.mse_loss, "data": (x, y),
+                                                          "lr": 0.1, "label_noise": 0.1, "progress": False,
+                                                          "settings": sm.training.QUICK}  # fmt: skip
+    yield "EstimatorSettings", sm.training.EstimatorSettings, {}
+    yield "find_momentum", find, {"loss": torch.nn.functional.mse_loss, "loader": [(x, y)], "steps": 10, "momenta": [0.0, 0.5],
+                                  "budget": 1.0, "progress": False}  # fmt: skip
+    yield "MomentumScaler", scaler, {"rule": sm.MomentumRule.from_reference(0.1, 0.9)}
 
 
 def public_names() -> set[str]:
     """Callables of the package and its public modules that take arguments, by name."""
-    found = {name for name in sm.__all__ if callable(getattr(sm, name)) and not inspect.ismodule(getattr(sm, name))}
-    for module in (getattr(sm, name) for name in MODULES):
-        found |= {
-            name for name in module.__all__ if callable(getattr(module, name)) and not inspect.ismodule(getattr(module, name))
-        }
-    return found
+    found = set(sm.__all__)
+    for name in MODULES:
+        found |= {f"{name}.{inner}" for inner in getattr(sm, name).__all__ if inner not in CALLBACKS}
+    kinds = {name: functools.reduce(getattr, name.split("."), sm) for name in found if TORCH or name not in NEED_TORCH}
+    return {name.rpartition(".")[2] for name, value in kinds.items() if callable(value) and not inspect.ismodule(value)}

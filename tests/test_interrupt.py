@@ -28,7 +28,8 @@ main()
 
 
 @pytest.mark.parametrize(
-    "module", ["sde_momentum.commands.main", "typer", "numpy", "derivations.cli", "numba", "sde_momentum.dynamics.solve", "xarray"]
+    "module",
+    ["sde_momentum.commands.main", "typer", "numpy", "derivations.cli", "numba", "sde_momentum.dynamics.solve", "xarray"],
 )
 def test_an_interrupt_while_modules_are_loaded_ends_in_one_line(module):
     words = [sys.executable, "-c", PROGRAM, module, "simulate", "--lr", "0.01", "--momentum", "0.9", "--steps", "10"]

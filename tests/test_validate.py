@@ -1,14 +1,11 @@
-"""`sde-momentum validate` and `report`, as a user runs them: results, resumption after kill -9, faults."""
+"""`sde-momentum validate` and `report`, as a user runs them: results, resumption, damaged files, bad input."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from functools import partial
 
 import pytest
 
@@ -95,54 +92,6 @@ def test_a_finished_sweep_is_not_run_again_and_any_number_of_workers_gives_the_s
     assert all(before[name] == after[name] for name in kept)
     assert call("validate", "matrix-sensing", *SMALL[:-1], "1", "--out", tmp_path / "one")[0] == 0
     assert (tmp_path / "one" / "results.nc").read_bytes() == (out / "results.nc").read_bytes()
-
-
-def stored(out):
-    return {file.name: file.stat().st_mtime_ns for part in ("predictions", "runs") for file in out.glob(f"{part}/*.*[zn]")}
-
-
-def test_killed_again_and_again_and_resumed_it_gives_the_same_to_the_last_bit(finished, tmp_path):
-    """Killed with more and more files stored, the first time in the midst of the predictions; what is stored is not run again."""
-    out, whole = tmp_path / "killed", len(stored(finished[0]))
-    known: dict[str, int] = {}
-    for n in (1, 4, 30, whole):
-        process = subprocess.Popen(
-            [*COMMAND, *SMALL, "--out", out, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while len(stored(out)) < n:
-            assert process.poll() is None
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        assert not (out / "results.nc").exists()
-        assert known.items() <= stored(out).items()
-        known = stored(out)
-    last = run(*SMALL, "--out", out, "--resume", "--json")
-    assert last.returncode == 0, last.stderr
-    assert stored(out) == known
-    assert (out / "results.nc").read_bytes() == (finished[0] / "results.nc").read_bytes()
-    assert json.loads(last.stdout)["fits"] == json.loads(finished[1].stdout)["fits"]
-    assert not list(out.rglob("*.part"))
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_keeps_what_is_done_and_says_how_to_go_on(stop, tmp_path):
-    """Control-C, twice in haste, or the end of a job's time on a cluster."""
-    out = tmp_path / "out"
-    # a test run in the background of a shell may have Ctrl-C ignored, and hand that down
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen([*COMMAND, *SMALL, "--out", out], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
-    while not list(out.glob("runs/*.npz")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(stop)
-    if stop == signal.SIGINT:
-        time.sleep(0.03)
-        process.send_signal(stop)
-    _, error = process.communicate()
-    assert process.returncode == 130
-    assert "interrupted; finished runs are kept: add --resume to go on" in error
-    assert "Traceback" not in error
 
 
 def test_report_draws_finished_results_again(finished, call):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import pickle
 import signal
@@ -273,7 +274,7 @@ def _end_with(client: int) -> None:
 
 
 def _on_cluster(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], dask: str) -> Results[Chunk, Result]:
-    with _connect(dask) as client:
+    with _quiet(), _connect(dask) as client:
         suspects, lost = list[Chunk](), list[Chunk]()
         yield from _submitted(client, function, chunks, suspects)
         if len(suspects) >= MANY:
@@ -282,6 +283,22 @@ def _on_cluster(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], da
             yield from _submitted(client, function, [chunk], lost)
         if lost:
             raise LostChunks(lost)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Context in which Dask does not tell in its own words, with tracebacks, what the error says that is raised here."""
+    import distributed  # noqa: F401  # which sets the levels
+
+    loggers = [logging.getLogger(name) for name in ("distributed.client", "distributed.comm", "distributed.core")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _submitted(

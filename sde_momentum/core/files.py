@@ -15,7 +15,6 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-
 _SEAL = b"\nsha256 "
 
 
@@ -101,7 +100,7 @@ def read_arrays(path: Path) -> tuple[str, dict[str, NDArray[Any]]] | None:
 
 
 def sealed(content: bytes, identity: str = "{}") -> bytes:
-    """The content of a netCDF file, and after its end, where readers do not look, a checksum and what it is (one line of JSON)."""
+    """The content of a netCDF file and, after its end, where readers do not look, a checksum and what it is, as JSON."""
     return content + _SEAL + f"{_digest(content, identity)} {identity}\n".encode()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError, check_integer, check_lr, check_non_negative, check_one
 from ..core.progress import note, track
 from .assumptions import interpolation, relative_residual
@@ -37,6 +38,7 @@ _CG = 60
 """Iterations that a projection is expected to take; only for the time left."""
 
 
+@by_annotations
 def estimate_timescales(
     model: torch.nn.Module,
     loss: Loss,
@@ -104,8 +106,10 @@ def estimate_timescales(
     (4.0, True)
     """
     rate, decay = check_one(check_lr, lr, "lr"), check_one(check_non_negative, weight_decay, "weight_decay")
-    check_integer(follow, "follow", 0)
-    check_integer(seed, "seed", 0)
+    if not isinstance(model, torch.nn.Module):
+        raise InputError("model", type(model).__name__, "a torch.nn.Module")
+    check_integer(follow, "follow", 0, 10**6)
+    check_integer(seed, "seed", 0, 2**63 - 1)
     if displacement is not None and follow:
         raise InputError("follow", follow, "0 when a displacement is given")
     if quick and settings is not None:

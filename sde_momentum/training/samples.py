@@ -34,7 +34,7 @@ def gather(data: Any, n_samples: int | None, seed: int) -> tuple[Inputs, Tensor]
         inputs, targets = data
     elif isinstance(data, torch.utils.data.DataLoader) or (isinstance(data, list) and data and _pair(data[0]) is not None):
         inputs, targets = _from_batches(data, wanted)
-    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | Mapping):
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | Mapping | np.ndarray):
         pairs = [_pair(data[i]) for i in _draw(len(data), wanted, seed)]
         if not pairs or any(pair is None for pair in pairs):
             raise InputError("data", type(data).__name__, _ALLOWED)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..core.arguments import by_annotations
 from ..core.errors import InputError
 from ..predictors.momentum_rule import MomentumRule
 
@@ -25,6 +26,7 @@ _LASTING = 20.0
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
+@by_annotations
 class MomentumScaler:
     """Sets the momentum of every parameter group of an SGD optimizer from the learning rate of the group's present phase.
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...core.arguments import by_annotations
 from ...core.errors import InputError, check_lr, check_one
 from ...core.progress import track
 from .result import FoundMomentum
@@ -19,6 +20,7 @@ from .snapshot import Snapshot
 from .trial import Step, Training, plain_look, plain_step
 
 
+@by_annotations
 def find_momentum(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -98,7 +100,7 @@ def _training(model: nn.Module, optimizer: Any, loss: Any, loader: Any, lr: floa
     """What the trials train, of one step at constant lr."""
     if not isinstance(optimizer, torch.optim.Optimizer) or any("momentum" not in g for g in optimizer.param_groups):
         raise InputError("optimizer", type(optimizer).__name__, "an optimizer with momentum, such as torch.optim.SGD")
-    if isinstance(loader, Iterator) or not isinstance(loader, Iterable):
+    if isinstance(loader, Iterator) or not isinstance(loader, Iterable) or not getattr(loader, "ndim", 1):
         raise InputError("loader", type(loader).__name__, "a DataLoader or list of batches, which can be read again")
     for name, value in (("loss", loss), ("step", step)):
         if value is not None and not callable(value):

@@ -51,10 +51,12 @@ class FinderSettings:
 
     def __post_init__(self) -> None:
         if self.steps is not None:
-            check_integer(self.steps, "steps", 10)
+            check_integer(self.steps, "steps", 10, 10**8)
         if self.momenta is not None:
-            check_momentum(self.momenta, "momenta")
-        check_integer(self.seeds, "seeds", 1)
+            given = check_momentum(self.momenta, "momenta")
+            if given.ndim > 1 or not given.size:
+                raise InputError("momenta", f"shape {given.shape}", "one or more numbers, or None")
+        check_integer(self.seeds, "seeds", 1, 10**4)
         if self.metric is not None and not callable(self.metric):
             raise InputError("metric", self.metric, "a function of the model, or None")
         if self.budget is not None:
