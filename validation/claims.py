@@ -1,6 +1,7 @@
 """The claims of the paper and of this library, each with what derives it, tests it and measures it.
 
-`python -m validation.claims` writes docs/claims.md from the stored results in validation/results.
+`python -m validation.claims [DIR ...]` writes docs/claims.md from the stored results in validation/results, after adding those of
+experiments in DIR to them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from derivations.sections import Section
 
 from .baselines import BASELINES
 from .registry import experiment_of
+from .runner import draw
+from .store import CONFIGURATION, read, write
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "validation" / "results", ROOT / "docs" / "claims.md"
@@ -25,6 +28,8 @@ PAPER, OURS = "Cowsik, Can, Glorioso (arXiv 2210.16400)", "this library"
 TWO_THIRDS = 2 / 3
 TOLERATED = 1.15
 """Largest time over the shortest at which a rule counts as good."""
+_LARGE = 1_000_000
+"""Largest number of values of a variable that is kept."""
 Summary = Mapping[str, Any]
 """The numbers of an experiment's report, as `sde-momentum report DIR --json` prints them."""
 
@@ -89,6 +94,13 @@ def _exponents(which: str) -> Callable[[Summary], Iterator[Measured]]:
             fit = "plain power law" if not n else f"with {n} correction{'s' * (n > 1)} in lr^(1/3)"
             value = f"{_interval(gamma)}, chi squared {law['chi2']:.1f} for {law['degrees_of_freedom']}"
             yield Measured(f"exponent, {fit}", value, gamma["low"] <= TWO_THIRDS <= gamma["high"])
+
+        among = summary.get("left_out", {})
+        parts = among.get(which, {}) if which in among else among if which == "fastest" else {}
+        least = next((name for name in parts if " to " in name), None)  # the smallest learning rates stand first
+        if least is not None:
+            gamma = parts[least]
+            yield Measured(f"exponent, only lr {least}", _interval(gamma), gamma["low"] <= TWO_THIRDS <= gamma["high"])
 
     return judge
 
@@ -244,11 +256,26 @@ def _support(claim: Claim) -> Iterator[str]:
     yield f"- Tested: {', '.join(f'`{test}`' for test in claim.tests)}."
 
 
-def main() -> int:
-    """Write the page."""
+def keep(folder: Path) -> None:
+    """Add the results of an experiment to RESULTS, but for large courses of single runs, and draw them there."""
+    experiment = experiment_of(folder)
+    kept = RESULTS / experiment.name
+    kept.mkdir(exist_ok=True)
+    for path in (folder / CONFIGURATION, *folder.glob("results.*")):
+        value = read(path)
+        if path.suffix == ".nc":
+            value = value.drop_vars([name for name, values in value.data_vars.items() if values.size > _LARGE])
+        write(kept / path.name, value)
+    draw(experiment, kept, as_json=False)
+
+
+def main(folders: Sequence[str]) -> int:
+    """Keep the results in folders, and write the page."""
+    for folder in folders:
+        keep(Path(folder))
     PAGE.write_text(page(stored()), encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -138,6 +138,7 @@ class Summary:
         return {
             "rule": self.rule,
             "fits": [plain_law(law) for law in self.laws],
+            "left_out": {f"{low:.3g} to {high:.3g}": asdict(gamma) for low, high, gamma in self.exponent_between()},
             "worst_time_ratio": self.worst_time_ratio(),
             "worst_regret": {method: asdict(self.worst_regret(method)) for method in METHODS},
             "learning_rates": [self.row(i) for i in range(len(self.lr))],
