@@ -75,7 +75,7 @@ def collapse(summary: Summary) -> Figure:
         plain_ticks(axis)
         arrow = {"arrowstyle": "->", "color": BLACK, "lw": 1.2}
         axis.annotate("more momentum", (0.6, 0.05), (0.78, 0.05), "axes fraction", arrowprops=arrow, va="center")
-        axis.legend(loc="upper center")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.7, 1.0))
     return figure
 
 
