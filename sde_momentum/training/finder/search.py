@@ -77,9 +77,9 @@ class Search:
             raise InputError("lr", self._training.lr, "a smaller learning rate: every trial was lost, also without momentum")
 
     def _affordable(self) -> bool:
-        """Whether one more trial is of use, and takes no more steps than the training itself where its length is known."""
-        more, length = self._training.n_all * self._settings.seeds, self._settings.length(self._training.n_steps)
-        return bool(np.isfinite(self._best()[1])) and (length is None or self.steps + more <= length)
+        """Whether one more trial is of use, and all take no more steps than the training itself."""
+        more = self._training.n_all * self._settings.seeds
+        return bool(np.isfinite(self._best()[1])) and self.steps + more <= self._settings.most(self._training.n_steps)
 
     def _between(self, factor: float) -> list[float]:
         """1 - beta on either side of the best, at most `factor` away, that are not tried yet; more momentum first."""

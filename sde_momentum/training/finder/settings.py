@@ -20,6 +20,8 @@ _LEAST, _USUAL, _MOST = 150, 300, 1000
 """Least steps of a trial, least where the length of the training is unknown, and most: 150 leave momenta up to 0.96."""
 _SHARE = 0.1
 """Length of a trial, in trainings."""
+_FIFTHS = 5
+"""Length of a training, in trials, where nothing tells it."""
 _ENCLOSING = 3
 """Least number of trials that enclose the best."""
 _PILOT = 5
@@ -69,10 +71,13 @@ class FinderSettings:
             return None
         return sorted({1 - float(x) for x in np.atleast_1d(check_momentum(self.momenta, "momenta"))})
 
-    def length(self, n_steps: int) -> int | None:
-        """Length of the training as its scheduler tells it, if longer than three trials of n steps; else it may be in epochs."""
+    def most(self, n_steps: int) -> int:
+        """Steps that all trials of n steps may take: those of the training.
+
+        A scheduler tells them, if more than three trials, for else they may be epochs; where none does, five trials.
+        """
         known = _told(self.schedule)
-        return known if known is not None and known > _ENCLOSING * n_steps else None
+        return known if known is not None and known > _ENCLOSING * n_steps else _FIFTHS * n_steps * self.seeds
 
     def n_steps(self, training: Training, snapshot: Snapshot) -> int:
         """Steps of a trial of `training`; a budget is divided by the speed of a few steps, after which all is put back."""
