@@ -28,7 +28,7 @@ _LONGEST = (
 
 def pytest_configure(config):
     """Each process of a suite imports every module: in a new checkout each would compile all kernels, at the same time."""
-    if getattr(config.option, "numprocesses", None):
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         shares = [", ".join(f"sde_momentum.{name}" for name in share) for share in _KERNELS]
         for process in [subprocess.Popen([sys.executable, "-c", f"import {share}"]) for share in shares]:
             process.wait()

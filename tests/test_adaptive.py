@@ -4,6 +4,7 @@ Chance enters with fixed seeds; tolerances are in standard errors, two-sided, th
 """
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -299,7 +300,8 @@ def test_a_stiff_transient_takes_fewer_steps_than_steps_of_one_size():
     assert ours["forced"][0] == 0
     assert ours["steps"] < 200
     assert np.sqrt(((ours["path_value"] - limit) ** 2).mean()) < 0.05
-    fixed = adaptive(BURST, 50.0, [1.0], **FORCED, max_depth=9, **args)
+    with pytest.warns(UserWarning, match="were lost"):
+        fixed = adaptive(BURST, 50.0, [1.0], **FORCED, max_depth=9, **args)
     assert fixed["faulty"] == 50
 
 
@@ -328,7 +330,8 @@ def test_forced_steps_are_counted():
 
 
 def test_faulty_paths_are_counted_and_left_out():
-    r = adaptive(EXPLOSIVE, 0.0, [1.0, 2.0, 3.0], step=0.5, n_paths=200, paths=range(200))
+    with pytest.warns(UserWarning, match="were lost"):
+        r = adaptive(EXPLOSIVE, 0.0, [1.0, 2.0, 3.0], step=0.5, n_paths=200, paths=range(200))
     good = np.isfinite(r["path_value"].values)
     np.testing.assert_array_equal(r["faulty"], 200 - good.sum(axis=0))
     assert 0 < r["faulty"][-1] < 200
@@ -339,7 +342,8 @@ def test_faulty_paths_are_counted_and_left_out():
 
 
 def test_an_ensemble_without_survivors_has_no_moments():
-    r = adaptive(EXPLOSIVE, 1e200, [0.0, 1.0], step=0.5, n_paths=10, max_depth=3)
+    with pytest.warns(UserWarning, match="were lost"):
+        r = adaptive(EXPLOSIVE, 1e200, [0.0, 1.0], step=0.5, n_paths=10, max_depth=3)
     np.testing.assert_array_equal(r["faulty"], [0, 10])
     assert r["mean"][0] == 1e200
     assert np.isnan(r["mean"][1])
@@ -351,7 +355,8 @@ def test_the_rule_of_the_domain_holds_at_every_step(outside):
     sde = sm.SDE(linear, constant, domain=(0.5, 2.0), outside=outside)
     n = 300
     args = dict(step=0.25, n_paths=n, paths=range(n), parameters=(0.0, 0.5), max_depth=6)
-    r = adaptive(sde, 1.0, [1.0], **args)
+    with pytest.warns(UserWarning, match="were lost") if outside == "fault" else nullcontext():
+        r = adaptive(sde, 1.0, [1.0], **args)
     value = r["path_value"].values[:, 0]
     inside = np.isfinite(value)
     assert np.all((value[inside] >= 0.5) & (value[inside] <= 2.0))

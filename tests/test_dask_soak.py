@@ -1,4 +1,4 @@
-"""A Dask cluster that falls apart: workers killed, one that comes late, one of another version, the scheduler killed and restarted."""
+"""A Dask cluster that falls apart: workers killed, one late, one of another version, the scheduler killed and restarted."""
 
 from __future__ import annotations
 

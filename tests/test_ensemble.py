@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -203,8 +204,9 @@ def test_general_noise_equals_a_plain_loop():
 def test_faults_are_reported_path_by_path():
     # dX = X^2 dt + dW explodes on some paths; those left out are named, with the record time at which they were found
     sde = sm.SDE(lambda x, t, p: x * x, lambda x, t, p: 1.0)
-    result = sm.solve(sde, 0.0, [1.0, 2.0, 3.0], step=0.1, n_paths=1500, seed=1)
-    with np.errstate(all="ignore"):
+    with pytest.warns(UserWarning, match="were lost"):
+        result = sm.solve(sde, 0.0, [1.0, 2.0, 3.0], step=0.1, n_paths=1500, seed=1)
+    with np.errstate(all="ignore"), pytest.warns(UserWarning, match="were lost"):
         paths = follow(sde, 0.0, math.sqrt(0.1) * standard_increments(1, 1500, 30), step=0.1)[[10, 20, 30], 0]
     bad = ~np.isfinite(paths)
     where = np.flatnonzero(bad[-1])
@@ -216,9 +218,9 @@ def test_faults_are_reported_path_by_path():
 @pytest.mark.parametrize("outside", ["fault", "clip", "reflect"])
 def test_leaving_the_domain_is_handled_by_the_stated_rule_and_counted(outside):
     sde = sm.SDE(linear, constant, domain=((0.0, math.inf),), outside=outside)
-    result = sm.solve(
-        sde, 0.5, [1.0, 2.0], step=0.1, n_paths=1000, seed=2, parameters=(1.0, 0.5), statistics=[KeepPaths(range(1000))]
-    )
+    ask = dict(step=0.1, n_paths=1000, seed=2, parameters=(1.0, 0.5), statistics=[KeepPaths(range(1000))])
+    with pytest.warns(UserWarning, match="were lost") if outside == "fault" else nullcontext():
+        result = sm.solve(sde, 0.5, [1.0, 2.0], **ask)
     x, exits = np.full(1000, 0.5), np.zeros(1000)
     for dw in math.sqrt(0.1) * standard_increments(2, 1000, 20)[:, 0]:
         x = x - x * 0.1 + 0.5 * dw

@@ -4,6 +4,7 @@ Chance enters with fixed seeds; tolerances are in standard errors, two-sided.
 """
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -39,10 +40,11 @@ def test_arrays_give_the_numbers_of_the_compiled_kernel(method):
         sde.KeepPaths([3]),
     ]
     ask = dict(step=sde.Fixed(0.125, method), n_paths=300, seed=3, parameters=(0.5,), statistics=asked)
-    one, other = (
-        sm.solve(sm.SDE(turning, dim=2, batched=batched, **EQUATIONS[method]), [1.0, 0.5], [0.0, 0.5, 1.0], **ask)
-        for batched in (False, True)
-    )
+    with pytest.warns(UserWarning, match="were lost") if method == "milstein" else nullcontext():
+        one, other = (
+            sm.solve(sm.SDE(turning, dim=2, batched=batched, **EQUATIONS[method]), [1.0, 0.5], [0.0, 0.5, 1.0], **ask)
+            for batched in (False, True)
+        )
     assert set(one) == set(other)
     for name in set(one) - {
         "quantile",
@@ -99,7 +101,7 @@ def test_functions_may_be_torch_s():
             w = x.clone().requires_grad_()
             return -torch.autograd.grad((torch.cosh(w) - 1.0).sum(), w)[0]
 
-    ask = dict(step=0.25, n_paths=200)
+    ask = dict(step=0.125, n_paths=200)
     one = sm.solve(sm.SDE(slope, lambda x, t, p: 0.5, 3, batched="torch"), [1.0, 2.0, 3.0], [1.0], **ask)
     other = sm.solve(sm.SDE(lambda x, t, p: -np.sinh(x), lambda x, t, p: 0.5, 3, batched=True), [1.0, 2.0, 3.0], [1.0], **ask)
     np.testing.assert_allclose(one["mean"], other["mean"], rtol=1e-12)

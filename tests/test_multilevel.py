@@ -201,7 +201,8 @@ def test_a_path_has_the_same_noise_in_any_chunk():
 
 def test_pairs_with_a_faulty_path_are_counted_and_left_out():
     # dX = X^2 dt + dW explodes on some paths; max(0, NaN) = 0 must not hide it
-    r = multilevel(EXPLOSIVE, 0.0, 1.5, bounded, error=0.05, step=0.125, method="euler-maruyama")
+    with pytest.warns(UserWarning, match="were lost"):
+        r = multilevel(EXPLOSIVE, 0.0, 1.5, bounded, error=0.05, step=0.125, method="euler-maruyama")
     assert np.isfinite(r["mean"])
     assert 0 < r["faulty"][-1] < r["n_paths"][-1]
     n = int(r["n_paths"][2])
@@ -210,7 +211,8 @@ def test_pairs_with_a_faulty_path_are_counted_and_left_out():
 
 
 def test_without_survivors_there_is_no_result():
-    r = multilevel(EXPLOSIVE, 1e200, 1.0, bounded, error=0.1, step=0.125, method="euler-maruyama")
+    with pytest.warns(UserWarning, match="were lost"):
+        r = multilevel(EXPLOSIVE, 1e200, 1.0, bounded, error=0.1, step=0.125, method="euler-maruyama")
     assert np.isnan(r["mean"])
     assert np.isnan(r["rms_error"])
     assert not r["reached"]

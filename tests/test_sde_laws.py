@@ -297,7 +297,8 @@ def test_paths_on_given_increments_obey_the_bounds_too():
 
 def test_solve_leaves_out_the_paths_that_left():
     equation, x0 = bounded(1, "fault", ((-0.5, 0.7),))
-    result = sm.solve(equation, x0, [1.0, 2.0], step=0.1, n_paths=200, seed=9)
+    with pytest.warns(UserWarning, match="were lost"):
+        result = sm.solve(equation, x0, [1.0, 2.0], step=0.1, n_paths=200, seed=9)
     paths, _ = plain_steps(equation, "euler-maruyama", x0, 200, 20, 0.1, 9)
     np.testing.assert_array_equal(result["faulty"], np.isnan(paths[[10, 20], 0]).sum(axis=1))
 
