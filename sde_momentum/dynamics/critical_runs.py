@@ -82,10 +82,8 @@ class Blocks:
         compiled = [problem.compiled_metric(metric) if own else None for metric in self.schedule.metrics]
         return gamma_of(kernels, problem.targets, self.schedule.tolerance), model(kernels, problem.targets, compiled)
 
-    def run(
-        self, kappa: Array, pace: Array, seeds: NDArray[np.uint64], advance: Callable[[float], None]
-    ) -> tuple[Array, Array]:
-        """Metrics of runs of a kappa, pace and seed each, (n_runs,): (metric, run, time), and the s at which they diverged, (run,).
+    def run(self, kappa: Array, pace: Array, seeds: NDArray[np.uint64], advance: Callable[[float], None]) -> tuple[Array, Array]:
+        """Metrics of runs of a kappa, pace, seed each, (n_runs,): (metric, run, time), and the s at which they diverged, (run,).
 
         `advance` is called with the share of the time that has passed, times the number of runs.
         """
