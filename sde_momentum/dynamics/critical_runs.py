@@ -83,7 +83,7 @@ class Blocks:
         return gamma_of(kernels, problem.targets, self.schedule.tolerance), model(kernels, problem.targets, compiled)
 
     def run(self, kappa: Array, pace: Array, seeds: NDArray[np.uint64], advance: Callable[[float], None]) -> tuple[Array, Array]:
-        """Metrics of runs of a kappa, pace and seed each, (n_runs,): (metric, run, time), and the s at which they diverged, (run,).
+        """Metrics of runs of a kappa, pace, seed each, (n_runs,): (metric, run, time), and the s at which they diverged, (run,).
 
         `advance` is called with the share of the time that has passed, times the number of runs.
         """

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.arguments import by_annotations
 from ..core.errors import InputError, check_shape
+from ..core.threads import one_blas_thread
 from ..problems.problem import Array, Problem, as_problem
 
 
@@ -45,7 +46,8 @@ class ManifoldPoint:
     def _svd(self) -> tuple[Array, Array, Array]:
         """(u, s, vt) of J with all P output directions; of the N parameter directions only the first min(P, N)."""
         jacobian = self.problem.jacobian(self.w)
-        return np.linalg.svd(jacobian, full_matrices=jacobian.shape[0] > jacobian.shape[1])
+        with one_blas_thread():  # of such small matrices the threads mostly wait for each other
+            return np.linalg.svd(jacobian, full_matrices=jacobian.shape[0] > jacobian.shape[1])
 
     @cached_property
     def rank(self) -> int:

@@ -59,8 +59,8 @@ def price_of_speed(
 
     Returns:
         Dataset over one_minus_beta, in units of curvature: `along`, the simulated part, with `along_se`; `across`, that of
-        the normal modes where the simulation leaves them out, in a valley, else 0; `excess`, their sum; `settled` (bool), whether the two halves
-        of the record agree within 3 standard errors.
+        the normal modes where the simulation leaves them out, in a valley, else 0; `excess`, their sum; `settled` (bool),
+        whether the two halves of the record agree within 3 standard errors.
 
     Raises:
         InputError: for a value out of range.
