@@ -192,6 +192,15 @@ def test_trials_take_no_more_steps_than_the_training_that_the_schedule_tells():
     assert len(found.tried) >= 3
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_without_a_schedule_five_trials_are_the_most_for_each_seed(seeds):
+    """From momentum 0 to the best near 1 - beta = 0.024, which alone takes five."""
+    model, loss, data = quadratic(0.003)
+    found = sm.find_momentum(model, sgd(model, momentum=0.0), loss, data, steps=800, seeds=seeds)
+    assert len(found.tried) == 5
+    assert np.isfinite(found.losses).sum() <= 5 * 800 * seeds
+
+
 def test_the_schedule_tells_the_length_of_a_trial():
     model, loss, data = quadratic(1.0)
     optimizer = sgd(model)

@@ -43,8 +43,8 @@ def find_momentum(
     Nothing is changed: parameters, buffers, optimizer and random generators are put back, also after an exception. From the
     present momentum the search goes on both sides by factors of 3 in 1 - beta until the best is enclosed, then by 1.8. A trial
     that is clearly behind one with more momentum is stopped. Of all momenta whose final loss is within a standard error of the
-    best the least is
-    recommended: beyond the best lies a cliff. It costs about five to seven trials.
+    best the least is recommended: beyond the best lies a cliff. It takes three to five trials where `schedule` tells no length,
+    else as many as take the steps of the training.
 
     Args:
         model: in the mode (train or eval) in which it is trained
