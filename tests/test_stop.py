@@ -63,7 +63,7 @@ def test_a_position_stops_with_its_velocity():
     equation = sde.Langevin(lambda q, t, p: -q)
     _, when, x = stopped(equation, lambda x, t, p: x[0] - 0.5, (0.0, 0.0), (4.0,), n=500)
     passed = when <= 4.0
-    assert 0.5 < passed.mean() < 1.0
+    assert 0.3 < passed.mean() < 1.0
     np.testing.assert_allclose(x[0][passed], 0.5, atol=1e-12)
     assert np.mean(x[1][passed] > 0.0) > 0.95  # upward, but for steps within which the velocity turns
 
