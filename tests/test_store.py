@@ -15,7 +15,7 @@ import xarray as xr
 
 from sde_momentum import InputError
 from sde_momentum.core.files import remove_parts, write_whole
-from validation.store import CONFIGURATION, Folder, read, write
+from validation.store import CONFIGURATION, Folder, configuration_of, read, write
 
 ARRAYS = {"values": np.arange(6.0).reshape(2, 3), "diverged": np.array([-1, 4])}
 SHAPES = {name: array.shape for name, array in ARRAYS.items()}
@@ -135,6 +135,20 @@ def test_a_folder_is_taken_up_by_its_own_configuration_only(tmp_path):
     with pytest.raises(InputError, match=r"--out: given .*a folder with seed = 0; allowed: a folder with seed = 1, or a new one"):
         Folder.open(path, {"lr": [0.1], "seed": 1}, resume=True)
     assert json.loads((path / CONFIGURATION).read_text())["seed"] == 0
+
+
+def test_a_flipped_bit_of_the_configuration_makes_no_other(tmp_path):
+    mine = {"experiment": "a", "lr": [0.1, 0.2], "seed": 0}
+    Folder.open(tmp_path, mine, resume=False).begin()
+    whole = (tmp_path / CONFIGURATION).read_bytes()
+    found = []
+    for bit in range(0, 8 * len(whole), 5):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (tmp_path / CONFIGURATION).write_bytes(flipped)
+        found.append(configuration_of(tmp_path))
+    assert all(configuration in (None, mine) for configuration in found)
+    assert found.count(None) > len(found) / 2
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

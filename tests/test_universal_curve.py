@@ -87,6 +87,13 @@ def test_stored_curves_are_found_again_and_not_mistaken(curve, tmp_path):
     assert first.data.identical(curve.data)  # nothing but the arguments decides the numbers
     with pytest.raises(sm.InputError, match="the curve of this problem and start"):
         read_curve(file, VALLEY, VALLEY.start(2.0))
+    whole = file.read_bytes()
+    for bit in np.random.default_rng(1).choice(8 * len(whole), 100, replace=False):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(flipped)
+        with pytest.raises(sm.InputError, match=rf"curve: given .*{file.name}; allowed: an intact file written by"):
+            read_curve(file, VALLEY, START)
     file.write_bytes(b"broken")
     with pytest.raises(sm.InputError, match="an intact file written by"):
         sm.universal_curve(VALLEY, START, store=tmp_path)
