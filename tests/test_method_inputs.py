@@ -144,7 +144,7 @@ ONE = sm.SDE(lambda x, t, p: -x, lambda x, t, p: 1.0, batched=True)
         ),
         (lambda: sde.Autocovariance(-1), "max_lag: given -1"),
         (lambda: sde.Autocovariance(2.5), "max_lag: given 2.5"),
-        (lambda: sde.Autocovariance(row=3), "row: given 3; allowed: the name of a row"),
+        (lambda: sde.Autocovariance(row=3), "row: given 3; allowed: a text or None"),
         (lambda: sde.PassageTimes(lambda t, x: x, stop=True), "event: given f\\(t, x\\)"),
     ],
 )

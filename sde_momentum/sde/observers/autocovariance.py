@@ -48,8 +48,6 @@ class Autocovariance(Observer):
     def __post_init__(self) -> None:
         if self.max_lag is not None:
             check_integer(self.max_lag, "max_lag", 0)
-        if self.row is not None and not isinstance(self.row, str):
-            raise InputError("row", self.row, "the name of a row, or None for every row")
 
     def _rows(self, names: tuple[str, ...]) -> slice:
         if self.row is None:
