@@ -224,8 +224,8 @@ class KernelText:
             if out == "out":
                 lines.append("exits = exits + out")
                 if self.equation.outside == "fault":  # the whole path: other components would be counted again
-                    names = map(self._new, range(self.equation.dim))
-                    lines += [f"{new} = where_below(0.0, out, np.nan, {new})" for new in names]
+                    every = [self._new(k) for k in range(self.equation.dim)]
+                    lines += [f"{new} = where_below(0.0, out, np.nan, {new})" for new in every]
         return [*lines, *(self._event_lines() if self.event is not None else [])]
 
     def _event_lines(self) -> list[str]:

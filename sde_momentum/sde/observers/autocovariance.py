@@ -116,7 +116,8 @@ class Autocovariance(Observer):
             linear[:, 0] = np.where(np.isnan(linear[:, 0]), np.nan, 0.0)  # not what rounding leaves
             correlation = intervals.mean_correlation(ratio, np.maximum(linear, 0.0) * ((n - 1) / totals[:, :1]) ** 2, n)
         prefix = "" if self.row is None else f"{self.row}_"
-        axis, dims = f"{prefix}lag", ("row", f"{prefix}lag")
+        axis = f"{prefix}lag"
+        dims: tuple[str, ...] = ("row", axis)
         if self.row is not None:
             dims = (axis,)
             covariance, correlation = (Estimate(*(part[0] for part in one)) for one in (covariance, correlation))
