@@ -21,7 +21,7 @@ from sde_momentum.predictors.target import Target
 
 TORCH = importlib.util.find_spec("torch") is not None
 MODULES = (*(["training"] if TORCH else []), "theory", "geometry", "problems", "sde", "dynamics", "predictors")
-NEED_TORCH = {"MomentumScaler", "estimate_timescales", "find_momentum"}
+NEED_TORCH = {"MomentumScaler", "estimate_timescales", "find_momentum", "find_lightning_momentum", "find_trainer_momentum"}
 CALLBACKS = {"LightningMomentumCallback", "TrainerMomentumCallback"}
 """Which need Lightning and Transformers; what they are given goes to MomentumScaler."""
 EXEMPT = {
@@ -264,6 +264,17 @@ def torch_calls() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     yield "EstimatorSettings", sm.training.EstimatorSettings, {}
     yield "find_momentum", find, {"loss": torch.nn.functional.mse_loss, "loader": [(x, y)], "steps": 10, "momenta": [0.0, 0.5],
                                   "budget": 1.0, "progress": False}  # fmt: skip
+    short = {"steps": 10, "momenta": [0.0, 0.5], "budget": 1.0, "progress": False}
+    module = model()
+    module.configure_optimizers = lambda: sgd(module)
+    module.training_step = lambda batch, number: torch.nn.functional.mse_loss(module(batch[0]), batch[1])
+
+    def lightning(module: Any, clip: Any = None, **options: Any) -> Any:
+        """With batches that the module takes: what it says of others is its own."""
+        return sm.training.find_lightning_momentum(module, [(x, y)], clip=clip, **options)
+
+    yield "find_lightning_momentum", lightning, {"module": module, "clip": 1.0, **short}
+    yield "find_trainer_momentum", sm.training.find_trainer_momentum, {"trainer": None}
     yield "MomentumScaler", scaler, {"rule": sm.MomentumRule.from_reference(0.1, 0.9)}
 
 

@@ -260,7 +260,7 @@ def test_an_ensemble_grows_until_its_error_is_small_enough():
     [
         (
             dict(statistics=["mean"]),
-            "statistics: given mean; allowed: Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quant",
+            "statistics: given mean; allowed: Autocovariance, Covariance, Functional, Histogram, KeepPaths, PassageTimes, Quant",
         ),
         (dict(statistics=2 * [PassageTimes(linear)]), "statistics: given 2 PassageTimes; allowed: one PassageTimes at most"),
         (dict(statistics=2 * [SQUARE]), "statistics: given two functionals 'square'; allowed: functionals of different names"),

@@ -284,7 +284,8 @@ def test_bad_input_names_argument_given_and_allowed(change, message):
 def test_an_equation_that_no_such_method_steps_is_refused():
     langevin = Langevin(lambda x, t, p: -x)
     with pytest.raises(
-        sm.InputError, match=r"equation: given Langevin; allowed: an SDE that one of euler-maruyama, milstein, heun"
+        sm.InputError,
+        match=r"equation: given Langevin; allowed: an SDE that one of euler-maruyama, exponential-euler, milstein, heun",
     ):
         multilevel(langevin, (0.0, 0.0), 1.0, lambda x, t, p: x[0], error=0.1, step=0.5)
 
