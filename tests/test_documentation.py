@@ -25,7 +25,14 @@ from sde_momentum.sde.methods import methods_table
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = [README, *(path for path in [ROOT / "CONTRIBUTING.md"] if path.exists()), *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+MADE = {"_build", "examples", "tutorials_run"}
+"""Folders of docs/ that building the site makes."""
+PAGES = [
+    README,
+    *(path for path in [ROOT / "CONTRIBUTING.md"] if path.exists()),
+    *sorted(path for path in DOCS.rglob("*.md") if not MADE & set(path.relative_to(DOCS).parts)),
+]
 
 FENCE = re.compile(r"^(?P<before>[^\n]*)\n```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -59,7 +66,7 @@ def numbers(text: str) -> list[float]:
 
 
 def by_name(pages: list[Path]) -> dict[str, list]:
-    return {"argvalues": pages, "ids": [page.name for page in pages]}
+    return {"argvalues": pages, "ids": [str(page.relative_to(ROOT)) for page in pages]}
 
 
 # -- Python --------------------------------------------------------------------------------------------
