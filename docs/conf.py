@@ -31,10 +31,10 @@ extensions = [
     "reference",  # the interface and the command line, from the code
     "pictures",  # what a script in docs/_ext draws
 ]
-if any((HERE / "gallery").glob("*.py")):
+if not os.environ.get("SITE_WITHOUT_EXAMPLES"):  # text alone, in a minute
     extensions.append("sphinx_gallery.gen_gallery")
 
-exclude_patterns = ["_build", "_ext", "_static", "gallery"]
+exclude_patterns = ["_build", "_ext", "_static", "gallery", "tutorials"]
 suppress_warnings = ["toc.empty_glob", "config.cache", "ref.python"]
 nitpicky = False
 
@@ -54,7 +54,8 @@ python_maximum_signature_line_length = 88
 autodoc_mock_imports = [name for name in ("lightning", "transformers", "torch") if find_spec(name) is None]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False
 
 # -- mathematics: what sphinxcontrib-katex brings, with the style and fonts of the same version in _static/katex ------------
 katex_css_path = "katex/katex.min.css"
@@ -63,8 +64,8 @@ katex_options = "throwOnError: false, strict: false"
 # -- examples with pictures ----------------------------------------------------------------------------
 os.environ.setdefault("MPLBACKEND", "agg")
 sphinx_gallery_conf = {
-    "examples_dirs": ["gallery"],
-    "gallery_dirs": ["examples"],
+    "examples_dirs": ["tutorials", "gallery"],
+    "gallery_dirs": ["tutorials_run", "examples"],
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,
     "download_all_examples": False,

@@ -17,6 +17,7 @@ PREFIXES = {"grad": r"\nabla", "hess": r"\nabla^2", "sum": r"\sum", "tr": r"\ope
 PREFIXES |= {"Cov": r"\operatorname{Cov}", "E": r"\mathbb{E}"}
 INDICES = {"perp": r"\perp", "par": r"\parallel", "T": "T"}
 RELATIONS = {"=": "=", "<": "<", ">": ">", "<=": r"\le", ">=": r"\ge", "~": r"\sim", "->": r"\to", "<-": r"\leftarrow", "!=": r"\ne"}
+UNITS = {"parameter", "loss", "curvature"}
 OPENING, CLOSING = {"(": ")", "[": "]", "{": "}"}, {")": "(", "]": "[", "}": "{"}
 
 _TOKEN = re.compile(
@@ -91,8 +92,9 @@ def _upright(name: str) -> str:
 
 
 class _Reader:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, inline: bool) -> None:
         self.tokens = tokens(text)
+        self.inline = inline
         self.at = 0
 
     def peek(self, ahead: int = 0) -> Token | None:
@@ -108,7 +110,14 @@ class _Reader:
     def is_text(self, token: Token) -> bool:
         """A word, but none with a power, as in a unit."""
         after = self.peek(1)
+        if token.text in UNITS and after is not None and after.text in ("/", "^", ")"):
+            return False
         return self.is_article(token) or (is_word(token) and not (after is not None and after.text == "^" and not after.spaced))
+
+    def between_sizes(self) -> bool:
+        """Whether the token just read, an x, stands between two sizes, as in P x N."""
+        before, after = (self.tokens[i] if 0 <= i < len(self.tokens) else None for i in (self.at - 2, self.at))
+        return all(t is not None and re.fullmatch(r"[A-Z]|\d+", t.text) is not None for t in (before, after))
 
     def is_article(self, token: Token) -> bool:
         after = self.peek(1)
@@ -166,6 +175,9 @@ class _Reader:
                 if not product:
                     raise Unreadable("nothing is divided")
                 tight = not token.spaced
+                if self.inline:
+                    product += ["/", self.factor(closing)]
+                    continue
                 below = _bare(self.factor(closing))
                 above = product[-1:] if tight else product
                 fraction = rf"\frac{{{_bare(above[0]) if len(above) == 1 else ' '.join(above)}}}{{{below}}}"
@@ -178,7 +190,7 @@ class _Reader:
                     product.append(r"\cdot")
                     continue
                 before, product = [*before, *product, r"\cdot"], []
-            elif self.is_text(token):
+            elif self.is_text(token) or (token.text == "(" and token.spaced > 1):
                 break
             elif token.text in ("sum", "grad", "hess") and (prefix := self.prefix()):
                 before, product = [*before, *product, prefix], []
@@ -224,6 +236,8 @@ class _Reader:
             return PREFIXES[token.text] + self.attached()
         if token.kind == "name":
             following = self.peek()
+            if token.text == "x" and self.between_sizes():
+                return r"\times"
             if token.text == "d" and following is not None and following.kind == "name" and following.text not in RELATIONS:
                 return r"\mathrm{d}"
             letter = _letter(token.text) or _upright(token.text)
@@ -300,13 +314,13 @@ def _bare(text: str) -> str:
     return text[len(r"\left(") : -len(r"\right)")]
 
 
-def latex(text: str) -> str:
-    """LaTeX of one formula. Raises Unreadable.
+def latex(text: str, inline: bool = False) -> str:
+    """LaTeX of one formula; `inline`: fractions keep their slash. Raises Unreadable.
 
     >>> latex("1 - beta* = (c mu zeta^2)^(1/3) eta^(2/3)")
     '1 - \\\\beta^* = \\\\left(c \\\\mu \\\\zeta^{2}\\\\right)^{1/3} \\\\eta^{2/3}'
     """
-    reader = _Reader(text)
+    reader = _Reader(text, inline)
     written = reader.row()
     if reader.peek() is not None:
         raise Unreadable(text)
@@ -324,7 +338,7 @@ def inside(text: str) -> list[tuple[bool, str]]:
     done = 0
     for start, end in _runs(text):
         try:
-            formula = latex(text[start:end])
+            formula = latex(text[start:end], inline=True)
         except (Unreadable, KeyError):
             continue
         parts += [(False, text[done:start]), (True, formula)]
@@ -377,11 +391,15 @@ def _mathematical(pieces: list[Token], i: int) -> bool:
     if token.text in ("A", "I"):
         return following is not None and following.kind in ("relation", "index")
     if token.text == "a":
-        return following is None or not is_word(following) or following.text in _AFTER_NO_ARTICLE
-    if is_word(token):  # parameter^2
+        return following is not None and (not is_word(following) or following.text in _AFTER_NO_ARTICLE)
+    if token.text in UNITS:  # parameter^2 / loss, sqrt(loss)
+        beside = {pieces[j].text for j in (i - 1, i + 1) if 0 <= j < len(pieces)}
+        return bool(beside & {"^", "/"}) or beside == {"(", ")"} and pieces[i - 2].text == "sqrt"
+    if is_word(token):
         return following is not None and not following.spaced and following.text == "^"
     if token.text in ",;:.":
-        return token.text != "." or token.spaced
+        joins = following is not None and not following.spaced and following.kind == "name" and len(following.text) == 1
+        return token.text != "." or bool(token.spaced) or joins
     return not (token.text in ("max", "min", "ln", "exp") and (following is None or following.spaced and following.kind == "word"))
 
 

@@ -26,7 +26,7 @@ def _page(name: str) -> str:
     body = re.sub(r"<h2>.*?</h2>", "", article, count=1)
     body = re.sub(r"<(/?)h3>", r"<\1h2>", body)
     sections = ", ".join(f"[{section.title}](../theory.md#{section.anchor})" for section in derivation.sections)
-    numbers = ", ".join(formula.equation.number for formula in derivation.formulas)
+    numbers = ", ".join(f.equation.number for f in sorted(derivation.formulas, key=lambda f: (f.equation.section.number, f.equation.place)))
     result = f" It ends in equations {numbers}." if numbers else ""
     lines = [
         f"# {derivation.title}", "",
@@ -62,8 +62,9 @@ def _write(app: Sphinx) -> None:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
     style = files("derivations.page").joinpath("style.css").read_text(encoding="utf-8")
-    rules = style.partition("ol.steps {")
-    (Path(app.srcdir) / "_static" / "proofs.css").write_text(_SCOPE + rules[1] + rules[2], encoding="utf-8")
+    rules = "".join(style.partition("ol.steps {")[1:]).replace(" } ", " }\n")
+    scoped = re.sub(r"^(?=[a-z.])", ".proof ", rules, flags=re.MULTILINE)
+    (Path(app.srcdir) / "_static" / "proofs.css").write_text(_SCOPE + scoped, encoding="utf-8")
     app.add_css_file("proofs.css")
 
 
@@ -72,7 +73,7 @@ _SCOPE = """/* Written by docs/_ext/proofs.py from derivations/page/style.css. *
   --line: var(--color-background-border); --accent: var(--color-brand-primary); --good: #17693a; --fair: #7a5200; --bad: #b3261e }
 body[data-theme="dark"] .proof { --good: #79d39b; --fair: #e8bd66; --bad: #ff8a80 }
 @media (prefers-color-scheme: dark) { body:not([data-theme="light"]) .proof { --good: #79d39b; --fair: #e8bd66; --bad: #ff8a80 } }
-.tag { font-size: .75rem; font-weight: 500; color: var(--soft); border: 1px solid var(--line); border-radius: 1rem;
+.proof .tag { font-size: .75rem; font-weight: 500; color: var(--soft); border: 1px solid var(--line); border-radius: 1rem;
   padding: .05rem .5rem; white-space: nowrap; vertical-align: .15em }
 """
 

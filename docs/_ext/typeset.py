@@ -65,7 +65,7 @@ class Equations(SphinxTransform):
             block.replace_self([self.equation(formula, number, proofs) for formula, number in found])
 
     def equation(self, formula: str, number: str, proofs: dict[str, str]) -> nodes.Node:
-        outer = nodes.container(classes=["equation"], ids=[f"eq-{number.replace('.', '-')}"])
+        outer = nodes.container(classes=["numbered"], ids=[f"eq-{number.replace('.', '-')}"])
         try:
             shown = _rows(formula)
         except (Unreadable, KeyError) as error:
@@ -95,7 +95,7 @@ class Letters(SphinxTransform):
     def apply(self, **options: Any) -> None:
         if not PAGES.fullmatch(self.env.docname):
             return
-        known = {node["ids"][0] for node in self.document.findall(nodes.container) if "equation" in node["classes"]}
+        known = {node["ids"][0] for node in self.document.findall(nodes.container) if "numbered" in node["classes"]}
         self.proofs()
         for text in list(self.document.findall(nodes.Text)):
             parents = list(_parents(text))
