@@ -21,6 +21,8 @@ def derive(
     """Print a derivation: its assumptions, every step with how it was checked, and the formulas it ends in.
 
     All steps are verified on the way; the exit status is 1 if one does not hold.
+
+    Example: sde-momentum derive oscillator
     """
     try:
         from .codegen import BY_NAME
