@@ -41,9 +41,9 @@ for _ in range(15_000):
 print("momentum at the end of each phase:", [round(momenta[k], 5) for k in (4999, 9999, 14_999)])
 
 # %%
-# Momentum changes later than the learning rate does: the scaler waits until a learning rate has lasted
-# :math:`20 / (1 - \beta)` steps, with the :math:`\beta` to come. In a warm-up or under cosine annealing, where the learning rate changes at every
-# step, it therefore leaves momentum alone, which is what was measured to be best there.
+# Momentum changes later than the learning rate does: the scaler waits until a learning rate has lasted :math:`20 / (1 -
+# \beta)` steps, with the :math:`\beta` to come. In a warm-up or under cosine annealing, where the learning rate changes at
+# every step, it therefore leaves momentum alone, which is what was measured to be best there.
 
 figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(7, 4.5), layout="constrained")
 above.semilogy(rates, color="#0072B2")

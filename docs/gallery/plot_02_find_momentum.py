@@ -2,7 +2,8 @@ r"""
 The momentum of a training, by short trials
 ===========================================
 
-``find_momentum`` trains a little at several momenta from where your training stands, compares the losses, and puts everything back.
+``find_momentum`` trains a little at several momenta from where your training stands, compares the losses, and puts everything
+back.
 
 The training is a small network on noisy labels: a fifth of them is wrong. Nothing about the model is assumed; what is tried is
 your own model, loss, data and optimizer.

@@ -4,9 +4,10 @@ Across and along: why there is a best momentum
 
 Two weights, one data point: the whole picture in which momentum helps one motion and hinders another.
 
-The model is :math:`f = u v` and the datum says :math:`f = 1`, so that every point of the curve :math:`u v = 1` fits it exactly. Such a curve
-is called the manifold of minimizers. With **label noise**, a fresh random error in the label at each step, SGD never rests there:
-it is shaken *across* the curve, and the shaking pushes it *along* the curve, towards where the loss is flattest, here (1, 1).
+The model is :math:`f = u v` and the datum says :math:`f = 1`, so that every point of the curve :math:`u v = 1` fits it
+exactly. Such a curve is called the manifold of minimizers. With **label noise**, a fresh random error in the label at each
+step, SGD never rests there: it is shaken *across* the curve, and the shaking pushes it *along* the curve, towards where the
+loss is flattest, here (1, 1).
 """
 
 import matplotlib.pyplot as plt
@@ -51,7 +52,7 @@ panels[1, 0].set_ylabel("sharpness, trace of the Hessian")
 plt.show()
 
 # %%
-# Without momentum the weights stay close to the curve and creep. With momentum 0.8 they arrive. With momentum 0.98 they
-# are thrown about so far across the curve that they never settle. Momentum speeds the motion along the curve up and slows the settling
-# across it down; the best momentum makes both equally slow. How that depends on the learning rate is the subject of
+# Without momentum the weights stay close to the curve and creep. With momentum 0.8 they arrive. With momentum 0.98 they are
+# thrown about so far across the curve that they never settle. Momentum speeds the motion along the curve up and slows the
+# settling across it down; the best momentum makes both equally slow. How that depends on the learning rate is the subject of
 # this library: :math:`1 - \beta \propto \mathrm{lr}^{2/3}`.

@@ -4,10 +4,10 @@ Two timescales that cross
 
 The time across the manifold of minimizers grows with momentum, the time along it falls; where they cross, training is fastest.
 
-``sm.timescales`` gives both in closed form. Across: one direction of the loss, of curvature (Hessian eigenvalue) 1, is a damped oscillator
-that forgets within :math:`\tau_\perp` steps. Along: the fluctuations push the weights to flatter minima within
-:math:`\tau_\parallel = 4 (1 - \beta)^2 / (\mathrm{lr}^2 c \mu)` steps. Here :math:`c` is the strength of the label noise (its variance
-over the batch size), and :math:`\mu` says how fast the sharpness rises along the manifold.
+``sm.timescales`` gives both in closed form. Across: one direction of the loss, of curvature (Hessian eigenvalue) 1, is a
+damped oscillator that forgets within :math:`\tau_\perp` steps. Along: the fluctuations push the weights to flatter minima
+within :math:`\tau_\parallel = 4 (1 - \beta)^2 / (\mathrm{lr}^2 c \mu)` steps. Here :math:`c` is the strength of the label
+noise (its variance over the batch size), and :math:`\mu` says how fast the sharpness rises along the manifold.
 """
 
 import matplotlib.pyplot as plt
@@ -27,7 +27,9 @@ for lr, colour in ((0.1, "#0072B2"), (0.01, "#009E73"), (0.001, "#D55E00")):
     crossing = np.argmin(np.maximum(times.transverse, times.longitudinal))
     axes.plot(one_minus_beta[crossing], times.transverse[crossing], "o", color=colour)
     crossings[lr] = one_minus_beta[crossing]
-axes.set(xlabel="1 - momentum", ylabel="steps", ylim=(1, 1e7), title="dashed: across; full: along; they cross at the best momentum")
+axes.set(
+    xlabel="1 - momentum", ylabel="steps", ylim=(1, 1e7), title="dashed: across; full: along; they cross at the best momentum"
+)
 axes.legend()
 plt.show()
 

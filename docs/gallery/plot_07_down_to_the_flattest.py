@@ -5,8 +5,8 @@ Down to the flattest point
 Where does label noise lead, and how long is the way? ``sm.drift_flow`` follows it without simulating any noise.
 
 Along the manifold of minimizers the fluctuations act as a force: the mean motion is that of a ball rolling down the
-sharpness, the trace of the Hessian :math:`\operatorname{tr} H`. The model here is a function of our own in NumPy: a linear map with twelve entries, each
-of them a product of two weights, whose outputs at six inputs are known.
+sharpness, the trace of the Hessian :math:`\operatorname{tr} H`. The model here is a function of our own in NumPy: a linear
+map with twelve entries, each of them a product of two weights, whose outputs at six inputs are known.
 """
 
 import matplotlib.pyplot as plt

@@ -2,9 +2,11 @@ r"""
 Heavy ball, Nesterov, weight decay: three rules
 ===============================================
 
-The power 2/3 belongs to label noise and plain momentum. With other forces, or Nesterov's momentum, the rule is another, and the library computes it.
+The power 2/3 belongs to label noise and plain momentum. With other forces, or Nesterov's momentum, the rule is another, and
+the library computes it.
 
-A *valley* is the simplest model with a manifold of minimizers: one flat direction, and several steep ones whose curvature changes along it.
+A *valley* is the simplest model with a manifold of minimizers: one flat direction, and several steep ones whose curvature
+changes along it.
 """
 
 import matplotlib.pyplot as plt
@@ -37,5 +39,6 @@ axes.legend()
 plt.show()
 
 # %%
-# Nesterov's momentum damps a steep direction by itself, by learning rate times curvature, and where that is
-# larger than :math:`1 - \beta`, at ordinary learning rates, its power is near 1/2. Weight decay pulls along the flat direction however small the learning rate, and asks for the power 1/2.
+# Nesterov's momentum damps a steep direction by itself, by learning rate times curvature, and where that is larger than
+# :math:`1 - \beta`, at ordinary learning rates, its power is near 1/2. Weight decay pulls along the flat direction however
+# small the learning rate, and asks for the power 1/2.

@@ -13,9 +13,9 @@ from sde_momentum.figures import phase_diagram
 diagram = sm.PhaseDiagram(noise=2.5e-4, curvature=10.0, eigenvalues=[0.5, 1.0, 4.0], coupling=14.0, target=0.3)
 
 # %%
-# ``noise`` is the variance of the label noise over the batch size, ``curvature`` how fast the sharpness rises along the manifold of
-# minimizers, ``eigenvalues`` the curvatures across it; ``coupling`` says how strongly these change along it, and so where
-# fluctuations throw the weights out of the flat region. ``target``: training is done at 0.3 of the distance.
+# ``noise`` is the variance of the label noise over the batch size, ``curvature`` how fast the sharpness rises along the
+# manifold of minimizers, ``eigenvalues`` the curvatures across it; ``coupling`` says how strongly these change along it, and
+# so where fluctuations throw the weights out of the flat region. ``target``: training is done at 0.3 of the distance.
 
 for lr in (0.1, 0.01, 0.001):
     best, edge = float(diagram.optimum(lr)), float(diagram.edge(lr))

@@ -4,8 +4,8 @@ Every direction holds the same energy
 
 In equilibrium label noise shakes steep and soft directions equally far; momentum alone sets how far.
 
-For a direction of Hessian eigenvalue :math:`\lambda` the gradient noise has the variance :math:`c \lambda`: the restoring force and the noise grow
-together. So the variance of the weight does not depend on :math:`\lambda`: it is
+For a direction of Hessian eigenvalue :math:`\lambda` the gradient noise has the variance :math:`c \lambda`: the restoring
+force and the noise grow together. So the variance of the weight does not depend on :math:`\lambda`: it is
 :math:`\mathrm{lr}\, c / (2 (1 - \beta))` at small learning rates, and exactly
 
 .. math:: s = \frac{\mathrm{lr}\, c\, (1 + \beta)}{(1 - \beta)\,(2 (1 + \beta) - \mathrm{lr}\,\lambda)} .
@@ -32,7 +32,8 @@ for beta, colour in ((0.0, "#0072B2"), (0.9, "#009E73"), (0.98, "#D55E00")):
         x += v
     measured, error = (x**2).mean(0), (x**2).std(0) / np.sqrt(len(x))
     exact = sm.timescales(lr, beta, eigenvalue=eigenvalues, noise=c).stationary_variance
-    print(f"momentum {beta}: measured over exact {np.mean(measured / exact):.3f}, worst {np.max(abs(measured - exact) / error):.1f} errors")
+    worst = np.max(abs(measured - exact) / error)
+    print(f"momentum {beta}: measured over exact {np.mean(measured / exact):.3f}, farthest {worst:.1f} standard errors")
     axes.errorbar(eigenvalues, measured, 2 * error, fmt="o", color=colour, label=f"momentum {beta}")
     axes.loglog(eigenvalues, exact, color=colour)
 axes.set(xlabel="eigenvalue of the direction", ylabel="variance of the weight", title="points: 4,000 runs; lines: the formula")

@@ -5,8 +5,8 @@ A universal curve
 In the right units the training time against momentum is one curve, whatever the learning rate and the strength of the noise.
 
 The theory says which units: :math:`1 - \beta` in units of :math:`(c\, \mathrm{lr}^2)^{1/3}`, and steps in units of
-:math:`(c\, \mathrm{lr}^2)^{-1/3}`, with :math:`c` the strength of the label noise. ``sm.universal_curve`` simulates the limit in which this is exact, a
-limit of vanishing learning rate in which the fluctuations stay.
+:math:`(c\, \mathrm{lr}^2)^{-1/3}`, with :math:`c` the strength of the label noise. ``sm.universal_curve`` simulates the limit
+in which this is exact, a limit of vanishing learning rate in which the fluctuations stay.
 """
 
 import matplotlib.pyplot as plt
@@ -30,10 +30,17 @@ for (lr, sigma, marker), colour in zip(settings, ("#0072B2", "#009E73", "#D55E00
     unit = np.cbrt(method.noise * lr**2)
     scaled = np.geomspace(1.8, 5.0, 9)
     steps = np.unique(np.linspace(0, 150 / unit, 600).astype(int))
-    runs = sm.solve(method, start, steps, lr=lr, momentum=1 - scaled[::-1] * unit, seeds=range(128), metrics=["test_error"], progress=False)
+    runs = sm.solve(
+        method, start, steps, lr=lr, momentum=1 - scaled[::-1] * unit, seeds=range(128), metrics=["test_error"], progress=False
+    )
     times = sm.convergence_time(runs.test_error.mean("seed").isel(lr=0), runs.time)[::-1]
     axes.loglog(scaled, times * unit, marker, color=colour, label=f"lr {lr}, label noise {sigma}")
-axes.set(xlabel=r"$(1 - \beta)\,/\,(c\,\mathrm{lr}^2)^{1/3}$", ylabel=r"steps $\times\,(c\,\mathrm{lr}^2)^{1/3}$", xlim=(1.6, 5.5), ylim=(20, 150))
+axes.set(
+    xlabel=r"$(1 - \beta)\,/\,(c\,\mathrm{lr}^2)^{1/3}$",
+    ylabel=r"steps $\times\,(c\,\mathrm{lr}^2)^{1/3}$",
+    xlim=(1.6, 5.5),
+    ylim=(20, 150),
+)
 axes.legend()
 plt.show()
 

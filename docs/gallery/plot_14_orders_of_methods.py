@@ -4,8 +4,8 @@ Which method for an equation? Errors against the step
 
 The error of the mean against the size of the step, for three methods, on one equation with an exact answer.
 
-Geometric Brownian motion, :math:`dX = a X\,dt + b X\,dW`: :math:`E X^2 = e^{(2 a + b^2) t}`. An error in the mean of a function of the state is called weak;
-a method of weak order 1 halves it with the step, one of order 2 quarters it.
+Geometric Brownian motion, :math:`dX = a X\,dt + b X\,dW`: :math:`E X^2 = e^{(2 a + b^2) t}`. An error in the mean of a
+function of the state is called weak; a method of weak order 1 halves it with the step, one of order 2 quarters it.
 """
 
 import matplotlib.pyplot as plt
@@ -32,9 +32,11 @@ for method, marker in (("euler-maruyama", "o"), ("milstein", "s"), ("dri1", "^")
     print(f"{method}: relative error {', '.join(f'{e:.4f}' for e in errors)}; standard error {bars[0] / 2:.4f}")
 
 # %%
-# ``dri1`` is of weak order 2. Milstein's method follows single paths better than Euler's, but for means it is no better: it pays to know
-# what one wants of a method.
+# ``dri1`` is of weak order 2. Milstein's method follows single paths better than Euler's, but for means it is no better: it
+# pays to know what one wants of a method.
 
-axes.set(xscale="log", yscale="log", xlabel="step", ylabel="relative error of the mean of X squared, 2 standard errors", ylim=(1e-4, 1))
+axes.set(
+    xscale="log", yscale="log", xlabel="step", ylabel="relative error of the mean of X squared, 2 standard errors", ylim=(1e-4, 1)
+)
 axes.legend()
 plt.show()

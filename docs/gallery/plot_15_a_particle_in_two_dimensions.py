@@ -4,8 +4,8 @@ Two dimensions: a charged particle in a trap
 
 A two-dimensional ensemble: position and velocity with friction, heat and a magnetic field, and its stationary density.
 
-Underdamped Langevin equations have a class of their own: ``force`` of the position, ``friction``, ``temperature``. A magnetic field turns the velocity; it
-enters as the antisymmetric part of the friction matrix.
+Underdamped Langevin equations have a class of their own: ``force`` of the position, ``friction``, ``temperature``. A magnetic
+field turns the velocity; it enters as the antisymmetric part of the friction matrix.
 """
 
 import matplotlib.pyplot as plt
@@ -27,14 +27,16 @@ result = sm.solve(
 )
 
 # %%
-# In equilibrium the magnetic field does no work, so the variances are those of a particle without it: temperature over stiffness, 0.2 and 0.1.
+# In equilibrium the magnetic field does no work, so the variances are those of a particle without it: temperature over
+# stiffness, 0.2 and 0.1.
 
 for name in result.component.values[:2]:
     one = result.sel(component=name).isel(time=-1)
     print(f"variance of {name}: {float(one['variance']):.3f} +- {float(one['variance_se']):.3f}")
 
 # %%
-# On the left the mean over all paths spirals into the trap, beside one path of the ensemble; on the right where 400 paths are found late.
+# On the left the mean over all paths spirals into the trap, beside one path of the ensemble; on the right where 400 paths are
+# found late.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained", sharex=True, sharey=True)
 x, y = (result["mean"].isel(component=i) for i in (0, 1))

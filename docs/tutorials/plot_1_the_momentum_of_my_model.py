@@ -2,11 +2,11 @@ r"""
 The momentum of my model
 ========================
 
-**You have** a PyTorch training with a learning rate. **You want** the momentum that belongs to it, and to know what to do when the learning rate
-changes. **You need** ``pip install '.[torch,plot]'``; no theory.
+**You have** a PyTorch training with a learning rate. **You want** the momentum that belongs to it, and to know what to do
+when the learning rate changes. **You need** ``pip install '.[torch,plot]'``; no theory.
 
-:doc:`/start/ten_minutes` shows the shortest way. Here is the rest: a training step of your own, judging by a validation set, another
-learning rate, and a picture in which you see for yourself whether the rule holds on your model.
+:doc:`/start/ten_minutes` shows the shortest way. Here is the rest: a training step of your own, judging by a validation set,
+another learning rate, and a picture in which you see for yourself whether the rule holds on your model.
 """
 
 import matplotlib.pyplot as plt
@@ -63,9 +63,10 @@ def error(model, data):
 # %%
 # Find
 # ----
-# ``step`` hands over your own update. ``metric`` is a number that you judge by, smaller is better; without it the training loss of
-# the last batches is compared. ``anneal`` says that the learning rate will fall to 0, so each trial ends with such a fall too. ``seeds=2`` repeats
-# every trial with other batches: since a metric gives one number a trial, their scatter is the only error that there is.
+# ``step`` hands over your own update. ``metric`` is a number that you judge by, smaller is better; without it the training
+# loss of the last batches is compared. ``anneal`` says that the learning rate will fall to 0, so each trial ends with such a
+# fall too. ``seeds=2`` repeats every trial with other batches: since a metric gives one number a trial, their scatter is the
+# only error that there is.
 
 model, optimizer, schedule = make(lr=0.005, momentum=0.9)
 found = sm.find_momentum(
@@ -75,8 +76,9 @@ found = sm.find_momentum(
 print(found)
 
 # %%
-# Read the lines from the top. A line that begins with ``doubtful:`` would come first, and say what to do about it. ``as good`` encloses the
-# values of 1 - momentum that the trials do not show to be worse; a momentum of your own within it needs no change. Nothing was changed:
+# Read the lines from the top. A line that begins with ``doubtful:`` would come first, and say what to do about it. ``as
+# good`` encloses the values of 1 - momentum that the trials do not show to be worse; a momentum of your own within it needs
+# no change. Nothing was changed:
 
 print("momentum of the optimizer:", optimizer.param_groups[0]["momentum"])
 
@@ -118,21 +120,30 @@ for lr, colour in ((0.005, "#0072B2"), (0.1, "#D55E00")):
     axes.axvline(found.rule.one_minus_beta(lr), color=colour, ls="--")
     kept = train(lr, 0.9)
     axes.plot(0.1, kept, "k+", ms=12)
-    print(f"lr {lr}: best of the sweep {min(errors):.3f}; by the rule {train(lr, found.rule.momentum(lr)):.3f}; at 0.9 {kept:.3f}")
+    print(
+        f"lr {lr}: best of the sweep {min(errors):.3f}; by the rule {train(lr, found.rule.momentum(lr)):.3f}; at 0.9 {kept:.3f}"
+    )
 print(f"lr 0.1 with the momentum of 0.005, {found.momentum:.3f}: {train(0.1, found.momentum):.3f}")
-axes.set(xscale="log", xlabel="1 - momentum", ylabel="test error", title="dashed: found at 0.005, moved to 0.1; +: momentum 0.9", ylim=(0.14, 0.3))
+axes.set(
+    xscale="log",
+    xlabel="1 - momentum",
+    ylabel="test error",
+    title="dashed: found at 0.005, moved to 0.1; +: momentum 0.9",
+    ylim=(0.14, 0.3),
+)
 axes.legend()
 plt.show()
 
 # %%
 # Where the learning rate falls in long steps
 # -------------------------------------------
-# Along a cosine momentum should stay as it is. If your schedule holds the learning rate for many steps and then cuts it, momentum can follow:
+# Along a cosine momentum should stay as it is. If your schedule holds the learning rate for many steps and then cuts it,
+# momentum can follow:
 
 model, optimizer, _ = make(lr=0.005, momentum=found.momentum)
 scaler = sm.MomentumScaler(optimizer, found.rule)
 print("momentum set by the scaler:", round(optimizer.param_groups[0]["momentum"], 4))
 
 # %%
-# Its state is saved and loaded with the optimizer's own ``state_dict``. More: :doc:`/pytorch`; whether all this pays for your kind of
-# training: :doc:`/start/does_it_apply`.
+# Its state is saved and loaded with the optimizer's own ``state_dict``. More: :doc:`/pytorch`; whether all this pays for your
+# kind of training: :doc:`/start/does_it_apply`.

@@ -31,15 +31,21 @@ model = SymbolicModel(
 print("the trace of the Hessian, the sharpness:", str(sp.factor(model.trace_hessian))[:40], "...")
 start = model.interpolating_point()  # the point of the manifold that gradient flow reaches from `point`
 flattest = model.flattest_point(start)
-print("sharpness at the start:", round(model.at(start).trace_hessian, 3), "and at the flattest point:", round(model.at(flattest).trace_hessian, 3))
+print(
+    "sharpness at the start:",
+    round(model.at(start).trace_hessian, 3),
+    "and at the flattest point:",
+    round(model.at(flattest).trace_hessian, 3),
+)
 
 # %%
 # The two numbers of the theory
 # -----------------------------
-# :math:`c = \sigma^2 / B`, the strength of the noise at batch size B, here 1. And :math:`\mu`, how fast the sharpness rises along the
-# manifold away from its flattest point. From them the best momentum in closed form (:doc:`/theory`, eq. 5.5): :math:`1 - \beta = (c \mu \zeta^2)^{1/3} \mathrm{lr}^{2/3}`.
-# :math:`\zeta` is the damping ratio: 1 damps just enough to never overshoot. We only want the excess of the sharpness to stay below a tenth of its
-# start, and the excess is quadratic in the distance from the flattest point; so the distance may overshoot by :math:`\sqrt{0.1}`. ``target`` says so, and
+# :math:`c = \sigma^2 / B`, the strength of the noise at batch size B, here 1. And :math:`\mu`, how fast the sharpness rises
+# along the manifold away from its flattest point. From them the best momentum in closed form (:doc:`/theory`, eq. 5.5):
+# :math:`1 - \beta = (c \mu \zeta^2)^{1/3} \mathrm{lr}^{2/3}`. :math:`\zeta` is the damping ratio: 1 damps just enough to
+# never overshoot. We only want the excess of the sharpness to stay below a tenth of its start, and the excess is quadratic in
+# the distance from the flattest point; so the distance may overshoot by :math:`\sqrt{0.1}`. ``target`` says so, and
 # :math:`\zeta` follows.
 
 sigma, lr = 0.3, 0.02
@@ -50,14 +56,21 @@ print(rule.explain(lr))
 # %%
 # The check, by training
 # ----------------------
-# ``compile`` turns the formula into machine code. 256 runs at each of eleven momenta, all of the same noise, and the steps until the mean sharpness has come
-# down to within a tenth of its way.
+# ``compile`` turns the formula into machine code. 256 runs at each of eleven momenta, all of the same noise, and the steps
+# until the mean sharpness has come down to within a tenth of its way.
 
 method = sm.LabelNoiseSGD(model.compile(), label_noise=sigma)
 best = rule.one_minus_beta(lr)
 factors = np.geomspace(0.5, 6, 11)
 runs = sm.solve(
-    method, start, range(0, 4001, 20), lr=lr, momentum=1 - factors[::-1] * best, seeds=range(256), metrics=["trace_hessian"], progress=False
+    method,
+    start,
+    range(0, 4001, 20),
+    lr=lr,
+    momentum=1 - factors[::-1] * best,
+    seeds=range(256),
+    metrics=["trace_hessian"],
+    progress=False,
 )
 excess = runs.trace_hessian.mean("seed").isel(lr=0) - model.at(flattest).trace_hessian
 times = sm.convergence_time(np.maximum(excess, 1e-9), runs.time, fraction=0.1)[::-1]
@@ -74,7 +87,8 @@ print(f"ratio: {at_best / times.min():.2f}")
 # %%
 # Theory's own times beside them
 # ------------------------------
-# ``sm.predict`` asks several ways at once. ``methods`` names those without trials: the closed form, and training without chance on an effective loss.
+# ``sm.predict`` asks several ways at once. ``methods`` names those without trials: the closed form, and training without
+# chance on an effective loss.
 
 answer = sm.predict(model.compile(), lr, noise=sigma**2, start=start, methods=["closed form", "effective loss"], progress=False)
 print(answer)
@@ -91,7 +105,7 @@ axes.legend()
 plt.show()
 
 # %%
-# Where does the formula stop? The closed form does not see the cliff, the steep side on the left, and is bounded by it only roughly. Every equation used
-# here has a proof: ``sde-momentum derive prefactor`` prints that of the closed form, step by step, each verified as it prints. More outputs, data and inputs:
-# ``help(SymbolicModel)``. Where formulas get too large, state the model as a function:
-# :doc:`plot_3_a_function_of_my_own`.
+# Where does the formula stop? The closed form does not see the cliff, the steep side on the left, and is bounded by it only
+# roughly. Every equation used here has a proof: ``sde-momentum derive prefactor`` prints that of the closed form, step by
+# step, each verified as it prints. More outputs, data and inputs: ``help(SymbolicModel)``. Where formulas get too large,
+# state the model as a function: :doc:`plot_3_a_function_of_my_own`.

@@ -2,10 +2,12 @@ r"""
 A function of my own
 ====================
 
-**You have** a model as code: a function of its weights in NumPy, PyTorch or JAX, or a ``torch.nn.Module``. **You want** the momentum that trains it
-fastest under label noise, for a goal of your own. **You need** the core, and ``plot`` for the pictures.
+**You have** a model as code: a function of its weights in NumPy, PyTorch or JAX, or a ``torch.nn.Module``. **You want** the
+momentum that trains it fastest under label noise, for a goal of your own. **You need** the core, and ``plot`` for the
+pictures.
 
-The function gets a vector of weights and returns the outputs on all training data. The loss is :math:`|f(w) - y|^2 / (2 P)`, P the number of outputs.
+The function gets a vector of weights and returns the outputs on all training data. The loss is :math:`|f(w) - y|^2 / (2 P)`,
+P the number of outputs.
 """
 
 import matplotlib.pyplot as plt
@@ -40,8 +42,9 @@ problem = sm.Problem.from_function(network, inputs @ sparse, 2 * n, jacobian=jac
 print(problem.n_parameters, "weights,", problem.n_outputs, "outputs; derivatives by", problem.derivatives)
 
 # %%
-# 24 weights and 6 data: many exact fits, few of which are the map. ``interpolating_start`` finds one by gradient flow from random weights. ``drift_flow`` shows where
-# label noise would lead from there in the mean: to the flattest fit, which here is the map.
+# 24 weights and 6 data: many exact fits, few of which are the map. ``interpolating_start`` finds one by gradient flow from
+# random weights. ``drift_flow`` shows where label noise would lead from there in the mean: to the flattest fit, which here is
+# the map.
 
 start = problem.interpolating_start(seed=3)
 flow = sm.drift_flow(problem, start)
@@ -60,12 +63,14 @@ answer = sm.predict(problem, lr=0.02, noise=sigma**2 / 6, start=start, target=("
 print(answer)
 
 # %%
-# The momentum comes with its range, the steps with their error, and then what was simulated. A line that begins with ``doubtful:`` comes first where there is
-# something to doubt, and names the remedy. Here it is ``budget``: eight seconds are short for a function in NumPy, and runs of this model differ
-# much from each other. The last lines compare with theory, and ``broken`` names an assumption of theory that this model does not meet; trials do not need it.
+# The momentum comes with its range, the steps with their error, and then what was simulated. A line that begins with
+# ``doubtful:`` comes first where there is something to doubt, and names the remedy. Here it is ``budget``: eight seconds are
+# short for a function in NumPy, and runs of this model differ much from each other. The last lines compare with theory, and
+# ``broken`` names an assumption of theory that this model does not meet; trials do not need it.
 #
 # Faster than NumPy: a function in PyTorch or JAX with hundreds of runs in one call, or a formula, which is compiled
-# (:doc:`plot_2_from_formula_to_checked_prediction`). Without ``jacobian=`` a function in NumPy is differentiated by complex steps, a call for each weight.
+# (:doc:`plot_2_from_formula_to_checked_prediction`). Without ``jacobian=`` a function in NumPy is differentiated by complex
+# steps, a call for each weight.
 
 figure, axes = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
 answer.plot(axes)
@@ -74,7 +79,8 @@ plt.show()
 # %%
 # From the shell
 # --------------
-# Put the function into a file ``model.py``, with what it needs as attributes: ``network.targets = inputs @ sparse`` and ``network.n_parameters = 24``. Then
+# Put the function into a file ``model.py``, with what it needs as attributes: ``network.targets = inputs @ sparse`` and
+# ``network.n_parameters = 24``. Then
 #
 # .. code-block:: sh
 #
