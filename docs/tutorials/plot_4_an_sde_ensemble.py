@@ -93,7 +93,8 @@ def diffusion(x, t, p):
 cell = sm.SDE(drift, diffusion, 2)
 rest = np.array([-1.05, -0.44])
 two = sm.solve(
-    cell, rest, np.linspace(0, 100, 201), step=0.05, n_paths=2000, parameters={"current": [0.1, 0.2, 0.3], "noise": 0.08}, progress=False,
+    cell, rest, np.linspace(0, 100, 201), step=0.05, n_paths=2000, progress=False,
+    parameters={"current": [0.1, 0.2, 0.3], "noise": 0.08},
     statistics=[sde.PassageTimes(lambda x, t, p: x[0] - 1.0), sde.KeepPaths(range(5)), sde.Covariance()],
 )  # fmt: skip
 for current in two.current.values:
