@@ -2,10 +2,11 @@ r"""
 A predicted momentum, and how sure it is
 ========================================
 
-``sm.predict`` answers for a model with label noise which momentum is the fastest, in how many steps, and what makes the
-answer doubtful.
+``sm.predict`` answers for a model with label noise which momentum is the fastest, in
+how many steps, and what makes the answer doubtful.
 
-It runs short trials of the training itself at several momenta side by side, and puts the closed form of the theory beside them.
+It runs short trials of the training itself at several momenta side by side, and puts
+the closed form of the theory beside them.
 """
 
 import matplotlib.pyplot as plt
@@ -19,9 +20,10 @@ answer = sm.predict(
 print(answer)
 
 # %%
-# Time to the target against 1 - momentum. On the right, with too little momentum, time rises slowly and the curve is smooth;
-# on the left is the cliff. The recommendation stands at the side of less momentum, where nearly nothing is lost and nothing
-# is risked.
+# Time to the target against 1 - momentum. On the right, with too little momentum,
+# time rises slowly and the curve is smooth; on the left is the cliff. The
+# recommendation stands at the side of less momentum, where nearly nothing is lost and
+# nothing is risked.
 
 figure, axes = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
 answer.plot(axes)

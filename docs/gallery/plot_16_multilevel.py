@@ -2,10 +2,12 @@ r"""
 A mean to a stated error, mostly from coarse steps
 ==================================================
 
-Multilevel Monte Carlo reaches a wanted error, bias included, and pays most of it on a coarse grid.
+Multilevel Monte Carlo reaches a wanted error, bias included, and pays most of it on a
+coarse grid.
 
-The price of a call option under geometric Brownian motion is the mean of :math:`\max(X_1 - 1, 0)`; Black and Scholes gave it
-in closed form, which makes it a good test.
+The price of a call option under geometric Brownian motion is the mean of
+:math:`\max(X_1 - 1, 0)`; Black and Scholes gave it in closed form, which makes it a
+good test.
 """
 
 from math import erf, exp, log, sqrt
@@ -29,7 +31,8 @@ d = (log(1.0) + rate + volatility**2 / 2) / volatility
 exact = exp(rate) * normal(d) - normal(d - volatility)
 
 # %%
-# ``UntilError`` states what is wanted: a root-mean-square error. Steps and numbers of paths follow.
+# ``UntilError`` states what is wanted: a root-mean-square error. Steps and numbers of
+# paths follow.
 
 wanted = [4e-3, 2e-3, 1e-3, 5e-4]
 found = []

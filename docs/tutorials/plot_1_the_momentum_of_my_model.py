@@ -2,11 +2,13 @@ r"""
 The momentum of my model
 ========================
 
-**You have** a PyTorch training with a learning rate. **You want** the momentum that belongs to it, and to know what to do
-when the learning rate changes. **You need** ``pip install '.[torch,plot]'``; no theory.
+**You have** a PyTorch training with a learning rate. **You want** the momentum that
+belongs to it, and to know what to do when the learning rate changes. **You need**
+``pip install '.[torch,plot]'``; no theory.
 
-:doc:`/start/ten_minutes` shows the shortest way. Here is the rest: a training step of your own, judging by a validation set,
-another learning rate, and a picture in which you see for yourself whether the rule holds on your model.
+:doc:`/start/ten_minutes` shows the shortest way. Here is the rest: a training step of
+your own, judging by a validation set, another learning rate, and a picture in which
+you see for yourself whether the rule holds on your model.
 """
 
 import matplotlib.pyplot as plt
@@ -22,10 +24,13 @@ torch.set_num_threads(1)  # so small a network is faster on one
 # %%
 # A training
 # ----------
-# Regression with heavy-tailed errors, which is why the gradients are clipped. Everything in this block stands for your own code.
+# Regression with heavy-tailed errors, which is why the gradients are clipped.
+# Everything in this block stands for your own code.
 
 torch.manual_seed(0)
-teacher = nn.Sequential(nn.Linear(20, 64), nn.Tanh(), nn.Linear(64, 1)).requires_grad_(False)
+teacher = nn.Sequential(nn.Linear(20, 64), nn.Tanh(), nn.Linear(64, 1)).requires_grad_(
+    False
+)
 x = torch.randn(8000, 20)
 y = 3 * teacher(x)
 noisy = y + 0.2 * torch.distributions.StudentT(3.0).sample(y.shape)
@@ -39,8 +44,16 @@ def make(lr, momentum, seed=1):
     """Model, optimizer and schedule before the first step."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(20, 64), nn.GELU(), nn.Linear(64, 1))
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=1e-4)
-    return model, optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs * len(loader))
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=momentum, weight_decay=1e-4
+    )
+    return (
+        model,
+        optimizer,
+        torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, T_max=epochs * len(loader)
+        ),
+    )
 
 
 def update(model, optimizer, batch):
@@ -63,10 +76,11 @@ def error(model, data):
 # %%
 # Find
 # ----
-# ``step`` hands over your own update. ``metric`` is a number that you judge by, smaller is better; without it the training
-# loss of the last batches is compared. ``anneal`` says that the learning rate will fall to 0, so each trial ends with such a
-# fall too. ``seeds=2`` repeats every trial with other batches: since a metric gives one number a trial, their scatter is the
-# only error that there is.
+# ``step`` hands over your own update. ``metric`` is a number that you judge by,
+# smaller is better; without it the training loss of the last batches is compared.
+# ``anneal`` says that the learning rate will fall to 0, so each trial ends with such
+# a fall too. ``seeds=2`` repeats every trial with other batches: since a metric gives
+# one number a trial, their scatter is the only error that there is.
 
 model, optimizer, schedule = make(lr=0.005, momentum=0.9)
 found = sm.find_momentum(
@@ -76,9 +90,10 @@ found = sm.find_momentum(
 print(found)
 
 # %%
-# Read the lines from the top. A line that begins with ``doubtful:`` would come first, and say what to do about it. ``as
-# good`` encloses the values of 1 - momentum that the trials do not show to be worse; a momentum of your own within it needs
-# no change. Nothing was changed:
+# Read the lines from the top. A line that begins with ``doubtful:`` would come first,
+# and say what to do about it. ``as good`` encloses the values of 1 - momentum that
+# the trials do not show to be worse; a momentum of your own within it needs no
+# change. Nothing was changed:
 
 print("momentum of the optimizer:", optimizer.param_groups[0]["momentum"])
 
@@ -97,20 +112,24 @@ def train(lr, momentum, seed=1):
     return error(model, test)
 
 
-print(f"test error at momentum {found.momentum:.3f}: {train(0.005, found.momentum):.3f}")
+print(
+    f"test error at momentum {found.momentum:.3f}: {train(0.005, found.momentum):.3f}"
+)
 
 # %%
 # Another learning rate
 # ---------------------
-# Later the learning rate is to be twenty times as large. ``found.rule`` moves the pair by ``1 - momentum ~ lr^(2/3)``.
+# Later the learning rate is to be twenty times as large. ``found.rule`` moves the
+# pair by ``1 - momentum ~ lr^(2/3)``.
 
 print(found.rule.explain(0.1))
 
 # %%
 # See
 # ---
-# Does the rule hold on *your* model? Train at several momenta and at both learning rates, and look where the minima are. This is
-# the only step that costs many trainings, and you need it once, if at all.
+# Does the rule hold on *your* model? Train at several momenta and at both learning
+# rates, and look where the minima are. This is the only step that costs many
+# trainings, and you need it once, if at all.
 
 one_minus_beta = np.geomspace(0.004, 1.0, 7)
 figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
@@ -123,7 +142,9 @@ for lr, colour in ((0.005, "#0072B2"), (0.1, "#D55E00")):
     print(
         f"lr {lr}: best of the sweep {min(errors):.3f}; by the rule {train(lr, found.rule.momentum(lr)):.3f}; at 0.9 {kept:.3f}"
     )
-print(f"lr 0.1 with the momentum of 0.005, {found.momentum:.3f}: {train(0.1, found.momentum):.3f}")
+print(
+    f"lr 0.1 with the momentum of 0.005, {found.momentum:.3f}: {train(0.1, found.momentum):.3f}"
+)
 axes.set(
     xscale="log",
     xlabel="1 - momentum",
@@ -137,13 +158,14 @@ plt.show()
 # %%
 # Where the learning rate falls in long steps
 # -------------------------------------------
-# Along a cosine momentum should stay as it is. If your schedule holds the learning rate for many steps and then cuts it,
-# momentum can follow:
+# Along a cosine momentum should stay as it is. If your schedule holds the learning
+# rate for many steps and then cuts it, momentum can follow:
 
 model, optimizer, _ = make(lr=0.005, momentum=found.momentum)
 scaler = sm.MomentumScaler(optimizer, found.rule)
 print("momentum set by the scaler:", round(optimizer.param_groups[0]["momentum"], 4))
 
 # %%
-# Its state is saved and loaded with the optimizer's own ``state_dict``. More: :doc:`/pytorch`; whether all this pays for your
-# kind of training: :doc:`/start/does_it_apply`.
+# Its state is saved and loaded with the optimizer's own ``state_dict``. More:
+# :doc:`/pytorch`; whether all this pays for your kind of training:
+# :doc:`/start/does_it_apply`.

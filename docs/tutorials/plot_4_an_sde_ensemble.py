@@ -2,13 +2,14 @@ r"""
 An ensemble of a stochastic differential equation
 =================================================
 
-**You have** a stochastic differential equation, in one dimension or more. **You want** means, distributions and first-passage
-times with their errors. **You need** the core; nothing of the theory of momentum.
+**You have** a stochastic differential equation, in one dimension or more. **You
+want** means, distributions and first-passage times with their errors. **You need**
+the core; nothing of the theory of momentum.
 
 One dimension
 -------------
-A double well, :math:`dX = (X - X^3)\,dt + s\,dW`. Drift and diffusion are plain Python functions of state, time and
-parameters; they are compiled on first use.
+A double well, :math:`dX = (X - X^3)\,dt + s\,dW`. Drift and diffusion are plain
+Python functions of state, time and parameters; they are compiled on first use.
 """
 
 import matplotlib.pyplot as plt
@@ -25,28 +26,36 @@ result = sm.solve(
 )  # fmt: skip
 for t in (10.0, 30.0):
     now = result.sel(time=t)
-    mean, variance = (f"{float(now[name]):.3f} +- {float(now[name + '_se']):.3f}" for name in ("mean", "variance"))
+    mean, variance = (
+        f"{float(now[name]):.3f} +- {float(now[name + '_se']):.3f}"
+        for name in ("mean", "variance")
+    )
     print(f"t = {t:.0f}: mean {mean}, variance {variance}")
 
 # %%
-# The result is an :class:`xarray.Dataset` over ``time``. Nothing is stored for each path: memory does not grow with their
-# number. Every estimate has a standard error, ``..._se``, and a 95 % interval, ``..._low`` and ``..._high``.
+# The result is an :class:`xarray.Dataset` over ``time``. Nothing is stored for each
+# path: memory does not grow with their number. Every estimate has a standard error,
+# ``..._se``, and a 95 % interval, ``..._low`` and ``..._high``.
 #
 # First passages
 # --------------
-# ``PassageTimes`` takes a function that is first at least 0 when a path passes; here the state itself, since the top of the
-# barrier is at 0. Not all paths have passed by the end. The mean of min(T, end) is then a lower bound, but quantiles are
-# right.
+# ``PassageTimes`` takes a function that is first at least 0 when a path passes; here
+# the state itself, since the top of the barrier is at 0. Not all paths have passed by
+# the end. The mean of min(T, end) is then a lower bound, but quantiles are right.
 
 print("passed by t = 30:", int(result.passed), "of 4000")
 for p, q, error in zip(
-    result.passage_probability.values, result.passage_quantile.values, result.passage_quantile_se.values, strict=True
+    result.passage_probability.values,
+    result.passage_quantile.values,
+    result.passage_quantile_se.values,
+    strict=True,
 ):
     print(f"{p:.0%} have passed by t = {q:.2f} +- {error:.2f}")
 
 # %%
-# A passage between two steps is caught by the probability of a Brownian bridge, but an error of the order of the step
-# remains. Halve the step and look whether the answer stays:
+# A passage between two steps is caught by the probability of a Brownian bridge, but
+# an error of the order of the step remains. Halve the step and look whether the
+# answer stays:
 
 half = sm.solve(
     well,
@@ -59,13 +68,17 @@ half = sm.solve(
     statistics=[sde.PassageTimes(lambda x, t, p: x)],
     progress=False,
 )
-print(f"median at half the step: {float(half.passage_quantile[1]):.2f} +- {float(half.passage_quantile_se[1]):.2f}")
+print(
+    f"median at half the step: {float(half.passage_quantile[1]):.2f} +- {float(half.passage_quantile_se[1]):.2f}"
+)
 
 # %%
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 for t in (1.0, 5.0, 30.0):
-    left.plot(result["bin"], result["density"].sel(time=t).squeeze(), label=f"t = {t:.0f}")
+    left.plot(
+        result["bin"], result["density"].sel(time=t).squeeze(), label=f"t = {t:.0f}"
+    )
 left.set(xlabel="x", ylabel="density")
 left.legend()
 right.fill_between(times, result.survival_low, result.survival_high, alpha=0.3)
@@ -76,8 +89,9 @@ plt.show()
 # %%
 # Two dimensions
 # --------------
-# With ``dim=2`` drift and diffusion return a tuple. This is the FitzHugh-Nagumo model of a nerve cell: a voltage and a slow
-# recovery, noise in both. A spike is the passage of the voltage through 1.
+# With ``dim=2`` drift and diffusion return a tuple. This is the FitzHugh-Nagumo model
+# of a nerve cell: a voltage and a slow recovery, noise in both. A spike is the
+# passage of the voltage through 1.
 
 
 def drift(x, t, p):
@@ -100,11 +114,13 @@ two = sm.solve(
 for current in two.current.values:
     one = two.sel(current=current)
     half = float(one.passage_quantile[1])
-    print(f"current {current}: {float(one.passed):.0f} of 2000 cells have fired by t = 100, half of them by {half:.1f}")
+    print(
+        f"current {current}: {float(one.passed):.0f} of 2000 cells have fired by t = 100, half of them by {half:.1f}"
+    )
 
 # %%
-# ``parameters`` by name, one of them with three values: the result has a dimension ``current``. ``nan`` means that fewer than
-# half have fired.
+# ``parameters`` by name, one of them with three values: the result has a dimension
+# ``current``. ``nan`` means that fewer than half have fired.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 paths = two.path_value.sel(current=0.3)
@@ -120,13 +136,21 @@ plt.show()
 # %%
 # A mean to a stated error
 # ------------------------
-# ``UntilError`` takes as many paths as a wanted error needs. ``Multilevel`` counts the error of the steps in, and does most
-# of the work with coarse ones:
+# ``UntilError`` takes as many paths as a wanted error needs. ``Multilevel`` counts
+# the error of the steps in, and does most of the work with coarse ones:
 
 answer = sm.solve(
-    well, -1.0, [2.0], step=sde.Multilevel(0.25), n_paths=sde.UntilError(absolute=2e-3), parameters=(0.5,), progress=False
+    well,
+    -1.0,
+    [2.0],
+    step=sde.Multilevel(0.25),
+    n_paths=sde.UntilError(absolute=2e-3),
+    parameters=(0.5,),
+    progress=False,
 )
-print(f"mean at t = 2: {float(answer['mean']):.4f}, error with bias {float(answer['rms_error']):.4f}")
+print(
+    f"mean at t = 2: {float(answer['mean']):.4f}, error with bias {float(answer['rms_error']):.4f}"
+)
 
 # %%
 # Coming from diffrax or torchsde
@@ -157,8 +181,8 @@ print(f"mean at t = 2: {float(answer['mean']):.4f}, error with bias {float(answe
 #      - the solver decides the interpretation
 #      - ``sde_type`` and ``method``
 #
-# An equation of theirs carries over by swapping the arguments: this is torchsde's ``f(t, y)`` and ``g(t, y)``, on arrays, as
-# it stands.
+# An equation of theirs carries over by swapping the arguments: this is torchsde's
+# ``f(t, y)`` and ``g(t, y)``, on arrays, as it stands.
 
 import torch  # noqa: E402
 
@@ -174,10 +198,17 @@ class Module(torch.nn.Module):
 
 
 module = Module()
-moved = sm.SDE(lambda x, t, p: module.f(t, x), lambda x, t, p: module.g(t, x), 3, batched="torch")
-print(sm.solve(moved, np.ones(3), [1.0], step=0.05, n_paths=2000, progress=False)["mean"].values)
+moved = sm.SDE(
+    lambda x, t, p: module.f(t, x), lambda x, t, p: module.g(t, x), 3, batched="torch"
+)
+print(
+    sm.solve(moved, np.ones(3), [1.0], step=0.05, n_paths=2000, progress=False)[
+        "mean"
+    ].values
+)
 
 # %%
-# ``batched="torch"`` (or ``"jax"``) calls it with all paths of a batch as the columns of a tensor, where torchsde has rows:
-# functions that act on each entry need no change, products with matrices are turned around. All methods and options:
+# ``batched="torch"`` (or ``"jax"``) calls it with all paths of a batch as the columns
+# of a tensor, where torchsde has rows: functions that act on each entry need no
+# change, products with matrices are turned around. All methods and options:
 # :doc:`/ensembles`.
