@@ -1,7 +1,7 @@
 """Draws the pictures of the pages of Start: `python docs/figures/draw.py`.
 
-`home.png` is the annotated figure of the home page, from the stored sweep of matrix sensing. `ten_minutes.png` is what the blocks of
-that page save.
+`home.png` is the annotated figure of the home page, from the stored sweep of matrix sensing. `ten_minutes.png` is what the
+blocks of that page save.
 """
 
 from __future__ import annotations

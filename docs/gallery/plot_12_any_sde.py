@@ -2,10 +2,12 @@ r"""
 Any stochastic differential equation
 ====================================
 
-From a formula to the mean with its error band: the engine behind the theory serves any equation.
+From a formula to the mean with its error band: the engine behind the theory serves
+any equation.
 
-An Ornstein-Uhlenbeck process, :math:`dX = -k X\,dt + s\,dW`, is a ball on a spring in a noisy bath. ``drift`` and ``diffusion`` are plain Python functions
-of state, time and parameters; they are compiled on first use.
+An Ornstein-Uhlenbeck process, :math:`dX = -k X\,dt + s\,dW`, is a ball on a spring in
+a noisy bath. ``drift`` and ``diffusion`` are plain Python functions of state, time
+and parameters; they are compiled on first use.
 """
 
 import matplotlib.pyplot as plt
@@ -24,16 +26,28 @@ result = sm.solve(
 # %%
 # Every number has a standard error. Here the exact mean is known, :math:`e^{-t}`:
 
-distance = abs(result["mean"] - np.exp(-times)) / result["mean_se"].where(result.time > 0)
-print(f"largest distance of the mean from exp(-t): {float(distance.max()):.1f} standard errors")
+distance = abs(result["mean"] - np.exp(-times)) / result["mean_se"].where(
+    result.time > 0
+)
+print(
+    f"largest distance of the mean from exp(-t): {float(distance.max()):.1f} standard errors"
+)
 
 # %%
 
 figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
 axes.plot(times, result.path_value.T, color="0.75", lw=0.8)
-axes.fill_between(times, *result["quantile"].squeeze().T, color="#56B4E9", alpha=0.25, label="between the 10 % and 90 % quantiles")
+axes.fill_between(
+    times,
+    *result["quantile"].squeeze().T,
+    color="#56B4E9",
+    alpha=0.25,
+    label="between the 10 % and 90 % quantiles",
+)
 low, high = (result["mean"] + k * result["mean_se"] for k in (-2, 2))
-axes.fill_between(times, low, high, color="#0072B2", alpha=0.5, label="mean, two standard errors")
+axes.fill_between(
+    times, low, high, color="#0072B2", alpha=0.5, label="mean, two standard errors"
+)
 axes.plot(times, np.exp(-times), "k--", lw=1, label="exact mean")
 axes.set(xlabel="t", ylabel="X")
 axes.legend()

@@ -2,9 +2,12 @@ r"""
 A mean to a stated error, mostly from coarse steps
 ==================================================
 
-Multilevel Monte Carlo reaches a wanted error, bias included, and pays most of it on a coarse grid.
+Multilevel Monte Carlo reaches a wanted error, bias included, and pays most of it on a
+coarse grid.
 
-The price of a call option under geometric Brownian motion is the mean of :math:`\max(X_1 - 1, 0)`; Black and Scholes gave it in closed form, which makes it a good test.
+The price of a call option under geometric Brownian motion is the mean of
+:math:`\max(X_1 - 1, 0)`; Black and Scholes gave it in closed form, which makes it a
+good test.
 """
 
 from math import erf, exp, log, sqrt
@@ -28,7 +31,8 @@ d = (log(1.0) + rate + volatility**2 / 2) / volatility
 exact = exp(rate) * normal(d) - normal(d - volatility)
 
 # %%
-# ``UntilError`` states what is wanted: a root-mean-square error. Steps and numbers of paths follow.
+# ``UntilError`` states what is wanted: a root-mean-square error. Steps and numbers of
+# paths follow.
 
 wanted = [4e-3, 2e-3, 1e-3, 5e-4]
 found = []
@@ -39,14 +43,22 @@ for error in wanted:
             parameters=(rate, volatility), statistics=[payoff], progress=False,
         )
     )  # fmt: skip
-    print(f"wanted {error}: {float(found[-1]['mean']):.5f} +- {float(found[-1]['rms_error']):.5f}, off by {float(found[-1]['mean']) - exact:+.5f}")
+    mean, reached = float(found[-1]["mean"]), float(found[-1]["rms_error"])
+    print(f"wanted {error}: {mean:.5f} +- {reached:.5f}, off by {mean - exact:+.5f}")
 print(f"exact: {exact:.5f}")
 
 # %%
 
 figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
 axes.axhline(exact, color="0.3", ls="--", label="Black and Scholes")
-axes.errorbar(wanted, [float(r["mean"]) for r in found], [2 * float(r["rms_error"]) for r in found], fmt="o", capsize=3, label="multilevel, two errors")
+axes.errorbar(
+    wanted,
+    [float(r["mean"]) for r in found],
+    [2 * float(r["rms_error"]) for r in found],
+    fmt="o",
+    capsize=3,
+    label="multilevel, two errors",
+)
 axes.set(xscale="log", xlabel="error asked for", ylabel="price")
 axes.legend()
 plt.show()

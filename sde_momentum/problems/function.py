@@ -101,7 +101,7 @@ def _on_leading_axes(function: Function, *arrays: tuple[Array, int]) -> Array:
         shape = x.shape[x.ndim - own :]
         rows.append(np.broadcast_to(x, (*leading, *shape)).reshape(-1, *shape))
     values = np.asarray(function(*rows), dtype=np.float64)
-    return values.reshape(*leading, *values.shape[1:])
+    return values.reshape((*leading, *values.shape[1:]))
 
 
 # -- from a function to a problem ----------------------------------------------------------------------
