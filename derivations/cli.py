@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sde_momentum.core.errors import InputError
+from sde_momentum.core.extras import require
 from sde_momentum.core.files import write_whole
 
 FORMATS = ("text", "latex", "html")
@@ -22,11 +23,10 @@ def derive(
 
     All steps are verified on the way; the exit status is 1 if one does not hold.
     """
-    try:
-        from .codegen import BY_NAME
-        from .page import render
-    except ModuleNotFoundError as error:
-        raise InputError("derive", f"no {error.name} installed", "after: pip install 'sde-momentum[symbolic]'") from None
+    require("derive", "sympy", "mpmath")
+    from .codegen import BY_NAME
+    from .page import render
+
     if output_format not in FORMATS:
         raise InputError("format", output_format, ", ".join(FORMATS))
     if name is not None and name != "all" and name not in BY_NAME:

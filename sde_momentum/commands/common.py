@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
+from ..core.extras import require
 from ..core.files import write_whole
 from ..core.options import REQUIRED, Form, Option, is_given
 from ..problems.registry import BuiltIn, built_in, built_in_problems
@@ -100,6 +101,7 @@ def check_file(option: str, file: Path) -> None:
 
 def check_picture(option: str, file: Path) -> None:
     """As `check_file`, for a picture: the format must be known and matplotlib installed. Call it before any work."""
+    require(option, "matplotlib")
     from ..figures.style import FORMATS
 
     if file.suffix[1:] not in FORMATS:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..core.errors import InputError
+from ..core.extras import require
 from ..core.options import REQUIRED, Option, fill
 from .build import build
 from .common import JSON
@@ -45,10 +45,11 @@ NO_ANSWER = 3
 def run(given: dict[str, Any]) -> None:
     """Estimate with the options in `given`, None for those not given, and print the result; status 3 where it has no momentum."""
     values = fill(OPTIONS, given)
+    require("estimate", "torch")
     from ..training import QUICK, EstimatorSettings, estimate_timescales
 
     if values["tensorboard"] is not None:
-        _summary_writer(values["tensorboard"])  # fails before the work, not after
+        require("--tensorboard", "tensorboard")
     model = model_of(values["model"], values["weights"])
     same = {name: values[name] for name in ("lr", "label_noise", "batch_size", "weight_decay", "follow", "seed")}
     loss, data = loss_of(values["loss"]), data_of(values["data"])
@@ -64,20 +65,14 @@ def run(given: dict[str, Any]) -> None:
 
 def log(found: TimescaleEstimate, folder: Path, step: int = 0) -> None:
     """Log every number of the estimate to TensorBoard as a scalar `sde_momentum/<name>` at `step`, and its text."""
-    writer = _summary_writer(folder)(str(folder))
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder))
     for name, value in found.to_dict().items():
         if isinstance(value, int | float):
             writer.add_scalar(f"sde_momentum/{name}", value, step)
     writer.add_text("sde_momentum/estimate", "    " + str(found).replace("\n", "\n    "), step)
     writer.close()
-
-
-def _summary_writer(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError:
-        raise InputError("--tensorboard", folder, "an installation with tensorboard: pip install tensorboard") from None
-    return SummaryWriter
 
 
 estimate = build(

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from ..core.errors import InputError, check_integer, check_lr, check_momentum, check_non_negative, check_one, check_positive
+from ..core.extras import require
 from ..core.options import REQUIRED, Option, fill
 from .build import build
 from .common import JSON, NESTEROV, check_picture, save_plot
@@ -41,6 +42,7 @@ OPTIONS = (
 
 def run(given: dict[str, Any]) -> None:
     """Find the momentum with the options in `given`, None for those not given, and print it."""
+    require("find", "torch")
     values = fill(OPTIONS, given)
     lr = check_one(check_lr, values["lr"], "--lr")
     momentum = check_one(check_momentum, values["momentum"], "--momentum")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..core.errors import InputError, check_lr, check_one, check_positive, check_size
+from ..core.extras import require
 from ..core.files import json_value, write_whole
 from ..core.options import REQUIRED, Form, Option, is_given, union
 from ..core.progress import track
@@ -56,9 +57,10 @@ FORMS = (_NUMBERS_FORM, *_PROBLEM_FORMS.values())
 
 def run(given: dict[str, Any]) -> None:
     """Draw the diagram of the options in `given`, None for those not given; print optimum and stability edge."""
+    require("phase-diagram", "matplotlib")
     import numpy as np
 
-    from ..figures import phase_diagram as picture  # fails before any work where matplotlib is missing
+    from ..figures import phase_diagram as picture
     from ..figures.style import render
     from ..predictors.measured_optimum import measured_optima, read_results
     from ..predictors.phase_diagram import N_GRID
