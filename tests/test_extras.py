@@ -61,7 +61,7 @@ COMMAND = "from sde_momentum.commands.main import main\nsys.argv = ['sde-momentu
         (["matplotlib"], ["predict", "--problem", "valley", "--lr", "0.1", "--plot", "x.png"], "--plot needs matplotlib,", "plot"),
         (["sympy"], ["predict", "--problem", "two-factor", "--lr", "0.1"], "the problem two-factor needs sympy,", "symbolic"),
         (["sympy", "mpmath"], ["derive", "drift"], "derive needs sympy, mpmath, which are not installed:", "symbolic"),
-        (["torch", "jinja2"], ["validate", "matrix-sensing"], "validate matrix-sensing needs torch, jinja2,", "torch,validation"),
+        (["torch", "jinja2"], ["validate", "matrix-sensing"], "validate matrix-sensing needs torch, jinja2,", "validation"),
     ],
 )
 def test_commands_name_what_is_missing_and_how_to_install_it(modules, arguments, what, extra):

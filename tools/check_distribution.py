@@ -57,7 +57,7 @@ CHECKS = {
             "predict --lr 0.01 --problem valley --plot x.png": "--plot needs matplotlib, which is not installed: pip install 'sde-momentum[plot]'",
             "predict --lr 0.01 --problem two-factor": "two-factor needs sympy, mpmath, which are not installed: pip install 'sde-momentum[symbolic]'",
             "derive drift": "derive needs sympy, mpmath, which are not installed: pip install 'sde-momentum[symbolic]'",
-            "validate matrix-sensing": "pip install 'sde-momentum[torch,plot,symbolic,validation]'",
+            "validate matrix-sensing": "pip install 'sde-momentum[validation]'",
         },
     ),
     "symbolic": Check(
@@ -71,7 +71,7 @@ CHECKS = {
         "import torch, sde_momentum as sm; o = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01, momentum=0.5);"
         "sm.MomentumScaler(o, sm.MomentumRule.from_reference(0.1, 0.9)); print(o.param_groups[0]['momentum'])",
         (NUMBERS,),
-        {"derive drift": "pip install 'sde-momentum[symbolic]'", "validate recipes": "pip install 'sde-momentum[plot,symbolic,validation]'"},
+        {"derive drift": "pip install 'sde-momentum[symbolic]'", "validate recipes": "pip install 'sde-momentum[validation]'"},
     ),
     "all": Check(
         "[all]",

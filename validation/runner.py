@@ -45,7 +45,7 @@ def validate(experiment: Experiment, given: Mapping[str, Any]) -> None:
     """The command `sde-momentum validate NAME`: run the missing chunks, write the report and print its findings."""
     from .engine import check_engine
 
-    require(f"validate {experiment.name}", *NEEDED)
+    require(f"validate {experiment.name}", *NEEDED, extra="validation")
     given = fill(experiment.options, given)
     configuration = experiment.configuration(given)
     if given["workers"] != -1 and given["workers"] < 1:
@@ -154,7 +154,7 @@ def _run_here(chunk: Chunk, workers: int, report: Callable[[float], object]) -> 
 
 def draw(experiment: Experiment, folder: Path, *, as_json: bool) -> None:
     """Write pictures and report of finished results into their folder, and print tables and findings."""
-    require("the report", *NEEDED)
+    require("the report", *NEEDED, extra="validation")
     from .report import show, write
 
     report = experiment.report(experiment.results(folder))

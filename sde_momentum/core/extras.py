@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,23 +33,25 @@ class MissingPackageError(ModuleNotFoundError):
     The command line prints it and exits with status 1; in Python it is a ModuleNotFoundError, and `name` the first module.
     """
 
-    def __init__(self, what: str, *modules: str) -> None:
-        extras = ",".join(dict.fromkeys(EXTRAS[module] for module in modules if module in EXTRAS))
+    def __init__(self, what: str, *modules: str, extra: str | None = None) -> None:
+        extras = extra or ",".join(dict.fromkeys(EXTRAS[module] for module in modules if module in EXTRAS))
         if extras:
             how = f"pip install 'sde-momentum[{extras}]', or in a copy of the source pip install -e '.[{extras}]'"
         else:
             how = f"pip install {' '.join(modules)}"
         missing = f"{', '.join(modules)}, which {'is' if len(modules) == 1 else 'are'} not installed"
         super().__init__(f"{what} needs {missing}: {how}", name=modules[0])
-        self.what, self.modules = what, modules
+        self.what, self.modules, self.extra = what, modules, extra
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by its parts: it can be raised in another process."""
-        return type(self), (self.what, *self.modules)
+        return partial(type(self), extra=self.extra), (self.what, *self.modules)
 
 
-def require(what: str, *modules: str) -> None:
+def require(what: str, *modules: str, extra: str | None = None) -> None:
     """Raise MissingPackageError for those of `modules` that are not installed; nothing is imported. `what` needs them.
+
+    `extra`: the one to install; None: the smallest of each.
 
     >>> require("a sum", "math")
     >>> require("a film", "no_such_module")
@@ -58,7 +61,7 @@ def require(what: str, *modules: str) -> None:
     """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        raise MissingPackageError(what, *missing)
+        raise MissingPackageError(what, *missing, extra=extra)
 
 
 def explained(what: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
