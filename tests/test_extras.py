@@ -1,4 +1,4 @@
-"""Optional packages: pyproject.toml and the table of extras agree, and what is missing is said before any work, with the way out."""
+"""Optional packages: pyproject.toml and the table of extras agree, and what is missing is said before any work."""
 
 import pickle
 import re
@@ -58,7 +58,12 @@ COMMAND = "from sde_momentum.commands.main import main\nsys.argv = ['sde-momentu
         (["torch"], ["find", "--model", "a:b", "--data", "a:b", "--lr", "0.1"], "find needs torch,", "torch"),
         (["torch"], ["estimate", "--model", "a:b", "--data", "a:b", "--lr", "0.1"], "estimate needs torch,", "torch"),
         (["matplotlib"], ["phase-diagram"], "phase-diagram needs matplotlib,", "plot"),
-        (["matplotlib"], ["predict", "--problem", "valley", "--lr", "0.1", "--plot", "x.png"], "--plot needs matplotlib,", "plot"),
+        (
+            ["matplotlib"],
+            ["predict", "--problem", "valley", "--lr", "0.1", "--plot", "x.png"],
+            "--plot needs matplotlib,",
+            "plot",
+        ),
         (["sympy"], ["predict", "--problem", "two-factor", "--lr", "0.1"], "the problem two-factor needs sympy,", "symbolic"),
         (["sympy", "mpmath"], ["derive", "drift"], "derive needs sympy, mpmath, which are not installed:", "symbolic"),
         (["torch", "jinja2"], ["validate", "matrix-sensing"], "validate matrix-sensing needs torch, jinja2,", "validation"),
@@ -77,7 +82,7 @@ def test_commands_name_what_is_missing_and_how_to_install_it(modules, arguments,
         (["torch"], "import sde_momentum as sm; sm.find_momentum", "sde_momentum.find_momentum needs torch"),
         (["torch"], "from sde_momentum import MomentumScaler", "sde_momentum.MomentumScaler needs torch"),
         (["sympy"], "from derivations import SymbolicModel", "derivations.SymbolicModel needs sympy"),
-        (["transformers"], "import sde_momentum as sm; sm.training.TrainerMomentumCallback", "TrainerMomentumCallback needs transformers"),
+        (["transformers"], "from sde_momentum.training import TrainerMomentumCallback", "TrainerMomentumCallback needs transformers"),
         (["sympy"], "from sde_momentum.sde import from_sympy; from_sympy('-x', '1', 'x')", "from_sympy needs sympy"),
     ],
 )  # fmt: skip
@@ -88,7 +93,9 @@ def test_names_say_what_they_need(modules, code, what):
 
 
 def test_a_package_without_an_extra_is_installed_by_its_own_name_and_the_error_is_pickled():
-    with pytest.raises(MissingPackageError, match=r"^a film needs no_such_module, which is not installed: pip install no_such_module$") as info:
+    with pytest.raises(
+        MissingPackageError, match=r"^a film needs no_such_module, which is not installed: pip install no_such_module$"
+    ) as info:
         require("a film", "math", "no_such_module")
     again = pickle.loads(pickle.dumps(info.value))
     assert (str(again), again.name, type(again)) == (str(info.value), "no_such_module", MissingPackageError)

@@ -21,8 +21,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NUMBERS = "predict --lr 0.01 --noise 0.01 --curvature 1"
 IN_SDIST = ("docs/theory.md", "tests/conftest.py", "LICENSE", "CITATION.cff", "CHANGELOG.md", "Makefile", "pyproject.toml")
-IN_WHEEL = ("sde_momentum/py.typed", "sde_momentum/__init__.pyi", "validation/templates/report.html.j2", "derivations/page/style.css")
-TESTS = ("tests/test_import.py", "tests/test_extras.py", "tests/test_momentum_rule.py", "tests/test_formulas.py", "tests/test_sde.py")
+IN_WHEEL = (
+    "sde_momentum/py.typed",
+    "sde_momentum/__init__.pyi",
+    "validation/templates/report.html.j2",
+    "derivations/page/style.css",
+)
+TESTS = (
+    "tests/test_import.py",
+    "tests/test_extras.py",
+    "tests/test_momentum_rule.py",
+    "tests/test_formulas.py",
+    "tests/test_sde.py",
+)
 """Of the source distribution, run from it: quick, and each of another room."""
 
 
@@ -44,6 +55,7 @@ class Check:
 
 
 _PLAIN = "import sde_momentum as sm; print(sm.__version__, sm.MomentumRule.from_reference(0.1, 0.9).momentum(0.01))"
+ONE, SEVERAL = (f"which {verb} not installed: pip install 'sde-momentum[" for verb in ("is", "are"))
 _FIND = "find --model a:b --data a:b --lr 0.1"
 CHECKS = {
     "core": Check(
@@ -51,18 +63,19 @@ CHECKS = {
         _PLAIN,
         (NUMBERS, "--version", "simulate --problem valley --lr 0.05 --momentum 0.9 --steps 20 --records 2 --seeds 2"),
         {
-            _FIND: "find needs torch, which is not installed: pip install 'sde-momentum[torch]'",
-            "estimate --model a:b --data a:b --lr 0.1": "estimate needs torch, which is not installed: pip install 'sde-momentum[torch]'",
-            "phase-diagram": "phase-diagram needs matplotlib, which is not installed: pip install 'sde-momentum[plot]'",
-            "predict --lr 0.01 --problem valley --plot x.png": "--plot needs matplotlib, which is not installed: pip install 'sde-momentum[plot]'",
-            "predict --lr 0.01 --problem two-factor": "two-factor needs sympy, mpmath, which are not installed: pip install 'sde-momentum[symbolic]'",
-            "derive drift": "derive needs sympy, mpmath, which are not installed: pip install 'sde-momentum[symbolic]'",
+            _FIND: f"find needs torch, {ONE}torch]'",
+            "estimate --model a:b --data a:b --lr 0.1": f"estimate needs torch, {ONE}torch]'",
+            "phase-diagram": f"phase-diagram needs matplotlib, {ONE}plot]'",
+            "predict --lr 0.01 --problem valley --plot x.png": f"--plot needs matplotlib, {ONE}plot]'",
+            "predict --lr 0.01 --problem two-factor": f"two-factor needs sympy, mpmath, {SEVERAL}symbolic]'",
+            "derive drift": f"derive needs sympy, mpmath, {SEVERAL}symbolic]'",
             "validate matrix-sensing": "pip install 'sde-momentum[validation]'",
         },
     ),
     "symbolic": Check(
         "[symbolic]",
-        "import sympy as sp; from sde_momentum.sde import from_sympy; x = sp.Symbol('x'); print(from_sympy(-x, 1, x).drift(2.0, 0.0, ()))",
+        "import sympy as sp; from sde_momentum.sde import from_sympy; x = sp.Symbol('x');"
+        "print(from_sympy(-x, 1, x).drift(2.0, 0.0, ()))",
         ("derive oscillator",),
         {_FIND: "pip install 'sde-momentum[torch]'", "phase-diagram": "pip install 'sde-momentum[plot]'"},
     ),
@@ -71,7 +84,7 @@ CHECKS = {
         "import torch, sde_momentum as sm; o = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01, momentum=0.5);"
         "sm.MomentumScaler(o, sm.MomentumRule.from_reference(0.1, 0.9)); print(o.param_groups[0]['momentum'])",
         (NUMBERS,),
-        {"derive drift": "pip install 'sde-momentum[symbolic]'", "validate recipes": "pip install 'sde-momentum[validation]'"},
+        {"phase-diagram": "pip install 'sde-momentum[plot]'", "validate recipes": "pip install 'sde-momentum[validation]'"},
     ),
     "all": Check(
         "[all]",
@@ -90,7 +103,17 @@ def environment(folder: Path, *requirements: str) -> Path:
     """A new environment with these packages; its folder of programs."""
     venv.create(folder, with_pip=True)
     programs = folder / "bin"
-    run(programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", ROOT / "constraints.txt", *requirements)
+    run(
+        programs / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-c",
+        ROOT / "constraints.txt",
+        *requirements,
+    )
     return programs
 
 
@@ -123,11 +146,15 @@ def build(folder: Path) -> tuple[Path, Path]:
     expect(set(IN_WHEEL) <= names, f"the wheel lacks {set(IN_WHEEL) - names}")
     expect(any(name.endswith("licenses/LICENSE") for name in names), "the wheel lacks the licence")
     strange = {name for name in names if not name.split("/")[0].startswith(("sde_momentum", "derivations", "validation"))}
-    expect(not strange and not any(name.startswith("validation/results") for name in names), f"the wheel holds {strange or 'results'}")
+    expect(
+        not strange and not any(name.startswith("validation/results") for name in names),
+        f"the wheel holds {strange or 'results'}",
+    )
     with tarfile.open(sdist) as packed_source:
         inside = {name.partition("/")[2] for name in packed_source.getnames()}
     expect(set(IN_SDIST) <= inside, f"the source distribution lacks {set(IN_SDIST) - inside}")
-    say(f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1e6:.1f} MB; {sdist.name}: {len(inside)} files, {sdist.stat().st_size / 1e6:.1f} MB")
+    for file, held in ((wheel, names), (sdist, inside)):
+        say(f"{file.name}: {len(held)} files, {file.stat().st_size / 1e6:.1f} MB")
     return wheel, sdist
 
 
@@ -154,7 +181,8 @@ def try_sdist(sdist: Path, folder: Path) -> None:
         packed.extractall(place, filter="data")
     (source,) = place.iterdir()
     programs = environment(place / "venv", f"{source}[all]", "pytest", "hypothesis")
-    say(f"sdist: {run(programs / 'python', '-m', 'pytest', '-p', 'no:cacheprovider', *TESTS, cwd=source).strip().splitlines()[-1]}")
+    told = run(programs / "python", "-m", "pytest", "-p", "no:cacheprovider", *TESTS, cwd=source)
+    say(f"sdist: {told.strip().splitlines()[-1]}")
 
 
 def main() -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import base64
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from rich.console import Console
-from rich.table import Table as TerminalTable
 
 from sde_momentum.core.files import write_whole
+from sde_momentum.core.terminal import table as table_lines
+from sde_momentum.core.terminal import width, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,12 +31,14 @@ class Table:
         rows: each as long as `head`
         groups: (name, number of columns) of what stands above the head, from the second column on
         shown: also on the terminal, where a group of two columns becomes one
+        drop: heads, or groups of two, that a narrow terminal leaves out first, in this order; then from the right
     """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     groups: Sequence[tuple[str, int]] = ()
     shown: bool = False
+    drop: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -113,33 +114,28 @@ def _draw(picture: Picture, folder: Path) -> bytes:
 
 
 def show(report: Report, folder: Path) -> None:
-    """The tables that are to be shown, and all findings, on standard output."""
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    """The tables that are to be shown, and all findings, on standard output, as wide as the terminal is."""
+    columns = width()
     for section in report.sections:
         if section.table is not None and section.table.shown:
-            console.print(_terminal(section.title, section.table))
-    for line in report.findings:
-        console.print(f"- {line}", highlight=False, markup=False)
+            print(*_terminal(section.title, section.table, columns), "", sep="\n")
+    lines = [f"- {line}" for line in report.findings]
     for section in report.sections:
         if section.findings:
-            console.print(section.title, highlight=False, markup=False)
-        for line in section.findings:
-            console.print(f"- {line}", highlight=False, markup=False)
-    console.print(f"report: {folder / PAGE}", highlight=False, markup=False)
+            lines += [section.title, *(f"- {line}" for line in section.findings)]
+    lines.append(f"report: {folder / PAGE}")
+    print(wrapped("\n".join(lines), columns))
 
 
-def _terminal(title: str, table: Table) -> TerminalTable:
-    columns = [(head, [row[i] for row in table.rows]) for i, head in enumerate(table.head)]
-    merged, at = columns[:1] if table.groups else columns, 1
-    for name, width in table.groups:
-        some = columns[at : at + width]
-        if width == 2:
+def _terminal(title: str, table: Table, columns: int | None) -> list[str]:
+    """The lines of a table; a group of two columns is one, with the second below the first."""
+    every = [(head, [row[i] for row in table.rows]) for i, head in enumerate(table.head)]
+    merged, at = every[:1] if table.groups else every, 1
+    for name, size in table.groups:
+        some = every[at : at + size]
+        if size == 2:
             some = [(name, [f"{first}\n{second}" for first, second in zip(some[0][1], some[1][1], strict=True)])]
         merged += some
-        at += width
-    out = TerminalTable(title=title, title_justify="left")
-    for i, (head, _) in enumerate(merged):
-        out.add_column(head, justify="right" if i else "left")
-    for row in zip(*(cells for _, cells in merged), strict=True):
-        out.add_row(*row)
-    return out
+        at += size
+    rows = list(zip(*(cells for _, cells in merged), strict=True))
+    return table_lines([head for head, _ in merged], rows, columns, drop=table.drop, title=title)

@@ -47,12 +47,14 @@ def validate(experiment: Experiment, given: Mapping[str, Any]) -> None:
 
     require(f"validate {experiment.name}", *NEEDED, extra="validation")
     given = fill(experiment.options, given)
-    configuration = experiment.configuration(given)
+    with track(f"preparing {experiment.name}", 1):
+        configuration = experiment.configuration(given)
     if given["workers"] != -1 and given["workers"] < 1:
         raise InputError("--workers", given["workers"], "a whole number >= 1, or -1 for every core")
     path = given["out"] or Path("results") / f"{experiment.name}-{configuration['profile']}"
     folder = store.Folder.open(path, configuration, resume=given["resume"])
-    experiment.check(configuration)
+    with track(f"checking {experiment.name}", 1):
+        experiment.check(configuration)
     engine = Engine(experiment.workers(configuration, given["workers"]), given.get("dask"))
     check_engine(engine.workers, engine.dask)
     try:
@@ -157,8 +159,9 @@ def draw(experiment: Experiment, folder: Path, *, as_json: bool) -> None:
     require("the report", *NEEDED, extra="validation")
     from .report import show, write
 
-    report = experiment.report(experiment.results(folder))
-    write(report, folder)
+    with track("report", 1):
+        report = experiment.report(experiment.results(folder))
+        write(report, folder)
     if as_json:
         print(json.dumps({"out": str(folder), **report.summary}))
     else:

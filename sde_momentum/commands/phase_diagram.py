@@ -15,7 +15,18 @@ from ..core.options import REQUIRED, Form, Option, is_given, union
 from ..core.progress import track
 from ..problems.registry import built_in, built_in_problems
 from .build import build
-from .common import JSON, NESTEROV, check_file, check_picture, check_target, chosen_form, geometry_options, problem_form, set_up
+from .common import (
+    JSON,
+    NESTEROV,
+    check_file,
+    check_picture,
+    check_target,
+    chosen_form,
+    geometry_options,
+    problem_form,
+    say,
+    set_up,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,8 +103,7 @@ def run(given: dict[str, Any]) -> None:
     if values["json"]:
         typer.echo(json.dumps({"out": str(out), **_lines(diagram, np.geomspace(low, high, _N_LINES), tidy, measured)}))
         return
-    typer.echo(_summary(diagram, float(np.sqrt(low * high))))
-    typer.echo(f"drawn: {out}")
+    say(f"{_summary(diagram, float(np.sqrt(low * high)))}\ndrawn: {out}")
 
 
 def _form(given: dict[str, Any]) -> Form:
