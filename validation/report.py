@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from markupsafe import Markup
 
 from sde_momentum.core.files import write_whole
 from sde_momentum.core.terminal import table as table_lines
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAGE = "report.html"
+SOURCES = (
+    "The rule 1 − β = C lr^(2/3): A. Cowsik, T. Can, P. Glorioso, Flatter, faster: scaling momentum for optimal speedup of SGD, "
+    "arXiv 2210.16400.",
+    "Symbols and formulas: docs/theory.md and docs/glossary.md of sde-momentum; `sde-momentum derive` prints the proofs.",
+)
+"""What every report stands on."""
+_ARXIV, _LINK = re.compile(r"arXiv[ :](\d{4}\.\d{4,5})"), r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>'
 Note = str | tuple[str, str]
 """A paragraph; of a pair the first text is emphasised."""
 
@@ -39,6 +48,11 @@ class Table:
     groups: Sequence[tuple[str, int]] = ()
     shown: bool = False
     drop: Sequence[str] = ()
+
+    @property
+    def beginnings(self) -> list[int]:
+        """The first column of each group."""
+        return [1 + sum(size for _, size in self.groups[:i]) for i in range(len(self.groups))]
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,7 @@ class Report:
         command: that repeats the experiment
         versions: package -> version
         configuration: as JSON
+        sources: what is cited, a sentence each
     """
 
     title: str
@@ -89,17 +104,24 @@ class Report:
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     configuration: str = ""
+    sources: Sequence[str] = SOURCES
 
 
 def write(report: Report, folder: Path) -> None:
     """The pictures and the page, each whole or not at all."""
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("validation"), autoescape=True, undefined=jinja2.StrictUndefined)
+    from derivations.page import stylesheet
+    from derivations.page.notation import typeset
+
+    templates = jinja2.PackageLoader("validation")
+    environment = jinja2.Environment(loader=templates, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["typeset"] = lambda text: Markup(_ARXIV.sub(_LINK, typeset(text)))
+    style = Markup(stylesheet("base.css") + templates.get_source(environment, "report.css")[0])
     pictures = {
         picture.name: base64.b64encode(_draw(picture, folder)).decode()
         for section in report.sections
         for picture in section.pictures
     }
-    page = environment.get_template("report.html.j2").render(report=report, pictures=pictures)
+    page = environment.get_template("report.html.j2").render(report=report, pictures=pictures, style=style)
     write_whole(folder / PAGE, lambda file: file.write(page.encode()))
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from importlib.resources import files
 
 import sympy as sp
 
@@ -16,6 +15,7 @@ from ..definitions import definitions
 from ..formula import POINTS, Derivation, Formula, Step
 from ..sections import Section
 from ..symbols import letter
+from . import stylesheet
 from .notation import displayed, mathml, typeset
 
 FOLD_FROM = 70  # operations; a longer side of an equation is folded away on the page
@@ -160,9 +160,10 @@ def as_html(checked: Mapping[str, tuple[Derivation, list[Checked]]]) -> str:
         f"<li><a href='#{name}'>{html.escape(d.title)}</a> <span class=tag>{d.place}</span></li>" for name, d, _ in entries
     )
     body = "\n".join(_article(*entry) for entry in entries)
-    style = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    style = stylesheet("base.css") + stylesheet("style.css")
     return (
-        "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>sde-momentum: derivations</title><style>{style}</style></head><body>\n"
         "<header><h1>Momentum, label noise and the flat direction: derivations</h1>"
         f"<p>Every formula of <code>sde_momentum.theory.formulas</code> is generated from these. {verdict}.</p></header>\n"
