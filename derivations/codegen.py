@@ -135,7 +135,13 @@ def function(formula: Formula) -> str:
     if len(formula.name + signature) > 70:
         signature = "\n" + "".join(f"    {name}: ArrayLike,\n" for name in names)
     meaning = "\n".join(f"    {argument}: {SYMBOLS[argument]}" for argument in formula.arguments)
-    docstring = f'"""{formula.summary} {formula.equation}\n\n    {formula.text}\n\nArgs:\n{meaning}\n\n{_example(formula.name, names, code)}\n"""'
+    parts = (
+        f"{formula.summary} {formula.equation}",
+        f"    {formula.text}",
+        f"Args:\n{meaning}",
+        _example(formula.name, names, code),
+    )
+    docstring = '"""' + "\n\n".join(parts) + '\n"""'
     body = textwrap.indent(f"{docstring}\n{code}", "    ", lambda line: bool(line.strip()))
     return f"def {formula.name}({signature}) -> NDArray[np.float64]:\n{body}\n"
 

@@ -127,7 +127,8 @@ class LocalSGD(Force):
     >>> from sde_momentum import Valley
     >>> valley = Valley([1.0, 2.0], 0.0, curvature=0.5)
     >>> point, along = ManifoldPoint(valley, valley.start(0.0)), np.array([1.0, 0.0, 0.0])
-    >>> one, four = (force.stiffness(point, along, lr=0.01, one_minus_beta=0.05) for force in (LabelNoise(1e-3), LocalSGD(1e-3, 4, 10)))
+    >>> forces = LabelNoise(1e-3), LocalSGD(1e-3, n_workers=4, local_steps=10)
+    >>> one, four = (force.stiffness(point, along, lr=0.01, one_minus_beta=0.05) for force in forces)
     >>> round(four / one, 3)  # a quarter if they averaged at every step
     0.398
     """
