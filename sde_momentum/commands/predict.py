@@ -25,7 +25,9 @@ from .common import (
     geometry_options,
     problem_form,
     save_plot,
+    say,
     set_up,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def run(given: dict[str, Any]) -> None:
             answer, values = _predict_problem(given) if is_given(given["problem"]) else _predict_model(given)
             if values["plot"] is not None:
                 save_plot(answer, values["plot"])
-        typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
+        tell(answer, values["json"])
         return
     if any(is_given(given[name]) for name in ("ref_lr", "ref_momentum")):
         form = _REFERENCE_FORM
@@ -138,7 +140,10 @@ def _predict_numbers(values: dict[str, Any]) -> None:
         "clamped": bool(rule.clamped(lr)),
         "source": rule.source,
     }
-    typer.echo(json.dumps(result) if values["json"] else f"momentum {result['momentum']:.6f}\n{rule.explain(lr)}")
+    if values["json"]:
+        typer.echo(json.dumps(result))
+    else:
+        say(f"momentum {result['momentum']:.6f}\n{rule.explain(lr)}")
 
 
 def _predict_problem(given: dict[str, Any]) -> tuple[Prediction, dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.arguments import by_annotations
 from ..core.errors import InputError
+from ..core.extras import require
 from ..core.options import Option, fill, refuse
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class BuiltIn:
         starts: where training can start; the first is the default, and lies on the manifold of minimizers
         label_noise: default standard deviation sigma, in units of the targets
         target: default (metric, fraction): training is done when the metric stays below this fraction of its start
+        needs: modules of optional packages that `make` imports
     """
 
     name: str
@@ -62,6 +64,7 @@ class BuiltIn:
     starts: tuple[Start, ...]
     label_noise: float
     target: tuple[str, float]
+    needs: tuple[str, ...] = ()
 
     @property
     def start_options(self) -> tuple[Option, ...]:
@@ -191,4 +194,5 @@ def built_in(name: str) -> BuiltIn:
     known = built_in_problems()
     if name not in known:
         raise InputError("--problem", name, ", ".join(known))
+    require(f"the problem {name}", *known[name].needs)
     return known[name]
