@@ -54,7 +54,9 @@ def test_every_public_name_has_an_example_that_runs():
     assert not without, "no example: " + ", ".join(without)
 
 
-@pytest.mark.parametrize(("name", "command"), command_pages.commands(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "command"), list(command_pages.commands()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_command_has_an_example_that_the_command_line_understands(name, command):
     words = command_pages.example(command)
     assert words is not None

@@ -1,4 +1,4 @@
-"""Docstrings, which are written for the terminal, as reStructuredText: plain formulas typeset, names in backquotes as code, references linked."""
+"""Docstrings, written for the terminal, as reStructuredText: formulas typeset, names in backquotes as code, references linked."""
 
 from __future__ import annotations
 

@@ -96,8 +96,9 @@ def draw_timescales(file: Path) -> None:
         best = (lr**2 * NOISE * CURVATURE / 2) ** (1 / 3)
         axes.loglog(delta, along, color=colour, lw=1.6, label=f"along, lr = {lr:g}")
         axes.loglog([best], [2 / best], "o", color=colour, ms=8)
-    axes.annotate("equally slow: 1 - beta ~ lr^(2/3)", ((0.01**2 * NOISE / 2) ** (1 / 3), 2 / (0.01**2 * NOISE / 2) ** (1 / 3)), (1.5e-3, 2.8),
-                  arrowprops={"arrowstyle": "->", "color": "0.3"}, fontsize=9)  # fmt: skip
+    best = (0.01**2 * NOISE * CURVATURE / 2) ** (1 / 3)
+    arrow = {"arrowstyle": "->", "color": "0.3"}
+    axes.annotate("equally slow: 1 - beta ~ lr^(2/3)", (best, 2 / best), (1.5e-3, 2.8), arrowprops=arrow, fontsize=9)
     axes.set(xlabel="1 - beta", ylabel="steps", ylim=(2, 2e5), xlim=(1e-3, 1))
     axes.legend(fontsize=9, loc="upper right")
     figure.savefig(file)

@@ -1,7 +1,8 @@
 r"""Formulas of the pages, which are written in plain text as in the docstrings, as LaTeX: `eta^(2/3)` is `\eta^{2/3}`.
 
 `latex` translates one formula, `inside` finds the formulas within words. What cannot be read raises `Unreadable`, so that a page
-shows its plain text rather than something else. A product is written by a space; `/` divides the product before it by the one factor after it.
+shows its plain text rather than something else. A product is written by a space; `/` divides the product before it by the one
+factor after it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,48 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-GREEK = (
-    "alpha beta gamma delta zeta eta theta kappa lambda mu nu xi pi rho sigma tau phi chi psi omega epsilon Gamma Sigma Omega Delta"
-).split()
+GREEK = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "zeta",
+    "eta",
+    "theta",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "pi",
+    "rho",
+    "sigma",
+    "tau",
+    "phi",
+    "chi",
+    "psi",
+    "omega",
+    "epsilon",
+    "Gamma",
+    "Sigma",
+    "Omega",
+    "Delta",
+]
 FUNCTIONS = {"ln": r"\ln", "exp": r"\exp", "max": r"\max", "min": r"\min", "sqrt": r"\sqrt", "cos": r"\cos", "sin": r"\sin"}
 PREFIXES = {"grad": r"\nabla", "hess": r"\nabla^2", "sum": r"\sum", "tr": r"\operatorname{tr}", "Re": r"\operatorname{Re}"}
 PREFIXES |= {"Cov": r"\operatorname{Cov}", "E": r"\mathbb{E}"}
 INDICES = {"perp": r"\perp", "par": r"\parallel", "T": "T"}
-RELATIONS = {"=": "=", "<": "<", ">": ">", "<=": r"\le", ">=": r"\ge", "~": r"\sim", "->": r"\to", "<-": r"\leftarrow", "!=": r"\ne"}
+RELATIONS = {
+    "=": "=",
+    "<": "<",
+    ">": ">",
+    "<=": r"\le",
+    ">=": r"\ge",
+    "~": r"\sim",
+    "->": r"\to",
+    "<-": r"\leftarrow",
+    "!=": r"\ne",
+}
 UNITS = {"parameter", "loss", "curvature"}
 OPENING, CLOSING = {"(": ")", "[": "]", "{": "}"}, {")": "(", "]": "[", "}": "{"}
 
@@ -229,7 +264,13 @@ class _Reader:
             name = (FUNCTIONS | PREFIXES)[token.text] + self.attached(bars=True)
             following = self.peek()
             called = name.endswith(")") or name.endswith(r"\right|") or name.endswith("]")
-            if called or following is None or following.text == closing or following.text in "/,;:+" or following.kind == "relation":
+            if (
+                called
+                or following is None
+                or following.text == closing
+                or following.text in "/,;:+"
+                or following.kind == "relation"
+            ):
                 return name
             return f"{name} {self.factor(closing)}"
         if token.text in PREFIXES:
@@ -329,7 +370,7 @@ def latex(text: str, inline: bool = False) -> str:
     return re.sub(r"\\left([(\[])([^\\(){}\[\]]{1,12}|\\[a-zA-Z]+(?:_\{\w\})?)\\right([)\]])", r"\1\2\3", written)
 
 
-_AFTER_NO_ARTICLE = {"and", "is", "are", "or", "far", "of", "in", "has", "as", "with", "below", "above", "on", "at", "by", "at", "for"}
+_AFTER_NO_ARTICLE = {"and", "is", "are", "or", "far", "of", "in", "has", "as", "with", "below", "above", "on", "at", "by", "for"}
 
 
 def inside(text: str) -> list[tuple[bool, str]]:
@@ -394,13 +435,15 @@ def _mathematical(pieces: list[Token], i: int) -> bool:
         return following is not None and (not is_word(following) or following.text in _AFTER_NO_ARTICLE)
     if token.text in UNITS:  # parameter^2 / loss, sqrt(loss)
         beside = {pieces[j].text for j in (i - 1, i + 1) if 0 <= j < len(pieces)}
-        return bool(beside & {"^", "/"}) or beside == {"(", ")"} and pieces[i - 2].text == "sqrt"
+        return bool(beside & {"^", "/"}) or (beside == {"(", ")"} and pieces[i - 2].text == "sqrt")
     if is_word(token):
         return following is not None and not following.spaced and following.text == "^"
     if token.text in ",;:.":
         joins = following is not None and not following.spaced and following.kind == "name" and len(following.text) == 1
         return token.text != "." or bool(token.spaced) or joins
-    return not (token.text in ("max", "min", "ln", "exp") and (following is None or following.spaced and following.kind == "word"))
+    return not (
+        token.text in ("max", "min", "ln", "exp") and (following is None or (following.spaced and following.kind == "word"))
+    )
 
 
 def _strong(run: list[Token], i: int) -> bool:

@@ -26,14 +26,15 @@ def _page(name: str) -> str:
     body = re.sub(r"<h2>.*?</h2>", "", article, count=1)
     body = re.sub(r"<(/?)h3>", r"<\1h2>", body)
     sections = ", ".join(f"[{section.title}](../theory.md#{section.anchor})" for section in derivation.sections)
-    numbers = ", ".join(f.equation.number for f in sorted(derivation.formulas, key=lambda f: (f.equation.section.number, f.equation.place)))
+    numbers = ", ".join(
+        f.equation.number for f in sorted(derivation.formulas, key=lambda f: (f.equation.section.number, f.equation.place))
+    )
     result = f" It ends in equations {numbers}." if numbers else ""
-    lines = [
-        f"# {derivation.title}", "",
-        f"Belongs to {sections} of the theory.{result} Printed by `sde-momentum derive {name}`; every step was checked by sympy or with "
-        "50 digits when this page was made.", "",
-        "```{raw} html", f"<div class=proof>{body}</div>", "```",
-    ]  # fmt: skip
+    checked = (
+        f"Printed by `sde-momentum derive {name}`; every step was checked by sympy or with 50 digits when this page was made."
+    )
+    about = f"Belongs to {sections} of the theory.{result} {checked}"
+    lines = [f"# {derivation.title}", "", about, "", "```{raw} html", f"<div class=proof>{body}</div>", "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -69,8 +70,9 @@ def _write(app: Sphinx) -> None:
 
 
 _SCOPE = """/* Written by docs/_ext/proofs.py from derivations/page/style.css. */
-.proof { --text: var(--color-foreground-primary); --soft: var(--color-foreground-muted); --card: var(--color-background-secondary);
-  --line: var(--color-background-border); --accent: var(--color-brand-primary); --good: #17693a; --fair: #7a5200; --bad: #b3261e }
+.proof { --text: var(--color-foreground-primary); --soft: var(--color-foreground-muted);
+  --card: var(--color-background-secondary); --line: var(--color-background-border); --accent: var(--color-brand-primary);
+  --good: #17693a; --fair: #7a5200; --bad: #b3261e }
 body[data-theme="dark"] .proof { --good: #79d39b; --fair: #e8bd66; --bad: #ff8a80 }
 @media (prefers-color-scheme: dark) { body:not([data-theme="light"]) .proof { --good: #79d39b; --fair: #e8bd66; --bad: #ff8a80 } }
 .proof .tag { font-size: .75rem; font-weight: 500; color: var(--soft); border: 1px solid var(--line); border-radius: 1rem;

@@ -35,7 +35,7 @@ def _names(room: str) -> list[str]:
 
 
 def public_names() -> dict[str, Any]:
-    """Full name -> object, for each object once, under the first of its names that a page documents; None: its extra is missing."""
+    """Full name -> object, each once, under the first of its names that a page documents; None where its extra is missing."""
     documented = set(page_names())
     found: dict[str, Any] = {}
     known: dict[int, str] = {}

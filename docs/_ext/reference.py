@@ -1,4 +1,6 @@
-"""The reference, from the code: `{interface}` lists public names, `{commands}` the command line. A name that is left out is an error.
+"""The reference, from the code: `{interface}` documents public names, `{commands}` the command line.
+
+A public name that is left out is an error.
 
 A page of docs/reference/ has blocks such as
 
@@ -38,7 +40,9 @@ class Interface(SphinxDirective):
         entries = [entry(module, name) for name in names]
         lines = ["```{eval-rst}", f".. currentmodule:: {module}", ""]
         if len(names) > 2:
-            lines += [f"- :py:obj:`{name} <{module}.{name}>`: {summary}" for name, (summary, _) in zip(names, entries, strict=True)]
+            lines += [
+                f"- :py:obj:`{name} <{module}.{name}>`: {summary}" for name, (summary, _) in zip(names, entries, strict=True)
+            ]
             lines.append("")
         for _, documentation in entries:
             lines += documentation

@@ -1,4 +1,4 @@
-"""Formulas in plain text are typeset: numbered lines of indented blocks become equations, linked to their proofs, and letters in text mathematics."""
+"""Formulas of the pages are typeset: numbered lines of indented blocks, each linked to its proof, and letters in text."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ from sphinx.util import logging
 
 from derivations.codegen import BY_NAME
 
-PAGES = re.compile(r"theory|glossary|forces|phase_diagram|claims|neighbouring_papers|matrix_sensing|networks|predictions|understand/.*")
+PAGES = re.compile(
+    "theory|glossary|forces|phase_diagram|claims|neighbouring_papers|matrix_sensing|networks|predictions|understand/.*"
+)
 """Pages whose letters are typeset in text too."""
+_AS_IT_IS = (
+    *(nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.title, nodes.raw, nodes.reference),
+    *(addnodes.pending_xref, nodes.Invisible, nodes.image),
+)
 _NUMBERED = re.compile(r"(.*?)\s*\((\d+\.\d+)\)$")
 _LONG = 78  # characters of a formula that is broken at its commas
 logger = logging.getLogger(__name__)
@@ -99,9 +105,7 @@ class Letters(SphinxTransform):
         self.proofs()
         for text in list(self.document.findall(nodes.Text)):
             parents = list(_parents(text))
-            if any(isinstance(p, (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.title, nodes.raw)) for p in parents):
-                continue
-            if any(isinstance(p, (nodes.reference, addnodes.pending_xref, nodes.Invisible, nodes.image)) for p in parents):
+            if any(isinstance(parent, _AS_IT_IS) for parent in parents):
                 continue
             new: list[nodes.Node] = []
             for is_formula, part in inside(text.astext()):
