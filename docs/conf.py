@@ -69,6 +69,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": [made for name, made in (("tutorials", "tutorials_run"), ("gallery", "examples")) if (HERE / name).is_dir()],
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,
+    "within_subsection_order": "FileNameSortKey",  # from a first line to the theory
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,

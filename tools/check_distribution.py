@@ -137,7 +137,7 @@ def expect(true: bool, message: str) -> None:
 
 def build(folder: Path) -> tuple[Path, Path]:
     """Wheel and source distribution, built and checked for what they hold and for how the README renders."""
-    tools = environment(folder / "tools", "build", "twine")
+    tools = environment(folder / "tools", "build", "twine", "readme_renderer[md]")  # without md twine renders nothing
     run(tools / "python", "-m", "build", "--outdir", folder / "dist", ROOT)
     (wheel,), (sdist,) = (folder / "dist").glob("*.whl"), (folder / "dist").glob("*.tar.gz")
     say(run(tools / "python", "-m", "twine", "check", "--strict", wheel, sdist).strip())

@@ -41,13 +41,13 @@ print(flow)
 
 entries = flow.points[:, :12] * flow.points[:, 12:]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-left.plot(flow.time, problem.trace_hessian(flow.points), color="#0072B2")
+left.semilogx(flow.time, problem.trace_hessian(flow.points), color="#0072B2")
 left.set(
     xlabel="time t = steps x c lr$^2$ / (1 - beta)$^2$",
     ylabel="tr H, the sharpness",
     title="downhill",
 )
-right.plot(flow.time, entries, lw=1)
+right.semilogx(flow.time, entries, lw=1)
 print("entries at the end:", *entries[-1].round(2) + 0.0)
 right.set(
     xlabel="time t", ylabel="entries of the map", title="twelve entries on the way"

@@ -33,5 +33,12 @@ for lr in (0.1, 0.01, 0.001):
 data = diagram.dataset()
 figure, axes = plt.subplots(figsize=(9, 5.2), layout="constrained")
 phase_diagram.draw(axes, data)
+names = (
+    (1e-4, 0.1, "too little"),
+    (1e-2, 5e-4, "too much"),
+    (0.04, 0.1, "underdamped across"),
+)
+for lr, one_minus_beta, words in names:
+    axes.text(lr, one_minus_beta, words, ha="center", weight="bold")
 axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
 plt.show()

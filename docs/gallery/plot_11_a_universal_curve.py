@@ -29,13 +29,10 @@ print(curve)
 # strengths, without any fit:
 
 figure, axes = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
-axes.loglog(
-    curve.scaled_one_minus_beta,
-    curve.scaled_time,
-    "k-",
-    lw=2,
-    label="universal curve, predicted",
-)
+wide = np.geomspace(1.95, 5.5, 60)
+unit = np.cbrt(1e-6 * 1e-6**2)  # any small learning rate and noise give the same curve
+predicted = curve.convergence_time(1e-6, wide * unit, noise=1e-6)[0] * unit
+axes.loglog(wide, predicted, "k-", lw=2, label="universal curve, predicted")
 settings = ((0.02, 0.3, "o"), (0.005, 0.3, "s"), (0.02, 0.1, "^"))
 for (lr, sigma, marker), colour in zip(
     settings, ("#0072B2", "#009E73", "#D55E00"), strict=True

@@ -22,6 +22,10 @@ square = sde.Functional("square", lambda x, t, p: x * x)
 exact = np.exp((2 * a + b**2) * end)
 steps = [0.5, 0.25, 0.125, 0.0625]
 
+# %%
+# ``dri1`` is of weak order 2. Milstein's method follows single paths better than
+# Euler's, but for means it is no better: it pays to know what one wants of a method.
+
 figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
 for method, marker in (("euler-maruyama", "o"), ("milstein", "s"), ("dri1", "^")):
     errors, bars = [], []
@@ -43,11 +47,6 @@ for method, marker in (("euler-maruyama", "o"), ("milstein", "s"), ("dri1", "^")
     print(
         f"{method}: relative error {', '.join(f'{e:.4f}' for e in errors)}; standard error {bars[0] / 2:.4f}"
     )
-
-# %%
-# ``dri1`` is of weak order 2. Milstein's method follows single paths better than
-# Euler's, but for means it is no better: it pays to know what one wants of a method.
-
 axes.set(
     xscale="log",
     yscale="log",

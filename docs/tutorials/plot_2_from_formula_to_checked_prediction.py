@@ -141,9 +141,28 @@ axes.legend()
 plt.show()
 
 # %%
+# With data
+# ---------
+# Usually a formula is the output for one sample, and there are several samples. ``inputs``
+# are the symbols of a sample, ``data`` and ``targets`` their values, a row for each.
+
+a, b, d, e, x = sp.symbols("a b d e x")
+fit = SymbolicModel(
+    a * sp.tanh(b * x) + d * sp.tanh(e * x),
+    [a, b, d, e],
+    targets=[[0.5], [0.9]],
+    inputs=[x],
+    data=[[0.5], [1.5]],
+    point=[2.0, 0.3, 0.3, 1.0],
+)
+print(fit.momentum_rule(label_noise=0.05).explain(0.1))
+
+# %%
+# The batch size is that of all samples unless ``batch_size`` says otherwise.
+#
 # Where does the formula stop? The closed form does not see the cliff, the steep side
 # on the left, and is bounded by it only roughly. Every equation used here has a
 # proof: ``sde-momentum derive prefactor`` prints that of the closed form, step by
-# step, each verified as it prints. More outputs, data and inputs:
+# step, each verified as it prints. All options:
 # ``help(SymbolicModel)``. Where formulas get too large, state the model as a
 # function: :doc:`plot_3_a_function_of_my_own`.

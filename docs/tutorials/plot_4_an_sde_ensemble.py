@@ -134,6 +134,34 @@ right.legend()
 plt.show()
 
 # %%
+# Here each component has a noise of its own, ``noise="diagonal"``. Noises that several
+# components share are ``noise="general"``: the diffusion then returns a row for each
+# component, with an entry for each Wiener process. Prey and predator, both disturbed by
+# the same weather, and never below 0:
+
+
+def hunt(x, t, p):
+    """Growth of the prey x[0] and of the predator x[1]."""
+    return x[0] * (1.0 - x[1]), x[1] * (x[0] - 1.0)
+
+
+def weather(x, t, p):
+    """One row each: a noise of its own, and one that both share."""
+    return (0.1 * x[0], 0.0, 0.1 * x[0]), (0.0, 0.1 * x[1], 0.1 * x[1])
+
+
+plain = [(0, np.inf), (0, np.inf)]
+animals = sm.SDE(hunt, weather, 2, noise="general", n_noise=3, domain=plain)
+many = sde.PassageTimes(lambda x, t, p: x[1] - 2.0)
+three = sm.solve(
+    animals, [1.0, 1.0], [40.0], step=0.005, n_paths=2000, statistics=[many], progress=False
+)  # fmt: skip
+quarter, error = (
+    float(three[n][0]) for n in ("passage_quantile", "passage_quantile_se")
+)
+print(f"a quarter of the predators have doubled by t = {quarter:.1f} +- {error:.1f}")
+
+# %%
 # A mean to a stated error
 # ------------------------
 # ``UntilError`` takes as many paths as a wanted error needs. ``Multilevel`` counts
