@@ -49,6 +49,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {name: name for name in ("ArrayLike", "Array", "Floats", "Field", "Function", "Functions")}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 autodoc_mock_imports = [name for name in ("lightning", "transformers", "torch") if find_spec(name) is None]

@@ -13,7 +13,8 @@ import sde_momentum as sm
 from sde_momentum.core.extras import EXTRAS, MissingPackageError, require
 from validation.runner import NEEDED
 
-PYPROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}
 
 
@@ -39,8 +40,11 @@ def test_what_the_experiments_ask_for_is_what_their_extra_installs():
     assert distributions("all")[1] == distributions("validation")[1]
 
 
-def test_the_version_is_that_of_the_package():
+def test_the_version_is_the_same_everywhere():
     assert PYPROJECT["version"] == sm.__version__
+    for file, pattern in (("CITATION.cff", r"^version: (.+)$"), ("docs/project/cite.md", r"version = \{(.+)\}")):
+        assert re.search(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)[1] == sm.__version__
+    assert f"## {sm.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def without(modules, code):

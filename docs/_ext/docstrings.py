@@ -57,14 +57,17 @@ def _indent(line: str) -> int:
 
 def _block(lines: list[str]) -> list[str]:
     """Indented lines: formulas, or text that is shown as it stands."""
-    shown = [re.sub(r"\s*\((\d+\.\d+)\)$", "", line.strip()) for line in lines if line.strip()]
+    sources = [_REFERENCE.search(line) for line in lines]
+    shown = [re.sub(r"\s*(\((\d+\.\d+)\)|\[theory: .*\])$", "", line.strip()) for line in lines if line.strip()]
     try:
         formulas = [latex(line) for line in shown]
     except (Unreadable, KeyError):
         return ["::", "", *lines, ""]
     if any(re.search(r"[\w)] = |~|->", line) is None for line in shown):
         return ["::", "", *lines, ""]
-    return [part for formula in formulas for part in (".. math::", "", f"   {formula}", "")]
+    written = [part for formula in formulas for part in (".. math::", "", f"   {formula}", "")]
+    links = [prose(source[0]) for source in sources if source is not None]
+    return [*written, " ".join(links), ""] if links else written
 
 
 def restructured(lines: list[str]) -> list[str]:

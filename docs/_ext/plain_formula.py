@@ -107,7 +107,7 @@ def _letter(name: str) -> str | None:
     """LaTeX of a letter: `eta0` is eta with an index, `dlambda` a differential; None for a word."""
     star = "^*" if name.endswith("*") else ""
     match = re.fullmatch(r"(d?)([A-Za-z]|" + "|".join(GREEK) + r")(\d*)", name.rstrip("*"))
-    if match is None:
+    if match is None or name == "do":
         return None
     letter = f"\\{match[2]}" if len(match[2]) > 1 else match[2]
     return (r"\mathrm{d}" if match[1] else "") + letter + (f"_{{{match[3]}}}" if match[3] else "") + star
@@ -431,8 +431,12 @@ def _mathematical(pieces: list[Token], i: int) -> bool:
         return False
     if token.text in ("A", "I"):
         return following is not None and following.kind in ("relation", "index")
+    if token.text == "sum":
+        return following is not None and following.kind == "index"
     if token.text == "a":
-        return following is not None and (not is_word(following) or following.text in _AFTER_NO_ARTICLE)
+        return following is not None and (
+            not (is_word(following) or following.text == "sum") or following.text in _AFTER_NO_ARTICLE
+        )
     if token.text in UNITS:  # parameter^2 / loss, sqrt(loss)
         beside = {pieces[j].text for j in (i - 1, i + 1) if 0 <= j < len(pieces)}
         return bool(beside & {"^", "/"}) or (beside == {"(", ")"} and pieces[i - 2].text == "sqrt")

@@ -89,7 +89,10 @@ _MODEL_FORM = Form(
     ),
 )
 FORMS = (_REFERENCE_FORM, _GEOMETRY_FORM, *_PROBLEM_FORMS.values(), _MODEL_FORM)
-_WAYS_TO_ASK = "--problem, --model, --ref-lr with --ref-momentum, or --noise with --curvature"
+_WAYS_TO_ASK = (
+    "one of --problem NAME (a built-in training), --model FILE.py:NAME (your own), --ref-lr with --ref-momentum (a tuned pair), "
+    "--noise with --curvature (numbers)"
+)
 _TRIAL = "trial"  # the way that theory alone leaves out
 _EXTRAS = {
     "budget": "budget",
@@ -121,7 +124,8 @@ def run(given: dict[str, Any]) -> None:
     elif any(is_given(given[name]) for name in ("noise", "curvature")):
         form = _GEOMETRY_FORM
     else:
-        raise InputError("options", "another combination", _WAYS_TO_ASK)
+        flags = [f"--{name.replace('_', '-')}" for name, value in given.items() if is_given(value) and value is not False]
+        raise InputError("predict", f"{', '.join(flags) or 'no option'} alone", f"with {_WAYS_TO_ASK}")
     _predict_numbers(form.values(given, FORMS))
 
 
@@ -218,7 +222,7 @@ def _refuse_for_ways(given: dict[str, Any]) -> None:
     from ..predictors.ways.registry import WAYS, users
 
     if given["theory"] and is_given(given["method"]):
-        raise InputError("--method", given["method"][0], "nothing with --theory, which asks every way that needs no trial")
+        raise InputError("--method", given["method"][0], "not with --theory, which asks every way that needs no trial")
     for way in given["method"] or ():
         if way not in WAYS:
             raise InputError("--method", way, ", ".join(WAYS))
@@ -226,9 +230,11 @@ def _refuse_for_ways(given: dict[str, Any]) -> None:
     for name, extra in _EXTRAS.items():
         used = not asked or any(extra in WAYS[way].uses for way in asked) or (given["theory"] and name == "budget")
         if is_given(given[name]) and not used:
-            raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {users(extra)}")
+            raise InputError(f"--{name.replace('_', '-')}", given[name], f"only with --method {users(extra)}")
     if is_given(given["store"]) and given["nesterov"]:
-        raise InputError("--store", given["store"], "nothing with --nesterov: the critical limit does not describe it")
+        raise InputError(
+            "--store", given["store"], "not with --nesterov: the universal curves that it keeps are of heavy-ball momentum"
+        )
 
 
 predict = build(

@@ -110,7 +110,7 @@ def drift_flow(
     flow = _follow(problem, point, tolerance, rest, max_steps)
     if not flow.at_rest and unfinished == "refuse":
         given = f"tr H still falls after {max_steps} steps"
-        raise InputError("start", given, "a start from which the drift reaches a flattest point")
+        raise InputError("start", given, "another start: from this one the drift reaches no minimum of tr H")
     return flow
 
 

@@ -245,7 +245,11 @@ def _check_rank(problem: Problem, w: Array) -> None:
     eigenvalues = np.square(np.linalg.svd(problem.jacobian(w), compute_uv=False))
     share = eigenvalues / eigenvalues[:, :1]
     if np.any((share > 1e-12) & (share < 1e-8)):
-        raise InputError("point", "one where J loses rank", "a point where J keeps its rank, for noise other than label noise")
+        raise InputError(
+            "point",
+            "one where J loses rank",
+            "a point where the Jacobian of the outputs has full rank; LabelNoise alone works elsewhere",
+        )
 
 
 @by_annotations

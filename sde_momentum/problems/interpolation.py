@@ -145,7 +145,11 @@ def project_to_manifold(problem: Residuals | Any, w: Array, tolerance: float = 1
             return w
         w = w - np.linalg.lstsq(problem.jacobian(w), r, rcond=1e-10)[0]
     size = float(np.linalg.norm(problem.residual(w)))
-    raise InputError("w", f"|f - y| = {size:.3g} after {max_steps} Gauss-Newton steps", f"a point near Gamma ({goal:.1g})")
+    raise InputError(
+        "w",
+        f"|f - y| = {size:.3g} after {max_steps} Gauss-Newton steps",
+        f"a start nearer to the manifold of minimizers, |f - y| <= {goal:.1g}",
+    )
 
 
 def _compiled(problem: Any) -> Any:

@@ -88,7 +88,7 @@ class BuiltIn:
             raise InputError("--start", start, " or ".join(known.name for known in self.starts))
         used = (*self.options, *chosen.options)
         unused = [option for option in self.start_options if option not in used]
-        refuse(unused, values, f"nothing with --start {chosen.name} of {self.name}")
+        refuse(unused, values, f"not with --start {chosen.name} of {self.name}")
         for name in values.keys() - {option.name for option in (*used, *unused)}:
             raise InputError(name, values[name], f"options of {self.name}: {', '.join(option.name for option in used)}")
         filled = fill(used, values)
