@@ -21,7 +21,7 @@ _STAGE = 1.5
 _SLOWER, _DECIDED = 1.3, 1.12
 """A momentum is given up when it is this much slower than the fastest; from the second on it need not show that it holds."""
 _SURE, _LIKELY = 2.0, 1.0
-"""Standard errors by which the mean must be above the level for a momentum to be given up; and, late, those of more momentum with it."""
+"""Standard errors by which the mean must be above the level for a momentum to be given up, and, late, for all with more momentum."""
 _MEMORY = 0.1
 """(1 - beta) times the steps to the target below which more momentum changes nothing: the velocity forgets nothing on the way."""
 _LESS = 2.0
@@ -38,8 +38,8 @@ _MANY, _SPARE, _TRIES = 512, 0.2, 5
 """Runs that the recommended momentum gets in the end, if they take at most this part of the time left; how often another is
 chosen where they show that it does not hold."""
 _YIELD, _LOOSEST = 0.05, 1.06
-"""How much the bound on the regret that ends a search rises while the whole time is spent, and the largest, beyond which an answer
-is called doubtful: runs double from one comparison to the next, and the last percent is not worth ten seconds."""
+"""How much the bound on the regret that ends a search rises while the whole time is spent, and the largest, beyond which an
+answer is called doubtful: runs double from one comparison to the next, and the last percent is not worth ten seconds."""
 
 
 class OutOfTime(Exception):
