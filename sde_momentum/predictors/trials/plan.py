@@ -117,7 +117,7 @@ class Plan:
         self._sharpen()
 
     def _sharpen(self) -> None:
-        """More runs in what is left of the budget, first at the least learning rate, which says most; there alone if it is `lr`."""
+        """More runs in what is left of the budget, first at the least learning rate, which says most; only there if it is lr."""
         for k, (rate, choice, search) in reversed(list(enumerate(self.found))):
             if monotonic() < self._deadline(1.0) and (rate == self.found[-1][0] or not self._there):
                 self.found[k] = rate, search.go_on(choice, self._deadline(1.0), GOAL), search

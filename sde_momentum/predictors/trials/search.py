@@ -21,7 +21,7 @@ _STAGE = 1.5
 _SLOWER, _DECIDED = 1.3, 1.12
 """A momentum is given up when it is this much slower than the fastest; from the second on it need not show that it holds."""
 _SURE, _LIKELY = 2.0, 1.0
-"""Standard errors by which the mean must be above the level for a momentum to be given up, and, late, for all with more momentum."""
+"""Standard errors by which the mean must be above the level for a momentum to be given up; late, for all with more momentum."""
 _MEMORY = 0.1
 """(1 - beta) times the steps to the target below which more momentum changes nothing: the velocity forgets nothing on the way."""
 _LESS = 2.0
