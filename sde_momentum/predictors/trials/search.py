@@ -37,9 +37,9 @@ _FIRST, _MOST = 16, 1 << 14
 _MANY, _SPARE, _TRIES = 512, 0.2, 5
 """Runs that the recommended momentum gets in the end, if they take at most this part of the time left; how often another is
 chosen where they show that it does not hold."""
-_YIELD, _LOOSEST = 0.05, 1.06
-"""How much the bound on the regret that ends a search rises while the whole time is spent, and the largest, beyond which an
-answer is called doubtful: runs double from one comparison to the next, and the last percent is not worth ten seconds."""
+_PATIENT, _YIELD, _LOOSEST = 0.15, 0.07, 1.06
+"""From this part of the time on, the bound on the regret that ends a search rises, by how much over the whole time, and up to what,
+beyond which an answer is called doubtful: runs double at every comparison, and the last percent is not worth ten seconds."""
 
 
 class OutOfTime(Exception):
@@ -289,14 +289,14 @@ class Search:
 
     @property
     def _enough(self) -> float:
-        """Bound on the regret at which no more runs are made now: the goal, and more the longer the search has taken.
+        """Bound on the regret at which no more runs are made now: the goal, and more where the search has taken long.
 
         What is carried to a smaller learning rate is measured as well as the time allows.
         """
         if self.exact:
             return self.goal
         spent = (monotonic() - self.began) / max(self.deadline - self.began, 1e-3)
-        return max(self.goal, min(self.goal + _YIELD * spent, _LOOSEST))
+        return max(self.goal, min(self.goal + _YIELD * max(0.0, spent - _PATIENT), _LOOSEST))
 
     @property
     def _left(self) -> float:
