@@ -191,7 +191,7 @@ def test_more_momentum_than_one_that_comes_back_for_good_is_not_tried():
 
 
 def test_the_bound_that_ends_a_search_rises_with_the_time_spent(monkeypatch):
-    """From 15 % of the budget on, by 7 % over the whole of it, up to what is not doubtful; not where the answer is carried further."""
+    """From 15 % of the budget on, by 7 % over the whole of it, up to what is not doubtful; not where the answer is carried."""
     now = [0.0]
     monkeypatch.setattr("sde_momentum.predictors.trials.search.monotonic", lambda: now[0])
     search = Search(Written(lambda delta, steps: steps), 20.0, 1.0, 1000, 1e5)

@@ -38,7 +38,7 @@ _MANY, _SPARE, _TRIES = 512, 0.2, 5
 """Runs that the recommended momentum gets in the end, if they take at most this part of the time left; how often another is
 chosen where they show that it does not hold."""
 _PATIENT, _YIELD, _LOOSEST = 0.15, 0.07, 1.06
-"""From this part of the time on, the bound on the regret that ends a search rises, by how much over the whole time, and up to what,
+"""From this part of the time on, the bound on the regret that ends a search rises, how much over the whole time, and up to what,
 beyond which an answer is called doubtful: runs double at every comparison, and the last percent is not worth ten seconds."""
 
 
