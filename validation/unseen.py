@@ -4,10 +4,9 @@ They were chosen, with the rules for their label noise, learning rates and targe
 draws have fixed seeds. Training starts on Gamma, where gradient descent from a random point arrives. Four models as first chosen
 had no start: descent was still off after 100,000 steps. Before any training was run, three got fewer samples or more units
 (`gelu_network`, `tensor_factors`, `gaussian_bumps`), and `matrix_completion` more columns and another seed, with which J has full
-rank at the start. The last four were added later, when the search by trials had been mended on the first ten; of these
+rank at the start. Four more, from `deep_tanh` on, were added when the search by trials had been mended on the first ten; of these
 `sine_features` and `weight_normalised` got fewer samples in the same way, and `state_space` fewer steps (its nested sums grow as
-width^steps when they are compiled). Three more, `cubic_units`, `convolution` and `experts`, were added when the search had learnt to
-end earlier.
+width^steps when they are compiled). The last three, from `cubic_units` on, were added when the search had learnt to end earlier.
 """
 
 from __future__ import annotations
