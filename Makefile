@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Where `make demo` puts its results.
 DEMO ?= demo
 
-.PHONY: help demo benchmark benchmark-engines test lint types formulas clean
+.PHONY: help demo benchmark benchmark-engines test lint types formulas docs wheel-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python >= 3.11 is needed (PYTHON=path/to/python3.11 make ...)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
 demo: $(VENV)/.installed ## predict the best momentum, train against it, and draw both (minutes)
@@ -36,8 +36,19 @@ types: $(VENV)/.installed ## mypy
 formulas: $(VENV)/.installed ## regenerate sde_momentum/theory/formulas.py from the derivations
 	$(BIN)/python -m derivations
 
-clean: ## remove the environment
-	rm -rf $(VENV)
+docs: .venv-docs/.installed ## the documentation site, its examples run, every warning an error: docs/_build/html/index.html (minutes)
+	MPLBACKEND=agg .venv-docs/bin/python -m sphinx -b html -E -W --keep-going docs docs/_build/html
+
+.venv-docs/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+wheel-test: ## build wheel and source distribution, try both in new environments (minutes, two gigabytes while it runs)
+	$(PYTHON) tools/check_distribution.py
+
+clean: ## remove the environments and the site
+	rm -rf $(VENV) .venv-docs docs/_build docs/examples docs/tutorials_run
 
 benchmark: $(VENV)/.installed ## speed as ratios: against torch.optim.SGD, kernels by hand, the machine's own limits
 	$(BIN)/python benchmarks/simulator_vs_torch.py

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sde_momentum.core.errors import InputError
+from sde_momentum.core.extras import require
 from sde_momentum.core.files import write_whole
+from sde_momentum.core.progress import note, track
+from sde_momentum.core.terminal import width
 
+PAGE_WIDTH = 100
+"""Columns of text that goes to a file or a pipe."""
 FORMATS = ("text", "latex", "html")
 
 
@@ -21,12 +27,16 @@ def derive(
     """Print a derivation: its assumptions, every step with how it was checked, and the formulas it ends in.
 
     All steps are verified on the way; the exit status is 1 if one does not hold.
+
+    Example: sde-momentum derive oscillator
     """
-    try:
-        from .codegen import BY_NAME
-        from .page import render
-    except ModuleNotFoundError as error:
-        raise InputError("derive", f"no {error.name} installed", "after: pip install 'sde-momentum[symbolic]'") from None
+    require("derive", "sympy", "mpmath")
+    from .codegen import BY_NAME
+    from .page import render
+
+    columns = (width() if out is None else None) or PAGE_WIDTH
+    as_text = partial(render.as_text, columns=columns)
+
     if output_format not in FORMATS:
         raise InputError("format", output_format, ", ".join(FORMATS))
     if name is not None and name != "all" and name not in BY_NAME:
@@ -36,11 +46,16 @@ def derive(
     if name is None:
         if out is not None or output_format != "text":
             raise InputError("name", "none", "a derivation or 'all', to be written")
-        typer.echo(render.contents(BY_NAME))
+        typer.echo(render.contents(BY_NAME, columns))
         return
     chosen = BY_NAME if name == "all" else {name: BY_NAME[name]}
-    checked = {key: (derivation, render.check(derivation)) for key, derivation in chosen.items()}
-    text = {"text": render.as_text, "latex": render.as_latex, "html": render.as_html}[output_format](checked)
+    with track("derive", len(chosen)) as advance:
+        checked = {}
+        for key, derivation in chosen.items():
+            note(derivation.title)
+            checked[key] = derivation, render.check(derivation)
+            advance(1)
+        text = {"latex": render.as_latex, "html": render.as_html}.get(output_format, as_text)(checked)
     if out is None:
         typer.echo(text)
     else:

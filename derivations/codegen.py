@@ -5,9 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping
 from functools import reduce
+from typing import Any
 
+import numpy as np
 import sympy as sp
 from sympy.printing.numpy import NumPyPrinter
+
+from sde_momentum.theory.compensated import sum_of_products
 
 from . import (
     critical_decay,
@@ -101,6 +105,21 @@ def _assignment(name: str, value: str) -> str:
     return f"    {name} = (\n{textwrap.indent(value, ' ' * 8)}\n    )" if "\n" in value else f"    {name} = {value}"
 
 
+_AT = {"lr": 0.1, "one_minus_beta": 0.1, "eigenvalue": 1.5, "noise": 0.01, "coupling": 1.5, "decay_rate": 0.01}
+_AT |= {"n_outputs": 40, "batch_size": 8, "n_steps": 100, "n_workers": 4, "local_steps": 10, "squared_residual": 0.01}
+"""Values of arguments in the examples; the others get 0.5."""
+
+
+def _example(name: str, arguments: list[str], code: str) -> str:
+    """A doctest: a call with plain numbers, and what the code gives."""
+    values = [_AT.get(argument, 0.5) for argument in arguments]
+    body = f"def {name}({', '.join(arguments)}):\n{textwrap.indent(code, ' ' * 4)}"
+    names: dict[str, Any] = {"np": np, "sum_of_products": sum_of_products}
+    exec(body, names)
+    call = f"{name}({', '.join(map(str, values))})"
+    return f'>>> print(f"{{{call}:.4g}}")\n{names[name](*values):.4g}'
+
+
 def function(formula: Formula) -> str:
     """The source of one function."""
     printer = _Printer()
@@ -116,7 +135,13 @@ def function(formula: Formula) -> str:
     if len(formula.name + signature) > 70:
         signature = "\n" + "".join(f"    {name}: ArrayLike,\n" for name in names)
     meaning = "\n".join(f"    {argument}: {SYMBOLS[argument]}" for argument in formula.arguments)
-    docstring = f'"""{formula.summary} {formula.equation}\n\n    {formula.text}\n\nArgs:\n{meaning}\n"""'
+    parts = (
+        f"{formula.summary} {formula.equation}",
+        f"    {formula.text}",
+        f"Args:\n{meaning}",
+        _example(formula.name, names, code),
+    )
+    docstring = '"""' + "\n\n".join(parts) + '\n"""'
     body = textwrap.indent(f"{docstring}\n{code}", "    ", lambda line: bool(line.strip()))
     return f"def {formula.name}({signature}) -> NDArray[np.float64]:\n{body}\n"
 

@@ -46,6 +46,7 @@ def _built_in(name: str, help: str, options: Mapping[str, Option], *, label_nois
         ),
         label_noise,
         target,
+        needs=("sympy", "mpmath"),
     )
 
 

@@ -293,7 +293,7 @@ class SymbolicModel:
             w = self._on_gamma(start)
             flow = drift_flow(self._problem, w)
             if len(flow.points) == 1:
-                raise InputError("start", "a flattest point", "another point of Gamma, or give curvature")
+                raise InputError("start", "a flattest point, where there is no drift", "another start, or curvature=")
             curvature = flow.flattest.curvature(w - flow.flattest.w)
         return MomentumRule.from_geometry(noise, curvature, explicit_curvature, target)
 

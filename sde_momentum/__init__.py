@@ -5,7 +5,7 @@ Every public name is here; nothing heavier than the standard library is imported
 
 from __future__ import annotations
 
-import lazy_loader
+from .core.extras import attach
 
-__version__ = "0.1.0"
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__version__ = "0.2.0"
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

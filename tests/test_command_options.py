@@ -51,7 +51,7 @@ def test_an_option_that_a_form_does_not_use_is_refused(module, form, option):
     assert "\n" not in str(refused.value)
     if option.name not in SELECTORS:
         assert refused.value.argument == option.flag
-        assert f"nothing with {form.name}; it belongs to --" in str(refused.value)
+        assert f"not with {form.name}, only with --" in str(refused.value)
 
 
 NUMBERS = {"noise": 1e-3, "curvature": 2.0, "eigenvalue": [0.5, 2.0], "coupling": 5.0}

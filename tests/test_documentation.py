@@ -6,6 +6,7 @@ A block of Python that is too heavy, or needs what a test machine lacks, stands 
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import sys
 from collections import Counter
@@ -25,7 +26,14 @@ from sde_momentum.sde.methods import methods_table
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = [README, *(path for path in [ROOT / "CONTRIBUTING.md"] if path.exists()), *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+MADE = {"_build", "examples", "tutorials_run"}
+"""Folders of docs/ that building the site makes."""
+PAGES = [
+    README,
+    *(path for path in [ROOT / "CONTRIBUTING.md"] if path.exists()),
+    *sorted(path for path in DOCS.rglob("*.md") if not MADE & set(path.relative_to(DOCS).parts)),
+]
 
 FENCE = re.compile(r"^(?P<before>[^\n]*)\n```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -59,7 +67,7 @@ def numbers(text: str) -> list[float]:
 
 
 def by_name(pages: list[Path]) -> dict[str, list]:
-    return {"argvalues": pages, "ids": [page.name for page in pages]}
+    return {"argvalues": pages, "ids": [str(page.relative_to(ROOT)) for page in pages]}
 
 
 # -- Python --------------------------------------------------------------------------------------------
@@ -256,6 +264,16 @@ def test_links_lead_to_files_and_headings(page):
         if not target.exists() or (anchor and (target.suffix != ".md" or anchor not in anchors(target))):
             wrong.append(link)
     assert not wrong, f"{page.name}: {', '.join(wrong)}"
+
+
+def test_the_text_for_a_package_index_has_no_link_that_leads_nowhere_there():
+    """There neither this source's files nor its pictures exist: their names stand in place of links to them."""
+    text = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")["for_an_index"](README.read_text(encoding="utf-8"))
+    links = [a or b for a, b in LINK.findall(text)]
+    assert links
+    assert all(link.startswith("https://") for link in links)
+    for page in ("docs/pytorch.md", "docs/figures/home.png"):
+        assert f"(`{page}" in text
 
 
 def test_headings_have_the_anchors_of_github(tmp_path):

@@ -125,11 +125,15 @@ def test_the_list_of_changes_is_complete():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "my_training:nothing"], "--model: given my_training:nothing; allowed: pkg.module:name"),
-        (["--model", "no_such_module:model"], "--model: given no_such_module:model; allowed: pkg.module:name"),
-        (["--model", "my_training"], "--model: given my_training; allowed: pkg.module:name"),
-        (["--model", "my_training:number"], "--model: given my_training:number; allowed: a function without arguments"),
+        (
+            ["--model", "my_training:nothing"],
+            "--model: given my_training:nothing, but my_training has no nothing; allowed: MODULE:NAME",
+        ),
+        (["--model", "no_such_module:model"], "--model: given no_such_module:model, but there is no module no_such_module"),
+        (["--model", "my_training"], "--model: given my_training; allowed: MODULE:NAME"),
+        (["--model", "my_training:number"], "--model: given my_training:number, which is no function; allowed: MODULE:NAME"),
         (["--model", "my_training:data"], "--model: given my_training:data, which gives tuple; allowed: a factory"),
+        (["--weights", "my_training.py"], "--weights: given my_training.py ("),
         (["--data", "missing.npz"], "--data: given missing.npz; allowed: a file that exists"),
         (["--loss", "hinge"], "--loss: given hinge; allowed: mse, half-mse, cross-entropy"),
         (["--lr", "0"], "lr: given 0.0; allowed: finite numbers > 0"),

@@ -416,7 +416,7 @@ def test_a_strong_force_clamps_to_no_momentum():
         (lambda: sm.MomentumRule.from_forces(POINT, ALONG, [LabelNoise(1)], dampening=1.0), "dampening: given 1.0"),
         (lambda: sm.MomentumRule.from_forces(POINT, ALONG, [LabelNoise(1)], nesterov=True, dampening=0.5), "0 with nesterov"),
         (lambda: sm.MomentumRule.from_forces(POINT, ALONG[::-1], [LabelNoise(1)]), "no part along Gamma"),
-        (lambda: sm.MomentumRule.from_forces(POINT, ALONG, [LabelNoise(0)]).momentum(0.1), "forces that restore it"),
+        (lambda: sm.MomentumRule.from_forces(POINT, ALONG, [LabelNoise(0)]).momentum(0.1), "forces that pull back"),
         (lambda: sm.MomentumRule.from_forces(POINT, ALONG, [LabelNoise(1)]).momentum(3.0), "stability limit"),
         (
             lambda: sm.forces.Dropout(0.1).stiffness(POINT, ALONG, 0.1, 0.1),

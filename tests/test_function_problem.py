@@ -451,3 +451,11 @@ def test_bad_functions_of_torch_are_refused(make, message):
     torch = pytest.importorskip("torch")
     with pytest.raises(sm.InputError, match=message):
         sm.Problem.from_function(**(dict(targets=[1.0], n_parameters=2) | make(torch)))
+
+
+@pytest.mark.parametrize("shape", [(N,), (3, N), (2, 3, N)])
+@pytest.mark.parametrize("error", [lambda w: float(w[0] ** 2), lambda w: w[..., 0] ** 2], ids=["one point", "many points"])
+def test_a_test_error_of_ones_own_is_that_at_each_point(error, shape):
+    problem = sm.Problem.from_function(network, TARGETS, N, test_error=error)
+    points = RNG.standard_normal(shape)
+    np.testing.assert_allclose(problem.test_error(points), points[..., 0] ** 2, rtol=1e-14)

@@ -376,7 +376,10 @@ def test_plain_sgd_goes_on_from_a_nesterov_checkpoint_with_the_kept_velocity():
 def test_float16_weights_cannot_keep_the_velocity_and_can_keep_the_buffer_down_to_no_lr():
     w = torch.nn.Parameter(torch.zeros(4, dtype=torch.float16))
     optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.9)
-    with pytest.raises(InputError, match="keep: given velocity; allowed: buffer for float16 weights"):
+    with pytest.raises(
+        InputError,
+        match="keep: given velocity; allowed: buffer, as some weights are float16, which a rescaled velocity can overflow",
+    ):
         sm.MomentumScaler(optimizer, RULE, "velocity", "always")
     sm.MomentumScaler(optimizer, RULE)
     for lr in (0.1, 0.01, 1e-4, 1e-7, 0.0):

@@ -18,6 +18,7 @@ import xarray as xr
 from distributed import LocalCluster
 from typer.testing import CliRunner
 
+from derivations.page.notation import typeset
 from sde_momentum.core.errors import InputError
 from validation import store
 from validation.cli import app
@@ -214,8 +215,8 @@ def test_summary_and_report_say_what_the_sweep_says(finished, tmp_path, capsys):
         for rule in row[FASTEST]["rules"].values():
             assert not rule["regret"]["value"] < 1 - 1e-9
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for text in (*findings(summary), "Nesterov", TEACHER_STUDENT.command(summary.configuration)):
-        assert html.escape(text) in page
+    for text in (*map(typeset, findings(summary)), "Nesterov", html.escape(TEACHER_STUDENT.command(summary.configuration))):
+        assert text in page
     assert any(row[0].startswith("training starts") and row[2] == "holds" for row in checks(summary))
 
 

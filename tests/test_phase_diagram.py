@@ -216,7 +216,10 @@ def test_the_dataset_is_tidy_and_survives_a_file(tmp_path):
         ({"edge_kappa": 0.0, "coupling": 0.0}, "edge_kappa: given 0.0; allowed: finite numbers > 0"),
         ({"target": 1.0}, r"target: given 1.0; allowed: numbers in \(0, 1\)"),
         ({"band": 0.0}, "band: given 0.0"),
-        ({"noise": 0.0, "explicit_curvature": 0.0}, "both 0; allowed: one of them > 0: no force along Gamma"),
+        (
+            {"noise": 0.0, "explicit_curvature": 0.0},
+            "both 0; allowed: one of them > 0, or nothing drives the weights along the manifold of minimizers",
+        ),
     ],
 )
 def test_bad_input_names_argument_given_and_allowed(given, message):

@@ -124,17 +124,17 @@ def test_a_valley_is_drawn_as_any_problem_and_its_edge_is_named(call):
     ("arguments", "message"),
     [
         (["--noise", "1e-3"], "--curvature: given nothing; allowed: a value: mu, second derivative of tr H"),
-        (["--curvature", "2"], "--curvature: given 2.0; allowed: nothing with --problem matrix-sensing; it belongs to --noise"),
+        (["--curvature", "2"], "--curvature: given 2.0; allowed: not with --problem matrix-sensing, only with --noise"),
         (["--problem", "network"], "--problem: given network; allowed: matrix-sensing, valley"),
         (
             ["--problem", "valley", "--rank", "2"],
-            "--rank: given 2; allowed: nothing with --problem valley; it belongs to",
+            "--rank: given 2; allowed: not with --problem valley, only with",
         ),
         (
             ["--problem", "valley", "--noise", "1"],
-            "--noise: given 1.0; allowed: nothing with --problem valley; it",
+            "--noise: given 1.0; allowed: not with --problem valley, only",
         ),
-        ([*NUMBERS, "--d", "4"], "--d: given 4; allowed: nothing with --noise, --curvature and --eigenvalue; it belongs to"),
+        ([*NUMBERS, "--d", "4"], "--d: given 4; allowed: not with --noise, --curvature and --eigenvalue, only with"),
         ([*NUMBERS, "--out", "picture.bmp"], "--out: given picture.bmp; allowed: a file that ends in .png, .svg, .pdf"),
         ([*NUMBERS, "--out", "no/where.png"], "--out: given no/where.png; allowed: a file in a folder that exists"),
         ([*NUMBERS, "--data", "no/where.nc"], "--data: given no/where.nc; allowed: a file in a folder that exists"),

@@ -60,7 +60,7 @@ def test_a_problem_is_predicted_and_drawn(tmp_path):
         (("--problem", "banana"), "--problem: given banana; allowed: matrix-sensing, valley"),
         (
             ("--problem", "valley", "--noise", "1"),
-            "--noise: given 1.0; allowed: nothing with --problem valley; it",
+            "--noise: given 1.0; allowed: not with --problem valley, only",
         ),
         (("--problem", "valley", "--start", "random"), "--start: given random; allowed: interpolating or flattest"),
         (("--problem", "valley", "--plot", "x.gif"), "--plot: given x.gif"),
@@ -70,29 +70,29 @@ def test_a_problem_is_predicted_and_drawn(tmp_path):
         (("--problem", "valley", "--metric", "banana", "--fraction", "0.5"), "--metric: given banana; allowed: train_loss"),
         (("--problem", "valley", "--method", "banana"), "--method: given banana; allowed: transfer, closed form"),
         (("--problem", "valley", "--label-noise", "0"), "--label-noise: given 0.0; allowed: finite numbers > 0"),
-        (("--problem", "valley", "--start", "flattest", "--start-theta", "1"), "--start-theta: given 1.0; allowed: nothing with"),
+        (("--problem", "valley", "--start", "flattest", "--start-theta", "1"), "--start-theta: given 1.0; allowed: not with"),
         (
             ("--problem", "valley", "--store", "x", "--method", "closed form"),
-            "--store: given x; allowed: nothing without --method 'critical limit'",
+            "--store: given x; allowed: only with --method 'critical limit'",
         ),
-        (("--problem", "valley", "--nesterov", "--method", "closed form"), "--nesterov: given True; allowed: nothing without"),
-        (("--problem", "valley", "--nesterov", "--store", "x"), "--store: given x; allowed: nothing with --nesterov"),
+        (("--problem", "valley", "--nesterov", "--method", "closed form"), "--nesterov: given True; allowed: only with"),
+        (("--problem", "valley", "--nesterov", "--store", "x"), "--store: given x; allowed: not with --nesterov"),
         (("--noise", "1", "--curvature", "1", "--ref-momentum", "0.9"), "--ref-lr: given nothing; allowed: a number, beside"),
-        ((), "options: given another combination"),
+        ((), "predict: given --lr alone; allowed: with one of --problem NAME (a built-in training), --model"),
         (("--problem", "valley", "--budget", "0"), "--budget: given 0.0; allowed: finite numbers > 0"),
         (("--problem", "valley", "--seed", "-1"), "--seed: given -1; allowed: a whole number >= 0"),
         (
             ("--problem", "valley", "--theory", "--method", "closed form"),
-            "--method: given closed form; allowed: nothing with --theory, which asks every way that needs no trial",
+            "--method: given closed form; allowed: not with --theory, which asks every way that needs no trial",
         ),
-        (("--problem", "valley", "--theory", "--seed", "1"), "--seed: given 1; allowed: nothing without --method 'trial'"),
+        (("--problem", "valley", "--theory", "--seed", "1"), "--seed: given 1; allowed: only with --method 'trial'"),
         (
             ("--problem", "valley", "--method", "closed form", "--budget", "5"),
-            "--budget: given 5.0; allowed: nothing without --method 'trial'",
+            "--budget: given 5.0; allowed: only with --method 'trial'",
         ),
         (
             ("--problem", "valley", "--model", "a.py:f"),
-            "--model: given a.py:f; allowed: nothing with --problem valley; it belongs to",
+            "--model: given a.py:f; allowed: not with --problem valley, only with",
         ),
         (("--model", "a.py:f"), "--noise or --label-noise: given nothing; allowed: one of the two"),
         (
@@ -102,7 +102,7 @@ def test_a_problem_is_predicted_and_drawn(tmp_path):
         (("--model", "a.py:f", "--noise", "0"), "--noise: given 0.0; allowed: finite numbers > 0"),
         (("--model", "a.py:f", "--noise", "1", "--metric", "test_error"), "--fraction: given nothing; allowed: a value, beside"),
         (("--model", "a.py:f", "--noise", "1", "--fraction", "0.5"), "--metric: given nothing; allowed: a value, beside"),
-        (("--model", "a.py:f", "--noise", "1", "--d", "8"), "--d: given 8; allowed: nothing with --model; it belongs to"),
+        (("--model", "a.py:f", "--noise", "1", "--d", "8"), "--d: given 8; allowed: not with --model, only with"),
     ],
 )
 def test_what_it_cannot_use_is_refused_in_one_line(words, message):

@@ -100,7 +100,7 @@ def test_the_random_start_is_the_one_from_which_the_interpolating_one_is_reached
     ("name", "arguments", "message"),
     [
         ("valley", {"start": "random"}, "--start: given random; allowed: interpolating or flattest"),
-        ("valley", {"start": "flattest", "start_theta": 1.0}, "--start-theta: given 1.0; allowed: nothing with --start flattest"),
+        ("valley", {"start": "flattest", "start_theta": 1.0}, "--start-theta: given 1.0; allowed: not with --start flattest"),
         ("valley", {"rank": 2}, "rank: given 2; allowed: options of valley: modes, curvature, coupling, start_theta"),
         ("valley", {"modes": 3}, "n_modes: given 3; allowed: an even number"),
         ("matrix-sensing", {"rank": 9}, "rank: given 9; allowed: a whole number from 1 to d = 8"),

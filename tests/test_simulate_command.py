@@ -19,7 +19,7 @@ def invoke(*arguments):
 
 
 def test_it_prints_means_and_errors_over_the_seeds(tmp_path):
-    printed = json.loads(invoke("--json", "--out", str(tmp_path / "runs.nc")).output)
+    printed = json.loads(invoke("--json", "--out", str(tmp_path / "runs.nc")).stdout)
     problem = sm.MatrixSensing(4, 1, 10)
     runs = sm.solve(
         sm.LabelNoiseSGD(problem, 0.1), problem.interpolating_start(), [0, 10, 20], lr=0.05, momentum=[0.9, 0.5], seeds=range(8)
@@ -39,7 +39,7 @@ def test_it_prints_means_and_errors_over_the_seeds(tmp_path):
 
 
 def test_diverged_runs_are_counted_and_left_out():
-    run = json.loads(invoke("--lr", "50", "--json").output)[2]
+    run = json.loads(invoke("--lr", "50", "--json").stdout)[2]
     assert run["lr"] == 50.0
     assert run["diverged"] == 8
     assert set(run["test_error"]) == {None}

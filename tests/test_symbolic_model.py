@@ -454,7 +454,7 @@ a, b = sp.symbols("a b")
             lambda: SymbolicModel([a, a**2], [a], [0, -1]).interpolating_point(max_steps=200),
             r"targets: given no interpolating point found from seed 0; outputs\[1\] starts 1\.\d+ off its target",
         ),
-        (lambda: SymbolicModel(a + b, [a, b], [0]).momentum_rule(0.1), r"start: given a flattest point; allowed: another"),
+        (lambda: SymbolicModel(a + b, [a, b], [0]).momentum_rule(0.1), r"start: given a flattest point, where"),
         (lambda: SymbolicModel(a + b, [a, b], [0]).at([0, 0]).mu, r"w: given a point where tr H is constant on Gamma"),
         (lambda: models.two_factor(9).momentum_rule(0.1, 2), r"batch_size: given 2; allowed: a whole number from 1 to 1"),
         (lambda: models.two_layer_linear(2, 2, 2, 3), r"n_samples: given 3; allowed: at most n_inputs = 2"),

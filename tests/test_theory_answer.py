@@ -70,7 +70,7 @@ def test_a_time_known_badly_is_a_doubt(calm, best):
 
 
 def test_transfer_and_trials_do_not_count(calm, best):
-    with pytest.raises(InputError, match="answers: given transfer; allowed: some way without trials"):
+    with pytest.raises(InputError, match="answers: given transfer; allowed: at least one of theory's ways"):
         combine(calm, {"transfer": answer(best)})
 
 

@@ -127,7 +127,7 @@ def test_the_command_trains_sums_up_and_draws_its_report_again(tmp_path, monkeyp
     )
     np.testing.assert_array_equal(sweeps(cells)["cosine"].score, accuracy.mean(3).transpose(0, 2, 1))
     page = (out / "report.html").read_bytes()
-    assert b"2 sqrt(lr)" in page
+    assert "2 √(lr)".encode() in page
     assert b"digits" in page
     (out / "report.html").unlink()
     report(out, as_json=True)

@@ -14,17 +14,25 @@ from sde_momentum.core.errors import InputError
 from .registry import experiment_of, experiments
 from .runner import draw, validate
 
-app = typer.Typer(no_args_is_help=True, help="Test the predictions against training, and write tables, figures and a report.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Test the predictions against training, and write tables, figures and a report."
+    "\n\nExample: sde-momentum validate matrix-sensing --profile quick",
+)
 
 for _experiment in experiments().values():
-    app.command(_experiment.name)(build(partial(validate, _experiment), _experiment.options, _experiment.help))
+    _example = f"Example: sde-momentum validate {_experiment.name} --profile quick --out DIR"
+    app.command(_experiment.name)(build(partial(validate, _experiment), _experiment.options, f"{_experiment.help}\n\n{_example}"))
 
 
 def report(
     folder: Annotated[Path, typer.Argument(help="folder written by `sde-momentum validate`")],
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable summary on standard output")] = False,
 ) -> None:
-    """Draw the figures and write the report of existing results again."""
+    """Draw the figures and write the report of existing results again.
+
+    Example: sde-momentum report results/matrix-sensing-quick
+    """
     try:
         draw(experiment_of(folder), folder, as_json=as_json)
     except (InputError, ImportError, OSError):

@@ -26,6 +26,7 @@ from joblib.externals.loky.process_executor import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 
 from sde_momentum.core.errors import InputError
+from sde_momentum.core.extras import require
 from sde_momentum.core.threads import n_threads, one_blas_thread
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def check_engine(workers: int, dask: str | None) -> None:
     """Check the number of workers and the address, before anything is written. Raises InputError."""
     n_threads(workers)
     if dask is not None:
+        require("--dask", "distributed")
         _connect(dask).close()
 
 

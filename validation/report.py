@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import base64
-import sys
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from rich.console import Console
-from rich.table import Table as TerminalTable
+from markupsafe import Markup
 
 from sde_momentum.core.files import write_whole
+from sde_momentum.core.terminal import table as table_lines
+from sde_momentum.core.terminal import width, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAGE = "report.html"
+SOURCES = (
+    "The rule 1 − β = C lr^(2/3): A. Cowsik, T. Can, P. Glorioso, Flatter, faster: scaling momentum for optimal speedup of SGD, "
+    "arXiv 2210.16400.",
+    "Symbols and formulas: docs/theory.md and docs/glossary.md of sde-momentum; `sde-momentum derive` prints the proofs.",
+)
+"""What every report stands on."""
+_ARXIV, _LINK = re.compile(r"arXiv[ :](\d{4}\.\d{4,5})"), r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>'
 Note = str | tuple[str, str]
 """A paragraph; of a pair the first text is emphasised."""
 
@@ -32,12 +40,19 @@ class Table:
         rows: each as long as `head`
         groups: (name, number of columns) of what stands above the head, from the second column on
         shown: also on the terminal, where a group of two columns becomes one
+        drop: heads, or groups of two, that a narrow terminal leaves out first, in this order; then from the right
     """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     groups: Sequence[tuple[str, int]] = ()
     shown: bool = False
+    drop: Sequence[str] = ()
+
+    @property
+    def beginnings(self) -> list[int]:
+        """The first column of each group."""
+        return [1 + sum(size for _, size in self.groups[:i]) for i in range(len(self.groups))]
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,7 @@ class Report:
         command: that repeats the experiment
         versions: package -> version
         configuration: as JSON
+        sources: what is cited, a sentence each
     """
 
     title: str
@@ -88,17 +104,24 @@ class Report:
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     configuration: str = ""
+    sources: Sequence[str] = SOURCES
 
 
 def write(report: Report, folder: Path) -> None:
     """The pictures and the page, each whole or not at all."""
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("validation"), autoescape=True, undefined=jinja2.StrictUndefined)
+    from derivations.page import stylesheet
+    from derivations.page.notation import typeset
+
+    templates = jinja2.PackageLoader("validation")
+    environment = jinja2.Environment(loader=templates, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["typeset"] = lambda text: Markup(_ARXIV.sub(_LINK, typeset(text)))
+    style = Markup(stylesheet("base.css") + templates.get_source(environment, "report.css")[0])
     pictures = {
         picture.name: base64.b64encode(_draw(picture, folder)).decode()
         for section in report.sections
         for picture in section.pictures
     }
-    page = environment.get_template("report.html.j2").render(report=report, pictures=pictures)
+    page = environment.get_template("report.html.j2").render(report=report, pictures=pictures, style=style)
     write_whole(folder / PAGE, lambda file: file.write(page.encode()))
 
 
@@ -113,33 +136,28 @@ def _draw(picture: Picture, folder: Path) -> bytes:
 
 
 def show(report: Report, folder: Path) -> None:
-    """The tables that are to be shown, and all findings, on standard output."""
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    """The tables that are to be shown, and all findings, on standard output, as wide as the terminal is."""
+    columns = width()
     for section in report.sections:
         if section.table is not None and section.table.shown:
-            console.print(_terminal(section.title, section.table))
-    for line in report.findings:
-        console.print(f"- {line}", highlight=False, markup=False)
+            print(*_terminal(section.title, section.table, columns), "", sep="\n")
+    lines = [f"- {line}" for line in report.findings]
     for section in report.sections:
         if section.findings:
-            console.print(section.title, highlight=False, markup=False)
-        for line in section.findings:
-            console.print(f"- {line}", highlight=False, markup=False)
-    console.print(f"report: {folder / PAGE}", highlight=False, markup=False)
+            lines += [section.title, *(f"- {line}" for line in section.findings)]
+    lines.append(f"report: {folder / PAGE}")
+    print(wrapped("\n".join(lines), columns))
 
 
-def _terminal(title: str, table: Table) -> TerminalTable:
-    columns = [(head, [row[i] for row in table.rows]) for i, head in enumerate(table.head)]
-    merged, at = columns[:1] if table.groups else columns, 1
-    for name, width in table.groups:
-        some = columns[at : at + width]
-        if width == 2:
+def _terminal(title: str, table: Table, columns: int | None) -> list[str]:
+    """The lines of a table; a group of two columns is one, with the second below the first."""
+    every = [(head, [row[i] for row in table.rows]) for i, head in enumerate(table.head)]
+    merged, at = every[:1] if table.groups else every, 1
+    for name, size in table.groups:
+        some = every[at : at + size]
+        if size == 2:
             some = [(name, [f"{first}\n{second}" for first, second in zip(some[0][1], some[1][1], strict=True)])]
         merged += some
-        at += width
-    out = TerminalTable(title=title, title_justify="left")
-    for i, (head, _) in enumerate(merged):
-        out.add_column(head, justify="right" if i else "left")
-    for row in zip(*(cells for _, cells in merged), strict=True):
-        out.add_row(*row)
-    return out
+        at += size
+    rows = list(zip(*(cells for _, cells in merged), strict=True))
+    return table_lines([head for head, _ in merged], rows, columns, drop=table.drop, title=title)

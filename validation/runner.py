@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sde_momentum.core.errors import InputError
+from sde_momentum.core.extras import require
 from sde_momentum.core.options import fill
 from sde_momentum.core.progress import track
 
@@ -20,6 +21,9 @@ from .experiment import Chunk, Configuration, Experiment, Spread, Stage
 
 Track = Callable[[str, float], Any]
 """title, total -> context that gives a function to call with each amount done; as `sde_momentum.core.progress.track`."""
+
+NEEDED = ("torch", "matplotlib", "sympy", "mpmath", "jinja2", "sklearn", "PIL")
+"""Modules of the extra `validation`: asked for by every experiment before it begins, whichever of them its report will use."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,16 @@ def validate(experiment: Experiment, given: Mapping[str, Any]) -> None:
     """The command `sde-momentum validate NAME`: run the missing chunks, write the report and print its findings."""
     from .engine import check_engine
 
+    require(f"validate {experiment.name}", *NEEDED, extra="validation")
     given = fill(experiment.options, given)
-    configuration = experiment.configuration(given)
+    with track(f"preparing {experiment.name}", 1):
+        configuration = experiment.configuration(given)
     if given["workers"] != -1 and given["workers"] < 1:
         raise InputError("--workers", given["workers"], "a whole number >= 1, or -1 for every core")
     path = given["out"] or Path("results") / f"{experiment.name}-{configuration['profile']}"
     folder = store.Folder.open(path, configuration, resume=given["resume"])
-    experiment.check(configuration)
+    with track(f"checking {experiment.name}", 1):
+        experiment.check(configuration)
     engine = Engine(experiment.workers(configuration, given["workers"]), given.get("dask"))
     check_engine(engine.workers, engine.dask)
     try:
@@ -149,10 +156,12 @@ def _run_here(chunk: Chunk, workers: int, report: Callable[[float], object]) -> 
 
 def draw(experiment: Experiment, folder: Path, *, as_json: bool) -> None:
     """Write pictures and report of finished results into their folder, and print tables and findings."""
+    require("the report", *NEEDED, extra="validation")
     from .report import show, write
 
-    report = experiment.report(experiment.results(folder))
-    write(report, folder)
+    with track("report", 1):
+        report = experiment.report(experiment.results(folder))
+        write(report, folder)
     if as_json:
         print(json.dumps({"out": str(folder), **report.summary}))
     else:

@@ -38,6 +38,11 @@ class CompiledProblem(Problem):
         targets: y, (P,)
         inputs, data: symbols of one sample's inputs and their values, (S, inputs); both empty if S = 1
         point: on or near Gamma, (N,), from which `interpolating_start` begins
+
+    >>> from derivations.models import two_factor
+    >>> problem = two_factor(4).compile()
+    >>> type(problem).__name__, problem.n_parameters
+    ('CompiledProblem', 8)
     """
 
     def __init__(

@@ -23,7 +23,7 @@ def diagonal_linear(n_features: int = 10, n_samples: int = 4, n_relevant: int = 
     d = check_integer(n_features, "n_features", 1)
     p = check_integer(n_samples, "n_samples", 1)
     if p > d:
-        raise InputError("n_samples", p, f"at most n_features = {d}, or nothing interpolates")
+        raise InputError("n_samples", p, f"at most n_features = {d}, so that the samples can be fitted exactly")
     if check_integer(n_relevant, "n_relevant", 1) > d:
         raise InputError("n_relevant", n_relevant, f"a whole number from 1 to n_features = {d}")
     data = np.random.default_rng(check_integer(seed, "seed", 0)).standard_normal((p, d))

@@ -24,7 +24,7 @@ def two_layer_tanh(
     d, h = check_integer(n_inputs, "n_inputs", 1), check_integer(n_hidden, "n_hidden", 1)
     s, m = check_integer(n_samples, "n_samples", 1), check_integer(n_teacher, "n_teacher", 1)
     if s > h * (d + 1):
-        raise InputError("n_samples", s, f"at most N = {h * (d + 1)}, or nothing interpolates")
+        raise InputError("n_samples", s, f"at most the number of parameters, {h * (d + 1)}, so that they can be fitted exactly")
     rng = np.random.default_rng(check_integer(seed, "seed", 0))
     data = rng.standard_normal((s, d))
     teacher, student = (rng.standard_normal((units, d)) for units in (m, h))

@@ -14,6 +14,7 @@ from ..definitions import GREEK
 from ..formula import plain
 from ..symbols import letter
 
+_SIGNS = {"perp": "⊥", "par": "∥"}
 _WORD = re.compile(r"(?<![A-Za-z_])(d?)(" + "|".join(GREEK) + r")(?![A-Za-z])")
 
 
@@ -51,7 +52,7 @@ class _MathML(MathMLPresentationPrinter):
 
 def mathml(expression: sp.Expr) -> str:
     """The inside of a `math` element of an HTML page."""
-    return str(_MathML().doprint(expression))
+    return str(_MathML().doprint(expression)).replace("<mo>-</mo>", "<mo>−</mo>")
 
 
 def typeset(text: str) -> str:
@@ -60,14 +61,25 @@ def typeset(text: str) -> str:
     return "".join(f"<code>{html.escape(part)}</code>" if i % 2 else _words(part) for i, part in enumerate(parts))
 
 
+def _power_of_ten(match: re.Match[str]) -> str:
+    sign = "−" if match[2] == "-" else ""
+    return f"{match[1]}\u202f×\u202f10<sup>{sign}{match[3]}</sup>"
+
+
 def _words(text: str) -> str:
     out = html.escape(text, quote=False)
     out = re.sub(r"\bsqrt\(", "√(", out)
     out = re.sub(r"\bsum(?=_)", "Σ", out)
     out = re.sub(r"\bgrad (?=[A-Za-z])", "∇", out).replace("grad_Gamma", "∇<sub>Γ</sub>")
     out = out.replace("-&gt;", "→").replace("+-i", "± i").replace("&lt;=", "≤").replace("&gt;=", "≥").replace("...", "…")
+    out = re.sub(r"(?<![\w.])(\d(?:\.\d+)?)e([+-]?)0*(\d+)(?!\w)", _power_of_ten, out)
+    out = re.sub(r"(?<=\d)x(?=\d)|(?<=\d )x(?= \d)", "×", out)  # sizes
     out = _WORD.sub(lambda match: match[1] + GREEK[match[2]], out)
-    out = re.sub(r"\^\(((?:[^()]|\([^()]*\))*)\)|\^(-?[\w.]+)", lambda match: f"<sup>{match[1] or match[2]}</sup>", out)
-    out = re.sub(r"_\{([^}]*)\}|_([A-Za-zΓ]|\d+|perp|par|[ijxy]{2})(?!\w)", lambda m: f"<sub>{m[1] or m[2]}</sub>", out)
+    out = re.sub(r"\^\(((?:[^()]|\([^()]*\))*)\)|\^(-?\w+(?:\.\w+)*)", lambda match: f"<sup>{match[1] or match[2]}</sup>", out)
+    out = re.sub(
+        r"_\{([^}]*)\}|_([A-Za-zΓ]|\d+|perp|par|eff|[ijxy]{2})(?!\w)",
+        lambda m: f"<sub>{m[1] or _SIGNS.get(m[2], m[2])}</sub>",
+        out,
+    )
     out = re.sub(r"(?<=[ηβδλGx])(\d)(?!\d)", r"<sub>\1</sub>", out)
-    return re.sub(r"(?<=[\s(/=~])-(?=[\d(A-Za-zΑ-ω√∇])|^-(?=\S)|(?<= )-(?= )", "−", out)
+    return re.sub(r"(?<=[\s(/=~>])-(?=[\d(A-Za-zΑ-ω√∇])|^-(?=\S)|(?<= )-(?= )", "−", out)

@@ -6,8 +6,8 @@ import html
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from importlib.resources import files
 
 import sympy as sp
 
@@ -15,6 +15,7 @@ from ..definitions import definitions
 from ..formula import POINTS, Derivation, Formula, Step
 from ..sections import Section
 from ..symbols import letter
+from . import stylesheet
 from .notation import displayed, mathml, typeset
 
 FOLD_FROM = 70  # operations; a longer side of an equation is folded away on the page
@@ -51,48 +52,52 @@ def introduction(name: str) -> list[str]:
     return text.strip().split("\n\n")
 
 
-def contents(derivations: Mapping[str, Derivation]) -> str:
-    """Every section of docs/theory.md with its derivations, or what checks it where there are none."""
+def contents(derivations: Mapping[str, Derivation], columns: int = _WIDTH) -> str:
+    """Every section of docs/theory.md with its derivations, or what checks it where there are none; lines of `columns`."""
+    wrap = partial(_wrapped, columns=columns)
     lines = ["The sections of docs/theory.md and what proves them; `sde-momentum derive NAME` prints a proof.", ""]
     for section in Section:
-        lines.append(section.heading)
+        lines.append(wrap(section.heading, "  ", ""))
         lines += [
-            f"    {name:20} {derivation.title}: {len(derivation.steps)} steps"
+            wrap(f"{name:20} {derivation.title}: {len(derivation.steps)} steps", " " * 25, "    ")
             for name, derivation in derivations.items()
             if section in derivation.sections
         ]
         if section.underived:
-            lines.append(_wrapped(f"no derivation: {section.underived}", "    "))
+            lines.append(wrap(f"no derivation: {section.underived}", "    "))
     return "\n".join(lines)
 
 
 # --- Text -----------------------------------------------------------------------------------------------
-def as_text(checked: Mapping[str, tuple[Derivation, list[Checked]]]) -> str:
-    """Every derivation as plain text, 100 columns."""
-    return "\n\n".join(_text(name, *entry) for name, entry in checked.items())
+def as_text(checked: Mapping[str, tuple[Derivation, list[Checked]]], columns: int = _WIDTH) -> str:
+    """Every derivation as plain text, lines of at most `columns` where they have spaces."""
+    return "\n\n".join(_text(name, *entry, columns) for name, entry in checked.items())
 
 
-def _wrapped(text: str, indent: str, first: str | None = None) -> str:
-    return textwrap.fill(text, _WIDTH, initial_indent=indent if first is None else first, subsequent_indent=indent)
+def _wrapped(text: str, indent: str, first: str | None = None, columns: int = _WIDTH) -> str:
+    begin = indent if first is None else first
+    return textwrap.fill(text, columns, initial_indent=begin, subsequent_indent=indent, break_long_words=False)
 
 
-def _text(name: str, derivation: Derivation, steps: list[Checked]) -> str:
-    title = f"{derivation.title} ({derivation.place}): {name}"
-    lines = [title, "=" * len(title), "", *"\n\n".join(introduction(name)).splitlines(), "", "Assumptions"]
-    lines += [_wrapped(assumption, "    ", "  - ") for assumption in derivation.assumptions]
+def _text(name: str, derivation: Derivation, steps: list[Checked], columns: int) -> str:
+    wrap = partial(_wrapped, columns=columns)
+    title = wrap(f"{derivation.title} ({derivation.place}): {name}", "")
+    about = [part if part.startswith("    ") else wrap(" ".join(part.split()), "") for part in introduction(name)]
+    lines = [title, "=" * max(map(len, title.splitlines())), "", "\n\n".join(about), "", "Assumptions"]
+    lines += [wrap(assumption, "    ", "  - ") for assumption in derivation.assumptions]
     lines += ["", "Symbols"]
-    lines += [_wrapped(f"{symbol:9} {meaning}", " " * 12, "  ") for symbol, meaning in definitions(derivation)]
+    lines += [wrap(f"{symbol:9} {meaning}", " " * 12, "  ") for symbol, meaning in definitions(derivation)]
     lines += ["", "Steps"]
     for number, checked in enumerate(steps, 1):
         left, right = (sp.sstr(side) for side in checked.equation)
-        lines.append(_wrapped(f"{checked.step.claim}  [{checked.verdict}]", "      ", f"{number:4}. "))
-        lines.append(_wrapped(left if left == right else f"{left} = {right}", " " * 12, " " * 8))
+        lines.append(wrap(f"{checked.step.claim}  [{checked.verdict}]", "      ", f"{number:4}. "))
+        lines.append(wrap(left if left == right else f"{left} = {right}", " " * 12, " " * 8))
     lines += ["", "Result"]
     for formula in derivation.formulas:
         arguments = ", ".join(map(str, formula.arguments))
-        lines.append(_wrapped(f"sde_momentum.theory.formulas.{formula.name}({arguments})", "      ", "  "))
-        lines.append(_wrapped(f"{formula.summary} {formula.equation}", "      "))
-        lines.append(_wrapped(formula.text, " " * 12, " " * 8))
+        lines.append(wrap(f"sde_momentum.theory.formulas.{formula.name}({arguments})", "      ", "  "))
+        lines.append(wrap(f"{formula.summary} {formula.equation}", "      "))
+        lines.append(wrap(formula.text, " " * 12, " " * 8))
     return "\n".join(lines) + "\n"
 
 
@@ -155,9 +160,10 @@ def as_html(checked: Mapping[str, tuple[Derivation, list[Checked]]]) -> str:
         f"<li><a href='#{name}'>{html.escape(d.title)}</a> <span class=tag>{d.place}</span></li>" for name, d, _ in entries
     )
     body = "\n".join(_article(*entry) for entry in entries)
-    style = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    style = stylesheet("base.css") + stylesheet("style.css")
     return (
-        "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>sde-momentum: derivations</title><style>{style}</style></head><body>\n"
         "<header><h1>Momentum, label noise and the flat direction: derivations</h1>"
         f"<p>Every formula of <code>sde_momentum.theory.formulas</code> is generated from these. {verdict}.</p></header>\n"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from ..core.errors import InputError
+from ..core.extras import require
 from ..core.files import write_whole
 from ..core.options import REQUIRED, Form, Option, is_given
+from ..core.terminal import width, wrapped
 from ..problems.registry import BuiltIn, built_in, built_in_problems
 
 if TYPE_CHECKING:
@@ -100,11 +105,25 @@ def check_file(option: str, file: Path) -> None:
 
 def check_picture(option: str, file: Path) -> None:
     """As `check_file`, for a picture: the format must be known and matplotlib installed. Call it before any work."""
+    require(option, "matplotlib")
     from ..figures.style import FORMATS
 
     if file.suffix[1:] not in FORMATS:
         raise InputError(option, file, f"a file that ends in {', '.join(f'.{kind}' for kind in FORMATS)}")
     check_file(option, file)
+
+
+def say(text: str) -> None:
+    """Print text, with lines no longer than the terminal is wide."""
+    typer.echo(wrapped(text, width()))
+
+
+def tell(answer: Any, as_json: bool) -> None:
+    """Print an answer: its text, or with --json its `to_dict()`."""
+    if as_json:
+        typer.echo(json.dumps(answer.to_dict()))
+    else:
+        say(str(answer))
 
 
 def save_plot(answer: Any, path: Path) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..core.errors import InputError
+from ..core.extras import require
 from ..core.options import REQUIRED, Option, fill
+from ..core.progress import track
 from .build import build
-from .common import JSON
+from .common import JSON, tell
 from .torch_inputs import DATA, LOSS, MODEL, WEIGHT_DECAY, WEIGHTS, data_of, loss_of, model_of
 
 if TYPE_CHECKING:
@@ -45,39 +45,39 @@ NO_ANSWER = 3
 def run(given: dict[str, Any]) -> None:
     """Estimate with the options in `given`, None for those not given, and print the result; status 3 where it has no momentum."""
     values = fill(OPTIONS, given)
+    require("estimate", "torch")
+    if values["tensorboard"] is not None:
+        require("--tensorboard", "tensorboard")
+    with track("estimate", 1):  # imports, model and data may take their time
+        found = _estimate(values)
+    if values["tensorboard"] is not None:
+        log(found, values["tensorboard"])
+    tell(found, values["json"])
+    if found.momentum is None:
+        raise typer.Exit(NO_ANSWER)
+
+
+def _estimate(values: dict[str, Any]) -> TimescaleEstimate:
     from ..training import QUICK, EstimatorSettings, estimate_timescales
 
-    if values["tensorboard"] is not None:
-        _summary_writer(values["tensorboard"])  # fails before the work, not after
     model = model_of(values["model"], values["weights"])
     same = {name: values[name] for name in ("lr", "label_noise", "batch_size", "weight_decay", "follow", "seed")}
     loss, data = loss_of(values["loss"]), data_of(values["data"])
     wanted = {"n_samples": values["samples"], "n_probes": values["probes"]}
     settings = replace(QUICK if values["quick"] else EstimatorSettings(), **{k: v for k, v in wanted.items() if v is not None})
-    found = estimate_timescales(model, loss, data, settings=settings, **same)
-    if values["tensorboard"] is not None:
-        log(found, values["tensorboard"])
-    typer.echo(json.dumps(found.to_dict()) if values["json"] else str(found))
-    if found.momentum is None:
-        raise typer.Exit(NO_ANSWER)
+    return estimate_timescales(model, loss, data, settings=settings, **same)
 
 
 def log(found: TimescaleEstimate, folder: Path, step: int = 0) -> None:
     """Log every number of the estimate to TensorBoard as a scalar `sde_momentum/<name>` at `step`, and its text."""
-    writer = _summary_writer(folder)(str(folder))
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder))
     for name, value in found.to_dict().items():
         if isinstance(value, int | float):
             writer.add_scalar(f"sde_momentum/{name}", value, step)
     writer.add_text("sde_momentum/estimate", "    " + str(found).replace("\n", "\n    "), step)
     writer.close()
-
-
-def _summary_writer(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError:
-        raise InputError("--tensorboard", folder, "an installation with tensorboard: pip install tensorboard") from None
-    return SummaryWriter
 
 
 estimate = build(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from ..core.errors import InputError, check_integer, check_lr, check_momentum, check_non_negative, check_one, check_positive
+from ..core.extras import require
 from ..core.options import REQUIRED, Option, fill
+from ..core.progress import track
 from .build import build
-from .common import JSON, NESTEROV, check_picture, save_plot
+from .common import JSON, NESTEROV, check_picture, save_plot, tell
 from .torch_inputs import DATA, LOSS, MODEL, WEIGHT_DECAY, WEIGHTS, data_of, loss_of, model_of
 
 OPTIONS = (
@@ -41,6 +40,7 @@ OPTIONS = (
 
 def run(given: dict[str, Any]) -> None:
     """Find the momentum with the options in `given`, None for those not given, and print it."""
+    require("find", "torch")
     values = fill(OPTIONS, given)
     lr = check_one(check_lr, values["lr"], "--lr")
     momentum = check_one(check_momentum, values["momentum"], "--momentum")
@@ -54,18 +54,19 @@ def run(given: dict[str, Any]) -> None:
         check_picture("--plot", values["plot"])
     if values["nesterov"] and momentum == 0:
         raise InputError("--momentum", momentum, "more than 0 with --nesterov")
-    import torch
+    with track("find", 1):  # imports, model and data may take their time
+        import torch
 
-    from ..training import find_momentum
+        from ..training import find_momentum
 
-    torch.manual_seed(values["seed"])
-    model = model_of(values["model"], values["weights"])
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=decay, nesterov=values["nesterov"])
-    how = {name: values[name] for name in ("steps", "seeds", "budget", "anneal")}
-    found = find_momentum(model, optimizer, loss_of(values["loss"]), _batches(values["data"], values["batch_size"]), **how)
-    if values["plot"] is not None:
-        save_plot(found, values["plot"])
-    typer.echo(json.dumps(found.to_dict()) if values["json"] else str(found))
+        torch.manual_seed(values["seed"])
+        model = model_of(values["model"], values["weights"])
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=decay, nesterov=values["nesterov"])
+        how = {name: values[name] for name in ("steps", "seeds", "budget", "anneal")}
+        found = find_momentum(model, optimizer, loss_of(values["loss"]), _batches(values["data"], values["batch_size"]), **how)
+        if values["plot"] is not None:
+            save_plot(found, values["plot"])
+    tell(found, values["json"])
 
 
 def _batches(place: str, size: int) -> Any:

@@ -17,6 +17,7 @@ import typer
 
 from .. import __version__
 from ..core.errors import InputError
+from ..core.extras import explained
 from .estimate import estimate
 from .find import find
 from .phase_diagram import phase_diagram
@@ -87,7 +88,7 @@ def main() -> None:
         if isinstance(error, typer.TyperException):  # an unknown option, a value of the wrong type
             message = " ".join(error.format_message().split())
         elif isinstance(error, ModuleNotFoundError):
-            message = f"this command needs {error.name}: pip install 'sde-momentum[all]'"
+            message = str(explained("this command", error))
         else:
             message = str(error)
         if message:  # empty without arguments: the help has been printed already

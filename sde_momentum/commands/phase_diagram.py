@@ -9,12 +9,24 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..core.errors import InputError, check_lr, check_one, check_positive, check_size
+from ..core.extras import require
 from ..core.files import json_value, write_whole
 from ..core.options import REQUIRED, Form, Option, is_given, union
 from ..core.progress import track
 from ..problems.registry import built_in, built_in_problems
 from .build import build
-from .common import JSON, NESTEROV, check_file, check_picture, check_target, chosen_form, geometry_options, problem_form, set_up
+from .common import (
+    JSON,
+    NESTEROV,
+    check_file,
+    check_picture,
+    check_target,
+    chosen_form,
+    geometry_options,
+    problem_form,
+    say,
+    set_up,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,9 +68,10 @@ FORMS = (_NUMBERS_FORM, *_PROBLEM_FORMS.values())
 
 def run(given: dict[str, Any]) -> None:
     """Draw the diagram of the options in `given`, None for those not given; print optimum and stability edge."""
+    require("phase-diagram", "matplotlib")
     import numpy as np
 
-    from ..figures import phase_diagram as picture  # fails before any work where matplotlib is missing
+    from ..figures import phase_diagram as picture
     from ..figures.style import render
     from ..predictors.measured_optimum import measured_optima, read_results
     from ..predictors.phase_diagram import N_GRID
@@ -90,8 +103,7 @@ def run(given: dict[str, Any]) -> None:
     if values["json"]:
         typer.echo(json.dumps({"out": str(out), **_lines(diagram, np.geomspace(low, high, _N_LINES), tidy, measured)}))
         return
-    typer.echo(_summary(diagram, float(np.sqrt(low * high))))
-    typer.echo(f"drawn: {out}")
+    say(f"{_summary(diagram, float(np.sqrt(low * high)))}\ndrawn: {out}")
 
 
 def _form(given: dict[str, Any]) -> Form:

@@ -25,7 +25,9 @@ from .common import (
     geometry_options,
     problem_form,
     save_plot,
+    say,
     set_up,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +89,10 @@ _MODEL_FORM = Form(
     ),
 )
 FORMS = (_REFERENCE_FORM, _GEOMETRY_FORM, *_PROBLEM_FORMS.values(), _MODEL_FORM)
-_WAYS_TO_ASK = "--problem, --model, --ref-lr with --ref-momentum, or --noise with --curvature"
+_WAYS_TO_ASK = (
+    "one of --problem NAME (a built-in training), --model FILE.py:NAME (your own), --ref-lr with --ref-momentum (a tuned pair), "
+    "--noise with --curvature (numbers)"
+)
 _TRIAL = "trial"  # the way that theory alone leaves out
 _EXTRAS = {
     "budget": "budget",
@@ -112,14 +117,15 @@ def run(given: dict[str, Any]) -> None:
             answer, values = _predict_problem(given) if is_given(given["problem"]) else _predict_model(given)
             if values["plot"] is not None:
                 save_plot(answer, values["plot"])
-        typer.echo(json.dumps(answer.to_dict()) if values["json"] else str(answer))
+        tell(answer, values["json"])
         return
     if any(is_given(given[name]) for name in ("ref_lr", "ref_momentum")):
         form = _REFERENCE_FORM
     elif any(is_given(given[name]) for name in ("noise", "curvature")):
         form = _GEOMETRY_FORM
     else:
-        raise InputError("options", "another combination", _WAYS_TO_ASK)
+        flags = [f"--{name.replace('_', '-')}" for name, value in given.items() if is_given(value) and value is not False]
+        raise InputError("predict", f"{', '.join(flags) or 'no option'} alone", f"with {_WAYS_TO_ASK}")
     _predict_numbers(form.values(given, FORMS))
 
 
@@ -138,7 +144,10 @@ def _predict_numbers(values: dict[str, Any]) -> None:
         "clamped": bool(rule.clamped(lr)),
         "source": rule.source,
     }
-    typer.echo(json.dumps(result) if values["json"] else f"momentum {result['momentum']:.6f}\n{rule.explain(lr)}")
+    if values["json"]:
+        typer.echo(json.dumps(result))
+    else:
+        say(f"momentum {result['momentum']:.6f}\n{rule.explain(lr)}")
 
 
 def _predict_problem(given: dict[str, Any]) -> tuple[Prediction, dict[str, Any]]:
@@ -213,7 +222,7 @@ def _refuse_for_ways(given: dict[str, Any]) -> None:
     from ..predictors.ways.registry import WAYS, users
 
     if given["theory"] and is_given(given["method"]):
-        raise InputError("--method", given["method"][0], "nothing with --theory, which asks every way that needs no trial")
+        raise InputError("--method", given["method"][0], "not with --theory, which asks every way that needs no trial")
     for way in given["method"] or ():
         if way not in WAYS:
             raise InputError("--method", way, ", ".join(WAYS))
@@ -221,9 +230,11 @@ def _refuse_for_ways(given: dict[str, Any]) -> None:
     for name, extra in _EXTRAS.items():
         used = not asked or any(extra in WAYS[way].uses for way in asked) or (given["theory"] and name == "budget")
         if is_given(given[name]) and not used:
-            raise InputError(f"--{name.replace('_', '-')}", given[name], f"nothing without --method {users(extra)}")
+            raise InputError(f"--{name.replace('_', '-')}", given[name], f"only with --method {users(extra)}")
     if is_given(given["store"]) and given["nesterov"]:
-        raise InputError("--store", given["store"], "nothing with --nesterov: the critical limit does not describe it")
+        raise InputError(
+            "--store", given["store"], "not with --nesterov: the universal curves that it keeps are of heavy-ball momentum"
+        )
 
 
 predict = build(

@@ -12,6 +12,8 @@ import typer
 from ..core.errors import InputError, check_integer
 from ..core.files import json_value, write_whole
 from ..core.options import REQUIRED, Option, union
+from ..core.progress import track
+from ..core.terminal import table, width, wrapped
 from ..problems.registry import built_in, built_in_problems
 from .build import build
 from .common import JSON, NESTEROV, check_file, chosen_form, problem_form, set_up
@@ -57,18 +59,19 @@ def run(given: dict[str, Any]) -> None:
             raise InputError(f"--{name}", " ".join(map(str, values[name])), "different numbers")
     last, n_records = check_integer(values["steps"], "--steps", 1), check_integer(values["records"], "--records", 1, 10**6)
     n_seeds, first_seed = check_integer(values["seeds"], "--seeds", 2), check_integer(values["seed"], "--seed", 0)
-    problem, start = set_up(entry, given)
-    method = LabelNoiseSGD(
-        problem,
-        values["label_noise"],
-        values["batch_size"],
-        nesterov=values["nesterov"],
-        weight_decay=values["weight_decay"],
-    )
-    metrics = tuple(name for name in METRICS if np.isfinite(problem.metric(name, start)))  # some problems have no test error
     times = np.unique(np.linspace(0, last, n_records + 1).round().astype(int))
     seeds = range(first_seed, first_seed + n_seeds)
-    runs = solve(method, start, times, lr=values["lr"], momentum=values["momentum"], seeds=seeds, metrics=metrics)
+    with track("simulate", 1):  # making a problem compiles code the first time
+        problem, start = set_up(entry, given)
+        method = LabelNoiseSGD(
+            problem,
+            values["label_noise"],
+            values["batch_size"],
+            nesterov=values["nesterov"],
+            weight_decay=values["weight_decay"],
+        )
+        metrics = tuple(name for name in METRICS if np.isfinite(problem.metric(name, start)))  # some have no test error
+        runs = solve(method, start, times, lr=values["lr"], momentum=values["momentum"], seeds=seeds, metrics=metrics)
     if values["out"] is not None:
         packed = runs.to_netcdf(engine="h5netcdf")
         write_whole(values["out"], lambda file: file.write(packed))
@@ -78,14 +81,14 @@ def run(given: dict[str, Any]) -> None:
 
 def _table(result: list[dict[str, Any]], metrics: tuple[str, ...], n_seeds: int) -> list[str]:
     """The lines of the tables, one table for each (lr, momentum)."""
-    lines = []
+    lines, columns = [], width()
     for at in result:
-        lines.append(f"lr {at['lr']:g}, momentum {at['momentum']:g}: {at['diverged']} of {n_seeds} runs diverged (left out)")
-        lines.append("   steps" + "".join(f"{name:>26}" for name in metrics))
+        title = f"lr {at['lr']:g}, momentum {at['momentum']:g}: {at['diverged']} of {n_seeds} runs diverged (left out)"
+        rows = []
         for i, time in enumerate(at["steps"]):
             pairs = ((at[name][i], at[f"{name}_se"][i]) for name in metrics)
-            cells = ("-" if mean is None else f"{mean:.4g} ± {error:.1g}" for mean, error in pairs)
-            lines.append(f"{time:8d}" + "".join(f"{cell:>26}" for cell in cells))
+            rows.append([str(time), *("-" if mean is None else f"{mean:.4g} ± {error:.1g}" for mean, error in pairs)])
+        lines += table(["steps", *metrics], rows, columns, title=wrapped(title, columns))
     return lines
 
 

@@ -32,14 +32,27 @@ def model_of(place: str, weights: Path | None) -> torch.nn.Module:
     if not isinstance(model, torch.nn.Module):
         raise InputError("--model", f"{place}, which gives {type(model).__name__}", "a factory of an nn.Module")
     if weights is not None:
-        model.load_state_dict(torch.load(weights, weights_only=True))
+        _load(model, weights)
     return model
+
+
+def _load(model: torch.nn.Module, weights: Path) -> None:
+    import torch
+
+    try:
+        state = torch.load(weights, weights_only=True)
+        model.load_state_dict(state)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file may raise anything
+        given = f"{weights} ({str(error).splitlines()[-1].strip()})"
+        raise InputError("--weights", given, "a state_dict of the model, saved by torch.save(model.state_dict(), file)") from None
 
 
 def _named(place: str, argument: str) -> Any:
     """The object pkg.module:name; modules of the current folder are found too."""
     module, _, name = place.partition(":")
-    allowed = "pkg.module:name, to be imported from here"
+    allowed = "MODULE:NAME, a name in a module of the current folder or of an installed package"
     if not module or not name:
         raise InputError(argument, place, allowed)
     if "" not in sys.path:
@@ -49,16 +62,16 @@ def _named(place: str, argument: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
             raise  # the module was found, but not one that it imports
-        raise InputError(argument, place, allowed) from None
+        raise InputError(argument, f"{place}, but there is no module {error.name}", allowed) from None
     except AttributeError:
-        raise InputError(argument, place, allowed) from None
+        raise InputError(argument, f"{place}, but {module} has no {name}", allowed) from None
 
 
 def call(place: str, argument: str) -> Any:
     """What the function pkg.module:name gives."""
     factory = _named(place, argument)
     if not callable(factory):
-        raise InputError(argument, place, "a function without arguments")
+        raise InputError(argument, f"{place}, which is no function", "MODULE:NAME of a function without arguments")
     return factory()
 
 

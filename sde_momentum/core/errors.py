@@ -13,6 +13,10 @@ class InputError(ValueError):
     """One line: which argument, what was given, what is allowed.
 
     The command line prints it and exits with status 2; in Python it is a ValueError.
+
+    >>> raise InputError("lr", -1, "a positive number")
+    Traceback (most recent call last):
+    sde_momentum.core.errors.InputError: lr: given -1; allowed: a positive number
     """
 
     def __init__(self, argument: str, given: object, allowed: str) -> None:

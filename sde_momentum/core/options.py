@@ -59,7 +59,7 @@ class Form:
                 users.setdefault(option.name, []).append(form.name)
         for option in (option for form in forms for option in form.options if option.name not in own):
             some = _listed(users[option.name][:3], " or ") + (" or ..." if len(users[option.name]) > 3 else "")
-            refuse([option], given, f"nothing with {self.name}; it belongs to {some}")
+            refuse([option], given, f"not with {self.name}, only with {some}")
         return fill(self.options, given)
 
 

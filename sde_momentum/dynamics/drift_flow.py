@@ -31,6 +31,12 @@ class DriftFlow:
         time: t = k c eta^2 / delta^2, in units of 1 / curvature of tr H, (n_time,), from 0
         points: w(t) on Gamma, (n_time, N)
         at_rest: whether it came to rest within `max_steps`
+
+    >>> from sde_momentum import Valley
+    >>> valley = Valley([1.0, 2.0], 0.0, curvature=0.5)
+    >>> flow = drift_flow(valley, valley.start(1.0))
+    >>> flow.at_rest, bool(flow.points[-1, 0] ** 2 < 1e-3)
+    (True, True)
     """
 
     problem: Problem
@@ -104,7 +110,7 @@ def drift_flow(
     flow = _follow(problem, point, tolerance, rest, max_steps)
     if not flow.at_rest and unfinished == "refuse":
         given = f"tr H still falls after {max_steps} steps"
-        raise InputError("start", given, "a start from which the drift reaches a flattest point")
+        raise InputError("start", given, "another start: from this one the drift reaches no minimum of tr H")
     return flow
 
 

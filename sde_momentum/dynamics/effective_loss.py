@@ -29,6 +29,13 @@ class EffectiveLoss:
         lr, one_minus_beta: eta and delta of each run, (n_lanes,)
         noise: c = sigma^2 / B, in units of the loss
         nesterov: the look-ahead update
+
+    >>> from sde_momentum import Valley
+    >>> valley = Valley([1.0, 2.0], 0.0, curvature=0.5)
+    >>> runs = EffectiveLoss(valley, valley.start(1.0), np.array([0.1]), np.array([0.1]), noise=0.01)
+    >>> runs.advance(10)
+    >>> runs.step, bool(runs.metric("trace_hessian")[0] < 3.25)
+    (10, True)
     """
 
     def __init__(

@@ -7,6 +7,6 @@ lanes           the same for many runs at once in machine code: eigenvectors tha
 
 from __future__ import annotations
 
-import lazy_loader
+from ..core.extras import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -66,6 +66,13 @@ def move(
     bends within a step and the normals of the start may miss it: then the nearest point is taken, if its distance is at most the
     displacement's length, or a hundredth of |w|. A run without such a point, or whose displacement is not finite, stays where it
     is.
+
+    >>> from sde_momentum import MatrixSensing
+    >>> problem = MatrixSensing(4, 1, 12)
+    >>> start = problem.interpolating_start()[None]
+    >>> w, failed = move(problem, start, 0.01 * np.ones_like(start), tolerance=1e-10)
+    >>> w.shape == start.shape, bool(problem.loss(w[0]) < 1e-18), failed.tolist()
+    (True, True, [False])
     """
     start = check_shape("start", start, problem.n_parameters)
     displacement = check_shape("displacement", displacement, *start.shape)

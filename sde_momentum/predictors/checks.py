@@ -30,6 +30,9 @@ class Check:
         name: the assumption
         holds: whether it holds
         found: the numbers that decided, in words
+
+    >>> print(Check("the start interpolates", True, "|f - y| = 1e-12").found)
+    |f - y| = 1e-12
     """
 
     name: str

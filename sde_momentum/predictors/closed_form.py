@@ -34,6 +34,12 @@ class ClosedForm:
 
     Raises:
         InputError: for a value out of range.
+
+    >>> from sde_momentum import Valley
+    >>> valley = Valley.balanced(8, curvature=1.0, coupling=0.0)
+    >>> closed = ClosedForm(DriftPath(valley, valley.start(1.0), "test_error", 0.1), noise=1e-3)
+    >>> round(float(closed.one_minus_beta(0.01)), 5)
+    0.00228
     """
 
     path: DriftPath

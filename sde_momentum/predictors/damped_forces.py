@@ -82,7 +82,11 @@ class DampedForces:
         while self.excess(lr, low) < 1:
             low /= 10
             if low < _SMALLEST:
-                raise InputError("forces", "no restoring force along the displacement", "forces that restore it at this lr")
+                raise InputError(
+                    "forces",
+                    "no restoring force along the displacement",
+                    "forces that pull back at this lr, such as LabelNoise(c) with c > 0",
+                )
         return float(np.exp(brentq(lambda x: np.log(max(self.excess(lr, np.exp(x)), 1e-300)), np.log(low), 0, xtol=1e-13)))
 
     def _lr(self, one_minus_beta: float) -> float:

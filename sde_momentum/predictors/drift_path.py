@@ -40,6 +40,12 @@ class DriftPath:
 
     Raises:
         InputError: for a value out of range, or (from `flow`) a target that the drift does not meet.
+
+    >>> from sde_momentum import Valley
+    >>> valley = Valley.balanced(8, curvature=1.0, coupling=0.0)
+    >>> path = DriftPath(valley, valley.start(1.0), "test_error", 0.1)
+    >>> round(path.curvature, 6)  # mu
+    1.0
     """
 
     problem: Problem

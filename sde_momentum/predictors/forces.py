@@ -123,6 +123,14 @@ class LocalSGD(Force):
         local_steps: H >= 1
 
     Source: Gu, Lyu, Huang, Arora 2023 (arXiv 2303.01215) for SGD; the relaxation with momentum: [theory: Relaxation].
+
+    >>> from sde_momentum import Valley
+    >>> valley = Valley([1.0, 2.0], 0.0, curvature=0.5)
+    >>> point, along = ManifoldPoint(valley, valley.start(0.0)), np.array([1.0, 0.0, 0.0])
+    >>> forces = LabelNoise(1e-3), LocalSGD(1e-3, n_workers=4, local_steps=10)
+    >>> one, four = (force.stiffness(point, along, lr=0.01, one_minus_beta=0.05) for force in forces)
+    >>> round(four / one, 3)  # a quarter if they averaged at every step
+    0.398
     """
 
     noise: float
@@ -170,6 +178,12 @@ class ParameterNoise(Force):
 
     To second order in s. At small eta the second part is eta^2 s^2 (tr H^2)'' / (8 delta), the derivatives along x.
     `variance` is s^2 in squared parameter units, >= 0.
+
+    >>> from sde_momentum import Valley
+    >>> valley = Valley([1.0, 2.0], 0.0, curvature=0.5)
+    >>> point, along = ManifoldPoint(valley, valley.start(0.0)), np.array([1.0, 0.0, 0.0])
+    >>> bool(ParameterNoise(1e-4).stiffness(point, along, lr=0.01, one_minus_beta=0.05) > 0.01 * 1e-4 * 0.5 / 2)
+    True
     """
 
     variance: float
@@ -197,6 +211,14 @@ class GradientNoise(Force):
 
     Args:
         factor: function from w (N,) to B(w), (N, r), in units of the gradient
+
+    >>> from sde_momentum import Valley
+    >>> valley = Valley([1.0, 2.0], 0.0, curvature=0.5)
+    >>> point, along = ManifoldPoint(valley, valley.start(0.0)), np.array([1.0, 0.0, 0.0])
+    >>> noise = GradientNoise(lambda w: np.sqrt(1e-3 / 2) * valley.jacobian(w).T)  # that of label noise with c = 1e-3
+    >>> k, exact = (force.stiffness(point, along, lr=0.001, one_minus_beta=0.05) for force in (noise, LabelNoise(1e-3)))
+    >>> round(k / exact, 2)
+    1.0
     """
 
     factor: Callable[[Array], Array]
@@ -223,7 +245,11 @@ def _check_rank(problem: Problem, w: Array) -> None:
     eigenvalues = np.square(np.linalg.svd(problem.jacobian(w), compute_uv=False))
     share = eigenvalues / eigenvalues[:, :1]
     if np.any((share > 1e-12) & (share < 1e-8)):
-        raise InputError("point", "one where J loses rank", "a point where J keeps its rank, for noise other than label noise")
+        raise InputError(
+            "point",
+            "one where J loses rank",
+            "a point where the Jacobian of the outputs has full rank; LabelNoise alone works elsewhere",
+        )
 
 
 @by_annotations
@@ -240,6 +266,14 @@ class SamplingNoise(Force):
     Args:
         residuals: r_i = f_i - y_i, (P,), in units of f
         batch_size: B, from 1 to P
+
+    >>> from sde_momentum import Valley
+    >>> valley = Valley([1.0, 2.0], 0.0, curvature=0.5)
+    >>> point, along = ManifoldPoint(valley, valley.start(0.0)), np.array([1.0, 0.0, 0.0])
+    >>> noise = SamplingNoise([0.1, 0.1], batch_size=1)  # label noise of c = 0.01
+    >>> k, exact = (force.stiffness(point, along, lr=0.001, one_minus_beta=0.05) for force in (noise, LabelNoise(0.01)))
+    >>> round(k / exact, 2)
+    1.0
     """
 
     residuals: ArrayLike
@@ -264,7 +298,13 @@ class SamplingNoise(Force):
 
 @runtime_checkable
 class HiddenUnits(Protocol):
-    """What `Dropout` needs of a problem: outputs that are sums over hidden units, f_i = sum_h t_ih."""
+    """What `Dropout` needs of a problem: outputs that are sums over hidden units, f_i = sum_h t_ih.
+
+    >>> from sde_momentum import MatrixSensing
+    >>> problem = MatrixSensing(4, 1, 12)
+    >>> isinstance(problem, HiddenUnits)
+    True
+    """
 
     def unit_outputs(self, w: Array) -> Array:
         """t_ih: (n, N) -> (n, P, width)."""
@@ -291,6 +331,13 @@ class Dropout(Force):
         rate: q in [0, 1)
 
     Source: the regulariser of Mianjy, Arora, Vidal 2018 (arXiv 1806.09777).
+
+    >>> from sde_momentum import MatrixSensing
+    >>> problem = MatrixSensing(4, 1, 12)
+    >>> point = ManifoldPoint(problem, problem.interpolating_start())
+    >>> more, less = (Dropout(rate).stiffness(point, np.ones(problem.n_parameters), 0.01, 0.05) for rate in (0.02, 0.01))
+    >>> bool(more > less > 0)
+    True
     """
 
     rate: float

@@ -100,6 +100,13 @@ class Optima:
 
     Raises:
         InputError: for one seed, or a learning rate at which no run reaches the target.
+
+    >>> delta = np.geomspace(0.01, 0.2, 9)
+    >>> runs = np.random.default_rng(0).normal(1.0, 0.02, (1, 9, 16))
+    >>> optima = Optima([0.1], delta[None], (0.04 / delta + delta / 0.04)[None, :, None] * 100 * runs)
+    >>> best = optima.optimum(0)
+    >>> bool(best.low < 0.04 < best.high)
+    True
     """
 
     def __init__(self, lr: Floats, one_minus_beta: Floats, times: Floats, *, seed: int = 0) -> None:

@@ -161,7 +161,11 @@ class MomentumRule:
             shapes = f"noise {c.shape}, curvature {mu.shape}, explicit_curvature {h.shape}"
             raise InputError("shapes", shapes, "shapes that broadcast together") from None
         if np.any(force == 0):
-            raise InputError("noise * curvature and explicit_curvature", "both 0", "one of them > 0: no force along Gamma")
+            raise InputError(
+                "noise * curvature and explicit_curvature",
+                "both 0",
+                "one of them > 0, or nothing drives the weights along the manifold of minimizers",
+            )
         zeta = np.asarray(1.0)
         if target is not None:
             zeta = formulas.damping_ratio(check("target", target, lambda x: (x > 0) & (x < 1), "numbers in (0, 1), or None"))

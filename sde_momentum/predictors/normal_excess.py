@@ -33,6 +33,13 @@ def normal_excess(point: ManifoldPoint, lr: float, one_minus_beta: float, noise:
 
     Raises:
         InputError: for a value out of range.
+
+    >>> from sde_momentum import ManifoldPoint, Valley
+    >>> valley = Valley.balanced(8, curvature=1.0, coupling=0.5)
+    >>> point = ManifoldPoint(valley, valley.start(0.0))
+    >>> excess = [normal_excess(point, lr, 0.5 * lr ** (2 / 3), noise=1e-3) for lr in (1e-3, 1e-6)]
+    >>> excess[0] > 9 * excess[1] > 0  # falls as lr^(1/3)
+    True
     """
     lr, noise = check_one(check_lr, lr, "lr"), check_one(check_non_negative, noise, "noise")
     one_minus_beta = check_one(check_one_minus_beta, one_minus_beta, "one_minus_beta")

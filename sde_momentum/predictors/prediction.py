@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.extras import require
 from .checks import Check, verdict
 from .prediction_picture import draw_prediction
 from .prediction_text import as_dict, describe
@@ -130,6 +131,7 @@ class Prediction:
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draw trials, theory's times, recommendation and cliff over 1 - beta; needs matplotlib."""
+        require("Prediction.plot", "matplotlib")
         return draw_prediction(self, axes)
 
 

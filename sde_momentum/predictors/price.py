@@ -127,7 +127,7 @@ def fastest_within(curve: UniversalCurve, price: xr.Dataset, excess: float) -> t
     allowed = np.geomspace(lowest, deltas[-1], 200) if lowest < deltas[-1] else np.array([lowest])
     times, _ = curve.convergence_time(lr, allowed, noise)
     if not np.isfinite(times).any():
-        raise InputError("excess", goal, "a price at which the target is reached")
+        raise InputError("excess", goal, "a larger excess: at every momentum that cheap the target is never met")
     i = int(np.nanargmin(times))
     return float(allowed[i]), float(times[i])
 

@@ -24,6 +24,10 @@ class MomentumSchedule:
         speed: |d ln eta / dk| / delta, (n,): the relative change of lr in 1 / (1 - beta) steps. With 1 - beta = C lr^gamma the
             energies of the normal modes are off their stationary values by the fraction (3/2 - gamma) speed, 5/6 of `speed` at
             gamma = 2/3. The rule assumes a small fraction; from speed about 1 on the energies cannot follow.
+
+    >>> schedule = momentum_schedule(MomentumRule.from_reference(0.1, 0.9), [0.1, 0.0999, 0.0998])
+    >>> bool(schedule.speed.max() < 0.1)  # slow enough for the rule
+    True
     """
 
     lr: Floats

@@ -108,7 +108,7 @@ def combine(question: Question, answers: Mapping[str, Answer]) -> tuple[Answer, 
     """
     theory = {name: answer for name, answer in answers.items() if name not in (Transfer.name, ByTrial.name)}
     if not theory:
-        raise InputError("answers", ", ".join(answers) or "none", "some way without trials")
+        raise InputError("answers", ", ".join(answers) or "none", "at least one of theory's ways, such as 'closed form'")
     faithful = ByFiniteLr.name if _corrected(question) else ByCriticalLimit.name
     decides = faithful if faithful in theory else max(theory, key=lambda name: theory[name].one_minus_beta)
     answer, misfit = _fitted(question, theory[decides])

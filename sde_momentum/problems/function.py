@@ -26,7 +26,13 @@ from .problem import Problem, as_problem
 class FunctionProblem(Problem):
     """Outputs f(w) given as a function, with targets y: loss |f(w) - y|^2 / (2P) [theory: Setting, eq. 1.1].
 
-    `Problem.from_function` makes it.
+    `Problem.from_function` makes it:
+
+    >>> from sde_momentum import Problem
+    >>> product = Problem.from_function(lambda w: w[:1] * w[1:], [1.0], start=[2.0, 0.5])
+    >>> type(product).__name__, product.n_parameters, product.outputs([3.0, 0.5]).tolist()
+    ('FunctionProblem', 2, [1.5])
+
 
     Attributes:
         derivatives: how they are found: "torch autodiff", "jax autodiff", "complex step", "central differences" or "given"
@@ -95,7 +101,7 @@ def _on_leading_axes(function: Function, *arrays: tuple[Array, int]) -> Array:
         shape = x.shape[x.ndim - own :]
         rows.append(np.broadcast_to(x, (*leading, *shape)).reshape(-1, *shape))
     values = np.asarray(function(*rows), dtype=np.float64)
-    return values.reshape(*leading, *values.shape[1:])
+    return values.reshape((*leading, *values.shape[1:]))
 
 
 # -- from a function to a problem ----------------------------------------------------------------------

@@ -45,6 +45,12 @@ def descend_to_manifold(problem: Residuals | Any, start: object, max_steps: int 
     The step size is 1 / tr H, below every stability limit. A problem without kernels, whose calls take longer, follows the
     gradient flow instead, in few steps. `problem`: a Problem, or a SymbolicModel. Raises InputError if no interpolating point is
     reached.
+
+    >>> from sde_momentum import MatrixSensing
+    >>> problem = MatrixSensing(4, 1, 12)
+    >>> w = descend_to_manifold(problem, problem.random_start(0.5, seed=1))
+    >>> bool(problem.loss(w) < 1e-24)
+    True
     """
     problem, max_steps = _compiled(problem), check_integer(max_steps, "max_steps", 0, 10**12)
     w = problem.check_point(start).copy()
@@ -124,6 +130,12 @@ def project_to_manifold(problem: Residuals | Any, w: Array, tolerance: float = 1
     """The point of Gamma near w (N,), by Gauss-Newton: w <- w - J^+ (f - y), until |f - y| <= tolerance (1 + |y|).
 
     `problem`: a Problem, or a SymbolicModel. Raises InputError if it does not converge.
+
+    >>> from sde_momentum import MatrixSensing
+    >>> problem = MatrixSensing(4, 1, 12)
+    >>> near = problem.interpolating_start() + 1e-3
+    >>> bool(problem.loss(near) > 1e-6), bool(problem.loss(project_to_manifold(problem, near)) < 1e-24)
+    (True, True)
     """
     problem = _compiled(problem)
     goal = tolerance * (1 + float(np.linalg.norm(problem.targets)))
@@ -133,7 +145,11 @@ def project_to_manifold(problem: Residuals | Any, w: Array, tolerance: float = 1
             return w
         w = w - np.linalg.lstsq(problem.jacobian(w), r, rcond=1e-10)[0]
     size = float(np.linalg.norm(problem.residual(w)))
-    raise InputError("w", f"|f - y| = {size:.3g} after {max_steps} Gauss-Newton steps", f"a point near Gamma ({goal:.1g})")
+    raise InputError(
+        "w",
+        f"|f - y| = {size:.3g} after {max_steps} Gauss-Newton steps",
+        f"a start nearer to the manifold of minimizers, |f - y| <= {goal:.1g}",
+    )
 
 
 def _compiled(problem: Any) -> Any:

@@ -340,7 +340,12 @@ def _digest(*parts: str) -> str:
 
 
 def as_problem(given: Any, argument: str = "problem") -> Problem:
-    """The problem itself, or the one that `given.compile()` makes, as a SymbolicModel does. InputError for anything else."""
+    """The problem itself, or the one that `given.compile()` makes, as a SymbolicModel does. InputError for anything else.
+
+    >>> from derivations.models import two_factor
+    >>> as_problem(two_factor(4)).name
+    'two-factor'
+    """
     made = given.compile() if not isinstance(given, Problem) and hasattr(given, "compile") else given
     if not isinstance(made, Problem):
         raise InputError(

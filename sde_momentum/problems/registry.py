@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.arguments import by_annotations
 from ..core.errors import InputError
+from ..core.extras import require
 from ..core.options import Option, fill, refuse
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class BuiltIn:
         starts: where training can start; the first is the default, and lies on the manifold of minimizers
         label_noise: default standard deviation sigma, in units of the targets
         target: default (metric, fraction): training is done when the metric stays below this fraction of its start
+        needs: modules of optional packages that `make` imports
     """
 
     name: str
@@ -62,6 +64,7 @@ class BuiltIn:
     starts: tuple[Start, ...]
     label_noise: float
     target: tuple[str, float]
+    needs: tuple[str, ...] = ()
 
     @property
     def start_options(self) -> tuple[Option, ...]:
@@ -85,7 +88,7 @@ class BuiltIn:
             raise InputError("--start", start, " or ".join(known.name for known in self.starts))
         used = (*self.options, *chosen.options)
         unused = [option for option in self.start_options if option not in used]
-        refuse(unused, values, f"nothing with --start {chosen.name} of {self.name}")
+        refuse(unused, values, f"not with --start {chosen.name} of {self.name}")
         for name in values.keys() - {option.name for option in (*used, *unused)}:
             raise InputError(name, values[name], f"options of {self.name}: {', '.join(option.name for option in used)}")
         filled = fill(used, values)
@@ -167,6 +170,9 @@ def built_in_problems() -> dict[str, BuiltIn]:
     """Every built-in problem by its name; those that entry points add come last.
 
     Warns of an entry point that cannot be loaded or whose problem has the name of another, and goes on without it.
+
+    >>> list(built_in_problems())[:2]
+    ['matrix-sensing', 'valley']
     """
     found = {problem.name: problem for problem in _OWN}
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
@@ -191,4 +197,5 @@ def built_in(name: str) -> BuiltIn:
     known = built_in_problems()
     if name not in known:
         raise InputError("--problem", name, ", ".join(known))
+    require(f"the problem {name}", *known[name].needs)
     return known[name]

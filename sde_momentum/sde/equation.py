@@ -6,7 +6,6 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.arguments import by_annotations
 from ..core.errors import InputError, check_integer, numbers
+from ..core.extras import require
 
 Coefficient = Callable[[Any, float, Any], Any]
 """f(x, t, p). In dim 1 x and the value are floats, in dim d tuples of d floats; p is the tuple of parameters."""
@@ -144,8 +144,8 @@ def check_batched(batched: Any) -> bool | str:
     """False, or the name of a library; True stands for NumPy."""
     if batched not in (False, True, *LIBRARIES):
         raise InputError("batched", batched, "False, True, " + ", ".join(map(repr, LIBRARIES)))
-    if batched in ("torch", "jax") and find_spec(batched) is None:
-        raise InputError("batched", batched, f"a library that is installed (pip install {batched})")
+    if batched in ("torch", "jax"):
+        require(f"batched={batched!r}", batched)
     return "numpy" if batched is True else batched
 
 

@@ -58,6 +58,10 @@ def standard_increments(
     """dW / sqrt(h) as `solve` draws it, (n_steps, n_noise, n_paths): mean 0, variance 1, law "normal" or "rademacher".
 
     With `draws` 2 (methods that need two numbers per step): (n_steps, 2 n_noise, n_paths), dW's first, then dU's.
+
+    >>> drawn = standard_increments(seed=0, n_paths=2, n_steps=1000)
+    >>> drawn.shape, bool(abs(drawn.mean()) < 0.1), bool(abs(drawn.std() - 1) < 0.1)
+    ((1000, 1, 2), True, True)
     """
     check_integer(seed, "seed", 0)
     check_integer(n_noise, "n_noise", 1, 10**6)

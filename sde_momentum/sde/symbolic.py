@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core.arguments import by_annotations
 from ..core.errors import InputError
+from ..core.extras import require
 from .equation import NOISES, SDE, Coefficient
 
 _LARGEST = 2**53
@@ -45,6 +46,7 @@ def from_sympy(
     >>> sde.drift(2.0, 0.0, (0.5, 1.0)), sde.diffusion_derivative(0.75, 0.0, (0.5, 1.0)), sde.additive
     (-1.0, 0.6, False)
     """
+    require("from_sympy", "sympy")
     import sympy as sp
 
     names = _symbols(state, time, parameters)
@@ -105,6 +107,7 @@ def to_stratonovich(drift: Any, diffusion: Any, state: Any, *, noise: str = "dia
 
 
 def _shifted(drift: Any, diffusion: Any, state: Any, noise: str, sign: int) -> Any:
+    require("to_ito or to_stratonovich", "sympy")
     import sympy as sp
 
     x = list(_symbols(state, None, ()))

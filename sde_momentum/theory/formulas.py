@@ -20,6 +20,9 @@ def heavy_ball_stability_limit(one_minus_beta: ArrayLike) -> NDArray[np.float64]
 
     Args:
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+
+    >>> print(f"{heavy_ball_stability_limit(0.1):.4g}")
+    3.8
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -40,6 +43,9 @@ def heavy_ball_discriminant(
         lr: eta, learning rate, in units of parameter^2 / loss, > 0
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+
+    >>> print(f"{heavy_ball_discriminant(0.1, 1.5, 0.1):.4g}")
+    -0.5375
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -62,6 +68,9 @@ def heavy_ball_relaxation_time(
         lr: eta, learning rate, in units of parameter^2 / loss, > 0
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+
+    >>> print(f"{heavy_ball_relaxation_time(0.1, 1.5, 0.1):.4g}")
+    18.98
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -90,6 +99,9 @@ def nesterov_stability_limit(one_minus_beta: ArrayLike) -> NDArray[np.float64]:
 
     Args:
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+
+    >>> print(f"{nesterov_stability_limit(0.1):.4g}")
+    1.357
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -110,6 +122,9 @@ def nesterov_discriminant(
         lr: eta, learning rate, in units of parameter^2 / loss, > 0
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+
+    >>> print(f"{nesterov_discriminant(0.1, 1.5, 0.1):.4g}")
+    -0.4518
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -134,6 +149,9 @@ def nesterov_relaxation_time(
         lr: eta, learning rate, in units of parameter^2 / loss, > 0
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+
+    >>> print(f"{nesterov_relaxation_time(0.1, 1.5, 0.1):.4g}")
+    7.466
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -177,6 +195,9 @@ def heavy_ball_stationary_variance(
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+
+    >>> print(f"{heavy_ball_stationary_variance(0.1, 1.5, 0.1, 0.01):.4g}")
+    0.005205
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -206,6 +227,9 @@ def nesterov_stationary_variance(
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+
+    >>> print(f"{nesterov_stationary_variance(0.1, 1.5, 0.1, 0.01):.4g}")
+    0.002222
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -239,6 +263,9 @@ def heavy_ball_pair_covariance(
         other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in units of loss^2 / parameter^2
+
+    >>> print(f"{heavy_ball_pair_covariance(0.1, 1.5, 0.5, 0.1, 0.5):.4g}")
+    0.07466
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -276,6 +303,9 @@ def nesterov_pair_covariance(
         other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in units of loss^2 / parameter^2
+
+    >>> print(f"{nesterov_pair_covariance(0.1, 1.5, 0.5, 0.1, 0.5):.4g}")
+    0.08507
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -309,6 +339,9 @@ def stationary_operator(
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in units of loss / parameter^2, > 0
         scaled_damping: C = delta / sqrt(eta), in units of sqrt(loss) / parameter, > 0
+
+    >>> print(f"{stationary_operator(1.5, 0.5, 0.5):.4g}")
+    0.25
     """
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
     other_eigenvalue = np.asarray(other_eigenvalue, dtype=np.float64)
@@ -333,6 +366,9 @@ def heavy_ball_potential(
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+
+    >>> print(f"{heavy_ball_potential(0.1, 1.5, 0.1, 0.01):.4g}")
+    0.003826
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -367,6 +403,9 @@ def heavy_ball_drift_weight(
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+
+    >>> print(f"{heavy_ball_drift_weight(0.1, 1.5, 0.1, 0.01):.4g}")
+    0.002603
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -396,6 +435,9 @@ def nesterov_potential(
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+
+    >>> print(f"{nesterov_potential(0.1, 1.5, 0.1, 0.01):.4g}")
+    0.002713
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -430,6 +472,9 @@ def nesterov_drift_weight(
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+
+    >>> print(f"{nesterov_drift_weight(0.1, 1.5, 0.1, 0.01):.4g}")
+    0.001434
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -458,6 +503,9 @@ def small_lr_drift_weight(
         lr: eta, learning rate, in units of parameter^2 / loss, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+
+    >>> print(f"{small_lr_drift_weight(0.1, 0.1, 0.01):.4g}")
+    0.0025
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -482,6 +530,9 @@ def longitudinal_time(
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
+
+    >>> print(f"{longitudinal_time(0.1, 0.1, 0.01, 0.5):.4g}")
+    800
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -509,6 +560,9 @@ def heavy_ball_pair_drift_weight(
         other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in units of loss^2 / parameter^2
+
+    >>> print(f"{heavy_ball_pair_drift_weight(0.1, 1.5, 0.5, 0.1, 0.5):.4g}")
+    0.03733
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -546,6 +600,9 @@ def nesterov_pair_drift_weight(
         other_eigenvalue: lambda_j, eigenvalue of the other mode; b = eta lambda_j, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise_covariance: Sigma_ij, covariance of the gradient noise in two modes, in units of loss^2 / parameter^2
+
+    >>> print(f"{nesterov_pair_drift_weight(0.1, 1.5, 0.5, 0.1, 0.5):.4g}")
+    0.04958
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -581,6 +638,9 @@ def energy_share_after(
         relaxation_time: tau_perp, relaxation time of a normal mode's amplitude, in steps, > 0 (inf: never)
         eigenvalue_growth: rho = d ln lambda / dk, growth of an underdamped mode's eigenvalue (0 if overdamped), per step
         n_steps: k, number of steps, >= 0
+
+    >>> print(f"{energy_share_after(0.5, 0.5, 0.5, 100):.4g}")
+    0.9412
     """
     energy_share = np.asarray(energy_share, dtype=np.float64)
     relaxation_time = np.asarray(relaxation_time, dtype=np.float64)
@@ -601,6 +661,9 @@ def critical_exponent(noise_power: ArrayLike) -> NDArray[np.float64]:
 
     Args:
         noise_power: p, exponent in c ~ lr^p, 0 for label noise of fixed strength
+
+    >>> print(f"{critical_exponent(0.5):.4g}")
+    0.8333
     """
     noise_power = np.asarray(noise_power, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -625,6 +688,9 @@ def longitudinal_stiffness(
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in units of loss / parameter^2, >= 0
+
+    >>> print(f"{longitudinal_stiffness(0.1, 0.1, 0.01, 0.5, 0.5):.4g}")
+    0.05013
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -643,6 +709,9 @@ def damping_ratio(target: ArrayLike) -> NDArray[np.float64]:
 
     Args:
         target: x, target: the displacement stays below this fraction of its start, in (0, 1)
+
+    >>> print(f"{damping_ratio(0.5):.4g}")
+    0.2155
     """
     target = np.asarray(target, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -665,6 +734,9 @@ def label_noise_one_minus_beta(
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         damping_ratio: zeta, damping ratio along Gamma, 1 for critical damping, > 0
+
+    >>> print(f"{label_noise_one_minus_beta(0.1, 0.01, 0.5, 0.5):.4g}")
+    0.02321
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -692,6 +764,9 @@ def critical_one_minus_beta(
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in units of loss / parameter^2, >= 0
         damping_ratio: zeta, damping ratio along Gamma, 1 for critical damping, > 0
+
+    >>> print(f"{critical_one_minus_beta(0.1, 0.01, 0.5, 0.5, 0.5):.4g}")
+    0.2237
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -728,6 +803,9 @@ def critical_lr(
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in units of loss / parameter^2, >= 0
         damping_ratio: zeta, damping ratio along Gamma, 1 for critical damping, > 0
+
+    >>> print(f"{critical_lr(0.1, 0.01, 0.5, 0.5, 0.5):.4g}")
+    0.01999
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -754,6 +832,9 @@ def power_law_one_minus_beta(
         reference_lr: eta0, learning rate of a tuned pair, in units of parameter^2 / loss, > 0
         reference_one_minus_beta: delta0 = 1 - beta0 of a tuned pair, in (0, 1]
         exponent: gamma, exponent in 1 - beta ~ lr^gamma, > 0
+
+    >>> print(f"{power_law_one_minus_beta(0.1, 0.5, 0.5, 0.5):.4g}")
+    0.2236
     """
     lr = np.asarray(lr, dtype=np.float64)
     reference_lr = np.asarray(reference_lr, dtype=np.float64)
@@ -779,6 +860,9 @@ def power_law_lr(
         reference_lr: eta0, learning rate of a tuned pair, in units of parameter^2 / loss, > 0
         reference_one_minus_beta: delta0 = 1 - beta0 of a tuned pair, in (0, 1]
         exponent: gamma, exponent in 1 - beta ~ lr^gamma, > 0
+
+    >>> print(f"{power_law_lr(0.1, 0.5, 0.5, 0.5):.4g}")
+    0.02
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     reference_lr = np.asarray(reference_lr, dtype=np.float64)
@@ -804,6 +888,9 @@ def discrete_critical_one_minus_beta(
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in units of loss / parameter^2, >= 0
+
+    >>> print(f"{discrete_critical_one_minus_beta(0.1, 0.01, 0.5, 0.5):.4g}")
+    0.3973
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -848,6 +935,9 @@ def discrete_critical_lr(
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         explicit_curvature: h, curvature along Gamma of an explicit force such as weight decay, in units of loss / parameter^2, >= 0
+
+    >>> print(f"{discrete_critical_lr(0.1, 0.01, 0.5, 0.5):.4g}")
+    0.005266
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -873,6 +963,9 @@ def finite_lr_curvature(
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         square_curvature: nu = (tr H^2)'' - (tr H)''' (tr H^2)' / mu along Gamma at the flattest point, in units of loss^2 / parameter^6
+
+    >>> print(f"{finite_lr_curvature(0.1, 0.1, 0.5, 0.5):.4g}")
+    0.5066
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -898,6 +991,9 @@ def heavy_ball_parameter_noise_drift_weight(
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, in units of parameter^2, >= 0
+
+    >>> print(f"{heavy_ball_parameter_noise_drift_weight(0.1, 1.5, 0.1, 0.5):.4g}")
+    0.4452
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -928,6 +1024,9 @@ def nesterov_parameter_noise_drift_weight(
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         parameter_noise: s^2, variance of the noise in each parameter where the gradient is taken, in units of parameter^2, >= 0
+
+    >>> print(f"{nesterov_parameter_noise_drift_weight(0.1, 1.5, 0.1, 0.5):.4g}")
+    0.3575
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
@@ -956,6 +1055,9 @@ def local_sgd_share(
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         n_workers: K, number of workers of local SGD, >= 1
         local_steps: H, steps of local SGD between two averages, >= 1
+
+    >>> print(f"{local_sgd_share(0.1, 4, 10):.4g}")
+    0.5115
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     n_workers = np.asarray(n_workers, dtype=np.float64)
@@ -986,6 +1088,9 @@ def scaled_noise_one_minus_beta(
         noise_power: p, exponent in c ~ lr^p, 0 for label noise of fixed strength
         reference_lr: eta0, learning rate of a tuned pair, in units of parameter^2 / loss, > 0
         eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
+
+    >>> print(f"{scaled_noise_one_minus_beta(0.1, 0.01, 0.5, 0.5, 0.5, 0.5, 1.5):.4g}")
+    0.01775
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -1016,6 +1121,9 @@ def scheduled_energy_share(
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         decay_rate: r = -d ln eta / dk, decay of a learning-rate schedule, per step
         exponent: gamma, exponent in 1 - beta ~ lr^gamma, > 0
+
+    >>> print(f"{scheduled_energy_share(0.1, 0.01, 0.5):.4g}")
+    1.111
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     decay_rate = np.asarray(decay_rate, dtype=np.float64)
@@ -1041,6 +1149,9 @@ def minibatch_noise(
         squared_residual: r^2, mean square of the residuals, in units of loss, >= 0
         n_outputs: P, number of outputs on the training set, > 1
         batch_size: B, samples in a batch, from 1 to P
+
+    >>> print(f"{minibatch_noise(0.01, 40, 8):.4g}")
+    0.001026
     """
     squared_residual = np.asarray(squared_residual, dtype=np.float64)
     n_outputs = np.asarray(n_outputs, dtype=np.float64)
@@ -1063,6 +1174,9 @@ def critical_kappa(
         lr: eta, learning rate, in units of parameter^2 / loss, > 0
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
+
+    >>> print(f"{critical_kappa(0.1, 0.1, 0.01):.4g}")
+    0.025
     """
     lr = np.asarray(lr, dtype=np.float64)
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
@@ -1085,6 +1199,9 @@ def one_minus_beta_at_kappa(
         lr: eta, learning rate, in units of parameter^2 / loss, > 0
         noise: c, label-noise strength sigma^2 / B, in units of loss, >= 0
         kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in units of 1 / curvature, > 0
+
+    >>> print(f"{one_minus_beta_at_kappa(0.1, 0.01, 0.5):.4g}")
+    0.03684
     """
     lr = np.asarray(lr, dtype=np.float64)
     noise = np.asarray(noise, dtype=np.float64)
@@ -1107,6 +1224,9 @@ def critical_cubic_linear(
         kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in units of 1 / curvature, > 0
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of loss / parameter^4, >= 0
+
+    >>> print(f"{critical_cubic_linear(0.5, 0.5, 1.5):.4g}")
+    0.875
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)
@@ -1129,6 +1249,9 @@ def stability_margin(
         kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in units of 1 / curvature, > 0
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of loss / parameter^4, >= 0
+
+    >>> print(f"{stability_margin(0.5, 0.5, 1.5):.4g}")
+    1.5
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)
@@ -1146,6 +1269,9 @@ def stability_edge_kappa(curvature: ArrayLike, coupling: ArrayLike) -> NDArray[n
     Args:
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of loss / parameter^4, >= 0
+
+    >>> print(f"{stability_edge_kappa(0.5, 1.5):.4g}")
+    2
     """
     curvature = np.asarray(curvature, dtype=np.float64)
     coupling = np.asarray(coupling, dtype=np.float64)
@@ -1172,6 +1298,9 @@ def valley_variance(
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of loss / parameter^4, >= 0
         squared_slopes: G2 = sum_j |grad lambda_j|^2 at the flattest point, in units of loss^2 / parameter^6, >= 0
+
+    >>> print(f"{valley_variance(0.5, 0.5, 1.5, 0.5):.4g}")
+    0.6667
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)
@@ -1199,6 +1328,9 @@ def critical_decay_rate(
         kappa: kappa = eta^2 c / (4 delta^3), strength of the energies' force, in units of 1 / curvature, > 0
         curvature: mu, curvature of tr H along Gamma at the flattest point (m for one direction), in units of loss / parameter^4, >= 0
         coupling: g = sum_j |grad lambda_j|^2 / lambda_j at the flattest point, in units of loss / parameter^4, >= 0
+
+    >>> print(f"{critical_decay_rate(0.5, 0.5, 1.5):.4g}")
+    0.2318
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     curvature = np.asarray(curvature, dtype=np.float64)

@@ -32,6 +32,10 @@ class Timescales:
         longitudinal: tau_par = 4 delta^2 / (eta^2 c mu), in steps [theory: Drift, eq. 3.8], valid for a = lr * eigenvalue much
             below delta, and while it exceeds 4 / delta (critical damping); inf where the mode is unstable; None unless `noise`
             and `curvature` were given
+
+    >>> found = timescales(lr=0.1, momentum=0.9, eigenvalue=1.0, noise=1e-3, curvature=2.0)
+    >>> str(found.regime), round(float(found.transverse), 1), round(float(found.longitudinal))
+    ('underdamped', 19.0, 2000)
     """
 
     lr: Floats

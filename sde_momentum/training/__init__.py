@@ -5,6 +5,6 @@ Importing this package does not import torch; using a name that needs torch does
 
 from __future__ import annotations
 
-import lazy_loader
+from ..core.extras import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

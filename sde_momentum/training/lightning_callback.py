@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
+
+from ..core.extras import MissingPackageError
 
 try:
     from lightning.pytorch import Callback
 except ModuleNotFoundError:
+    if find_spec("pytorch_lightning") is None:
+        raise MissingPackageError("LightningMomentumCallback", "lightning") from None
     from pytorch_lightning import Callback
 
 from .callback import MomentumCallback

@@ -87,7 +87,7 @@ class MomentumScaler:
             raise InputError("optimizer", "one with a MomentumScaler", "one without: call the first one's remove()")
         half = any(p.dtype == torch.float16 for group in optimizer.param_groups for p in group["params"])
         if half and keep == "velocity":
-            raise InputError("keep", keep, "buffer for float16 weights")
+            raise InputError("keep", keep, "buffer, as some weights are float16, which a rescaled velocity can overflow")
         self.optimizer, self.keep, self.when = optimizer, keep, when
         self.rule = rule
         self._handle = optimizer.register_step_pre_hook(self._before_step)

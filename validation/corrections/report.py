@@ -44,7 +44,7 @@ def _table(found: Sequence[Approach]) -> Table:
             cells = [f"{error:+.3f} ± {se:.3f}" for error, se in zip(*one.error(limit), strict=True)]
             rows.append([one.case, f"{one.scaled:.3g}", limit, number, *cells, _power(one, limit)])
     rates = [f"error at {lr:.2g}" for lr in found[0].lr]
-    return Table(("problem", "D", "limit", "its number", *rates, "power of lr"), rows, shown=True)
+    return Table(("problem", "D", "limit", "its number", *rates, "power of lr"), rows, shown=True, drop=("its number", *rates))
 
 
 def picture(found: Sequence[Approach]) -> Figure:

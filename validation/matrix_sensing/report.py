@@ -46,7 +46,8 @@ def _predicted(summary: Summary) -> Table:
             row += [number(value), _regret(summary.optima.regret(i, value))]
         rows.append(row)
     head = ("learning rate", "best 1 − β", "95 %", "time (steps)", *("1 − β", "regret") * len(METHODS))
-    return Table(head, rows, (("measured", 3), *((method, 2) for method in METHODS)), shown=True)
+    groups = (("measured", 3), *((method, 2) for method in METHODS))
+    return Table(head, rows, groups, shown=True, drop=("measured fit", "transfer", "95 %", CLOSED_FORM, "time (steps)"))
 
 
 def findings(summary: Summary) -> list[str]:

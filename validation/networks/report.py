@@ -160,7 +160,7 @@ def _measured(summary: Summary, name: str, pictures: Sequence[Picture]) -> Secti
     title = (
         "The fastest momentum, and what each rule costs" if fastest else "The momentum of the lowest test loss after the budget"
     )
-    return Section(title, table=Table(head, rows, groups, shown=True), notes=[note], pictures=pictures)
+    return Section(title, table=Table(head, rows, groups, shown=True, drop=("95 %",)), notes=[note], pictures=pictures)
 
 
 def _exponents(summary: Summary, name: str) -> Section:

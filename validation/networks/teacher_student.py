@@ -37,7 +37,9 @@ def task(configuration: Configuration) -> Task:
     scale = check_one(check_positive, c["output_scale"], "--output-scale")
     student = MLP(d, [h] * (depth - 1), 1, activation=c["activation"], bias=False, output_scale=scale)
     if n > student.n_parameters:
-        raise InputError("--samples", n, f"at most N = {student.n_parameters}, or nothing interpolates")
+        raise InputError(
+            "--samples", n, f"at most the number of parameters, {student.n_parameters}, so that they can be fitted exactly"
+        )
     rng = np.random.default_rng(_SEED)
     x = rng.standard_normal((n + _N_TEST, d))
     hidden = np.tanh(x @ rng.standard_normal((d, k)) / np.sqrt(d))

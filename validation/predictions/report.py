@@ -131,7 +131,8 @@ def _number(x: float | None, form: str = ".3g") -> str:
 
 
 def _worst_table(rows: Sequence[dict[str, Any]]) -> Table:
-    head = ("problem", "lr", "largest regret", "at lr", "predicted / measured steps", "at lr", "called safe", "longest call, s")
+    called = "called safe", "longest call, s"
+    head = ("problem", "lr", "largest regret", "regret at lr", "predicted / measured steps", "steps at lr", *called)
     cells = [
         [
             row["case"] + ("" if row["kind"] == DEFAULT else f" ({row['kind']})"),
@@ -145,7 +146,7 @@ def _worst_table(rows: Sequence[dict[str, Any]]) -> Table:
         ]
         for row in rows
     ]
-    return Table(head, cells, shown=True)
+    return Table(head, cells, shown=True, drop=("longest call, s", "steps at lr", "regret at lr", "lr"))
 
 
 def _cell_table(results: Sequence[Cell]) -> Table:
@@ -170,7 +171,8 @@ def _cell_table(results: Sequence[Cell]) -> Table:
                     _way_text(answer, "closed form"),
                 ]
             )
-    return Table(head, cells, shown=True)
+    first_dropped = ("closed form", "s", "says", "answer", "measured", "predicted")
+    return Table(head, cells, shown=True, drop=first_dropped)
 
 
 def _way_text(answer: dict[str, Any], name: str) -> str:

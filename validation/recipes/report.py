@@ -78,7 +78,7 @@ def _best_table(found: dict[str, Any]) -> Table:
         ]
         for arm, one in found.items()
     ]
-    return Table(head, rows, shown=True)
+    return Table(head, rows, shown=True, drop=[head[-1], *head[2:-3]])
 
 
 def _lost_table(found: dict[str, Any]) -> Table:
@@ -88,7 +88,8 @@ def _lost_table(found: dict[str, Any]) -> Table:
         for arm, one in found.items()
         for rule, each in one["lost"].items()
     ]
-    return Table(["training", "1 - beta", *(f"lr {lr:g}" for lr in first["lr"])], rows, shown=True)
+    rates = [f"lr {lr:g}" for lr in first["lr"]]
+    return Table(["training", "1 - beta", *rates], rows, shown=True, drop=rates[:-1])  # at the largest lr rules are tuned
 
 
 def _findings(found: dict[str, Any]) -> list[str]:

@@ -174,7 +174,11 @@ class CurveSearch:
                 break
             self._simulate(max(self.courses) * ratio)
         if not np.isfinite(self._shortest()):
-            raise InputError("fraction", self.path.fraction, "a target above the fluctuations along Gamma, or a longer run")
+            raise InputError(
+                "fraction",
+                self.path.fraction,
+                "a larger fraction: fluctuations along the manifold of minimizers keep the metric above this one",
+            )
         while not self._past_the_cliff() and len(self.courses) < most:
             lowest, best = min(self.courses), self._best()
             if self._promise(lowest / ratio**2) <= self.settings.gain:

@@ -63,7 +63,7 @@ class ByMomentClosure(Way):
             values = run[path.metric].values[0, 0]
             times[i] = convergence_time(np.where(np.isfinite(values), values, np.inf), steps, path.fraction)
         if not np.isfinite(times).any():
-            raise InputError("target", path.fraction, "a target that the moment closure meets")
+            raise InputError("target", path.fraction, "a larger fraction: this way's mean never falls that far")
         return from_times(question, tried, times, TOLERANCE, "Gaussian moment closure")
 
 

@@ -126,7 +126,13 @@ class GivenPaths(KernelPaths):
 
 @by_annotations
 def coarsen(increments: ArrayLike, integrals: ArrayLike, factor: int, step: float) -> tuple[Array, Array]:
-    """dW and int (W_s - W_t) ds of a grid of `factor` times the step, from those of the fine grid (n_steps, n_noise, n_paths)."""
+    """dW and int (W_s - W_t) ds of a grid of `factor` times the step, from those of the fine grid (n_steps, n_noise, n_paths).
+
+    >>> dw = np.array([0.1, -0.2, 0.3, 0.0]).reshape(4, 1, 1)
+    >>> coarse, _ = coarsen(dw, np.zeros_like(dw), 2, step=0.5)
+    >>> coarse.ravel().round(3).tolist()  # W at 1 and 2: sums of two
+    [-0.1, 0.3]
+    """
     dw, area = np.asarray(increments, dtype=np.float64), np.asarray(integrals, dtype=np.float64)
     check_integer(factor, "factor", 1)
     if dw.ndim != 3 or dw.shape != area.shape or dw.shape[0] % factor:

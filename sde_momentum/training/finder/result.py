@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.extras import require
 from ...predictors.momentum_rule import MomentumRule
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ class FoundMomentum:
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draw the score against 1 - beta with 95 % bars against the best, the recommendation and the cliff; needs matplotlib."""
+        require("FoundMomentum.plot", "matplotlib")
         from matplotlib.figure import Figure
 
         if axes is None:
