@@ -43,6 +43,9 @@ QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 """Questions: name -> (description, changes). Each is answered by a variant of the sweep, a smaller one with these options changed
 (None: the experiment's own value)."""
 
+NARROW = (0.6, 0.72, 0.85, 1.0, 1.2, 1.45, 1.8)
+"""The momenta of a sweep near its optimum alone, for learning rates where runs are long."""
+
 _TRAINING = {
     *("experiment", "profile", "version", "lr", "n_seeds", "seed", "start", "batch_size", "nesterov", "weight_decay"),
     *("fraction", "budget", "horizon", "questions"),
@@ -51,7 +54,7 @@ _TRAINING = {
 
 _OPTIONS = (
     *shared_options(
-        "quick (a minute or two), full (tens of minutes) or paper (the publication's sizes, on a GPU)",
+        "quick (a minute or two), full (tens of minutes), paper (the publication's sizes, on a GPU); some have small-lr",
         "of initialisation and label noise",
         "processes; -1: one for each core, one alone on CUDA",
     ),
