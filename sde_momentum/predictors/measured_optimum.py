@@ -45,11 +45,6 @@ class Estimate:
         low, high = np.quantile(good, [0.025, 0.975])
         return cls(float(value), float(low), float(high), float(good.std(ddof=1)))
 
-    @property
-    def half_width(self) -> float:
-        """Half the interval."""
-        return (self.high - self.low) / 2
-
 
 @dataclass(frozen=True, eq=False)
 class PowerLaw:
@@ -197,6 +192,23 @@ class Optima:
             terms,
             resampled,
         )
+
+    def local_exponent(self, i: int) -> Estimate:
+        """Exponent of the best 1 - beta between learning rates i and i + 1 of `lr`."""
+        value, resamples = self._logs
+        wide = np.log(self.lr[i + 1] / self.lr[i])
+        return Estimate.of((value[i + 1] - value[i]) / wide, (resamples[:, i + 1] - resamples[:, i]) / wide)
+
+    def first_correction(self, exponent: float) -> Estimate:
+        """a of 1 - beta* = C lr^exponent exp(a lr^(1/3)), fitted with this exponent given [theory: Ways to predict, eq. 11.4].
+
+        The local exponent of this law is exponent + (a / 3) lr^(1/3).
+        """
+        value, resamples = self._logs
+        weight = 1 / np.maximum(resamples.std(axis=0, ddof=1), 1e-3)
+        solve = np.linalg.pinv(np.stack([np.ones_like(self.lr), np.cbrt(self.lr)], axis=-1) * weight[:, None]) * weight
+        given = exponent * np.log(self.lr)
+        return Estimate.of((solve @ (value - given))[1], (resamples - given) @ solve[1])
 
     def regret(self, i: int, one_minus_beta: float) -> Estimate:
         """Time at `one_minus_beta`, interpolated in logarithms, over the shortest at learning rate i; NaN outside the sweep."""

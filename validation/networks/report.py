@@ -14,13 +14,13 @@ import xarray as xr
 from sde_momentum.predictors.measured_optimum import Estimate
 
 from ..baselines import BASELINES, FIXED
-from ..estimates import LAW_HEAD, interval, law_rows, number
+from ..estimates import LAW_HEAD, both_exponents, interval, law_rows, number
 from ..experiment import Configuration
 from ..report import Picture, Report, Section, Table
 from ..store import QUESTIONS_FOLDER, RESULTS, read_sweep
 from . import figures
 from .experiment import STARTS, NetworkExperiment
-from .plan import RULES, TRANSFER
+from .plan import EFFECTIVE, RULES, TRANSFER
 from .summary import BEST_TEST, EXPONENT, FASTEST, OPTIMA, Summary
 
 CAPTIONS = {
@@ -31,6 +31,8 @@ CAPTIONS = {
     "exponent": "The measured optima with their power laws and 95 % bands; on the right divided by lr^(2/3).",
     "courses": "Dashed: the target. More momentum is faster until the runs leave the flat region.",
 }
+SAFE = 1.15
+"""A momentum is safe if, by trials, it takes at most this times the shortest time."""
 _INTERPOLATES, _STABLE, _LOSS_AGREES = 0.01, 0.5, 0.15
 
 
@@ -49,11 +51,10 @@ def findings(summary: Summary) -> list[str]:
             lines.append(f"{name.capitalize()}: {_no_optimum(summary, name)}")
             continue
         law = summary.laws[name][0]
-        gamma = law.exponent
         verdict = "contains" if summary.contains(name) else "misses"
         lines.append(
-            f"{name.capitalize()}: 1 − β = C lr^γ with γ = {gamma.value:.2f}, 95 % interval {gamma.low:.2f} to {gamma.high:.2f}: "
-            f"it {verdict} 2/3. C = {number(law.prefactor.value)} ({interval(law.prefactor)})."
+            f"{name.capitalize()}: 1 − β = C lr^γ with {both_exponents(summary.laws[name])}. The plain power law's 95 % interval "
+            f"{verdict} 2/3; C = {number(law.prefactor.value)} ({interval(law.prefactor)})."
         )
         worst = summary.worst_regret(name, TRANSFER)
         fixed = summary.worst_regret(name, FIXED)
@@ -61,6 +62,13 @@ def findings(summary: Summary) -> list[str]:
         lines.append(
             f"A momentum tuned at the largest learning rate and moved by lr^(2/3) costs at most {_regret(worst)} times "
             f"the least {what}; momentum 0.9 at every learning rate {_regret(fixed)}."
+        )
+    checked = summary.checked(EFFECTIVE)
+    if not np.isnan(checked):
+        costs = f"takes {checked:.2f} times the shortest time" if np.isfinite(checked) else "never reaches the target"
+        lines.append(
+            f"The effective loss's momentum, predicted without noise, {costs} in the first look's trials at the largest learning rate: "
+            f"{'safe' if checked <= SAFE else 'not safe'} (at most {SAFE} is). Without such a trial it is not known to be."
         )
     if FASTEST not in summary.optima:
         lines.insert(0, "At some learning rate no run comes to the target: there is no fastest momentum to speak of.")
@@ -96,7 +104,7 @@ def checks(summary: Summary) -> list[list[str]]:
     stiff = float(summary.stiffest.max())
     rows.append(["small steps: lr λ_max ≪ 2 (1 + β)", f"at most {number(stiff, 2)} of it", _verdict(stiff < _STABLE)])
     for name in _told(summary):
-        local = ", ".join(f"{x:.2f}" for x in summary.local_exponents(name))
+        local = ", ".join(f"{e.value:.2f}" for e in summary.local_exponents(name))
         rows.append([f"{name}: one exponent throughout", f"between neighbouring lr, from the smallest: {local}", ""])
     for line in summary.estimate.get("failed", []):
         rows.append(["the estimator's own checks", line, "no"])
