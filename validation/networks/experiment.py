@@ -123,6 +123,7 @@ class NetworkExperiment(Experiment):
         follow: steps of the estimator down tr H, for the closed form; 0: no closed form, where eigenvalues close to 0 keep its
             projections from converging
         fit_iterations: of phase 1, at most
+        course: whether the course on the effective loss is compared with the runs; where tr H needs many probes it takes too long
     """
 
     build: Callable[[Configuration], Task]
@@ -134,6 +135,7 @@ class NetworkExperiment(Experiment):
     questions: Mapping[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     follow: int = 0
     fit_iterations: int = 3000
+    course: bool = True
 
     def __post_init__(self) -> None:
         asks = f"variant of the sweep to run too: {', '.join(self.every_question)}; or none; default: that of the profile"

@@ -17,11 +17,13 @@ from ..baselines import BASELINES, FIXED
 from ..estimates import LAW_HEAD, both_exponents, interval, law_rows, number
 from ..experiment import Configuration
 from ..report import Picture, Report, Section, Table
-from ..store import QUESTIONS_FOLDER, RESULTS, read_sweep
+from ..store import QUESTIONS_FOLDER, RESULTS, read_dataset, read_sweep
 from . import figures
+from .course import COMPARED, Course
 from .experiment import STARTS, NetworkExperiment
 from .plan import EFFECTIVE, RULES, TRANSFER
 from .summary import BEST_TEST, EXPONENT, FASTEST, OPTIMA, Summary
+from .sweep import COURSE
 
 CAPTIONS = {
     "against_momentum": (
@@ -176,6 +178,31 @@ def _exponents(summary: Summary, name: str) -> Section:
     return Section(f"The exponent of the {name}, and how it changes when learning rates are left out", table=table)
 
 
+def _course(course: Course) -> Section:
+    """Predicted against measured courses."""
+    rows = []
+    for j, delta in enumerate(course.one_minus_beta):
+        found = [course.farthest(metric, j) for metric in COMPARED]
+        rows.append(
+            [number(float(delta)), *(f"{100 * d.value:+.1f} ± {100 * d.standard_error:.1f} %, step {d.step:,}" for d in found)]
+        )
+    return Section(
+        f"The whole course at lr {course.lr:.3g}: predicted by the effective loss, and measured",
+        table=Table(("1 − β", "tr H", "test loss"), rows),
+        notes=[
+            "The largest difference, predicted less measured, over the measured start, ± the standard error of the measured mean; "
+            "as long as all runs go on. The effective loss leaves out the fluctuations about its path."
+        ],
+        pictures=[
+            Picture(
+                "course",
+                partial(figures.course, course),
+                "Dashed: training on the effective loss, without noise. Bands: 95 % of the mean over the seeds.",
+            )
+        ],
+    )
+
+
 def _prefactors(summary: Summary) -> Section | None:
     if FASTEST not in summary.optima:
         return None
@@ -248,10 +275,11 @@ def _answer(summary: Summary) -> list[str]:
 
 @dataclass(frozen=True)
 class Results:
-    """The main sweep, and those of the variants that were run, by name."""
+    """The main sweep, those of the variants that were run, by name, and the predicted course, if there is one."""
 
     main: xr.Dataset
     asked: Mapping[str, xr.Dataset]
+    course: xr.Dataset | None = None
 
 
 def read(folder: Path) -> Results:
@@ -259,7 +287,8 @@ def read(folder: Path) -> Results:
     main = read_sweep(folder)
     names = json.loads(main.attrs["configuration"])["questions"]
     folders = {name: folder / QUESTIONS_FOLDER / name for name in names}
-    return Results(main, {name: read_sweep(path) for name, path in folders.items() if (path / RESULTS).exists()})
+    asked = {name: read_sweep(path) for name, path in folders.items() if (path / RESULTS).exists()}
+    return Results(main, asked, read_dataset(folder / COURSE) if (folder / COURSE).exists() else None)
 
 
 def report(experiment: NetworkExperiment, results: Results) -> Report:
@@ -268,6 +297,8 @@ def report(experiment: NetworkExperiment, results: Results) -> Report:
     pictures = [Picture(name, partial(getattr(figures, name), summary), caption) for name, caption in CAPTIONS.items()]
     sections = [_measured(summary, name, () if i else pictures) for i, name in enumerate(summary.optima)]
     sections += [_exponents(summary, name) for name in _told(summary)]
+    course = None if results.course is None else Course(results.course, results.main)
+    sections += [] if course is None else [_course(course)]
     prefactors = _prefactors(summary)
     sections += [prefactors] if prefactors else []
     sections += [_baselines(summary)] if summary.optima else []
@@ -281,7 +312,7 @@ def report(experiment: NetworkExperiment, results: Results) -> Report:
     return Report(
         title=experiment.title,
         subtitle=f"profile {c['profile']}: {rates}, {summary.data.sizes['momentum']} momenta, {c['n_seeds']} seeds",
-        summary=summary.to_dict(),
+        summary={**summary.to_dict(), **({} if course is None else {"course": course.to_dict()})},
         findings=findings(summary),
         sections=sections,
         how=_how(experiment, summary),
