@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _SEED = 63  # of the choice of contexts
 _N_PROBES, _N_LANCZOS = 8, 10
 """Random probes of tr H, and Lanczos steps for the largest eigenvalues of H."""
+_GRID = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.3)
 ALPHABET = "abcdefghijklmnopqrstuvwxyz ."
 """Letters; a line's end is a space, all other characters are the last one."""
 
@@ -114,14 +115,14 @@ EXPERIMENT = NetworkExperiment(
         Option("loss", str, "square", "square, or cross-entropy with flipped labels"),
     ),
     profiles={
-        "quick": Profile((0.2, 0.4, 0.8), 2, 400, changes={"samples": 32, "test_samples": 200}, n_records=40),
-        "full": Profile((0.05, 0.1, 0.2, 0.4), 6, 600, n_records=50, questions=("cross-entropy",)),
+        "quick": Profile((0.2, 0.4, 0.8), 2, 600, changes={"samples": 32, "test_samples": 200}, n_records=40),
+        "full": Profile((0.1, 0.2, 0.4, 0.8), 6, 600, n_records=50, grid=_GRID, questions=("cross-entropy",)),
         "paper": Profile(
             (0.02, 0.05, 0.1, 0.2, 0.4), 16, 2_000, changes={"samples": 256, "width": 48, "length": 16}, questions=("cross-entropy",)
         ),
     },
     label_noise=0.15,
-    fraction=0.5,
+    fraction=0.25,
     weight_decay=1e-4,
     questions={
         "cross-entropy": ("cross-entropy with a tenth of the letters flipped", {"loss": "cross-entropy", "label_noise": 0.1})

@@ -1,0 +1,48 @@
+"""The local exponent of the best momentum, between neighbouring learning rates, against the learning rate: does it go to 2/3?
+
+`python -m validation.claims` draws docs/figures/local_exponent.png from the stored results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from sde_momentum.figures.style import BLACK, BLUE, ORANGE, STYLE, tick
+from sde_momentum.predictors.measured_optimum import Optima
+
+from .drawing import one_legend, plt
+
+LIMIT = 2 / 3
+
+
+def local_exponents(sweeps: Mapping[str, Sequence[tuple[str, Optima]]]) -> Figure:
+    """A panel for each system: measured local exponents of its sweeps (label, optima), and the law with theory's first correction,
+    2/3 + (a / 3) lr^(1/3), with a fitted to all optima of the sweep with most learning rates [theory: Ways to predict, eq. 11.4]."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(sweeps), figsize=(3.6 * len(sweeps) + 0.4, 3.9), sharey=True, squeeze=False)
+        for axis, (system, found) in zip(axes[0], sweeps.items(), strict=True):
+            axis.axhline(LIMIT, color=BLACK, lw=1, label="2/3")
+            widest = max((optima for _, optima in found), key=lambda optima: len(optima.lr))
+            every = np.concatenate([optima.lr for _, optima in found])
+            lr = np.geomspace(every.min(), every.max(), 100)
+            a = widest.first_correction(LIMIT)
+            line, low, high = (LIMIT + slope / 3 * np.cbrt(lr) for slope in (a.value, a.low, a.high))
+            axis.fill_between(lr, low, high, color=ORANGE, alpha=0.25, lw=0)
+            axis.plot(lr, line, color=ORANGE, lw=1.8, label=r"2/3 + (a/3) lr$^{1/3}$, a fitted")
+            for (label, optima), colour, mark in zip(found, (BLACK, BLUE), "os", strict=False):
+                steps = [optima.local_exponent(i) for i in range(len(optima.lr) - 1)]
+                middle = np.sqrt(optima.lr[1:] * optima.lr[:-1])
+                value = np.array([e.value for e in steps])
+                bars = np.array([[e.value - e.low, e.high - e.value] for e in steps]).T
+                axis.errorbar(middle, value, np.maximum(bars, 0), fmt=mark, ms=5, color=colour, lw=1, label=label)
+            axis.set(xscale="log", xlabel="learning rate", title=system)
+            axis.xaxis.set_major_locator(LogLocator(subs=(1.0,) if lr[-1] > 200 * lr[0] else (1.0, 3.0)))
+            axis.xaxis.set_major_formatter(FuncFormatter(tick))
+            axis.xaxis.set_minor_formatter(NullFormatter())
+        axes[0, 0].set(ylabel="local exponent, 95 %", ylim=(0.35, 1.1))
+        one_legend(figure, axes[0], ncols=4)
+    return figure
