@@ -249,7 +249,7 @@ def test_a_momentum_is_checked_by_the_trials_of_the_first_look(finished, value, 
     data["predicted_optimum"].loc[{"method": EFFECTIVE}] = value
     summary = Summary(data)
     assert summary.checked(EFFECTIVE) == pytest.approx(costs)
-    said = [line for line in findings(summary) if line.startswith("The effective loss")]
+    said = [line for line in findings(summary) if line.startswith("Effective loss")]
     assert ("not safe" in said[0]) == (costs > 1.15)
 
 

@@ -170,7 +170,9 @@ def _courses(summary: Summary) -> Iterator[Measured]:
     course = summary.get("course")
     if course:
         for delta, found in zip(course["one_minus_beta"], course["trace_hessian"], strict=True):
-            text = f"{100 * found['value']:+.1f} ± {100 * found['standard_error']:.1f} % of the start, after {found['step']:,} steps"
+            text = (
+                f"{100 * found['value']:+.1f} ± {100 * found['standard_error']:.1f} % of the start, after {found['step']:,} steps"
+            )
             far = abs(found["value"]) - 2 * found["standard_error"]
             yield Measured(f"largest difference of tr H, lr {course['lr']:.3g}, 1 - beta {delta:.2g}", text, far <= _FAR)
 
@@ -232,7 +234,11 @@ CLAIMS = (
 )  # fmt: skip
 
 
-SYSTEMS = {"matrix-sensing": "matrix sensing", "teacher-student": "teacher and student", "mlp-fashionmnist": "6 layers, FashionMNIST"}
+SYSTEMS = {
+    "matrix-sensing": "matrix sensing",
+    "teacher-student": "teacher and student",
+    "mlp-fashionmnist": "6 layers, FashionMNIST",
+}
 """Experiments whose local exponents are drawn: name -> title."""
 
 
@@ -241,7 +247,9 @@ def exponents_picture(folder: Path = RESULTS) -> Figure:
     kinds = {"": "measured", f"-{SMALL}": "measured, small lr"}
     return local_exponents(
         {
-            title: [(label, fastest(folder / f"{name}{kind}")) for kind, label in kinds.items() if (folder / f"{name}{kind}").exists()]
+            title: [
+                (label, fastest(folder / f"{name}{kind}")) for kind, label in kinds.items() if (folder / f"{name}{kind}").exists()
+            ]
             for name, title in SYSTEMS.items()
         }
     )

@@ -20,8 +20,8 @@ LIMIT = 2 / 3
 
 
 def local_exponents(sweeps: Mapping[str, Sequence[tuple[str, Optima]]]) -> Figure:
-    """A panel for each system: measured local exponents of its sweeps (label, optima), and the law with theory's first correction,
-    2/3 + (a / 3) lr^(1/3), with a fitted to all optima of the sweep with most learning rates [theory: Ways to predict, eq. 11.4]."""
+    """A panel for each system: measured local exponents of its sweeps (label, optima), and the law with theory's first
+    correction, 2/3 + (a / 3) lr^(1/3), a fitted to the sweep with most learning rates [theory: Ways to predict, eq. 11.4]."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(sweeps), figsize=(3.6 * len(sweeps) + 0.4, 3.9), sharey=True, squeeze=False)
         for axis, (system, found) in zip(axes[0], sweeps.items(), strict=True):

@@ -49,8 +49,8 @@ def predict(ground: Ground, results: xr.Dataset) -> xr.Dataset:
 
 @dataclass(frozen=True)
 class Difference:
-    """Where a predicted course is farthest from the measured one: (predicted - measured) / measured start, with the standard error
-    of the measured mean, and the step."""
+    """Where a predicted course is farthest from the measured one: (predicted - measured) / measured start, with the standard
+    error of the measured mean, and the step."""
 
     value: float
     standard_error: float

@@ -80,7 +80,7 @@ def courses(summary: Summary) -> Figure:
 
 
 def course(compared: Course) -> Figure:
-    """tr H and test loss over their start against time, predicted and measured, a colour for each momentum; below, the difference."""
+    """tr H and test loss over their start against time, predicted and measured, a colour a momentum; below, the difference."""
     names = {"trace_hessian": "tr H over its start", "test_loss": "test loss over its start"}
     step = compared.predicted["step"].values
     with plt.rc_context(STYLE):

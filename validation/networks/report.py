@@ -69,8 +69,9 @@ def findings(summary: Summary) -> list[str]:
     if not np.isnan(checked):
         costs = f"takes {checked:.2f} times the shortest time" if np.isfinite(checked) else "never reaches the target"
         lines.append(
-            f"The effective loss's momentum, predicted without noise, {costs} in the first look's trials at the largest learning rate: "
-            f"{'safe' if checked <= SAFE else 'not safe'} (at most {SAFE} is). Without such a trial it is not known to be."
+            f"Effective loss: the momentum that it recommends without noise {costs} in the trials of the first look, at the "
+            f"largest learning rate: {'safe' if checked <= SAFE else 'not safe'} (at most {SAFE} is). Without a trial it is not "
+            "known to be."
         )
     if FASTEST not in summary.optima:
         lines.insert(0, "At some learning rate no run comes to the target: there is no fastest momentum to speak of.")
@@ -190,8 +191,8 @@ def _course(course: Course) -> Section:
         f"The whole course at lr {course.lr:.3g}: predicted by the effective loss, and measured",
         table=Table(("1 − β", "tr H", "test loss"), rows),
         notes=[
-            "The largest difference, predicted less measured, over the measured start, ± the standard error of the measured mean; "
-            "as long as all runs go on. The effective loss leaves out the fluctuations about its path."
+            "The largest difference, predicted less measured, over the measured start, ± the standard error of the measured "
+            "mean, as long as all runs go on; grey: 15 %. The effective loss leaves out the fluctuations about its path."
         ],
         pictures=[
             Picture(

@@ -139,8 +139,8 @@ class Summary:
         return max(every, key=lambda pair: np.inf if np.isnan(pair[0].value) else pair[0].value)
 
     def checked(self, method: str) -> float:
-        """Time of a rule's momentum at the largest learning rate over the shortest, by the trials of the first look, whose seeds the
-        sweep does not use; inf: no run arrives there; NaN: the rule gives no momentum, or no trial arrives at all."""
+        """Time of a rule's momentum at the largest learning rate over the shortest, by the trials of the first look, whose seeds
+        the sweep does not use; inf: no run arrives there; NaN: the rule gives no momentum, or no trial arrives at all."""
         deltas = np.array(self.look["one_minus_beta"])
         times = np.array([np.inf if t is None else float(t) for t in self.look["time"]])
         value = float(self.recommended(method)[-1])

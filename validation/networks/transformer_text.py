@@ -118,7 +118,11 @@ EXPERIMENT = NetworkExperiment(
         "quick": Profile((0.2, 0.4, 0.8), 2, 600, changes={"samples": 32, "test_samples": 200}, n_records=40),
         "full": Profile((0.1, 0.2, 0.4, 0.8), 6, 600, n_records=50, grid=_GRID, questions=("cross-entropy",)),
         "paper": Profile(
-            (0.02, 0.05, 0.1, 0.2, 0.4), 16, 2_000, changes={"samples": 256, "width": 48, "length": 16}, questions=("cross-entropy",)
+            (0.02, 0.05, 0.1, 0.2, 0.4),
+            16,
+            2_000,
+            changes={"samples": 256, "width": 48, "length": 16},
+            questions=("cross-entropy",),
         ),
     },
     label_noise=0.15,
