@@ -227,7 +227,7 @@ def test_the_course_is_compared_as_long_as_all_runs_go_on(finished):
     lr, first = int(np.flatnonzero(results.main["lr"].values == 0.1)[0]), results.main["step"].values[1]
     column = int(np.flatnonzero(results.main["one_minus_beta"].values[lr] == found.one_minus_beta[2])[0])
     runs = results.main["trace_hessian"].values[lr, column].astype(float)
-    going = first <= results.main["last_step"].values[lr, column].min()
+    going = (first >= 0) & (first <= results.main["last_step"].values[lr, column].min())
     mean, error = found.measured("trace_hessian", 2)
     np.testing.assert_allclose(mean, runs[:, going].mean(axis=0))
     np.testing.assert_allclose(error, runs[:, going].std(axis=0, ddof=1) / np.sqrt(3))
