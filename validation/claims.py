@@ -24,6 +24,7 @@ from .baselines import BASELINES
 from .drawing import render
 from .local_exponents import local_exponents
 from .registry import experiment_of
+from .report import PAGE as REPORT_PAGE
 from .runner import draw
 from .store import CONFIGURATION, read, read_sweep, write
 
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "validation" / "results", ROOT / "docs" / "claims.md"
 PICTURE = ROOT / "docs" / "figures" / "local_exponent.png"
 SMALL = "small-lr"
-"""The profile whose results are kept beside those of the full one."""
+"""Profile of small learning rates, whose results are kept beside those of the full one."""
 KEPT = ("results.*", "course.nc", "questions/*/results.nc")
 """Files of an experiment that are kept."""
 
@@ -322,10 +323,14 @@ def _support(claim: Claim) -> Iterator[str]:
 
 
 def keep(folder: Path) -> None:
-    """Add the results of an experiment to RESULTS, but for large courses of single runs, and draw them there."""
+    """Add the results of an experiment to RESULTS, but for large courses of single runs, and draw them there.
+
+    In RESULTS the folder has its own name, without "-full", if that begins with the experiment's, or else the experiment's. The page
+    of the report is left out, since `sde-momentum report` writes it from the rest.
+    """
     experiment = experiment_of(folder)
-    profile = read(folder / CONFIGURATION)["profile"]
-    kept = RESULTS / (f"{experiment.name}-{profile}" if profile == SMALL else experiment.name)
+    own = folder.name.removesuffix("-full")
+    kept = RESULTS / (own if own.startswith(experiment.name) else experiment.name)
     kept.mkdir(exist_ok=True)
     for path in (folder / CONFIGURATION, *(path for kind in KEPT for path in folder.glob(kind))):
         (kept / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
@@ -334,6 +339,7 @@ def keep(folder: Path) -> None:
             value = value.drop_vars([name for name, values in value.data_vars.items() if values.size > _LARGE])
         write(kept / path.relative_to(folder), value)
     draw(experiment, kept, as_json=False)
+    (kept / REPORT_PAGE).unlink()
 
 
 def main(folders: Sequence[str]) -> int:
