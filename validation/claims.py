@@ -220,7 +220,7 @@ CLAIMS = (
         OURS, "5.1", ("energy_share",), ("tests/test_effective_loss.py",), _good("effective loss"),
     ),
     Claim(
-        "Its whole course of tr H, not only the time to the target, is that of the mean of noisy training.",
+        "On the effective loss tr H takes the whole course of the mean of noisy training, not only its time to the target.",
         OURS, "5.1", ("energy_share",), ("tests/test_effective_loss.py", "tests/test_network_sweep.py"), _courses,
     ),
     Claim(

@@ -1,6 +1,6 @@
 """An experiment on networks: the fastest momentum, and the best on test data, at each learning rate, against every rule.
 
-Three files of this package define one each: its model and data as `build`, its own options, and its profiles.
+Four files of this package define one each: its model and data as `build`, its own options, and its profiles.
 """
 
 from __future__ import annotations

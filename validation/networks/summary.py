@@ -97,11 +97,11 @@ class Summary:
         return int((np.abs(best[:, None] - ends) < _END).any(axis=1).sum())
 
     def left_out(self, name: str) -> list[tuple[str, Estimate]]:
-        """Exponents of the plain power law when learning rates are left out: each alone, and from either end."""
+        """Exponents of the plain power law when learning rates are left out: each inner one alone, and from either end."""
         n = len(self.lr)
         every = np.arange(n)
-        cuts = [(f"without {self.lr[i]:.3g}", every != i) for i in range(n)] if n > 3 else []
-        for k in range(3, n - 1):
+        cuts = [(f"without {self.lr[i]:.3g}", every != i) for i in range(1, n - 1)] if n > 3 else []
+        for k in range(3, n):
             cuts += [(f"{self.lr[0]:.3g} to {self.lr[k - 1]:.3g}", every < k)]
             cuts += [(f"{self.lr[n - k]:.3g} to {self.lr[-1]:.3g}", every >= n - k)]
         return [(text, self.optima[name].power_law(0, among).exponent) for text, among in cuts]
