@@ -229,7 +229,7 @@ def _question(experiment: NetworkExperiment, name: str, main: Summary, summary: 
     """The section on a variant, compared with the main sweep; None: it could not be run."""
     title = f"Variant: {experiment.every_question[name][0]}"
     if summary is None:
-        return Section(title, notes=["Not answered: at these learning rates the runs diverge."])
+        return Section(title, notes=["Not answered: its runs diverge at these learning rates, or were not made."])
     rows = []
     for i, lr in enumerate(summary.lr):
         cells = [f"{lr:.3g}"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SEED = 63  # of the choice of contexts
 _N_PROBES, _N_LANCZOS = 8, 10
 """Random probes of tr H, and Lanczos steps for the largest eigenvalues of H."""
-_GRID = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.3)
+_GRID = (0.15, 0.25, 0.4, 0.6, 0.85, 1.2, 1.7)
 ALPHABET = "abcdefghijklmnopqrstuvwxyz ."
 """Letters; a line's end is a space, all other characters are the last one."""
 
