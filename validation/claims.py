@@ -111,7 +111,7 @@ def _exponents(which: str) -> Callable[[Summary], Iterator[Measured]]:
 
         among = summary.get("left_out", {})
         parts = among.get(which, {}) if which in among else among if which == "fastest" else {}
-        least = _lower_decade([name for name in parts if " to " in name])
+        least = lower_decade([name for name in parts if " to " in name])
         if least is not None:
             gamma = parts[least]
             yield Measured(f"exponent, only lr {least}", _interval(gamma), gamma["low"] <= TWO_THIRDS <= gamma["high"])
@@ -119,7 +119,7 @@ def _exponents(which: str) -> Callable[[Summary], Iterator[Measured]]:
     return judge
 
 
-def _lower_decade(parts: Sequence[str]) -> str | None:
+def lower_decade(parts: Sequence[str]) -> str | None:
     """Of parts "LOW to HIGH" of the learning rates the widest of a decade at most from the smallest on, or else the first."""
     ends = {part: [float(end) for end in part.split(" to ")] for part in parts}
     low = min((end[0] for end in ends.values()), default=0.0)
