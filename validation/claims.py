@@ -325,8 +325,8 @@ def _support(claim: Claim) -> Iterator[str]:
 def keep(folder: Path) -> None:
     """Add the results of an experiment to RESULTS, but for large courses of single runs, and draw them there.
 
-    In RESULTS the folder has its own name, without "-full", if that begins with the experiment's, or else the experiment's. The page
-    of the report is left out, since `sde-momentum report` writes it from the rest.
+    In RESULTS the folder has its own name, without "-full", if that begins with the experiment's, or else the experiment's. The
+    page of the report is left out, since `sde-momentum report` writes it from the rest.
     """
     experiment = experiment_of(folder)
     own = folder.name.removesuffix("-full")
