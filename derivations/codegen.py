@@ -10,6 +10,7 @@ import sympy as sp
 from sympy.printing.numpy import NumPyPrinter
 
 from . import (
+    averages,
     critical_decay,
     critical_limit,
     crossing,
@@ -18,6 +19,7 @@ from . import (
     finite_lr,
     forces,
     general_drift,
+    interpolation,
     oscillator,
     pair_covariance,
     prefactor,
@@ -42,6 +44,8 @@ BY_NAME: Mapping[str, Derivation] = {
         forces,
         critical_limit,
         critical_decay,
+        averages,
+        interpolation,
     )
 }
 DERIVATIONS: tuple[Derivation, ...] = tuple(BY_NAME.values())

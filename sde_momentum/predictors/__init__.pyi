@@ -1,5 +1,6 @@
 # What `__init__.py` loads on first use; type checkers read it too.
 from . import forces as forces
+from .adam_curvature import adam_curvature as adam_curvature
 from .checks import Check as Check
 from .closed_form import ClosedForm as ClosedForm
 from .curve.settings import CurveSettings as CurveSettings
