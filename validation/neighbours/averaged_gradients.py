@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ DERIVED = (
 )
 
 N_MODES, CURVATURE, START, TARGET, N_RECORDS, N_RESAMPLES = 16, 1.0, 0.2, 0.1, 250, 200
-VALLEY_NOISE, SENSING_SIGMA, BETA2 = 0.2, 0.1, 0.999
+VALLEY_NOISE, SIGMA, ADAM_SIGMA, BETA2 = 0.2, 0.1, 0.3, 0.999
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Setting:
 
 
 SETTINGS = {
-    "dampened, valley": Setting((0.05, 0.08, 0.125, 0.2), (8, 0.8, 0.6, 0.5, 0.42, 0.35, 0.3), 1.1),
-    "dampened, matrix sensing": Setting((0.2, 0.32, 0.5, 0.8), (12, 2.4, 1.6, 1.2, 0.9, 0.7, 0.5, 0.35), 1.1),
-    "Adam, valley": Setting((0.025, 0.04, 0.063, 0.1), (20, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3), 1.0),
-    "Adam, matrix sensing": Setting((0.003, 0.005, 0.008, 0.0125), (1000, 110, 70, 45, 30, 20, 10), 0.9),
+    "dampened, valley": Setting((0.063, 0.09, 0.14, 0.2), (8, 0.8, 0.6, 0.5, 0.42, 0.35, 0.3), 1.1),
+    "dampened, matrix sensing": Setting((0.28, 0.4, 0.57, 0.8), (12, 1.2, 0.8, 0.6, 0.5, 0.42, 0.35), 1.3),
+    "Adam, valley": Setting((0.028, 0.04, 0.063, 0.09), (20, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3), 1.0),
+    "Adam, matrix sensing": Setting((0.004, 0.0057, 0.008, 0.0113), (500, 110, 70, 45, 30, 20, 10), 0.9),
 }
 """1 - beta in units of 4 k0: lr^2 c mu (dampened), lr^2 mu_A (Adam in the valley), and lr^2 (Adam in matrix sensing, where some
 H_ii vanish at the flattest point, so that mu_A does not exist)."""
@@ -101,7 +101,7 @@ class Profile:
     n_sensing: int
 
 
-PROFILES = {"quick": Profile(2, False, 64, 16), "full": Profile(4, True, 128, 48)}
+PROFILES = {"quick": Profile(2, False, 64, 16), "full": Profile(4, True, 128, 32)}
 
 
 # --- The predicted time -------------------------------------------------------------------------------------------------
@@ -175,8 +175,9 @@ def _sensing_cell(lr: float, delta: float, horizon: float, n_runs: int, seed: in
     problem, start = sensing()
     clock = np.unique(np.linspace(0, horizon, N_RECORDS).astype(np.int64))
     runs = averaged_descent(
-        problem, start, clock, lr=lr, beta1=1 - delta, beta2=beta2, n_runs=n_runs, seed=seed, label_noise=SENSING_SIGMA
-    )
+        problem, start, clock, lr=lr, beta1=1 - delta, beta2=beta2, n_runs=n_runs, seed=seed,
+        label_noise=SIGMA if beta2 is None else ADAM_SIGMA,
+    )  # fmt: skip
     return _times_to_target(clock, problem.test_error(runs.reshape(-1, runs.shape[-1])).reshape(runs.shape[:2]), seed)
 
 
@@ -211,7 +212,7 @@ class _Cells:
         self._plan, self._seed = plan, seed
         self._valley, self._sensing = valley(), sensing()
         problem, start = self._sensing
-        self._noise = SENSING_SIGMA**2 / problem.n_outputs
+        self._noise, self._adam_noise = SIGMA**2 / problem.n_outputs, ADAM_SIGMA**2 / problem.n_outputs
         self._curve = sm.universal_curve(problem, start, ("test_error", TARGET), settings=CurveSettings(above=8.0), progress=False)
         flattest = self._curve.path.flattest
         self._mu = flattest.curvature(start - flattest.w)
@@ -254,7 +255,7 @@ class _Cells:
         if name.startswith("dampened"):
             horizon = 1.4 * float(self._curve.convergence_time(lr * delta, delta, self._noise)[0])
             return partial(_sensing_cell, lr, delta, horizon, self._plan.n_sensing, seed, beta2=None)
-        return partial(_sensing_cell, lr, delta, 0.6 / lr**2, self._plan.n_sensing, seed, beta2=BETA2)
+        return partial(_sensing_cell, lr, delta, 0.7 / lr**2, self._plan.n_sensing, seed, beta2=BETA2)
 
     def _variant(self, variant: Variant, scaled: float, number: int) -> Callable[[], Floats]:
         rate = self.unit("Adam, valley", VARIANT_LR) / 4
@@ -276,16 +277,16 @@ class _Cells:
             return np.array([float(self._curve.convergence_time(lr * d, d, self._noise)[0]) for d in deltas])
         return self._effective * (self._effective_lr / lr) ** 2
 
-    _effective_lr = 0.0125
+    _effective_lr = 0.008
 
-    @property
+    @cached_property
     def _effective(self) -> Floats:
         """Times of Adam on the effective loss in matrix sensing, at one learning rate: they scale as 1 / lr^2."""
         problem, start = self._sensing
         lr = self._effective_lr
-        clock = np.arange(0, int(0.5 / lr**2), 10)
+        clock = np.arange(0, int(0.7 / lr**2), 10)
         deltas = lr**2 * np.array(SETTINGS["Adam, matrix sensing"].scaled)
-        course = adam_effective_course(problem, start, lr, deltas, BETA2, self._noise, clock)
+        course = adam_effective_course(problem, start, lr, deltas, BETA2, self._adam_noise, clock)
         errors = problem.test_error(course.reshape(-1, course.shape[-1])).reshape(course.shape[:2])
         return sm.convergence_time(errors.T, clock, TARGET)
 
@@ -339,7 +340,7 @@ class _Cells:
             coords={"setting": names, "variant": np.array(variants, dtype="U40")},
             attrs={
                 "beta2": BETA2,
-                "sensing_sigma": SENSING_SIGMA,
+                "sensing_sigma": [SIGMA, ADAM_SIGMA],
                 "valley_noise": VALLEY_NOISE,
                 "variant_lr": VARIANT_LR,
                 "mu_adam": self._valley[2],
