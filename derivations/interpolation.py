@@ -43,7 +43,7 @@ _rate = 1 - _e * _S / (1 - _e * (1 - _S))  # t
 _best = 1 / (1 + sp.sqrt(_S))
 _noisy = _phi * lr * trace_hessian / 2 * (1 + sp.sqrt(_S))
 _critical = sp.sqrt(a) * (2 - sp.sqrt(a))
-_rule = sp.Max(_noisy, sp.Piecewise((_critical, a < 1), (sp.Integer(1), True)))
+_rule = sp.sqrt(_noisy**2 + sp.Piecewise((_critical, a < 1), (sp.Integer(1), True)) ** 2)
 
 DERIVATION = Derivation(
     title="Interpolation",
@@ -101,6 +101,7 @@ DERIVATION = Derivation(
             (2 * lr * eigenvalue / delta * _rate).subs(_e, _best).subs(delta, _noisy).subs(_S, _share**2),
             (4 * eigenvalue / (_phi * trace_hessian * (1 + sp.sqrt(_S)) ** 2)).subs(_S, _share**2),
         ),
+        Step("without noise the best is critical damping of the softest mode", sp.sqrt(_noisy**2 + _critical**2).subs(_phi, 0), _critical, {a: _t}),
         Step(
             "the loss summed over all steps, and with it the way along Gamma, is 1 / (1 - e) of the noise-free one",
             1 + _e * 1 / (1 - _e),
@@ -112,7 +113,7 @@ DERIVATION = Derivation(
             "interpolation_one_minus_beta",
             (lr, eigenvalue, trace_hessian, soft_share, n_outputs, batch_size),
             _rule,
-            "1 - beta* = max((phi eta tr H / 2) (1 + sqrt(S)), 2 sqrt(a) - a)",
+            "1 - beta* = sqrt((phi eta tr H (1 + sqrt(S)) / 2)^2 + (2 sqrt(a) - a)^2)",
             "Best 1 - beta for the fit itself under mini-batches; `eigenvalue` is the softest.",
             Equation(Section.INTERPOLATION, 6),
             ((_phi, _phi_full), (a, lr * eigenvalue)),

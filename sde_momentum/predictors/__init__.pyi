@@ -11,6 +11,8 @@ from .drift_path import DriftPath as DriftPath
 from .effective_loss import EffectiveLossPredictor as EffectiveLossPredictor
 from .first_phase import first_phase as first_phase
 from .forces import Force as Force
+from .loss_multiplier import loss_multiplier as loss_multiplier
+from .loss_multiplier import second_moment_matrix as second_moment_matrix
 from .measured_optimum import Optima as Optima
 from .measured_optimum import measured_optima as measured_optima
 from .momentum_rule import MomentumRule as MomentumRule

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 
 from ..core.arguments import by_annotations
 from ..core.errors import (
@@ -100,8 +101,17 @@ class _Interpolation:
 
     def lr(self, one_minus_beta: Floats) -> Floats:
         slope = 0.5 * formulas.minibatch_noise(1.0, self.n_outputs, self.batch_size) * self.trace * (1 + math.sqrt(self.share))
-        critical = np.square(one_minus_beta / (1 + np.sqrt(1 - one_minus_beta))) / self.eigenvalue
-        return np.minimum(one_minus_beta / slope if slope > 0 else np.inf, critical)
+        return np.vectorize(self._lr, otypes=[float])(one_minus_beta, slope)
+
+    def _lr(self, delta: float, slope: float) -> float:
+        """The root: above it either part of the sum of squares alone exceeds delta, below it both are at most delta / sqrt(2)."""
+
+        def largest(part: float) -> float:
+            critical = (part / (1 + math.sqrt(1 - part))) ** 2 / self.eigenvalue
+            return min(part / slope, critical) if slope > 0 else critical
+
+        low, high = largest(delta / math.sqrt(2)) * (1 - 1e-12), largest(delta) * (1 + 1e-12)
+        return float(brentq(lambda lr: float(self.one_minus_beta(np.asarray(lr))) - delta, low, high, xtol=1e-300, rtol=1e-13))
 
 
 class MomentumRule:
@@ -332,10 +342,11 @@ class MomentumRule:
     def for_interpolation(cls, eigenvalues: ArrayLike, n_outputs: int, batch_size: int) -> MomentumRule:
         """The best momentum for the fit itself, by mini-batches without label noise [theory: Interpolation, eq. 13.6].
 
-            1 - beta = max((phi eta tr H / 2) (1 + sqrt(S)), 2 sqrt(a) - a),  a = eta times the least eigenvalue
+            1 - beta = sqrt(d_n^2 + d_c^2),  d_n = phi eta tr H (1 + sqrt(S)) / 2,  d_c = 2 sqrt(a) - a
 
-        phi = (P - B) / (B (P - 1)) is the strength of the sampling noise, S the share of tr H that the least eigenvalue holds
-        (all within a factor 2 of it). The first is the limit of small batches, the second critical damping, that of large ones.
+        phi = (P - B) / (B (P - 1)) is the strength of the sampling noise, S the share of tr H that the least eigenvalue holds (all
+        within a factor 2 of it), a = eta times the least. Both limits are derived: d_n that of small batches, d_c, critical
+        damping, that of large ones; their sum of squares is between them. For eta times the largest eigenvalue below about 1/2.
 
         Args:
             eigenvalues: lambda_j > 0 of H in the normal space, (n,), in loss / parameter^2
@@ -347,7 +358,7 @@ class MomentumRule:
 
         >>> rule = MomentumRule.for_interpolation([0.01, 1.0], n_outputs=1000, batch_size=10)
         >>> round(rule.one_minus_beta(1e-4), 6), round(rule.one_minus_beta(0.5), 6)
-        (0.001999, 0.136419)
+        (0.00283, 0.138169)
         """
         values = check_positive(eigenvalues, "eigenvalues")
         if values.ndim != 1 or not values.size:

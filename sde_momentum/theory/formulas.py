@@ -1284,22 +1284,6 @@ def adam_lr(
     return np.asarray(value, dtype=np.float64)
 
 
-def sampling_strength(n_outputs: ArrayLike, batch_size: ArrayLike) -> NDArray[np.float64]:
-    """Strength of the noise of batches drawn without replacement, about 1 / B. [theory: Interpolation, eq. 13.2]
-
-        phi = (P - B) / (B (P - 1))
-
-    Args:
-        n_outputs: P, number of outputs on the training set, > 1
-        batch_size: B, samples in a batch, from 1 to P
-    """
-    n_outputs = np.asarray(n_outputs, dtype=np.float64)
-    batch_size = np.asarray(batch_size, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        value = (-batch_size + n_outputs)/(batch_size*(n_outputs - 1))
-    return np.asarray(value, dtype=np.float64)
-
-
 def interpolation_one_minus_beta(
     lr: ArrayLike,
     eigenvalue: ArrayLike,
@@ -1308,9 +1292,9 @@ def interpolation_one_minus_beta(
     n_outputs: ArrayLike,
     batch_size: ArrayLike,
 ) -> NDArray[np.float64]:
-    """The best 1 - beta for the fit itself under mini-batches without label noise; `eigenvalue` is the softest. [theory: Interpolation, eq. 13.7]
+    """Best 1 - beta for the fit itself under mini-batches; `eigenvalue` is the softest. [theory: Interpolation, eq. 13.6]
 
-        1 - beta = max(phi eta tr H (1 + sqrt(S)) / 2, 2 sqrt(a) - a)
+        1 - beta* = sqrt((phi eta tr H (1 + sqrt(S)) / 2)^2 + (2 sqrt(a) - a)^2)
 
     Args:
         lr: eta, learning rate, in units of parameter^2 / loss, > 0
@@ -1330,7 +1314,7 @@ def interpolation_one_minus_beta(
         phi = (-batch_size + n_outputs)/(batch_size*(n_outputs - 1))
         a = eigenvalue*lr
         value = (
-            np.minimum(1, np.maximum((1/2)*lr*phi*trace_hessian*(np.sqrt(soft_share) + 1), np.where(a < 1, np.sqrt(a)*(2 - np.sqrt(a)),
-            1)))
+            np.sqrt((1/4)*lr**2*phi**2*trace_hessian**2*(np.sqrt(soft_share) + 1)**2 + np.where(a < 1, a*(2 - np.sqrt(a))**2,
+            1))
         )
     return np.asarray(value, dtype=np.float64)

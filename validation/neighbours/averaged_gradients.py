@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,12 +83,15 @@ class Variant:
 VARIANTS = {
     "c = 1/4": Variant(noise=0.25),
     "c = 4": Variant(noise=4.0),
-    "1 - beta2 = 0.1": Variant(beta2=0.9),
     "1 - beta2 = 0.01": Variant(beta2=0.99),
     "1 - beta2 = 4 k0": Variant(beta2_scales=True),
     "weight decay, lr wd = k0": Variant(decay=1.0),
 }
 VARIANT_LR = 0.04
+VARIANT_SCALED = (20, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25)
+
+SPREAD_LR, SPREAD_BETA2 = 0.05, (0.9, 0.97, 0.99)
+"""Of the spread along the valley that Adam's second moments make by themselves, without momentum."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,25 @@ def _sensing_cell(lr: float, delta: float, horizon: float, n_runs: int, seed: in
     return _times_to_target(clock, problem.test_error(runs.reshape(-1, runs.shape[-1])).reshape(runs.shape[:2]), seed)
 
 
+def _spread(beta2: float, n_runs: int, seed: int) -> Floats:
+    """Mean of theta^2 over late times and runs, and its standard error: (2,)."""
+    problem, basis, curvature = valley()
+    horizon = 8 / (SPREAD_LR**2 * curvature)  # two of the drift's e-folds
+    clock = np.linspace(horizon, 4 * horizon, 40).astype(np.int64)
+    runs = averaged_descent(
+        problem, problem.start(0.0), clock, lr=SPREAD_LR, beta1=0.0, beta2=beta2, n_runs=n_runs, seed=seed,
+        label_noise=float(np.sqrt(N_MODES)), basis=basis,
+    )  # fmt: skip
+    squares = np.square(runs[..., 0]).mean(axis=0)
+    return np.array([squares.mean(), squares.std(ddof=1) / np.sqrt(n_runs)])
+
+
+def predicted_spread(beta2: float) -> float:
+    """rho^2 / (2 mu_A (rho + a)), rho = 1 - beta2, a = lr / sqrt(c / lambda) at c = lambda = 1 [theory: Averages, eq. 12.10]."""
+    rho = 1 - beta2
+    return rho**2 / (2 * valley()[2] * (rho + SPREAD_LR))
+
+
 def edges(delta: Floats, times: Floats, level: float) -> Floats:
     """1 - beta where times / times[0] first crosses the level behind the second entry: (n,), (n, ...) -> (...); NaN: nowhere."""
     ratio = times[1:] / times[0] - level
@@ -238,7 +260,11 @@ class _Cells:
             out += [
                 (name, VARIANT_LR, self._variant(variant, scaled, len(out) + i))
                 for name, variant in VARIANTS.items()
-                for i, scaled in enumerate(SETTINGS["Adam, valley"].scaled)
+                for i, scaled in enumerate(VARIANT_SCALED)
+            ]
+            out += [
+                (f"beta2 = {beta2:g}", SPREAD_LR, partial(_spread, beta2, self._plan.n_valley, self._seed * 1_000_003 + 9000 + i))
+                for i, beta2 in enumerate(SPREAD_BETA2)
             ]
         return out
 
@@ -275,20 +301,11 @@ class _Cells:
         deltas = self.unit(name, lr) * np.array(setting.scaled)
         if name.startswith("dampened"):
             return np.array([float(self._curve.convergence_time(lr * d, d, self._noise)[0]) for d in deltas])
-        return self._effective * (self._effective_lr / lr) ** 2
-
-    _effective_lr = 0.008
-
-    @cached_property
-    def _effective(self) -> Floats:
-        """Times of Adam on the effective loss in matrix sensing, at one learning rate: they scale as 1 / lr^2."""
         problem, start = self._sensing
-        lr = self._effective_lr
         clock = np.arange(0, int(0.7 / lr**2), 10)
-        deltas = lr**2 * np.array(SETTINGS["Adam, matrix sensing"].scaled)
         course = adam_effective_course(problem, start, lr, deltas, BETA2, self._adam_noise, clock)
         errors = problem.test_error(course.reshape(-1, course.shape[-1])).reshape(course.shape[:2])
-        return sm.convergence_time(errors.T, clock, TARGET)
+        return np.asarray(sm.convergence_time(errors.T, clock, TARGET))
 
     def collect(self, found: list[Floats]) -> xr.Dataset:
         """The results, from those of the jobs in their order."""
@@ -310,7 +327,7 @@ class _Cells:
                 edge_predicted[i, j] = edges(delta, predicted, setting.level)
                 rates[i, j], units[i, j] = lr, unit
         variants = list(VARIANTS) if self._plan.variants else []
-        level, scaled = SETTINGS["Adam, valley"].level, SETTINGS["Adam, valley"].scaled
+        level, scaled = SETTINGS["Adam, valley"].level, VARIANT_SCALED
         rows = []
         for name in variants:
             times, at = np.array(found[at : at + len(scaled)]), at + len(scaled)
@@ -319,6 +336,8 @@ class _Cells:
             plateau = np.log(1 / TARGET) / (unit / 4) / (1 + VARIANTS[name].decay)
             rows.append((*_edge(np.array(scaled), times, level), edges(np.array(scaled), expected, level), times[0, 0] / plateau))
         table = np.array(rows).reshape(-1, 4)
+        spread = np.array([(*found[at + i], predicted_spread(beta2)) for i, beta2 in enumerate(SPREAD_BETA2) if variants])
+        spread = spread.reshape(-1, 3)
         cells, three = ("setting", "rate"), ("setting", "rate", "point")
         one, steps = {"units": "1"}, {"units": "steps"}
         return xr.Dataset(
@@ -336,10 +355,17 @@ class _Cells:
                 "variant_edge_se": (("variant",), table[:, 1], one),
                 "variant_edge_predicted": (("variant",), table[:, 2], one),
                 "variant_plateau": (("variant",), table[:, 3], {"long_name": "time without momentum over the predicted", **one}),
+                "spread": (("beta2",), spread[:, 0], {"long_name": "stationary variance of theta", "units": "parameter^2"}),
+                "spread_se": (("beta2",), spread[:, 1]),
+                "spread_predicted": (("beta2",), spread[:, 2]),
             },
-            coords={"setting": names, "variant": np.array(variants, dtype="U40")},
+            coords={
+                "setting": names,
+                "variant": np.array(variants, dtype="U40"),
+                "beta2": ("beta2", np.array(SPREAD_BETA2[: len(spread)])),
+            },
             attrs={
-                "beta2": BETA2,
+                "beta2_of_settings": BETA2,
                 "sensing_sigma": [SIGMA, ADAM_SIGMA],
                 "valley_noise": VALLEY_NOISE,
                 "variant_lr": VARIANT_LR,
@@ -409,6 +435,13 @@ def findings(result: xr.Dataset) -> list[str]:
             f"Adam, valley, {variant}: edge at {float(result.variant_edge[i]):.3f} ± {float(result.variant_edge_se[i]):.3f} units, "
             f"derived {float(result.variant_edge_predicted[i]):.3f}; time without momentum over that at beta2 near 1: "
             f"{float(result.variant_plateau[i]):.3f}."
+        )
+    for beta2, value, error, expected in zip(
+        result.beta2.values, result.spread.values, result.spread_se.values, result.spread_predicted.values, strict=True
+    ):
+        lines.append(
+            f"Adam without momentum, beta2 = {beta2:g}: variance along the valley {value:.4g} ± {error:.2g}, derived {expected:.4g} "
+            f"({value / expected:.2f} ± {error / expected:.2f} of it)."
         )
     return lines
 
