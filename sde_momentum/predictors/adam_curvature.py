@@ -53,9 +53,9 @@ def adam_curvature(point: ManifoldPoint, displacement: ArrayLike) -> float:
         which = f"element {int(diagonal.argmin())} with H_ii = {diagonal.min():.3g}"
         raise InputError("point", which, "a point where every H_ii > 0: there Adam's step is unbounded")
     gradient = root_gradient(problem, point.w)
-    along = float(np.linalg.norm(point.along(gradient)) / np.linalg.norm(gradient))
-    if along > _STATIONARY:
-        share = f"{along:.2g} of grad sum_i sqrt(H_ii) along Gamma"
+    size, along = (float(np.linalg.norm(each)) for each in (gradient, point.along(gradient)))
+    if along > _STATIONARY * size + 1e-9 * float(np.sqrt(diagonal).sum()):
+        share = f"{along / size:.2g} of grad sum_i sqrt(H_ii) along Gamma"
         raise InputError("point", share, "a point where sum_i sqrt(H_ii) is least along Gamma")
     given = np.asarray(displacement, dtype=np.float64)
     stiffness = point.stiffness(lambda w: root_gradient(problem, w), given)

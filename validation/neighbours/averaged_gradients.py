@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -96,19 +96,21 @@ SPREAD_LR, SPREAD_BETA2 = 0.05, (0.9, 0.97, 0.99)
 
 @dataclass(frozen=True)
 class Profile:
-    """Amount of work: how many of the largest learning rates of SETTINGS, whether VARIANTS, runs in the valley and in sensing."""
+    """Amount of work: which SETTINGS, how many of their largest learning rates, whether VARIANTS, runs in valley and sensing."""
 
+    settings: tuple[str, ...]
     n_lr: int
     variants: bool
     n_valley: int
     n_sensing: int
 
 
-PROFILES = {"quick": Profile(2, False, 64, 16), "full": Profile(4, True, 128, 32)}
+PROFILES = {"quick": Profile(tuple(SETTINGS), 2, False, 64, 16), "full": Profile(tuple(SETTINGS), 4, True, 128, 32)}
 
 
 # --- The predicted time -------------------------------------------------------------------------------------------------
-def linear_time(scaled: float, *, adam: bool, decay: float = 0.0, rate: float = 2e-3, fraction: float = TARGET) -> float:
+@lru_cache(maxsize=None)
+def linear_time(scaled: float, *, adam: bool, decay: float = 0.0, rate: float = 5e-4, fraction: float = TARGET) -> float:
     """Time to the target, over that without momentum, of a linear drift at 1 - beta = 4 k0 `scaled`.
 
         p <- p + d (b k0 theta - p),   theta <- theta - p - decay k0 theta
@@ -235,24 +237,28 @@ class _Cells:
         self._valley, self._sensing = valley(), sensing()
         problem, start = self._sensing
         self._noise, self._adam_noise = SIGMA**2 / problem.n_outputs, ADAM_SIGMA**2 / problem.n_outputs
-        self._curve = sm.universal_curve(problem, start, ("test_error", TARGET), settings=CurveSettings(above=8.0), progress=False)
+        self._settings = {name: SETTINGS[name] for name in plan.settings}
+
+    @cached_property
+    def _curve(self) -> sm.UniversalCurve:
+        problem, start = self._sensing
+        return sm.universal_curve(problem, start, ("test_error", TARGET), settings=CurveSettings(above=8.0), progress=False)
+
+    @cached_property
+    def _mu(self) -> float:
         flattest = self._curve.path.flattest
-        self._mu = flattest.curvature(start - flattest.w)
+        return flattest.curvature(self._sensing[1] - flattest.w)
 
     def unit(self, setting: str, lr: float) -> float:
         """4 k0, by which 1 - beta is scaled."""
-        factor = {
-            "dampened, valley": VALLEY_NOISE * CURVATURE,
-            "dampened, matrix sensing": self._noise * self._mu,
-            "Adam, valley": self._valley[2],
-            "Adam, matrix sensing": 1.0,
-        }
-        return lr**2 * factor[setting]
+        if setting.endswith("valley"):
+            return lr**2 * (VALLEY_NOISE * CURVATURE if setting.startswith("dampened") else self._valley[2])
+        return lr**2 * (self._noise * self._mu if setting.startswith("dampened") else 1.0)
 
     def plan(self) -> list[tuple[str, float, Callable[[], Floats]]]:
         """(setting or variant, lr, job) of every simulation."""
         out: list[tuple[str, float, Callable[[], Floats]]] = []
-        for name, setting in SETTINGS.items():
+        for name, setting in self._settings.items():
             for lr in setting.lr[-self._plan.n_lr :]:
                 for scaled in setting.scaled:
                     out.append((name, lr, self._job(name, lr, scaled, len(out))))
@@ -309,12 +315,12 @@ class _Cells:
 
     def collect(self, found: list[Floats]) -> xr.Dataset:
         """The results, from those of the jobs in their order."""
-        n_lr, size = self._plan.n_lr, max(len(setting.scaled) for setting in SETTINGS.values())
-        names, shape = list(SETTINGS), (len(SETTINGS), self._plan.n_lr, size)
+        n_lr, size = self._plan.n_lr, max(len(setting.scaled) for setting in self._settings.values())
+        names, shape = list(self._settings), (len(self._settings), self._plan.n_lr, size)
         arrays = {name: np.full(shape, np.nan) for name in ("one_minus_beta", "time", "time_se", "predicted")}
         edge, edge_se, edge_predicted, rates, units = (np.full(shape[:2], np.nan) for _ in range(5))
         at = 0
-        for i, (name, setting) in enumerate(SETTINGS.items()):
+        for i, (name, setting) in enumerate(self._settings.items()):
             n = len(setting.scaled)
             for j, lr in enumerate(setting.lr[-n_lr:]):
                 times, at = np.array(found[at : at + n]), at + n
@@ -349,15 +355,15 @@ class _Cells:
                 "edge": (cells, edge, {"long_name": "1 - beta where the time leaves its plateau", **one}),
                 "edge_se": (cells, edge_se, one),
                 "edge_predicted": (cells, edge_predicted, one),
-                "lr": (cells, rates, {"long_name": "learning rate"}),
+                "lr": (cells, rates, {"long_name": "learning rate", **one}),
                 "unit": (cells, units, {"long_name": "4 k0, the unit of 1 - beta", **one}),
                 "variant_edge": (("variant",), table[:, 0], {"long_name": "edge over 4 k0", **one}),
                 "variant_edge_se": (("variant",), table[:, 1], one),
                 "variant_edge_predicted": (("variant",), table[:, 2], one),
                 "variant_plateau": (("variant",), table[:, 3], {"long_name": "time without momentum over the predicted", **one}),
                 "spread": (("beta2",), spread[:, 0], {"long_name": "stationary variance of theta", "units": "parameter^2"}),
-                "spread_se": (("beta2",), spread[:, 1]),
-                "spread_predicted": (("beta2",), spread[:, 2]),
+                "spread_se": (("beta2",), spread[:, 1], {"units": "parameter^2"}),
+                "spread_predicted": (("beta2",), spread[:, 2], {"units": "parameter^2"}),
             },
             coords={
                 "setting": names,
@@ -383,25 +389,27 @@ def _edge(delta: Floats, times: Floats, level: float) -> tuple[float, float]:
 
 
 # --- What it says -------------------------------------------------------------------------------------------------------
-def law(result: xr.Dataset, setting: str) -> tuple[Measured, Measured]:
-    """Exponent of the edge against lr, and the edge over that predicted, averaged over the learning rates."""
+def law(result: xr.Dataset, setting: str) -> tuple[Measured, float, Measured]:
+    """Exponent of the edge against lr, the same of the predicted edges, and edge over predicted, averaged over the lr."""
     at = result.sel(setting=setting)
     log, error = np.log(at.edge.values), at.edge_se.values / at.edge.values
     good = np.isfinite(log) & (error > 0)
-    exponent = weighted_slope(np.log(at.lr.values[good]), log[good], error[good])
+    rates, predicted = np.log(at.lr.values[good]), np.log(at.edge_predicted.values[good])
+    exponent, derived = (weighted_slope(rates, each, error[good]) for each in (log[good], predicted))
     weight = error[good] ** -2.0
-    ratio = (weight * (log - np.log(at.edge_predicted.values))[good]).sum() / weight.sum()
-    return exponent, Measured(float(np.exp(ratio)), float(np.exp(ratio) * weight.sum() ** -0.5))
+    ratio = (weight * (log[good] - predicted)).sum() / weight.sum()
+    return exponent, derived.value, Measured(float(np.exp(ratio)), float(np.exp(ratio) * weight.sum() ** -0.5))
 
 
 def numbers(result: xr.Dataset) -> dict[str, Any]:
     """What decides about the claims, with 95 % intervals."""
     out: dict[str, Any] = {}
     for setting in result.setting.values:
-        exponent, ratio = law(result, str(setting))
+        exponent, derived, ratio = law(result, str(setting))
         at = result.sel(setting=setting)
         out[str(setting)] = {
             "exponent": _plain(exponent),
+            "derived": derived,
             "over_predicted": _plain(ratio),
             "prefactor": float(np.nanmean(at.edge / at.unit)),
             "worst_time": float(np.nanmax(np.abs(at.time / at.predicted - 1))),
@@ -409,6 +417,10 @@ def numbers(result: xr.Dataset) -> dict[str, Any]:
     for i, variant in enumerate(result.variant.values):
         edge, error = float(result.variant_edge[i]), float(result.variant_edge_se[i])
         out[str(variant)] = {"edge": _plain(Measured(edge, error)), "predicted": float(result.variant_edge_predicted[i])}
+    for beta2, value, error, expected in zip(
+        result.beta2.values, result.spread.values, result.spread_se.values, result.spread_predicted.values, strict=True
+    ):
+        out[f"beta2 = {beta2:g}"] = {"spread": _plain(Measured(float(value / expected), float(error / expected)))}
     return out
 
 
@@ -421,14 +433,18 @@ def findings(result: xr.Dataset) -> list[str]:
     """The findings, in sentences."""
     lines = []
     for setting in result.setting.values:
-        exponent, ratio = law(result, str(setting))
+        exponent, derived, ratio = law(result, str(setting))
         at = result.sel(setting=setting)
         level, plateau = SETTINGS[str(setting)].level, at.time.isel(point=0) / at.predicted.isel(point=0)
         lines.append(
             f"{setting}: the time crosses {level:g} of that without momentum at 1 - beta ~ lr^({exponent.value:.3f} ± "
-            f"{exponent.standard_error:.3f}), derived 2, at {float((at.edge / at.unit).mean()):.3g} units; edge over predicted "
-            f"{ratio.value:.3f} ± {ratio.standard_error:.3f}. Time without momentum over predicted: {float(plateau.min()):.3f} to "
-            f"{float(plateau.max()):.3f}."
+            f"{exponent.standard_error:.3f}), derived 2 ({derived:.3f} at these lr), at {float((at.edge / at.unit).mean()):.3g} units; edge over predicted "
+            f"{ratio.value:.3f} ± {ratio.standard_error:.3f}."
+        )
+        off = float(np.nanmax(np.abs(at.time / at.predicted - 1)))
+        lines.append(
+            f"{setting}: time without momentum over predicted {float(plateau.min()):.3f} to {float(plateau.max()):.3f}; all times, "
+            f"1 - beta over a factor of {float(at.one_minus_beta.max() / at.one_minus_beta.min()):.0f}, within {off:.0%}."
         )
     for i, variant in enumerate(result.variant.values):
         lines.append(
@@ -449,7 +465,8 @@ def findings(result: xr.Dataset) -> list[str]:
 def figure(result: xr.Dataset) -> Figure:
     """Time against 1 - beta, both scaled, for each setting: measured and derived."""
     with plt.rc_context(STYLE):
-        drawn, axes = plt.subplots(1, len(SETTINGS), figsize=(15, 4.2), sharey=True)
+        drawn, axes = plt.subplots(1, result.sizes["setting"], figsize=(1 + 3.5 * result.sizes["setting"], 4.2), sharey=True, squeeze=False)
+        axes = axes[0]
         for axis, setting in zip(axes, result.setting.values, strict=True):
             at = result.sel(setting=setting)
             for j in range(at.sizes["rate"]):

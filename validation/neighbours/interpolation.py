@@ -40,9 +40,9 @@ DERIVED = (
     "noise-free one over 1 - e, e the share of the stability limit. Beyond the limit the loss grows until w has drifted below it."
 )
 
-N, SOFT, STIFF, TARGET = 32, 0.02, 1.0, 1e-2
-BATCHES = (1, 8, 32)
-SCALED = np.geomspace(0.5, 2.0, 7)
+N, SOFT, STIFF, TARGET = 32, 0.1, 1.0, 1e-2
+BATCHES = (1, 4, 32)
+SCALED = np.geomspace(0.6, 1.9, 9)
 """1 - beta of the simulations, over the predicted best one."""
 PARALLEL_LR, PARALLEL_BATCHES = 0.05, (1, 2, 4, 8, 12, 16, 24, 32)
 CALM = 0.75
@@ -60,7 +60,7 @@ class Profile:
     n_valley: int
 
 
-PROFILES = {"quick": Profile((0.01, 0.08), 96, 256), "full": Profile((0.004, 0.01, 0.025, 0.063, 0.16), 256, 1024)}
+PROFILES = {"quick": Profile((0.005, 0.031), 96, 256), "full": Profile((0.002, 0.005, 0.0125, 0.031, 0.08), 400, 1024)}
 
 
 def spectrum() -> Floats:
@@ -295,27 +295,35 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
 
 
 # --- What it says -------------------------------------------------------------------------------------------------------
-def fitted_best(result: xr.Dataset) -> tuple[Floats, Floats]:
-    """1 - beta of the least time by a parabola in logarithms, and its standard error: (batch_size, lr); NaN where it has none."""
+def fitted_best(result: xr.Dataset) -> tuple[Floats, Floats, Floats]:
+    """1 - beta of the least time by a parabola in logarithms, its standard error, and the same of the recursion's times:
+    (batch_size, lr); NaN where fewer than four momenta lie near it."""
     shape = (result.sizes["batch_size"], result.sizes["lr"])
-    value, error = np.full(shape, np.nan), np.full(shape, np.nan)
-    x = np.log(result.scaled.values)
+    value, error, derived = (np.full(shape, np.nan) for _ in range(3))
     for i, j in np.ndindex(*shape):
         time, se, expected = (result[name].values[i, j] for name in ("time", "time_se", "predicted"))
-        delta = np.minimum(1.0, result.best.values[i, j] * result.scaled.values)
-        # near the minimum, away from the edge of stability, and below 1 - beta = 1
-        some = np.isfinite(time) & (expected < 1.35 * np.nanmin(expected)) & (np.diff(delta, append=2) > 0)
+        delta = np.minimum(1.0, result.best.values[i, j] * SCALED)
+        some = np.isfinite(time) & (expected < 1.25 * np.nanmin(expected)) & (np.diff(delta, append=2.0) > 0)
+        some &= result.stability.values[i, j] < 1
         if some.sum() < 4:
             continue
-        basis = np.stack([np.ones(some.sum()), x[some], x[some] ** 2], axis=1)
-        covariance = np.linalg.inv(basis.T @ (basis * ((se / time)[some] ** -2.0)[:, None]))
-        c = covariance @ basis.T @ (np.log(time[some]) * (se / time)[some] ** -2.0)
-        if c[2] <= 0:
-            continue
-        gradient = np.array([0, -1 / (2 * c[2]), c[1] / (2 * c[2] ** 2)])
-        value[i, j] = result.best.values[i, j] * np.exp(-c[1] / (2 * c[2]))
-        error[i, j] = value[i, j] * np.sqrt(gradient @ covariance @ gradient)
-    return value, error
+        x, spread = np.log(delta[some]), np.maximum(se / time, 1e-4)[some]
+        value[i, j], error[i, j] = _vertex(x, np.log(time[some]), spread)
+        derived[i, j], _ = _vertex(x, np.log(expected[some]), spread)
+    return value, error, derived
+
+
+def _vertex(x: Floats, y: Floats, error: Floats) -> tuple[float, float]:
+    """exp of the x where a parabola through y(x) is least, and its standard error; NaN where it opens downwards."""
+    middle = x.mean()
+    basis = np.stack([np.ones_like(x), x - middle, (x - middle) ** 2], axis=1)
+    covariance = np.linalg.inv(basis.T @ (basis * (error**-2.0)[:, None]))
+    _, b, c = covariance @ basis.T @ (y * error**-2.0)
+    if c <= 0:
+        return np.nan, np.nan
+    gradient = np.array([0, -1 / (2 * c), b / (2 * c**2)])
+    at = float(np.exp(middle - b / (2 * c)))
+    return at, at * float(np.sqrt(gradient @ covariance @ gradient))
 
 
 def numbers(result: xr.Dataset) -> dict[str, Any]:
@@ -323,7 +331,7 @@ def numbers(result: xr.Dataset) -> dict[str, Any]:
     noisy = (result.time_se > 1e-9 * result.time) & (result.stability < CALM)
     off = (np.abs(result.time / result.predicted - 1)).where(noisy)
     errors, _ = worst(result.way.values, result.way_se.values, result.way_derived.values)
-    value, error = fitted_best(result)
+    value, error, derived = fitted_best(result)
     out: dict[str, Any] = {
         "worst_time": float(np.nanmax(off)),
         "times": int(noisy.sum()),
@@ -334,11 +342,11 @@ def numbers(result: xr.Dataset) -> dict[str, Any]:
         "ended_below": float(result.ended_below.min()),
     }
     for i, size in enumerate(result.batch_size.values):
-        good = np.isfinite(value[i]) & (error[i] < 0.5 * value[i])
+        good = np.isfinite(value[i]) & np.isfinite(derived[i]) & (error[i] < 0.5 * value[i])
         if good.sum() > 1:
-            slope = weighted_slope(np.log(result.lr.values[good]), np.log(value[i, good]), (error / value)[i, good])
-            derived = np.polyfit(np.log(result.lr.values[good]), np.log(result.best.values[i, good]), 1)[0]
-            out[f"exponent, batches of {size}"] = _plain(slope) | {"derived": float(derived)}
+            log, relative = np.log(result.lr.values[good]), (error / value)[i, good]
+            slope, expected = (weighted_slope(log, np.log(each[i, good]), relative) for each in (value, derived))
+            out[f"exponent, batches of {size}"] = _plain(slope) | {"derived": expected.value}
     small = result.parallel_time.sel(parallel_batch_size=[1, 4])
     relative = result.parallel_se.sel(parallel_batch_size=[1, 4]) / small
     ratio = float(small[0] / small[1])
@@ -387,7 +395,7 @@ def figure(result: xr.Dataset) -> Figure:
     """The best 1 - beta against lr; speed against batch size; the way of the drift against e."""
     with plt.rc_context(STYLE):
         drawn, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.2))
-        value, error = fitted_best(result)
+        value, error, _ = fitted_best(result)
         for i, size in enumerate(result.batch_size.values):
             left.plot(result.lr, result.best[i], color=LINES[i], lw=1.5)
             left.plot(result.lr, np.minimum(result.rule[i], 1), color=LINES[i], lw=1.2, ls=":")
