@@ -118,6 +118,14 @@ def test_the_bound_of_beta1_gives_the_fastest_decay(decay):
     assert slowest(best) == pytest.approx((best + h) / 2, rel=1e-6)
 
 
+def test_the_bound_inverts_and_is_clamped_to_no_momentum():
+    lr = np.array([1e-3, 0.01, 0.3])
+    for rule in (sm.MomentumRule.for_adam(3.0), sm.MomentumRule.for_adam(3.0, 0.02)):
+        np.testing.assert_allclose(rule.lr(rule.momentum(lr)), lr, rtol=1e-9)
+    assert sm.MomentumRule.for_adam(3.0).momentum(1.0) == 0
+    assert "clamped to momentum 0" in sm.MomentumRule.for_adam(3.0).explain(1.0)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -17,7 +17,7 @@ def adam_effective_course(
 
         gradient:  grad L + b (eta c / 4) sum_i D_i grad H_ii,  D held;   u: of c H_ii + b (eta c / 2) (H D H)_ii
 
-    with D_i = 1 / sqrt(u^_i), u^ the average of `beta2` with bias correction, and b the energies' share of (12.8), the same for
+    with D_i = 1 / sqrt(u^_i), u^ the average of `beta2` with bias correction, and b the energies' share of (12.9), the same for
     all modes. `noise` is c.
     """
     delta, clock = np.atleast_1d(np.asarray(one_minus_beta, float)), np.asarray(times)

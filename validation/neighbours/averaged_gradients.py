@@ -115,7 +115,7 @@ def linear_time(scaled: float, *, adam: bool, decay: float = 0.0, rate: float = 
 
         p <- p + d (b k0 theta - p),   theta <- theta - p - decay k0 theta
 
-    with d = delta, b = 1 - exp(-delta k) for dampened momentum that starts at rest, d and b of (12.8) for Adam. `rate`: k0, small.
+    with d = delta, b = 1 - exp(-delta k) for dampened momentum that starts at rest, d and b of (12.9) for Adam. `rate`: k0, small.
     """
     delta = 4 * rate * scaled
     theta, p, share, last, step = 1.0, 0.0, 0.0, 0, 0
@@ -200,7 +200,7 @@ def _spread(beta2: float, n_runs: int, seed: int) -> Floats:
 
 
 def predicted_spread(beta2: float) -> float:
-    """rho^2 / (2 mu_A (rho + a)), rho = 1 - beta2, a = lr / sqrt(c / lambda) at c = lambda = 1 [theory: Averages, eq. 12.10]."""
+    """rho^2 / (2 mu_A (rho + a)), rho = 1 - beta2, a = lr / sqrt(c / lambda) at c = lambda = 1 [theory: Averages of gradients, eq. 12.10]."""
     rho = 1 - beta2
     return rho**2 / (2 * valley()[2] * (rho + SPREAD_LR))
 
