@@ -266,7 +266,7 @@ TINY = {
     "representational_drift": representational_drift.Profile((Setting(0.4, 1.0, 1e-3), Setting(0.4, 0.25, 1e-3)), 4),
     "noise_injection": noise_injection.Profile(4, (0.04, 0.08), 3, 4),
     "local_sgd": local_sgd.Profile((1, 40), (0.1, 0.07), 4),
-    "averaged_gradients": averaged_gradients.Profile(("dampened, valley", "Adam, valley"), 1, True, 8, 4),
+    "averaged_gradients": averaged_gradients.Profile(("dampened, valley", "Adam, valley"), 2, False, 24, 4),
     "interpolation": interpolation.Profile((0.031,), 16, 32),
 }
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sde_momentum.core.threads import in_order
 from sde_momentum.figures.style import LINES, STYLE, plain_ticks
 from sde_momentum.predictors import adam_curvature
 from sde_momentum.predictors.curve.settings import CurveSettings
+from sde_momentum.problems.registry import built_in
 
 from ..drawing import measured as points
 from ..drawing import plt
@@ -92,6 +94,10 @@ VARIANT_SCALED = (20, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25)
 
 SPREAD_LR, SPREAD_BETA2 = 0.05, (0.9, 0.97, 0.99)
 """Of the spread along the valley that Adam's second moments make by themselves, without momentum."""
+
+NETWORK_LR, NETWORK_SCALED, NETWORK_EPSILON = (0.004, 0.008), (2000.0, 300.0, 60.0, 15.0), (0.0, 5e-3)
+"""Adam on a tanh teacher-student network, whose H_ii span six decades: 1 - beta1 over lr^2; epsilon, of Adam, of which the larger
+is a tenth of the gradients' noise where that is largest."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,17 @@ def _spread(beta2: float, n_runs: int, seed: int) -> Floats:
     return np.array([squares.mean(), squares.std(ddof=1) / np.sqrt(n_runs)])
 
 
+def _network(lr: float, scaled: float, epsilon: float, n_runs: int, seed: int) -> Floats:
+    """tr H of a tanh network after 0.3 / lr^2 steps of Adam over that at the start: mean and standard error, (2,)."""
+    problem, start = built_in("two-layer-tanh").setup()
+    runs = averaged_descent(
+        problem, start, [0, int(0.3 / lr**2)], lr=lr, beta1=1 - lr**2 * scaled, beta2=BETA2, epsilon=epsilon, n_runs=n_runs,
+        seed=seed, label_noise=ADAM_SIGMA,
+    )  # fmt: skip
+    share = problem.trace_hessian(runs[1]) / problem.trace_hessian(start)
+    return np.array([share.mean(), share.std(ddof=1) / np.sqrt(n_runs)])
+
+
 def predicted_spread(beta2: float) -> float:
     """rho^2 / (2 mu_A (rho + a)), rho = 1 - beta2, a = lr / sqrt(c / lambda) at c = lambda = 1 [theory: Averages of gradients, eq. 12.10]."""
     rho = 1 - beta2
@@ -207,12 +224,12 @@ def predicted_spread(beta2: float) -> float:
 
 def edges(delta: Floats, times: Floats, level: float) -> Floats:
     """1 - beta where times / times[0] first crosses the level behind the second entry: (n,), (n, ...) -> (...); NaN: nowhere."""
-    ratio = times[1:] / times[0] - level
-    crossed = (ratio[1:] > 0) != (ratio[0] > 0)
-    first = crossed.argmax(axis=0)
-    low, high = (np.take_along_axis(ratio, (first + i)[None], axis=0)[0] for i in (1, 0))
-    log = np.log(delta[1:])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may not arrive: its time is infinite
+        ratio = times[1:] / times[0] - level
+        crossed = (ratio[1:] > 0) != (ratio[0] > 0)
+        first = crossed.argmax(axis=0)
+        low, high = (np.take_along_axis(ratio, (first + i)[None], axis=0)[0] for i in (1, 0))
+        log = np.log(delta[1:])
         at = np.exp(log[first] + (log[first + 1] - log[first]) * high / (high - low))
     return np.where(crossed.any(axis=0), at, np.nan)
 
@@ -272,6 +289,10 @@ class _Cells:
                 (f"beta2 = {beta2:g}", SPREAD_LR, partial(_spread, beta2, self._plan.n_valley, self._seed * 1_000_003 + 9000 + i))
                 for i, beta2 in enumerate(SPREAD_BETA2)
             ]
+            out += [
+                (f"network, epsilon = {epsilon:g}", lr, partial(_network, lr, scaled, epsilon, self._plan.n_sensing, self._seed * 1_000_003 + 9500 + i))
+                for i, (epsilon, lr, scaled) in enumerate(product(NETWORK_EPSILON, NETWORK_LR, NETWORK_SCALED))
+            ]
         return out
 
     def _job(self, name: str, lr: float, scaled: float, number: int) -> Callable[[], Floats]:
@@ -327,7 +348,8 @@ class _Cells:
                 unit = self.unit(name, lr)
                 delta = unit * np.array(setting.scaled)
                 arrays["one_minus_beta"][i, j, :n], arrays["time"][i, j, :n] = delta, times[:, 0]
-                arrays["time_se"][i, j, :n] = times[:, 1:].std(axis=1, ddof=1)
+                with np.errstate(invalid="ignore"):  # a resample may not arrive
+                    arrays["time_se"][i, j, :n] = times[:, 1:].std(axis=1, ddof=1)
                 arrays["predicted"][i, j, :n] = predicted = self.predicted(name, lr)
                 edge[i, j], edge_se[i, j] = _edge(delta, times, setting.level)
                 edge_predicted[i, j] = edges(delta, predicted, setting.level)
@@ -344,6 +366,9 @@ class _Cells:
         table = np.array(rows).reshape(-1, 4)
         spread = np.array([(*found[at + i], predicted_spread(beta2)) for i, beta2 in enumerate(SPREAD_BETA2) if variants])
         spread = spread.reshape(-1, 3)
+        shape = (len(NETWORK_EPSILON), len(NETWORK_LR), len(NETWORK_SCALED), 2)
+        network = np.array(found[at + len(spread) :]).reshape(shape) if variants else np.empty((0, *shape[1:]))
+        network_dims = ("epsilon", "network_lr", "network_scaled")
         cells, three = ("setting", "rate"), ("setting", "rate", "point")
         one, steps = {"units": "1"}, {"units": "steps"}
         return xr.Dataset(
@@ -364,11 +389,16 @@ class _Cells:
                 "spread": (("beta2",), spread[:, 0], {"long_name": "stationary variance of theta", "units": "parameter^2"}),
                 "spread_se": (("beta2",), spread[:, 1], {"units": "parameter^2"}),
                 "spread_predicted": (("beta2",), spread[:, 2], {"units": "parameter^2"}),
+                "network": (network_dims, network[..., 0], {"long_name": "tr H of the network over its start", **one}),
+                "network_se": (network_dims, network[..., 1], one),
             },
             coords={
                 "setting": names,
                 "variant": np.array(variants, dtype="U40"),
                 "beta2": ("beta2", np.array(SPREAD_BETA2[: len(spread)])),
+                "epsilon": ("epsilon", np.array(NETWORK_EPSILON[: len(network)])),
+                "network_lr": list(NETWORK_LR),
+                "network_scaled": list(NETWORK_SCALED),
             },
             attrs={
                 "beta2_of_settings": BETA2,
@@ -394,6 +424,8 @@ def law(result: xr.Dataset, setting: str) -> tuple[Measured, float, Measured]:
     at = result.sel(setting=setting)
     log, error = np.log(at.edge.values), at.edge_se.values / at.edge.values
     good = np.isfinite(log) & (error > 0)
+    if good.sum() < 2:
+        return Measured(np.nan, np.nan), np.nan, Measured(np.nan, np.nan)
     rates, predicted = np.log(at.lr.values[good]), np.log(at.edge_predicted.values[good])
     exponent, derived = (weighted_slope(rates, each, error[good]) for each in (log[good], predicted))
     weight = error[good] ** -2.0
@@ -421,6 +453,12 @@ def numbers(result: xr.Dataset) -> dict[str, Any]:
         result.beta2.values, result.spread.values, result.spread_se.values, result.spread_predicted.values, strict=True
     ):
         out[f"beta2 = {beta2:g}"] = {"spread": _plain(Measured(float(value / expected), float(error / expected)))}
+    for i, epsilon in enumerate(result.epsilon.values):
+        # the share of tr H that is gone, at the most momentum over that at the least
+        gone = 1 - result.network[i]
+        ratio, error = gone[:, -1] / gone[:, 0], np.hypot(result.network_se[i, :, -1], result.network_se[i, :, 0]) / gone[:, 0]
+        worst = int(np.abs(ratio - 1).argmax())
+        out[f"network, epsilon = {epsilon:g}"] = {"gain": _plain(Measured(float(ratio[worst]), float(error[worst])))}
     return out
 
 
@@ -459,6 +497,13 @@ def findings(result: xr.Dataset) -> list[str]:
             f"Adam without momentum, beta2 = {beta2:g}: variance along the valley {value:.4g} ± {error:.2g}, derived {expected:.4g} "
             f"({value / expected:.2f} ± {error / expected:.2f} of it)."
         )
+    for i, epsilon in enumerate(result.epsilon.values):
+        for j, lr in enumerate(result.network_lr.values):
+            pairs = ", ".join(
+                f"{float(v):.4f} ± {float(e):.4f} ({float(q) * lr**2:.2g})"
+                for v, e, q in zip(result.network[i, j], result.network_se[i, j], result.network_scaled, strict=True)
+            )
+            lines.append(f"Adam, tanh network, epsilon = {epsilon:g}, lr = {lr:g}: share of tr H left, by 1 - beta1: {pairs}.")
     return lines
 
 

@@ -185,7 +185,7 @@ def _end(share: float, momentum: float, n_runs: int, seed: int) -> tuple[float, 
     matrix = second_moment_matrix(eigenvalues, lr, momentum, N, 1)
     summed = np.linalg.solve(np.eye(3 * N) - matrix, np.full(3 * N, size**2))[:N]
     chi = loss_multiplier(eigenvalues, lr, momentum, N, 1)
-    steps = int(np.log(1e-3) / np.log(chi))
+    steps = int(np.log(1e-6) / np.log(chi))
     _, theta = batch_descent(
         eigenvalues, np.full(N, size), steps, lr=lr, momentum=momentum, batch_size=1, n_runs=n_runs, seed=seed, slope=slope
     )
