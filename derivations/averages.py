@@ -87,7 +87,11 @@ DERIVATION = Derivation(
             4 * _label_noise / delta,
             lr**2 * noise * curvature,
         ),
-        Step("k0 = k / delta, the rate of the drift, so that this is delta = 4 k0", 4 * _label_noise / delta**2 * delta, 4 * lr**2 * noise * curvature / 4),
+        Step(
+            "k0 = k / delta, the rate of the drift, so that this is delta = 4 k0",
+            4 * _label_noise / delta**2 * delta,
+            4 * lr**2 * noise * curvature / 4,
+        ),
         Step("exponents: tau_par ~ eta^(-2), at any momentum", longitudinal_power(_label_noise), sp.Integer(-2)),
         Step("tau_perp = 2 / delta meets it at gamma = 2", UNDERDAMPED.subs(sp.Symbol("gamma", real=True), 2), sp.Integer(-2)),
         Step(
@@ -101,7 +105,11 @@ DERIVATION = Derivation(
             lr**2 * sp.sqrt(noise) / 2 * sp.diff(sp.sqrt(_H), _H),
         ),
         Step("Adam: along Gamma, in two coordinates, sum_i sqrt(H_ii) drives the drift and c cancels", _adam_drift, _by_roots),
-        Step("Adam: u_i = c H_ii (1 + a / 2): signal over noise of a mode, lambda^2 s / (c lambda) at s = eta c / 2", eigenvalue**2 * lr * noise / 2 / (noise * eigenvalue), lr * eigenvalue / 2),
+        Step(
+            "Adam: u_i = c H_ii (1 + a / 2): signal over noise of a mode, lambda^2 s / (c lambda) at s = eta c / 2",
+            eigenvalue**2 * lr * noise / 2 / (noise * eigenvalue),
+            lr * eigenvalue / 2,
+        ),
         Step(
             "decoupled decay h: rates r along Gamma solve (r + h) (r + delta) + delta k0 = 0",
             _polynomial,
@@ -114,7 +122,7 @@ DERIVATION = Derivation(
         Step("without decay delta = 4 k0 = eta^2 mu_A", _bound.subs(decoupled_decay, 0), lr**2 * adam_curvature),
         Step("the inverse", _bound.subs(lr, _adam_lr), delta),
         Step(
-            "beta2: u follows at the rate rho, the stiffness is k_f where it does not: (r^2 + delta r + delta k_f) (r + rho) - ...",
+            "beta2: u follows at the rate rho; k_f is the stiffness, over delta, where it does not",
             _cubic,
             (_r**2 + delta * _r + delta * _kf) * (_r + _rho) - delta * _rho * (_kf - _k0),
         ),
@@ -150,7 +158,10 @@ DERIVATION = Derivation(
             -(-_d * (_d - delta)) / (2 * _d) * _b + _d * (1 - _b),
             _d * (1 - _b) + (_d - delta) * _b / 2,
         ),
-        Step("long before 1 / delta steps b = 2: energies and drift are doubled", (_d * (1 - _b) + (_d - delta) * _b / 2).subs({_b: 2, delta: 0})),
+        Step(
+            "long before 1 / delta steps b = 2: energies and drift are doubled",
+            (_d * (1 - _b) + (_d - delta) * _b / 2).subs({_b: 2, delta: 0}),
+        ),
         Step("and long after b = 1", (_d * (1 - _b) + (_d - delta) * _b / 2).subs({_b: 1, _d: delta})),
     ),
     formulas=(

@@ -101,7 +101,12 @@ DERIVATION = Derivation(
             (2 * lr * eigenvalue / delta * _rate).subs(_e, _best).subs(delta, _noisy).subs(_S, _share**2),
             (4 * eigenvalue / (_phi * trace_hessian * (1 + sp.sqrt(_S)) ** 2)).subs(_S, _share**2),
         ),
-        Step("without noise the best is critical damping of the softest mode", sp.sqrt(_noisy**2 + _critical**2).subs(_phi, 0), _critical, {a: _t}),
+        Step(
+            "without noise the best is critical damping of the softest mode",
+            sp.sqrt(_noisy**2 + _critical**2).subs(_phi, 0),
+            _critical,
+            {a: _t},
+        ),
         Step(
             "the loss summed over all steps, and with it the way along Gamma, is 1 / (1 - e) of the noise-free one",
             1 + _e * 1 / (1 - _e),

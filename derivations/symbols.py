@@ -147,10 +147,20 @@ reference_one_minus_beta = _argument(
     "reference_one_minus_beta", "delta0", "= 1 - beta0 of a tuned pair", Section.WAYS_TO_PREDICT, "", "in (0, 1]"
 )
 adam_curvature = _argument(
-    "adam_curvature", "mu_A", "curvature along Gamma that Adam feels, k0 = eta^2 mu_A / 4", Section.AVERAGES, "1 / parameter^2", ">= 0"
+    "adam_curvature",
+    "mu_A",
+    "curvature along Gamma that Adam feels, k0 = eta^2 mu_A / 4",
+    Section.AVERAGES,
+    "1 / parameter^2",
+    ">= 0",
 )
 decoupled_decay = _argument(
-    "decoupled_decay", "h_w", "decay along Gamma per step and eta of AdamW's weight decay", Section.AVERAGES, "1 / parameter", ">= 0"
+    "decoupled_decay",
+    "h_w",
+    "decay along Gamma per step and eta of AdamW's weight decay",
+    Section.AVERAGES,
+    "1 / parameter",
+    ">= 0",
 )
 trace_hessian = _argument("trace_hessian", "tr H", "trace of the Hessian", Section.INTERPOLATION, _EIGENVALUE, "> 0")
 soft_share = _argument(

@@ -176,8 +176,8 @@ def calls() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     yield "MomentumRule.for_interpolation", sm.MomentumRule.for_interpolation, batches
     for name in ("loss_multiplier", "second_moment_matrix"):
         yield name, getattr(sm.predictors, name), {**batches, "lr": 0.1, "momentum": 0.9}
-    product = sm.ManifoldPoint(sm.Problem.from_function(lambda w: w[:1] * w[1:], [1.0], 2), np.ones(2))
-    yield "adam_curvature", sm.predictors.adam_curvature, {"point": product, "displacement": [1.0, -1.0]}
+    hyperbola = sm.ManifoldPoint(sm.Problem.from_function(lambda w: w[:1] * w[1:], [1.0], 2), np.ones(2))
+    yield "adam_curvature", sm.predictors.adam_curvature, {"point": hyperbola, "displacement": [1.0, -1.0]}
     yield "MomentumRule.from_sweep", sm.MomentumRule.from_sweep, {"result": {"exponent": 0.5, "prefactor": 1.0}}
     for name in ("one_minus_beta", "momentum", "clamped", "explain"):
         yield f"MomentumRule.{name}", getattr(rule, name), {"lr": 0.1}

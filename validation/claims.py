@@ -168,12 +168,16 @@ def _averages(summary: Summary) -> Iterator[Measured]:
     """Averages of gradients: the exponent of the edge is 2, and its prefactor the derived one within a tenth."""
     for name, found in _neighbour(summary, "averaged_gradients").items():
         if "exponent" in found:
-            yield _contains(f"exponent of the edge, derived {found['derived']:.3f} at these lr: {name}", found["exponent"], found["derived"])
+            yield _contains(
+                f"exponent of the edge, derived {found['derived']:.3f} at these lr: {name}", found["exponent"], found["derived"]
+            )
             ratio = found["over_predicted"]
             good = ratio["low"] <= 1.1 and ratio["high"] >= 0.9
             yield Measured(f"edge over predicted, {name}", _interval(ratio), good)
         elif "edge" in found:
-            yield _contains(f"edge in units of lr^2 mu_A, derived {found['predicted']:.3f}: {name}", found["edge"], found["predicted"])
+            yield _contains(
+                f"edge in units of lr^2 mu_A, derived {found['predicted']:.3f}: {name}", found["edge"], found["predicted"]
+            )
         elif "gain" in found:
             change = found["gain"]
             good = change["low"] <= 1.1 and change["high"] >= 0.9

@@ -44,7 +44,11 @@ def second_moment_matrix(eigenvalues: ArrayLike, lr: float, momentum: float, n_o
     noise = float(formulas.minibatch_noise(1.0, p, size)) * (np.outer(a, a) - np.diag(a**2))
     zero = np.zeros((n, n))
     return np.block(
-        [[np.diag(trace**2) + noise, np.diag(-2 * beta * trace), beta**2 * one], [np.diag(trace), -beta * one, zero], [one, zero, zero]]
+        [
+            [np.diag(trace**2) + noise, np.diag(-2 * beta * trace), beta**2 * one],
+            [np.diag(trace), -beta * one, zero],
+            [one, zero, zero],
+        ]
     )
 
 
@@ -52,8 +56,8 @@ def second_moment_matrix(eigenvalues: ArrayLike, lr: float, momentum: float, n_o
 def loss_multiplier(eigenvalues: ArrayLike, lr: float, momentum: float, n_outputs: int, batch_size: int) -> float:
     """chi_2, by which the mean loss falls (below 1) or grows each step in the long run [theory: Interpolation, eq. 13.3].
 
-    The spectral radius of `second_moment_matrix`, with its arguments and errors. `MomentumRule.for_interpolation` gives nearly the
-    momentum of the smallest in closed form.
+    The spectral radius of `second_moment_matrix`, with its arguments and errors. `MomentumRule.for_interpolation` gives nearly
+    the momentum of the smallest in closed form.
 
     >>> small, large = (loss_multiplier([0.01, 1.0], 0.1, 0.9, n_outputs=100, batch_size=size) for size in (1, 100))
     >>> round(small, 4), round(large, 4)

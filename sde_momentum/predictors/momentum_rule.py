@@ -95,9 +95,7 @@ class _Interpolation:
     batch_size: int
 
     def one_minus_beta(self, lr: Floats) -> Floats:
-        return formulas.interpolation_one_minus_beta(
-            lr, self.eigenvalue, self.trace, self.share, self.n_outputs, self.batch_size
-        )
+        return formulas.interpolation_one_minus_beta(lr, self.eigenvalue, self.trace, self.share, self.n_outputs, self.batch_size)
 
     def lr(self, one_minus_beta: Floats) -> Floats:
         slope = 0.5 * formulas.minibatch_noise(1.0, self.n_outputs, self.batch_size) * self.trace * (1 + math.sqrt(self.share))
@@ -310,7 +308,7 @@ class MomentumRule:
 
             1 - beta1 = (sqrt(k0) + sqrt(k0 + eta h_w))^2,  k0 = eta^2 mu_A / 4
 
-        It damps the motion along Gamma critically; above it beta1 does not change the speed, so that any smaller beta1 is as good.
+        It damps the motion along Gamma critically. Far above it beta1 does not change the speed: any smaller beta1 is as good.
         Neither noise nor batch size is in it. If the drift was seen to fall by a factor e in n steps at the learning rate eta0,
         mu_A = 4 / (n eta0^2), and the bound at eta0 is 4 / n: an average over a quarter of the drift's own time.
 
@@ -344,8 +342,8 @@ class MomentumRule:
 
             1 - beta = sqrt(d_n^2 + d_c^2),  d_n = phi eta tr H (1 + sqrt(S)) / 2,  d_c = 2 sqrt(a) - a
 
-        phi = (P - B) / (B (P - 1)) is the strength of the sampling noise, S the share of tr H that the least eigenvalue holds (all
-        within a factor 2 of it), a = eta times the least. Both limits are derived: d_n that of small batches, d_c, critical
+        phi = (P - B) / (B (P - 1)) is the strength of the sampling noise, S the share of tr H that the least eigenvalue holds
+        (all within a factor 2 of it), a = eta times the least. Both limits are derived: d_n that of small batches, d_c, critical
         damping, that of large ones; their sum of squares is between them. For eta times the largest eigenvalue below about 1/2.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, partial
 from itertools import product
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import sde_momentum as sm
 from sde_momentum.core.threads import in_order
 from sde_momentum.figures.style import LINES, STYLE, plain_ticks
-from sde_momentum.predictors import adam_curvature
+from sde_momentum.predictors import UniversalCurve, adam_curvature
 from sde_momentum.predictors.curve.settings import CurveSettings
 from sde_momentum.problems.registry import built_in
 
@@ -36,11 +36,11 @@ CLAIM = (
     "Not claimed there: how momentum changes the speed."
 )
 DERIVED = (
-    "With averages of gradients in place of sums (dampening = beta, Adam's beta1) the drift does not depend on momentum: its rate "
-    "is k0 = lr^2 c mu / 4 for dampened SGD and lr^2 mu_A / 4 for Adam, whose noise strength c cancels. Momentum begins to matter "
-    "where 1 - beta comes down to 4 k0: exponent 2. From an empty average dampened SGD is slower below. With bias correction the "
-    "energies are at first twice the stationary ones, so that Adam is faster near the bound, and slower than without momentum "
-    "only below it. AdamW's decay h bypasses the average: the bound is (sqrt(k0) + sqrt(k0 + h))^2."
+    "With averages of gradients in place of sums (dampening = beta, Adam's beta1) the drift does not depend on momentum: its "
+    "rate is k0 = lr^2 c mu / 4 for dampened SGD, lr^2 mu_A / 4 for Adam, whose noise strength c cancels. Momentum begins to "
+    "matter where 1 - beta comes down to 4 k0: exponent 2. From an empty average dampened SGD is slower below. With bias "
+    "correction the energies are at first twice the stationary ones, so that Adam is faster near the bound, and slower than "
+    "without momentum only below it. AdamW's decay h bypasses the average: the bound is (sqrt(k0) + sqrt(k0 + h))^2."
 )
 
 N_MODES, CURVATURE, START, TARGET, N_RECORDS, N_RESAMPLES = 16, 1.0, 0.2, 0.1, 250, 200
@@ -115,13 +115,14 @@ PROFILES = {"quick": Profile(tuple(SETTINGS), 2, False, 64, 16), "full": Profile
 
 
 # --- The predicted time -------------------------------------------------------------------------------------------------
-@lru_cache(maxsize=None)
+@cache
 def linear_time(scaled: float, *, adam: bool, decay: float = 0.0, rate: float = 5e-4, fraction: float = TARGET) -> float:
     """Time to the target, over that without momentum, of a linear drift at 1 - beta = 4 k0 `scaled`.
 
         p <- p + d (b k0 theta - p),   theta <- theta - p - decay k0 theta
 
-    with d = delta, b = 1 - exp(-delta k) for dampened momentum that starts at rest, d and b of (12.9) for Adam. `rate`: k0, small.
+    with d = delta, b = 1 - exp(-delta k) for dampened momentum that starts at rest, d and b of (12.9) for Adam.
+    `rate`: k0, small.
     """
     delta = 4 * rate * scaled
     theta, p, share, last, step = 1.0, 0.0, 0.0, 0, 0
@@ -217,7 +218,7 @@ def _network(lr: float, scaled: float, epsilon: float, n_runs: int, seed: int) -
 
 
 def predicted_spread(beta2: float) -> float:
-    """rho^2 / (2 mu_A (rho + a)), rho = 1 - beta2, a = lr / sqrt(c / lambda) at c = lambda = 1 [theory: Averages of gradients, eq. 12.10]."""
+    """rho^2 / (2 mu_A (rho + a)), rho = 1 - beta2, a = lr at c = lambda = 1 [theory: Averages of gradients, eq. 12.10]."""
     rho = 1 - beta2
     return rho**2 / (2 * valley()[2] * (rho + SPREAD_LR))
 
@@ -252,12 +253,12 @@ class _Cells:
     def __init__(self, plan: Profile, seed: int) -> None:
         self._plan, self._seed = plan, seed
         self._valley, self._sensing = valley(), sensing()
-        problem, start = self._sensing
+        problem, _ = self._sensing
         self._noise, self._adam_noise = SIGMA**2 / problem.n_outputs, ADAM_SIGMA**2 / problem.n_outputs
         self._settings = {name: SETTINGS[name] for name in plan.settings}
 
     @cached_property
-    def _curve(self) -> sm.UniversalCurve:
+    def _curve(self) -> UniversalCurve:
         problem, start = self._sensing
         return sm.universal_curve(problem, start, ("test_error", TARGET), settings=CurveSettings(above=8.0), progress=False)
 
@@ -290,7 +291,11 @@ class _Cells:
                 for i, beta2 in enumerate(SPREAD_BETA2)
             ]
             out += [
-                (f"network, epsilon = {epsilon:g}", lr, partial(_network, lr, scaled, epsilon, self._plan.n_sensing, self._seed * 1_000_003 + 9500 + i))
+                (
+                    f"network, epsilon = {epsilon:g}",
+                    lr,
+                    partial(_network, lr, scaled, epsilon, self._plan.n_sensing, self._seed * 1_000_003 + 9500 + i),
+                )
                 for i, (epsilon, lr, scaled) in enumerate(product(NETWORK_EPSILON, NETWORK_LR, NETWORK_SCALED))
             ]
         return out
@@ -366,8 +371,7 @@ class _Cells:
         table = np.array(rows).reshape(-1, 4)
         spread = np.array([(*found[at + i], predicted_spread(beta2)) for i, beta2 in enumerate(SPREAD_BETA2) if variants])
         spread = spread.reshape(-1, 3)
-        shape = (len(NETWORK_EPSILON), len(NETWORK_LR), len(NETWORK_SCALED), 2)
-        network = np.array(found[at + len(spread) :]).reshape(shape) if variants else np.empty((0, *shape[1:]))
+        network = np.array(found[at + len(spread) :]).reshape(-1, len(NETWORK_LR), len(NETWORK_SCALED), 2)
         network_dims = ("epsilon", "network_lr", "network_scaled")
         cells, three = ("setting", "rate"), ("setting", "rate", "point")
         one, steps = {"units": "1"}, {"units": "steps"}
@@ -476,26 +480,26 @@ def findings(result: xr.Dataset) -> list[str]:
         level, plateau = SETTINGS[str(setting)].level, at.time.isel(point=0) / at.predicted.isel(point=0)
         lines.append(
             f"{setting}: the time crosses {level:g} of that without momentum at 1 - beta ~ lr^({exponent.value:.3f} ± "
-            f"{exponent.standard_error:.3f}), derived 2 ({derived:.3f} at these lr), at {float((at.edge / at.unit).mean()):.3g} units; edge over predicted "
-            f"{ratio.value:.3f} ± {ratio.standard_error:.3f}."
+            f"{exponent.standard_error:.3f}), derived 2 ({derived:.3f} at these lr), at "
+            f"{float((at.edge / at.unit).mean()):.3g} units; edge over predicted {ratio.value:.3f} ± {ratio.standard_error:.3f}."
         )
         off = float(np.nanmax(np.abs(at.time / at.predicted - 1)))
         lines.append(
-            f"{setting}: time without momentum over predicted {float(plateau.min()):.3f} to {float(plateau.max()):.3f}; all times, "
-            f"1 - beta over a factor of {float(at.one_minus_beta.max() / at.one_minus_beta.min()):.0f}, within {off:.0%}."
+            f"{setting}: time without momentum over predicted {float(plateau.min()):.3f} to {float(plateau.max()):.3f}; all "
+            f"times, 1 - beta over a factor of {float(at.one_minus_beta.max() / at.one_minus_beta.min()):.0f}, within {off:.0%}."
         )
     for i, variant in enumerate(result.variant.values):
         lines.append(
-            f"Adam, valley, {variant}: edge at {float(result.variant_edge[i]):.3f} ± {float(result.variant_edge_se[i]):.3f} units, "
-            f"derived {float(result.variant_edge_predicted[i]):.3f}; time without momentum over that at beta2 near 1: "
+            f"Adam, valley, {variant}: edge at {float(result.variant_edge[i]):.3f} ± {float(result.variant_edge_se[i]):.3f} "
+            f"units, derived {float(result.variant_edge_predicted[i]):.3f}; time without momentum over that at beta2 near 1: "
             f"{float(result.variant_plateau[i]):.3f}."
         )
     for beta2, value, error, expected in zip(
         result.beta2.values, result.spread.values, result.spread_se.values, result.spread_predicted.values, strict=True
     ):
         lines.append(
-            f"Adam without momentum, beta2 = {beta2:g}: variance along the valley {value:.4g} ± {error:.2g}, derived {expected:.4g} "
-            f"({value / expected:.2f} ± {error / expected:.2f} of it)."
+            f"Adam without momentum, beta2 = {beta2:g}: variance along the valley {value:.4g} ± {error:.2g}, derived "
+            f"{expected:.4g} ({value / expected:.2f} ± {error / expected:.2f} of it)."
         )
     for i, epsilon in enumerate(result.epsilon.values):
         for j, lr in enumerate(result.network_lr.values):
@@ -510,7 +514,9 @@ def findings(result: xr.Dataset) -> list[str]:
 def figure(result: xr.Dataset) -> Figure:
     """Time against 1 - beta, both scaled, for each setting: measured and derived."""
     with plt.rc_context(STYLE):
-        drawn, axes = plt.subplots(1, result.sizes["setting"], figsize=(1 + 3.5 * result.sizes["setting"], 4.2), sharey=True, squeeze=False)
+        drawn, axes = plt.subplots(
+            1, result.sizes["setting"], figsize=(1 + 3.5 * result.sizes["setting"], 4.2), sharey=True, squeeze=False
+        )
         axes = axes[0]
         for axis, setting in zip(axes, result.setting.values, strict=True):
             at = result.sel(setting=setting)

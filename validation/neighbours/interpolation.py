@@ -29,15 +29,16 @@ Floats = NDArray[np.float64]
 TITLE = "Mini-batches without label noise"
 SOURCE = "Garg, Derezinski: Perfect parallelization in mini-batch SGD with classical momentum acceleration (arXiv 2605.18609)"
 CLAIM = (
-    "On least squares that can be fitted, what momentum gains is proportional to the batch size, up to a saturation point; a simple "
-    "choice of momentum attains it."
+    "On least squares that can be fitted, what momentum gains is proportional to the batch size, up to a saturation point; a "
+    "simple choice of momentum attains it."
 )
 DERIVED = (
-    "The noise is multiplicative: the modes' second moments obey a linear recursion, whose spectral radius is the rate. While noise "
-    "decides, the best momentum keeps lr / (1 - beta) at the share 1 / (1 + sqrt(S)) of its stability limit, 1 - beta ~ lr / B, "
-    "and the rate is proportional to B at any lr; once batches are large, or lr is small, it is critical damping, 1 - beta ~ "
-    "lr^(1/2), and the rate no longer depends on B. The drift along the minima ends with the residuals: its whole way is the "
-    "noise-free one over 1 - e, e the share of the stability limit. Beyond the limit the loss grows until w has drifted below it."
+    "The noise is multiplicative: the modes' second moments obey a linear recursion, whose spectral radius is the rate. While "
+    "noise decides, the best momentum keeps lr / (1 - beta) at the share 1 / (1 + sqrt(S)) of its stability limit, so that "
+    "1 - beta ~ lr / B, and the rate is proportional to B at any lr; once batches are large, or lr is small, it is critical "
+    "damping, 1 - beta ~ lr^(1/2), and the rate no longer depends on B. The drift along the minima ends with the residuals: its "
+    "whole way is the noise-free one over 1 - e, e the share of the stability limit. Beyond the limit the loss grows until w has "
+    "drifted below it."
 )
 
 N, SOFT, STIFF, TARGET = 32, 0.1, 1.0, 1e-2
@@ -144,7 +145,9 @@ def _cell(lr: float, batch_size: int, delta: float, n_runs: int, seed: int) -> t
     if loss_multiplier(spectrum(), lr, 1 - delta, N, batch_size) > 0.9995:
         return np.nan, np.nan, np.inf
     horizon = 64
-    while (expected := expected_loss(spectrum(), _soft_start(), horizon, lr, 1 - delta, batch_size))[-1] > 0.2 * TARGET * expected[0]:
+    while (expected := expected_loss(spectrum(), _soft_start(), horizon, lr, 1 - delta, batch_size))[
+        -1
+    ] > 0.2 * TARGET * expected[0]:
         horizon *= 2
     loss, _ = batch_descent(
         spectrum(), _soft_start(), horizon, lr=lr, momentum=1 - delta, batch_size=batch_size, n_runs=n_runs, seed=seed
@@ -249,14 +252,20 @@ def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[f
     one, steps = {"units": "1"}, {"units": "steps"}
     stability = np.array(
         [
-            [[stability_share(spectrum(), lr, 1 - min(1.0, q * best[i, j, 0]), N, size) for q in SCALED] for j, lr in enumerate(plan.lr)]
+            [
+                [stability_share(spectrum(), lr, 1 - min(1.0, q * best[i, j, 0]), N, size) for q in SCALED]
+                for j, lr in enumerate(plan.lr)
+            ]
             for i, size in enumerate(BATCHES)
         ]
     )
     rule = np.array([[_rule(lr, size) for lr in plan.lr] for size in BATCHES])
     regret = np.array(
         [
-            [np.log(best[i, j, 1]) / np.log(loss_multiplier(spectrum(), lr, 1 - min(1.0, rule[i, j]), N, size)) for j, lr in enumerate(plan.lr)]
+            [
+                np.log(best[i, j, 1]) / np.log(loss_multiplier(spectrum(), lr, 1 - min(1.0, rule[i, j]), N, size))
+                for j, lr in enumerate(plan.lr)
+            ]
             for i, size in enumerate(BATCHES)
         ]
     )
@@ -363,8 +372,8 @@ def findings(result: xr.Dataset) -> list[str]:
     """The findings, in sentences."""
     found = numbers(result)
     lines = [
-        f"Times of the mean loss against the recursion's, up to e = {CALM:g}: at most {found['worst_time']:.1%} apart, 95 % within "
-        f"{found['times_within']:.1f} standard errors, at {found['times']} settings; nearer to the stability limit up to "
+        f"Times of the mean loss against the recursion's, up to e = {CALM:g}: at most {found['worst_time']:.1%} apart, 95 % "
+        f"within {found['times_within']:.1f} standard errors, at {found['times']} settings; nearer to the stability limit up to "
         f"{found['worst_beyond']:.0%}, for there the mean is that of rare runs. The momentum in closed form takes at most "
         f"{found['worst_regret']:.2f} times the shortest time, in the long run."
     ]
@@ -385,7 +394,7 @@ def findings(result: xr.Dataset) -> list[str]:
         )
         lines.append(f"Momentum {momentum:g}: the drift goes {ways} times the gradient flow's way.")
     ends = ", ".join(
-        f"from e = {float(b):g} to {float(e):.3f} ± {float(s):.3f} (mean field {float(d):.3f}; {float(k):.0%} of the runs below 1)"
+        f"from e = {float(b):g} to {float(e):.3f} ± {float(s):.3f} (mean field {float(d):.3f}; {float(k):.0%} below 1)"
         for b, e, s, d, k in zip(result.beyond, result.end, result.end_se, result.end_derived, result.ended_below, strict=True)
     )
     return [*lines, f"Beyond the stability limit w drifts {ends}."]
@@ -401,16 +410,36 @@ def figure(result: xr.Dataset) -> Figure:
             left.plot(result.lr, np.minimum(result.rule[i], 1), color=LINES[i], lw=1.2, ls=":")
             good = np.isfinite(value[i]) & (error[i] < value[i])
             points(left, result.lr[good], value[i, good], error[i, good], f"batches of {size}", colour=LINES[i])
-        left.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="best 1 − β", title="lines: recursion; dotted: closed form")
+        left.set(
+            xscale="log", yscale="log", xlabel="learning rate", ylabel="best 1 − β", title="lines: recursion; dotted: closed form"
+        )
         sizes, base = result.parallel_batch_size, result.parallel_time[0]
-        middle.plot(sizes, float(result.parallel_predicted[0]) / result.parallel_predicted, color=LINES[0], lw=1.5, label="recursion")
-        points(middle, sizes, base / result.parallel_time, base * result.parallel_se / result.parallel_time**2, "measured, 95 %", colour=LINES[0])
+        middle.plot(
+            sizes, float(result.parallel_predicted[0]) / result.parallel_predicted, color=LINES[0], lw=1.5, label="recursion"
+        )
+        points(
+            middle,
+            sizes,
+            base / result.parallel_time,
+            base * result.parallel_se / result.parallel_time**2,
+            "measured, 95 %",
+            colour=LINES[0],
+        )
         middle.plot(sizes, sizes, color=BLACK, lw=0.8, ls="--", label="proportional to B")
-        middle.set(xscale="log", yscale="log", xlabel="batch size B", ylabel="speed, over that of B = 1", title=f"best momentum, lr = {PARALLEL_LR:g}", ylim=(0.8, 40))
+        middle.set(
+            xscale="log",
+            yscale="log",
+            xlabel="batch size B",
+            ylabel="speed, over that of B = 1",
+            title=f"best momentum, lr = {PARALLEL_LR:g}",
+            ylim=(0.8, 40),
+        )
         for i, momentum in enumerate(result.momentum.values):
             right.plot(result.share, result.way_derived[i], color=LINES[i], lw=1.5)
             points(right, result.share, result.way[i], result.way_se[i], f"momentum {momentum:g}", colour=LINES[i])
-        right.set(xlabel="e, share of the stability limit", ylabel="way along the minima,\nover gradient flow's", title="lines: derived")
+        right.set(
+            xlabel="e, share of the stability limit", ylabel="way along the minima,\nover gradient flow's", title="lines: derived"
+        )
         for axis in (left, middle, right):
             plain_ticks(axis)
             axis.legend()
