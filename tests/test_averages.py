@@ -81,6 +81,20 @@ def test_the_stationary_variance_of_an_averaged_mode_matches_lyapunov(delta):
     assert exact == pytest.approx(lr * c / 2, rel=0.12)  # nearly whatever the momentum
 
 
+def test_an_average_that_starts_at_the_first_gradient_has_too_much_energy():
+    """As in torch: E x^2 over a few periods is 1 / delta of the stationary one, that of an average from 0 next to none."""
+    lr, value, c, delta = 0.1, 1.0, 0.02, 1e-4
+    step = np.array([[1 - lr * delta * value, -lr * (1 - delta)], [delta * value, 1 - delta]])
+    kick = np.array([lr * delta, -delta])
+    for weight, expected in ((1.0, 1 / delta), (delta, 0.0)):
+        first = np.array([-lr * weight, weight])
+        moments, mean = np.outer(first, first) * c * value, 0.0
+        for _ in range(1987):  # a period, 2 pi / sqrt(eta delta lambda)
+            mean += moments[0, 0] / 1987
+            moments = step @ moments @ step.T + np.outer(kick, kick) * c * value
+        assert mean / (lr * c / 2) == pytest.approx(expected, rel=0.12, abs=0.12)
+
+
 def test_the_drift_does_not_depend_on_momentum():
     weights = [float(formulas.heavy_ball_drift_weight(0.01 * delta, 1.0, delta, 0.02)) for delta in (1.0, 0.1, 1e-3)]
     np.testing.assert_allclose(weights, 0.01**2 * 0.02 / 4, rtol=0.006)

@@ -26,7 +26,7 @@ def second_moment_matrix(eigenvalues: ArrayLike, lr: float, momentum: float, n_o
         eigenvalues: lambda_j > 0 of H in the normal space, (n,), in loss / parameter^2
         lr: eta > 0
         momentum: beta in [0, 1), heavy ball
-        n_outputs: P > 1
+        n_outputs: P, from 2 to 10^15
         batch_size: B, from 1 to P
 
     Raises:
@@ -36,7 +36,7 @@ def second_moment_matrix(eigenvalues: ArrayLike, lr: float, momentum: float, n_o
     if values.ndim != 1 or not values.size:
         raise InputError("eigenvalues", f"shape {values.shape}", "shape (n,), n >= 1")
     rate, beta = check_one(check_lr, lr, "lr"), check_one(check_momentum, momentum, "momentum")
-    p, size = check_integer(n_outputs, "n_outputs", 2), check_integer(batch_size, "batch_size", 1)
+    p, size = check_integer(n_outputs, "n_outputs", 2, 10**15), check_integer(batch_size, "batch_size", 1)
     if size > p:
         raise InputError("batch_size", size, f"a whole number from 1 to n_outputs = {p}")
     a, n = rate * values, len(values)

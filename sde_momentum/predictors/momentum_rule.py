@@ -348,7 +348,7 @@ class MomentumRule:
 
         Args:
             eigenvalues: lambda_j > 0 of H in the normal space, (n,), in loss / parameter^2
-            n_outputs: P > 1, outputs on the training set, drawn one by one
+            n_outputs: P, from 2 to 10^15, outputs on the training set, drawn one by one
             batch_size: B, from 1 to P, without replacement
 
         Raises:
@@ -361,7 +361,7 @@ class MomentumRule:
         values = check_positive(eigenvalues, "eigenvalues")
         if values.ndim != 1 or not values.size:
             raise InputError("eigenvalues", f"shape {values.shape}", "shape (n,), n >= 1")
-        p, size = check_integer(n_outputs, "n_outputs", 2), check_integer(batch_size, "batch_size", 1)
+        p, size = check_integer(n_outputs, "n_outputs", 2, 10**15), check_integer(batch_size, "batch_size", 1)
         if size > p:
             raise InputError("batch_size", size, f"a whole number from 1 to n_outputs = {p}")
         least, trace = float(values.min()), float(values.sum())

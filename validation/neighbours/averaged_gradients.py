@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import sde_momentum as sm
 from sde_momentum.core.threads import in_order
-from sde_momentum.figures.style import LINES, STYLE, plain_ticks
+from sde_momentum.figures.style import BLACK, LINES, STYLE, plain_ticks
 from sde_momentum.predictors import UniversalCurve, adam_curvature
 from sde_momentum.predictors.curve.settings import CurveSettings
 from sde_momentum.problems.registry import built_in
@@ -218,9 +218,14 @@ def _network(lr: float, scaled: float, epsilon: float, n_runs: int, seed: int) -
 
 
 def predicted_spread(beta2: float) -> float:
-    """rho^2 / (2 mu_A (rho + a)), rho = 1 - beta2, a = lr at c = lambda = 1 [theory: Averages of gradients, eq. 12.10]."""
-    rho = 1 - beta2
-    return rho**2 / (2 * valley()[2] * (rho + SPREAD_LR))
+    """rho^2 / (2 mu_A (rho + a)), rho = 1 - beta2, a = lr at c = lambda = 1, and the normal modes' part of it
+    [theory: Averages of gradients, eq. 12.10]."""
+    rho, (_, basis, curvature) = 1 - beta2, valley()
+    direction = basis[0]
+    roots = np.sqrt(1 - direction**2)
+    # the normal modes' own part: Adam moves them along D times the normal space, which is not orthogonal to theta
+    oblique = SPREAD_LR / 2 * float(direction**2 @ (1 / roots) - 1 / (direction**2 @ roots))
+    return rho**2 / (2 * curvature * (rho + SPREAD_LR)) + oblique
 
 
 def edges(delta: Floats, times: Floats, level: float) -> Floats:
@@ -461,7 +466,7 @@ def numbers(result: xr.Dataset) -> dict[str, Any]:
         # the share of tr H that is gone, at the most momentum over that at the least
         gone = 1 - result.network[i]
         ratio, error = gone[:, -1] / gone[:, 0], np.hypot(result.network_se[i, :, -1], result.network_se[i, :, 0]) / gone[:, 0]
-        worst = int(np.abs(ratio - 1).argmax())
+        worst = int(np.abs(ratio.values - 1).argmax())
         out[f"network, epsilon = {epsilon:g}"] = {"gain": _plain(Measured(float(ratio[worst]), float(error[worst])))}
     return out
 
@@ -524,10 +529,15 @@ def figure(result: xr.Dataset) -> Figure:
                 colour, here = LINES[j % len(LINES)], at.isel(rate=j)
                 plateau = float(here.predicted[0])
                 x = here.one_minus_beta / here.unit
-                axis.plot(x, here.predicted / plateau, color=colour, lw=1.3)
+                if not str(setting).endswith("valley"):
+                    axis.plot(x, here.predicted / plateau, color=colour, lw=1.3)
                 points(axis, x, here.time / plateau, here.time_se / plateau, f"lr = {float(here.lr):g}", colour=colour)
+            if str(setting).endswith("valley"):
+                fine = np.geomspace(float(x.min()), float(x.max()), 60)
+                times = [linear_time(float(q), adam=str(setting).startswith("Adam"), rate=2e-3) for q in fine]
+                axis.plot(fine, times, color=BLACK, lw=1.3, label="derived")
             unit = "lr²" if setting == "Adam, matrix sensing" else ("lr² μ_A" if setting.startswith("Adam") else "lr² c μ")
-            axis.set(xscale="log", xlabel=f"(1 − β) / ({unit})", title=str(setting))
+            axis.set(xscale="log", xlabel=f"(1 − β) / ({unit})" if " " in unit else f"(1 − β) / {unit}", title=str(setting))
             axis.axhline(1, color="0.6", lw=0.8, ls="--", zorder=0)
             axis.legend(fontsize=8)
             plain_ticks(axis)
