@@ -33,7 +33,7 @@ RESULTS, PAGE = ROOT / "validation" / "results", ROOT / "docs" / "claims.md"
 PICTURE = ROOT / "docs" / "figures" / "local_exponent.png"
 SMALL = "small-lr"
 """Profile of small learning rates, whose results are kept beside those of the full one."""
-KEPT = ("results.*", "course.nc", "questions/*/results.nc")
+KEPT = ("results.*", "results/*.nc", "course.nc", "questions/*/results.nc")
 """Files of an experiment that are kept."""
 
 PAPER, OURS = "Cowsik, Can, Glorioso (arXiv 2210.16400)", "this library"
@@ -194,6 +194,52 @@ def _most_lost(rule: Summary) -> tuple[float, float]:
     return max(zip(rule["points"], rule["se"], strict=True))
 
 
+def _contains(name: str, found: Summary, value: float) -> Measured:
+    return Measured(name, _interval(found), found["low"] <= value <= found["high"])
+
+
+def _averages(summary: Summary) -> Iterator[Measured]:
+    """Averages of gradients: the exponent of the edge is 2, and its prefactor the derived one within a tenth."""
+    for name, found in _neighbour(summary, "averaged_gradients").items():
+        if "exponent" in found:
+            yield _contains(
+                f"exponent of the edge, derived {found['derived']:.3f} at these lr: {name}", found["exponent"], found["derived"]
+            )
+            ratio = found["over_predicted"]
+            good = ratio["low"] <= 1.1 and ratio["high"] >= 0.9
+            yield Measured(f"edge over predicted, {name}", _interval(ratio), good)
+        elif "edge" in found:
+            yield _contains(
+                f"edge in units of lr^2 mu_A, derived {found['predicted']:.3f}: {name}", found["edge"], found["predicted"]
+            )
+        elif "gain" in found:
+            change = found["gain"]
+            good = change["low"] <= 1.1 and change["high"] >= 0.9
+            yield Measured(f"fall of tr H at 1 - beta1 = 15 lr^2 over that at 2000 lr^2: {name}", _interval(change), good)
+        else:
+            yield _contains(f"variance along the valley over derived, {name}", found["spread"], 1.0)
+
+
+def _interpolation(summary: Summary) -> Iterator[Measured]:
+    """Mini-batches without label noise: exponents of the best momentum, the rule's price, and the drift's whole way."""
+    found = _neighbour(summary, "interpolation")
+    for name, value in found.items():
+        if name.startswith("exponent"):
+            yield _contains(f"{name}, derived {value['derived']:.3f} at these lr", value, value["derived"])
+    if found:
+        worst = found["worst_regret"]
+        yield Measured("largest time over the shortest, closed form", f"{worst:.2f}", worst <= TOLERATED)
+        way, below = found["way_errors"], found["ended_below"]
+        yield Measured("way of the drift, from the derived", f"at most {way:.1f} standard errors", way <= 4)
+        yield Measured("runs beyond the stability limit that ended below it", f"{below:.0%}", below > 0.99)
+
+
+def _neighbour(summary: Summary, name: str) -> Summary:
+    """The numbers of one neighbouring paper."""
+    found: Summary = summary.get("experiments", {}).get(name, {}).get("numbers", {})
+    return found
+
+
 CLAIMS = (
     Claim(
         "Training with label noise is fastest at 1 - beta = C lr^(2/3).",
@@ -231,6 +277,14 @@ CLAIMS = (
     Claim(
         "In ordinary mini-batch training, too, a tuned momentum is best moved by lr^(2/3).",
         OURS, "11.4", (), ("tests/test_validate_recipes.py",), _ordinary,
+    ),
+    Claim(
+        "With averages of gradients (dampening = beta, Adam) momentum changes nothing down to 1 - beta ~ lr^2.",
+        OURS, "12.7", ("averages",), ("tests/test_averages.py",), _averages,
+    ),
+    Claim(
+        "Without label noise the best momentum for the fit follows from the batch size, and the drift ends with the residuals.",
+        OURS, "13.6", ("interpolation",), ("tests/test_interpolation.py",), _interpolation,
     ),
 )  # fmt: skip
 
