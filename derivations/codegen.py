@@ -14,6 +14,7 @@ from sympy.printing.numpy import NumPyPrinter
 from sde_momentum.theory.compensated import sum_of_products
 
 from . import (
+    averages,
     critical_decay,
     critical_limit,
     crossing,
@@ -22,6 +23,7 @@ from . import (
     finite_lr,
     forces,
     general_drift,
+    interpolation,
     oscillator,
     pair_covariance,
     prefactor,
@@ -46,6 +48,8 @@ BY_NAME: Mapping[str, Derivation] = {
         forces,
         critical_limit,
         critical_decay,
+        averages,
+        interpolation,
     )
 }
 DERIVATIONS: tuple[Derivation, ...] = tuple(BY_NAME.values())

@@ -32,6 +32,8 @@ class Section(Enum):
         "a recursion, checked against exact laws and simulation in `tests/test_moment_closure.py`",
     )
     WAYS_TO_PREDICT = 11, "Ways to predict", "from the cheapest to the most faithful"
+    AVERAGES = 12, "Averages of gradients", "dampened momentum and Adam"
+    INTERPOLATION = 13, "Interpolation", "mini-batches without label noise"
 
     def __init__(self, number: int, title: str, subtitle: str, underived: str = "") -> None:
         self.number = number

@@ -146,6 +146,26 @@ reference_lr = _argument(
 reference_one_minus_beta = _argument(
     "reference_one_minus_beta", "delta0", "= 1 - beta0 of a tuned pair", Section.WAYS_TO_PREDICT, "", "in (0, 1]"
 )
+adam_curvature = _argument(
+    "adam_curvature",
+    "mu_A",
+    "curvature along Gamma that Adam feels, k0 = eta^2 mu_A / 4",
+    Section.AVERAGES,
+    "1 / parameter^2",
+    ">= 0",
+)
+decoupled_decay = _argument(
+    "decoupled_decay",
+    "h_w",
+    "decay along Gamma per step and eta of AdamW's weight decay",
+    Section.AVERAGES,
+    "1 / parameter",
+    ">= 0",
+)
+trace_hessian = _argument("trace_hessian", "tr H", "trace of the Hessian", Section.INTERPOLATION, _EIGENVALUE, "> 0")
+soft_share = _argument(
+    "soft_share", "S", "share of tr H that the softest eigenvalue holds", Section.INTERPOLATION, "", "in (0, 1]"
+)
 # fmt: on
 
 LETTERS: Mapping[str, Quantity] = {
@@ -191,6 +211,12 @@ LETTERS: Mapping[str, Quantity] = {
         Quantity("Omega_j", "= sqrt(eta lambda_j) / delta, frequency per unit of s", Section.FINITE_LEARNING_RATE),
         Quantity("rho_i", "mean residual of the moment closure", Section.MOMENT_CLOSURE, "sqrt(loss)"),
         Quantity("epsilon", "how much longer than the shortest a recommended time may be", Section.WAYS_TO_PREDICT),
+        Quantity("beta1", "= beta, decay of Adam's average of gradients", Section.AVERAGES, "", "in [0, 1)"),
+        Quantity("beta2", "decay of Adam's average of squared gradients", Section.AVERAGES, "", "in [0, 1)"),
+        Quantity("D_i", "= 1 / sqrt(u_i), by which Adam multiplies element i of the step", Section.AVERAGES),
+        Quantity("k0", "rate of the drift, the stiffness k over delta", Section.AVERAGES, "1 / step"),
+        Quantity("phi", "= (P - B) / (B (P - 1)), strength of the sampling noise", Section.INTERPOLATION),
+        Quantity("chi_2", "multiplier of the mean loss per step", Section.INTERPOLATION),
     )
 }
 """Letters of docs/theory.md that are no argument of a formula."""

@@ -171,6 +171,13 @@ def calls() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
         sm.MomentumRule.from_forces,
         {"point": point(), "displacement": [1.0, 0, 0], "forces": [force]},
     )
+    yield "MomentumRule.for_adam", sm.MomentumRule.for_adam, {"curvature": 1.0}
+    batches = {"eigenvalues": [1.0, 2.0], "n_outputs": 8, "batch_size": 2}
+    yield "MomentumRule.for_interpolation", sm.MomentumRule.for_interpolation, batches
+    for name in ("loss_multiplier", "second_moment_matrix"):
+        yield name, getattr(sm.predictors, name), {**batches, "lr": 0.1, "momentum": 0.9}
+    hyperbola = sm.ManifoldPoint(sm.Problem.from_function(lambda w: w[:1] * w[1:], [1.0], 2), np.ones(2))
+    yield "adam_curvature", sm.predictors.adam_curvature, {"point": hyperbola, "displacement": [1.0, -1.0]}
     yield "MomentumRule.from_sweep", sm.MomentumRule.from_sweep, {"result": {"exponent": 0.5, "prefactor": 1.0}}
     for name in ("one_minus_beta", "momentum", "clamped", "explain"):
         yield f"MomentumRule.{name}", getattr(rule, name), {"lr": 0.1}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import matplotlib.pyplot as plt
 import pytest
 
 from derivations.codegen import BY_NAME
-from validation.claims import CLAIMS, PAGE, RESULTS, ROOT, page, stored
+from validation import claims
+from validation.claims import CLAIMS, PAGE, RESULTS, ROOT, SYSTEMS, exponents_picture, lower_decade, page, stored
 from validation.registry import experiment_of
+from validation.store import read_sweep
 
 THEORY = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
 
@@ -51,6 +54,33 @@ def test_no_legend_title_or_label_leaves_its_picture(folder):
         figure = picture.draw()
         assert outside(figure) == [], picture.name
         plt.close(figure)
+
+
+def test_the_picture_of_local_exponents_has_a_panel_for_each_system():
+    figure = exponents_picture()
+    assert outside(figure) == []
+    assert [axis.get_title() for axis in figure.axes] == list(SYSTEMS.values())
+    plt.close(figure)
+
+
+def test_the_lower_decade_is_the_widest_part_from_the_smallest_learning_rate_within_a_factor_of_10():
+    parts = ["0.001 to 0.005", "0.005 to 0.02", "0.001 to 0.01", "0.001 to 0.02"]
+    assert lower_decade(parts) == "0.001 to 0.01"
+    assert lower_decade(["0.001 to 0.05"]) == "0.001 to 0.05"
+    assert lower_decade([]) is None
+
+
+def test_results_are_kept_under_their_own_name_without_the_page_of_the_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "RESULTS", tmp_path / "kept")
+    monkeypatch.setattr(claims, "draw", lambda experiment, kept, as_json: (kept / "report.html").touch())
+    folder = tmp_path / "resnet18-cifar10-again"
+    shutil.copytree(RESULTS / "resnet18-cifar10", folder)
+    (tmp_path / "kept").mkdir()
+    claims.keep(folder)
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert kept.name == "resnet18-cifar10-again"
+    assert read_sweep(kept).identical(read_sweep(folder))
+    assert not list(kept.glob("*.html"))
 
 
 def test_a_legend_that_is_too_wide_is_seen():

@@ -1,4 +1,4 @@
-"""`MomentumRule`: its three sources, its inverse, the clamp, and what it refuses."""
+"""`MomentumRule`: its sources, its inverse, the clamp, and what it refuses."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ RULES = {
     "both": MomentumRule.from_geometry(1e-3, 20.0, 1e-3),
     "both, to a target": MomentumRule.from_geometry(1e-3, 20.0, 1e-3, target=0.1),
     "sweep": MomentumRule.from_sweep({"exponent": 0.61, "prefactor": 0.7}),
+    "interpolation": MomentumRule.for_interpolation([0.1, 1.0], 100, 10),
 }
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 

@@ -19,7 +19,7 @@ from sde_momentum.core.errors import InputError
 from sde_momentum.dynamics.drift_diffusion import coefficients_along
 from sde_momentum.theory import formulas
 from validation.cli import app, report
-from validation.neighbours import local_sgd, noise_injection, representational_drift
+from validation.neighbours import averaged_gradients, interpolation, local_sgd, noise_injection, representational_drift
 from validation.neighbours import momentum_as_larger_lr as larger_lr
 from validation.neighbours.drift_rate import decay_rate, predicted_rate, weighted_slope
 from validation.neighbours.experiment import PAPERS, paper
@@ -266,6 +266,8 @@ TINY = {
     "representational_drift": representational_drift.Profile((Setting(0.4, 1.0, 1e-3), Setting(0.4, 0.25, 1e-3)), 4),
     "noise_injection": noise_injection.Profile(4, (0.04, 0.08), 3, 4),
     "local_sgd": local_sgd.Profile((1, 40), (0.1, 0.07), 4),
+    "averaged_gradients": averaged_gradients.Profile(("dampened, valley", "Adam, valley"), 2, False, 24, 4),
+    "interpolation": interpolation.Profile((0.031,), 16, 32),
 }
 
 

@@ -24,7 +24,8 @@ from validation import store
 from validation.cli import app
 from validation.networks import sweep as sweeps
 from validation.networks.block import Block, train
-from validation.networks.plan import times
+from validation.networks.course import Course
+from validation.networks.plan import EFFECTIVE, times
 from validation.networks.report import checks, findings
 from validation.networks.summary import FASTEST, Summary
 from validation.networks.sweep import RUNS
@@ -218,6 +219,39 @@ def test_summary_and_report_say_what_the_sweep_says(finished, tmp_path, capsys):
     for text in (*map(typeset, findings(summary)), "Nesterov", html.escape(TEACHER_STUDENT.command(summary.configuration))):
         assert text in page
     assert any(row[0].startswith("training starts") and row[2] == "holds" for row in checks(summary))
+
+
+def test_the_course_is_compared_as_long_as_all_runs_go_on(finished):
+    results = TEACHER_STUDENT.results(finished)
+    found = Course(results.course, results.main)
+    assert found.lr == 0.1
+    lr, first = int(np.flatnonzero(results.main["lr"].values == 0.1)[0]), results.main["step"].values[1]
+    column = int(np.flatnonzero(results.main["one_minus_beta"].values[lr] == found.one_minus_beta[2])[0])
+    runs = results.main["trace_hessian"].values[lr, column].astype(float)
+    going = (first >= 0) & (first <= results.main["last_step"].values[lr, column].min())
+    mean, error = found.measured("trace_hessian", 2)
+    np.testing.assert_allclose(mean, runs[:, going].mean(axis=0))
+    np.testing.assert_allclose(error, runs[:, going].std(axis=0, ddof=1) / np.sqrt(3))
+    assert found.expected("trace_hessian", 2)[0] == pytest.approx(mean[0], rel=1e-3)
+    # one wrong value is where the courses are farthest
+    wrong = results.course.copy(deep=True)
+    wrong["trace_hessian"][2, 4] = mean[4] + 3 * mean[0]
+    farthest = Course(wrong, results.main).farthest("trace_hessian", 2)
+    assert (farthest.value, farthest.step) == (pytest.approx(3.0, rel=1e-3), first[4])
+
+
+LOOK = {"one_minus_beta": [0.01, 0.02, 0.04], "time": [None, 300.0, 100.0], "best_time": 100.0}
+
+
+@pytest.mark.parametrize(("value", "costs"), [(0.04, 1.0), (0.02, 3.0), (np.sqrt(0.02 * 0.04), np.sqrt(3)), (0.015, np.inf)])
+def test_a_momentum_is_checked_by_the_trials_of_the_first_look(finished, value, costs):
+    data = TEACHER_STUDENT.results(finished).main.copy(deep=True)
+    data.attrs["look"] = json.dumps(LOOK)
+    data["predicted_optimum"].loc[{"method": EFFECTIVE}] = value
+    summary = Summary(data)
+    assert summary.checked(EFFECTIVE) == pytest.approx(costs)
+    said = [line for line in findings(summary) if line.startswith("Effective loss")]
+    assert ("not safe" in said[0]) == (costs > 1.15)
 
 
 def test_a_question_that_fails_says_why_and_ends_alone(finished, tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sde_momentum import InputError
-from sde_momentum.predictors.measured_optimum import Optima
+from sde_momentum.predictors.measured_optimum import Optima, first_correction
 
 RATIO = np.geomspace(0.4, 4, 13)
 
@@ -53,6 +53,19 @@ def test_without_noise_every_law_is_recovered_to_the_grid():
         assert law.exponent.value == pytest.approx(0.6, abs=1e-10)
         assert law.prefactor.value == pytest.approx(0.5, rel=half_a_step)
         assert [a.value for a in law.corrections] == pytest.approx(list(corrections), abs=1e-10)
+
+
+def test_a_correction_beside_a_given_exponent_and_local_exponents_are_recovered_from_two_sweeps():
+    best, optima = sweep(0, corrections=(0.8,), n_lr=7, spread=1e-9)
+    few = Optima(optima.lr[:3], optima.one_minus_beta[:3], 1 / optima._speed[:3, :, :8])
+    law = first_correction([optima, few], 2 / 3, 1 / 3)
+    assert law.corrections[0].value == pytest.approx(0.8, abs=1e-9)
+    assert law.exponent.value == 2 / 3
+    assert (law.freedom, law.chi2) == (8, pytest.approx(0, abs=1e-6))
+    wrong = first_correction([sweep(4, corrections=(3.0,), n_lr=7, n_seed=400)[1]], 2 / 3, 1.0)
+    assert wrong.p_value < 1e-6
+    slope = np.diff(np.log(best)) / np.diff(np.log(optima.lr))
+    assert [optima.local_exponent(i).value for i in range(6)] == pytest.approx(slope.tolist(), abs=1e-9)
 
 
 def test_a_neglected_correction_shows_in_the_exponent_and_in_chi_squared():

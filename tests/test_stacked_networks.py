@@ -11,7 +11,7 @@ from derivations.models import two_layer_tanh
 from validation.networks import stacked_sgd
 from validation.networks.base import Network
 from validation.networks.draws import Batches, LabelDraws
-from validation.networks.effective_loss import effective_times
+from validation.networks.effective_loss import effective_course, effective_times
 from validation.networks.fit import by_sgd, interpolate
 from validation.networks.losses import CrossEntropy, SquareLoss
 from validation.networks.mlp import MLP
@@ -298,6 +298,27 @@ def test_the_effective_loss_gives_the_time_of_the_librarys_own():
     predictor = sm.EffectiveLossPredictor(compiled, w, noise, metric="trace_hessian", fraction=fraction)
     assert known.any()
     np.testing.assert_allclose(found.time[known], predictor.convergence_time(lr, deltas)[known], rtol=0.1)
+
+
+def test_the_course_on_the_effective_loss_without_noise_is_that_of_plain_training_and_has_the_times_with_it():
+    x, y = data()
+    network, loss = MLP(5, [24], K), SquareLoss(y, 0.0)
+    task = Task(network, loss, x, x, y, classes=True, source="")
+    start, deltas, steps = network.initial(0, DOUBLE), np.array([0.1, 0.4]), np.arange(0, 41, 8)
+    found = effective_course(task, start, 0.0, 0.3, deltas, steps)
+    stack = Stack.begin(start, np.full(2, 0.3), 1 - deltas, np.zeros(2, int), [0])
+    setting = Setting(network, loss, x, N, noisy=False)
+    for t, step in enumerate(steps):
+        stack.advance(setting, int(step) - stack.step)
+        for name, value in task.measure(stack.parameters, start).items():
+            np.testing.assert_allclose(found[name][:, t], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    fitted = interpolate(network, loss, x, start, max_iterations=300).parameters
+    timed = effective_times(task, fitted, 0.01, 0.3, deltas, 0.8)
+    assert timed is not None
+    j = int(np.argmin(timed.time))
+    every = np.arange(0, int(1.5 * timed.time[j]), 4)
+    trace = effective_course(task, fitted, 0.01, 0.3, deltas, every)["trace_hessian"]
+    assert sm.convergence_time(trace, every, 0.8)[j] == pytest.approx(timed.time[j], rel=1e-4)
 
 
 def test_fit_by_sgd_comes_to_an_interpolating_point_and_draws_no_label_noise(monkeypatch):

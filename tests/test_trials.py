@@ -174,6 +174,35 @@ def test_momenta_that_were_behind_go_on_when_the_fastest_comes_back_late_for_a_w
     assert choice.regret <= 1.03
 
 
+def test_more_momentum_than_one_that_comes_back_for_good_is_not_tried():
+    """Below 1 - beta = 0.01 the mean falls ever sooner, and is above the target again from step 800 on."""
+
+    def mean(delta, steps):
+        return np.where((steps < 50 * (delta / 0.01) ** 0.3) | ((delta < 0.01) & (steps > 800)), 2.0, 0.5)
+
+    search = Search(Written(mean), monotonic() + 600, 1.0, 1000, 1e5)
+    choice = search.find(0.012, 50, (1.5, 3, 3))
+    assert 0.01 <= choice.one_minus_beta < 0.012
+    assert 0.005 < search.floor < 0.01
+    # those given up before they were followed so far, and those followed, each with less momentum than the one before
+    followed = [course.one_minus_beta for course in search.courses if course.one_minus_beta < 0.01 and course.end > 800]
+    assert max(followed) == search.floor
+    assert len(followed) < sum(course.one_minus_beta < 0.01 for course in search.courses)
+
+
+def test_the_bound_that_ends_a_search_rises_with_the_time_spent(monkeypatch):
+    """From 15 % of the budget on, by 7 % over the whole of it, up to what is not doubtful; not where the answer is carried."""
+    now = [0.0]
+    monkeypatch.setattr("sde_momentum.predictors.trials.search.monotonic", lambda: now[0])
+    search = Search(Written(lambda delta, steps: steps), 20.0, 1.0, 1000, 1e5)
+    bounds = []
+    for now[0] in (0.0, 3.0, 9.0, 20.0):
+        bounds.append(search._enough)
+    assert bounds == pytest.approx([1.03, 1.03, 1.051, 1.06])
+    search.exact = True
+    assert search._enough == 1.03
+
+
 @pytest.mark.parametrize(("noise", "decay"), [(0.0, 0.3), (2.0, 0.0), (2.0, 0.3)])
 def test_the_carried_law_is_that_of_critical_damping_by_label_noise_and_weight_decay(noise, decay):
     """Heavy ball: the cubic of the closed form, at a damping ratio of 0.8 and mu = 1."""

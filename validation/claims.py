@@ -13,21 +13,35 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
+
 from derivations.codegen import BY_NAME
 from derivations.sections import Section
+from sde_momentum.predictors.measured_optimum import Optima
 
 from .baselines import BASELINES
+from .drawing import render
+from .local_exponents import local_exponents
 from .registry import experiment_of
+from .report import PAGE as REPORT_PAGE
 from .runner import draw
-from .store import CONFIGURATION, read, write
+from .store import CONFIGURATION, read, read_sweep, write
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "validation" / "results", ROOT / "docs" / "claims.md"
+PICTURE = ROOT / "docs" / "figures" / "local_exponent.png"
+SMALL = "small-lr"
+"""Profile of small learning rates, whose results are kept beside those of the full one."""
+KEPT = ("results.*", "results/*.nc", "course.nc", "questions/*/results.nc")
+"""Files of an experiment that are kept."""
 
 PAPER, OURS = "Cowsik, Can, Glorioso (arXiv 2210.16400)", "this library"
 TWO_THIRDS = 2 / 3
 TOLERATED = 1.15
 """Largest time over the shortest at which a rule counts as good."""
+_FAR = 0.15
+"""Largest difference of a predicted course from the measured one, over its start."""
 _LARGE = 1_000_000
 """Largest number of values of a variable that is kept."""
 Summary = Mapping[str, Any]
@@ -97,12 +111,20 @@ def _exponents(which: str) -> Callable[[Summary], Iterator[Measured]]:
 
         among = summary.get("left_out", {})
         parts = among.get(which, {}) if which in among else among if which == "fastest" else {}
-        least = next((name for name in parts if " to " in name), None)  # the smallest learning rates stand first
+        least = lower_decade([name for name in parts if " to " in name])
         if least is not None:
             gamma = parts[least]
             yield Measured(f"exponent, only lr {least}", _interval(gamma), gamma["low"] <= TWO_THIRDS <= gamma["high"])
 
     return judge
+
+
+def lower_decade(parts: Sequence[str]) -> str | None:
+    """Of parts "LOW to HIGH" of the learning rates the widest of a decade at most from the smallest on, or else the first."""
+    ends = {part: [float(end) for end in part.split(" to ")] for part in parts}
+    low = min((end[0] for end in ends.values()), default=0.0)
+    within = [part for part, end in ends.items() if end[0] == low and end[1] <= 10.001 * low]
+    return max(within, key=lambda part: ends[part][1]) if within else next(iter(parts), None)
 
 
 def _regrets(summary: Summary) -> Summary:
@@ -144,6 +166,18 @@ def _energies(summary: Summary) -> Iterator[Measured]:
         yield Measured("train loss, measured over predicted", f"{ratio:.3f} ± {error:.3f}", abs(ratio - 1) <= 2 * error)
 
 
+def _courses(summary: Summary) -> Iterator[Measured]:
+    """Whether the predicted course of tr H stays within a share of the start of the measured one."""
+    course = summary.get("course")
+    if course:
+        for delta, found in zip(course["one_minus_beta"], course["trace_hessian"], strict=True):
+            text = (
+                f"{100 * found['value']:+.1f} ± {100 * found['standard_error']:.1f} % of the start, after {found['step']:,} steps"
+            )
+            far = abs(found["value"]) - 2 * found["standard_error"]
+            yield Measured(f"largest difference of tr H, lr {course['lr']:.3g}, 1 - beta {delta:.2g}", text, far <= _FAR)
+
+
 def _ordinary(summary: Summary) -> Iterator[Measured]:
     """Ordinary mini-batches: the exponent of the best momentum, and the points of accuracy lost by moving a tuned one."""
     for arm, found in summary.get("summary", {}).items():
@@ -158,6 +192,52 @@ def _ordinary(summary: Summary) -> Iterator[Measured]:
 def _most_lost(rule: Summary) -> tuple[float, float]:
     """Points lost at the learning rate where a rule loses most, and their standard error."""
     return max(zip(rule["points"], rule["se"], strict=True))
+
+
+def _contains(name: str, found: Summary, value: float) -> Measured:
+    return Measured(name, _interval(found), found["low"] <= value <= found["high"])
+
+
+def _averages(summary: Summary) -> Iterator[Measured]:
+    """Averages of gradients: the exponent of the edge is 2, and its prefactor the derived one within a tenth."""
+    for name, found in _neighbour(summary, "averaged_gradients").items():
+        if "exponent" in found:
+            yield _contains(
+                f"exponent of the edge, derived {found['derived']:.3f} at these lr: {name}", found["exponent"], found["derived"]
+            )
+            ratio = found["over_predicted"]
+            good = ratio["low"] <= 1.1 and ratio["high"] >= 0.9
+            yield Measured(f"edge over predicted, {name}", _interval(ratio), good)
+        elif "edge" in found:
+            yield _contains(
+                f"edge in units of lr^2 mu_A, derived {found['predicted']:.3f}: {name}", found["edge"], found["predicted"]
+            )
+        elif "gain" in found:
+            change = found["gain"]
+            good = change["low"] <= 1.1 and change["high"] >= 0.9
+            yield Measured(f"fall of tr H at 1 - beta1 = 15 lr^2 over that at 2000 lr^2: {name}", _interval(change), good)
+        else:
+            yield _contains(f"variance along the valley over derived, {name}", found["spread"], 1.0)
+
+
+def _interpolation(summary: Summary) -> Iterator[Measured]:
+    """Mini-batches without label noise: exponents of the best momentum, the rule's price, and the drift's whole way."""
+    found = _neighbour(summary, "interpolation")
+    for name, value in found.items():
+        if name.startswith("exponent"):
+            yield _contains(f"{name}, derived {value['derived']:.3f} at these lr", value, value["derived"])
+    if found:
+        worst = found["worst_regret"]
+        yield Measured("largest time over the shortest, closed form", f"{worst:.2f}", worst <= TOLERATED)
+        way, below = found["way_errors"], found["ended_below"]
+        yield Measured("way of the drift, from the derived", f"at most {way:.1f} standard errors", way <= 4)
+        yield Measured("runs beyond the stability limit that ended below it", f"{below:.0%}", below > 0.99)
+
+
+def _neighbour(summary: Summary, name: str) -> Summary:
+    """The numbers of one neighbouring paper."""
+    found: Summary = summary.get("experiments", {}).get(name, {}).get("numbers", {})
+    return found
 
 
 CLAIMS = (
@@ -186,6 +266,10 @@ CLAIMS = (
         OURS, "5.1", ("energy_share",), ("tests/test_effective_loss.py",), _good("effective loss"),
     ),
     Claim(
+        "On the effective loss tr H takes the whole course of the mean of noisy training, not only its time to the target.",
+        OURS, "5.1", ("energy_share",), ("tests/test_effective_loss.py", "tests/test_network_sweep.py"), _courses,
+    ),
+    Claim(
         "The critical limit gives the best momentum, the cliff included.",
         OURS, "7.9", ("critical_limit",), ("tests/test_critical_limit.py", "tests/test_universal_curve.py"),
         _good("critical limit"),
@@ -194,7 +278,43 @@ CLAIMS = (
         "In ordinary mini-batch training, too, a tuned momentum is best moved by lr^(2/3).",
         OURS, "11.4", (), ("tests/test_validate_recipes.py",), _ordinary,
     ),
+    Claim(
+        "With averages of gradients (dampening = beta, Adam) momentum changes nothing down to 1 - beta ~ lr^2.",
+        OURS, "12.7", ("averages",), ("tests/test_averages.py",), _averages,
+    ),
+    Claim(
+        "Without label noise the best momentum for the fit follows from the batch size, and the drift ends with the residuals.",
+        OURS, "13.6", ("interpolation",), ("tests/test_interpolation.py",), _interpolation,
+    ),
 )  # fmt: skip
+
+
+SYSTEMS = {
+    "matrix-sensing": "matrix sensing",
+    "teacher-student": "teacher and student",
+    "mlp-fashionmnist": "6 layers, FashionMNIST",
+}
+"""Experiments whose local exponents are drawn: name -> title."""
+
+
+def exponents_picture(folder: Path = RESULTS) -> Figure:
+    """Local exponents of the stored sweeps, those at small learning rates beside the others."""
+    kinds = {"": "measured", f"-{SMALL}": "measured, small lr"}
+    return local_exponents(
+        {
+            title: [
+                (label, fastest(folder / f"{name}{kind}")) for kind, label in kinds.items() if (folder / f"{name}{kind}").exists()
+            ]
+            for name, title in SYSTEMS.items()
+        }
+    )
+
+
+def fastest(folder: Path) -> Optima:
+    """The fastest momenta of a stored sweep."""
+    data = read_sweep(folder)
+    whole = data.isel(momentum=np.flatnonzero(np.isfinite(data["one_minus_beta"].values).all(axis=0)))
+    return Optima(whole["lr"].values, whole["one_minus_beta"].values, whole["convergence_time"].values)
 
 
 def stored(folder: Path = RESULTS) -> dict[str, tuple[Summary, str]]:
@@ -218,9 +338,9 @@ def page(results: Mapping[str, tuple[Summary, str]]) -> str:
         f"by it takes at most {TOLERATED} times the shortest, within two standard errors, at every learning rate.",
         "Terms: [glossary.md](glossary.md).",
         "",
-        "This page is written by `python -m validation.claims` from `validation/results/`. To check a row: its first column names the",
-        "folder there with the data (`results.nc`, which xarray reads, or `results.json`), the exact configuration and the",
-        "report; `sde-momentum report FOLDER` draws it again. A test runs by `python -m pytest FILE`; a proof by",
+        "This page is written by `python -m validation.claims` from `validation/results/`. To check a row: its first column",
+        "names the folder there with the data (`results.nc`, which xarray reads, or `results.json`), the exact configuration",
+        "and the report; `sde-momentum report FOLDER` draws it again. A test runs by `python -m pytest FILE`; a proof by",
         "`sde-momentum derive NAME`.",
         "",
         "| claim | by | measured |",
@@ -260,16 +380,23 @@ def _support(claim: Claim) -> Iterator[str]:
 
 
 def keep(folder: Path) -> None:
-    """Add the results of an experiment to RESULTS, but for large courses of single runs, and draw them there."""
+    """Add the results of an experiment to RESULTS, but for large courses of single runs, and draw them there.
+
+    In RESULTS the folder has its own name, without "-full", if that begins with the experiment's, or else the experiment's. The
+    page of the report is left out, since `sde-momentum report` writes it from the rest.
+    """
     experiment = experiment_of(folder)
-    kept = RESULTS / experiment.name
+    own = folder.name.removesuffix("-full")
+    kept = RESULTS / (own if own.startswith(experiment.name) else experiment.name)
     kept.mkdir(exist_ok=True)
-    for path in (folder / CONFIGURATION, *folder.glob("results.*")):
+    for path in (folder / CONFIGURATION, *(path for kind in KEPT for path in folder.glob(kind))):
+        (kept / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
         value = read(path)
         if path.suffix == ".nc":
             value = value.drop_vars([name for name, values in value.data_vars.items() if values.size > _LARGE])
-        write(kept / path.name, value)
+        write(kept / path.relative_to(folder), value)
     draw(experiment, kept, as_json=False)
+    (kept / REPORT_PAGE).unlink()
 
 
 def main(folders: Sequence[str]) -> int:
@@ -277,6 +404,7 @@ def main(folders: Sequence[str]) -> int:
     for folder in folders:
         keep(Path(folder))
     PAGE.write_text(page(stored()), encoding="utf-8")
+    PICTURE.write_bytes(render(exponents_picture(), "png"))
     return 0
 
 

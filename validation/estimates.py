@@ -46,6 +46,17 @@ def law_rows(laws: Sequence[PowerLaw], among: Sequence[tuple[str, Estimate]]) ->
     return rows + [[f"{POWER_LAWS[0]}, {text}", *gamma(exponent), "", "", ""] for text, exponent in among]
 
 
+def both_exponents(laws: Sequence[PowerLaw]) -> str:
+    """The exponents of all fits in words, the plain power law's first, each with its interval and how well it fits."""
+    said = []
+    for law in laws:
+        n = len(law.corrections)
+        fit = "as a plain power law" if not n else f"with {n} correction{'s' * (n > 1)} in lr^(1/3)"
+        chi2 = f", χ² = {law.chi2:.1f} for {law.freedom}" if law.freedom else ""
+        said.append(f"{law.exponent.value:.3f} ({law.exponent.low:.3f} to {law.exponent.high:.3f}{chi2}) {fit}")
+    return "γ = " + "; ".join(said)
+
+
 def plain_law(law: PowerLaw) -> dict[str, Any]:
     """A power law as plain numbers."""
     return {

@@ -17,6 +17,7 @@ MODULES = (
     "networks.teacher_student",
     "networks.mlp_fashionmnist",
     "networks.resnet18_cifar10",
+    "networks.transformer_text",
     "neighbours.experiment",
     "recipes.experiment",
 )

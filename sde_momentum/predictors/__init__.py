@@ -13,7 +13,9 @@ first_phase             `first_phase`: steps of the descent to Gamma
 stationary_state        `StationaryState`: fluctuations and stability edge at the flattest point; `normal_excess` across Gamma
 price                   `price_of_speed`, `fastest_within`: stationary excess of tr H against momentum
 momentum_rule           `MomentumRule`: momentum as a function of the learning rate; `schedules`: for a schedule of lr
+adam_curvature          `adam_curvature`: the curvature along Gamma that Adam feels, for `MomentumRule.for_adam`
 forces, damped_forces   the forces along Gamma, and the momentum that damps several of them
+loss_multiplier         `loss_multiplier`: how fast the mean loss falls under mini-batches without label noise
 phase_diagram           `PhaseDiagram`: the regimes over (lr, 1 - beta)
 measured_optimum        `Optima`: the best momentum that a sweep measured
 """

@@ -1,5 +1,6 @@
 # What `__init__.py` loads on first use; type checkers read it too.
 from . import forces as forces
+from .adam_curvature import adam_curvature as adam_curvature
 from .checks import Check as Check
 from .closed_form import ClosedForm as ClosedForm
 from .curve.settings import CurveSettings as CurveSettings
@@ -10,6 +11,8 @@ from .drift_path import DriftPath as DriftPath
 from .effective_loss import EffectiveLossPredictor as EffectiveLossPredictor
 from .first_phase import first_phase as first_phase
 from .forces import Force as Force
+from .loss_multiplier import loss_multiplier as loss_multiplier
+from .loss_multiplier import second_moment_matrix as second_moment_matrix
 from .measured_optimum import Optima as Optima
 from .measured_optimum import measured_optima as measured_optima
 from .momentum_rule import MomentumRule as MomentumRule

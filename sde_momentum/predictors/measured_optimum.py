@@ -7,6 +7,7 @@ all learning rates and momenta, which share their noise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,11 +45,6 @@ class Estimate:
             return cls(float(value), np.nan, np.nan, np.nan)
         low, high = np.quantile(good, [0.025, 0.975])
         return cls(float(value), float(low), float(high), float(good.std(ddof=1)))
-
-    @property
-    def half_width(self) -> float:
-        """Half the interval."""
-        return (self.high - self.low) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +201,12 @@ class Optima:
             resampled,
         )
 
+    def local_exponent(self, i: int) -> Estimate:
+        """Exponent of the best 1 - beta between learning rates i and i + 1 of `lr`."""
+        value, resamples = self._logs
+        wide = np.log(self.lr[i + 1] / self.lr[i])
+        return Estimate.of((value[i + 1] - value[i]) / wide, (resamples[:, i + 1] - resamples[:, i]) / wide)
+
     def regret(self, i: int, one_minus_beta: float) -> Estimate:
         """Time at `one_minus_beta`, interpolated in logarithms, over the shortest at learning rate i; NaN outside the sweep."""
         x = np.log(self.one_minus_beta[i])
@@ -222,6 +224,31 @@ class Optima:
                 return np.asarray(np.exp(left + right - y.min(axis=-1)))
 
         return Estimate.of(float(over_best(np.log(self.time[i]))), over_best(self._resampled[:, i]))
+
+
+def first_correction(sweeps: Sequence[Optima], exponent: float, power: float) -> PowerLaw:
+    """1 - beta* = C lr^exponent exp(a lr^power) with both powers given, fitted to the optima of several sweeps
+    [theory: Ways to predict, eq. 11.4; Finite learning rate]. Its local exponent is exponent + a power lr^power.
+
+    `exponent` of the law is the given one, without an interval; the sweeps' errors count as independent.
+    """
+    lr = np.concatenate([sweep.lr for sweep in sweeps])
+    value = np.concatenate([sweep._logs[0] for sweep in sweeps])
+    resamples = np.concatenate([sweep._logs[1] for sweep in sweeps], axis=1)
+    weight = 1 / np.maximum(resamples.std(axis=0, ddof=1), 1e-3)
+    design = np.stack([np.ones_like(lr), lr**power], axis=-1)
+    solve = np.linalg.pinv(design * weight[:, None]) * weight
+    given = exponent * np.log(lr)
+    terms, resampled = solve @ (value - given), (resamples - given) @ solve.T
+    return PowerLaw(
+        Estimate(exponent, exponent, exponent, 0.0),
+        Estimate.of(np.exp(terms[0]), np.exp(resampled[:, 0])),
+        (Estimate.of(terms[1], resampled[:, 1]),),
+        float(np.sum(((design @ terms - value + given) * weight) ** 2)),
+        len(lr) - 2,
+        terms,
+        resampled,
+    )
 
 
 def read_results(path: Path) -> xr.Dataset:

@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 
 from ..core.arguments import by_annotations
-from ..core.errors import InputError, check, check_lr, check_momentum, check_non_negative, check_one, check_positive
+from ..core.errors import (
+    InputError,
+    check,
+    check_integer,
+    check_lr,
+    check_momentum,
+    check_non_negative,
+    check_one,
+    check_positive,
+)
 from ..theory import formulas
 
 if TYPE_CHECKING:  # a rule from a tuned pair needs no geometry
@@ -60,11 +70,54 @@ class _CriticalDamping:
         return formulas.critical_lr(one_minus_beta, self.noise, self.curvature, self.explicit_curvature, self.damping_ratio)
 
 
+@dataclass(frozen=True)
+class _Averages:
+    """delta = (sqrt(k0) + sqrt(k0 + eta h_w))^2, and its inverse [theory: Averages of gradients, eq. 12.7]."""
+
+    curvature: Floats
+    decay: Floats
+
+    def one_minus_beta(self, lr: Floats) -> Floats:
+        return formulas.adam_one_minus_beta(lr, self.curvature, self.decay)
+
+    def lr(self, one_minus_beta: Floats) -> Floats:
+        return formulas.adam_lr(one_minus_beta, self.curvature, self.decay)
+
+
+@dataclass(frozen=True)
+class _Interpolation:
+    """The best 1 - beta for the fit itself, and its inverse [theory: Interpolation, eq. 13.6]."""
+
+    eigenvalue: float
+    trace: float
+    share: float
+    n_outputs: int
+    batch_size: int
+
+    def one_minus_beta(self, lr: Floats) -> Floats:
+        return formulas.interpolation_one_minus_beta(lr, self.eigenvalue, self.trace, self.share, self.n_outputs, self.batch_size)
+
+    def lr(self, one_minus_beta: Floats) -> Floats:
+        slope = 0.5 * formulas.minibatch_noise(1.0, self.n_outputs, self.batch_size) * self.trace * (1 + math.sqrt(self.share))
+        return np.vectorize(self._lr, otypes=[float])(one_minus_beta, slope)
+
+    def _lr(self, delta: float, slope: float) -> float:
+        """The root: above it either part of the sum of squares alone exceeds delta, below it both are at most delta / sqrt(2)."""
+
+        def largest(part: float) -> float:
+            critical = (part / (1 + math.sqrt(1 - part))) ** 2 / self.eigenvalue
+            return min(part / slope, critical) if slope > 0 else critical
+
+        low, high = largest(delta / math.sqrt(2)) * (1 - 1e-12), largest(delta) * (1 + 1e-12)
+        return float(brentq(lambda lr: float(self.one_minus_beta(np.asarray(lr))) - delta, low, high, xtol=1e-300, rtol=1e-13))
+
+
 class MomentumRule:
     """The best momentum as a function of the learning rate.
 
     Made by `from_reference` (a tuned pair), `from_geometry` (noise and curvature), `from_forces` (several forces on a
-    problem) or `from_sweep` (a fit to measured optima). Where a formula gives 1 - beta > 1, at a large learning rate, the
+    problem), `from_sweep` (a fit to measured optima), `for_adam` (the least 1 - beta1 of Adam) or `for_interpolation`
+    (mini-batches without label noise). Where a formula gives 1 - beta > 1, at a large learning rate, the
     answer is clamped to beta = 0; `clamped` says where and `explain` why. Scalars in, a float out; arrays in, arrays out.
 
     >>> rule = MomentumRule.from_reference(0.1, 0.9)
@@ -251,6 +304,74 @@ class MomentumRule:
         prefactor = check_positive(_entry(result, "prefactor"), "prefactor")
         law = _PowerLaw(np.asarray(1.0), prefactor, gamma)
         return cls(law, f"sweep: 1 - beta = {_show(prefactor)} lr^{_show(gamma)}")
+
+    @classmethod
+    @by_annotations
+    def for_adam(cls, curvature: ArrayLike, decay: ArrayLike = 0.0) -> MomentumRule:
+        """The least 1 - beta1 of Adam or AdamW near a manifold of minimizers [theory: Averages of gradients, eq. 12.7].
+
+            1 - beta1 = (sqrt(k0) + sqrt(k0 + eta h_w))^2,  k0 = eta^2 mu_A / 4
+
+        It damps the motion along Gamma critically. Far above it beta1 does not change the speed: any smaller beta1 is as good.
+        Neither noise nor batch size is in it. If the drift was seen to fall by a factor e in n steps at the learning rate eta0,
+        mu_A = 4 / (n eta0^2), and the bound at eta0 is 4 / n: an average over a quarter of the drift's own time.
+
+        Args:
+            curvature: mu_A >= 0, in 1 / parameter^2: `sm.predictors.adam_curvature`, or measured
+            decay: h_w >= 0 of AdamW's decoupled weight decay, which bypasses the average (on a straight Gamma: the weight decay);
+                0 for none
+
+        Raises:
+            InputError: for a value out of range, both 0, or shapes that do not broadcast.
+
+        >>> rule = MomentumRule.for_adam(curvature=10.0)
+        >>> round(rule.one_minus_beta(1e-3) / 1e-5, 6)
+        1.0
+        >>> round(rule.lr(0.99), 6)
+        0.031623
+        """
+        mu, h = check_non_negative(curvature, "curvature"), check_non_negative(decay, "decay")
+        try:
+            both = mu + h
+        except ValueError:
+            raise InputError("shapes", f"curvature {mu.shape}, decay {h.shape}", "shapes that broadcast together") from None
+        if np.any(both == 0):
+            raise InputError("curvature and decay", "both 0", "one of them > 0: no force along Gamma")
+        return cls(_Averages(mu, h), f"Adam: curvature = {_show(mu)}, decay = {_show(h)}")
+
+    @classmethod
+    @by_annotations
+    def for_interpolation(cls, eigenvalues: ArrayLike, n_outputs: int, batch_size: int) -> MomentumRule:
+        """The best momentum for the fit itself, by mini-batches without label noise [theory: Interpolation, eq. 13.6].
+
+            1 - beta = sqrt(d_n^2 + d_c^2),  d_n = phi eta tr H (1 + sqrt(S)) / 2,  d_c = 2 sqrt(a) - a
+
+        phi = (P - B) / (B (P - 1)) is the strength of the sampling noise, S the share of tr H that the least eigenvalue holds
+        (all within a factor 2 of it), a = eta times the least. Both limits are derived: d_n that of small batches, d_c, critical
+        damping, that of large ones; their sum of squares is between them. For eta times the largest eigenvalue below about 1/2.
+
+        Args:
+            eigenvalues: lambda_j > 0 of H in the normal space, (n,), in loss / parameter^2
+            n_outputs: P, from 2 to 10^15, outputs on the training set, drawn one by one
+            batch_size: B, from 1 to P, without replacement
+
+        Raises:
+            InputError: for a value out of range.
+
+        >>> rule = MomentumRule.for_interpolation([0.01, 1.0], n_outputs=1000, batch_size=10)
+        >>> round(rule.one_minus_beta(1e-4), 6), round(rule.one_minus_beta(0.5), 6)
+        (0.00283, 0.138169)
+        """
+        values = check_positive(eigenvalues, "eigenvalues")
+        if values.ndim != 1 or not values.size:
+            raise InputError("eigenvalues", f"shape {values.shape}", "shape (n,), n >= 1")
+        p, size = check_integer(n_outputs, "n_outputs", 2, 10**15), check_integer(batch_size, "batch_size", 1)
+        if size > p:
+            raise InputError("batch_size", size, f"a whole number from 1 to n_outputs = {p}")
+        least, trace = float(values.min()), float(values.sum())
+        share = float(values[values <= 2 * least].sum()) / trace
+        law = _Interpolation(least, trace, share, p, size)
+        return cls(law, f"interpolation: least eigenvalue {least:.6g}, tr H = {trace:.6g}, batches of {size} of {p}")
 
     @by_annotations
     def one_minus_beta(self, lr: ArrayLike, batch_size: float | None = None) -> float | Floats:

@@ -1370,3 +1370,83 @@ def critical_decay_rate(
             y_3))
         )
     return np.asarray(value, dtype=np.float64)
+
+
+def adam_one_minus_beta(
+    lr: ArrayLike,
+    adam_curvature: ArrayLike,
+    decoupled_decay: ArrayLike,
+) -> NDArray[np.float64]:
+    """The 1 - beta1 of Adam or AdamW that damps the motion along Gamma critically. [theory: Averages of gradients, eq. 12.7]
+
+        1 - beta1 = (sqrt(k0) + sqrt(k0 + eta h_w))^2, k0 = eta^2 mu_A / 4
+
+    Args:
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        adam_curvature: mu_A, curvature along Gamma that Adam feels, k0 = eta^2 mu_A / 4, in units of 1 / parameter^2, >= 0
+        decoupled_decay: h_w, decay along Gamma per step and eta of AdamW's weight decay, in units of 1 / parameter, >= 0
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    adam_curvature = np.asarray(adam_curvature, dtype=np.float64)
+    decoupled_decay = np.asarray(decoupled_decay, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = ((1/2)*np.sqrt(adam_curvature)*lr + np.sqrt((1/4)*adam_curvature*lr**2 + decoupled_decay*lr))**2
+    return np.asarray(value, dtype=np.float64)
+
+
+def adam_lr(
+    one_minus_beta: ArrayLike,
+    adam_curvature: ArrayLike,
+    decoupled_decay: ArrayLike,
+) -> NDArray[np.float64]:
+    """The lr at which `adam_one_minus_beta` is the given one. [theory: Averages of gradients, eq. 12.8]
+
+        eta = delta / (h_w + sqrt(mu_A delta))
+
+    Args:
+        one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
+        adam_curvature: mu_A, curvature along Gamma that Adam feels, k0 = eta^2 mu_A / 4, in units of 1 / parameter^2, >= 0
+        decoupled_decay: h_w, decay along Gamma per step and eta of AdamW's weight decay, in units of 1 / parameter, >= 0
+    """
+    one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
+    adam_curvature = np.asarray(adam_curvature, dtype=np.float64)
+    decoupled_decay = np.asarray(decoupled_decay, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = one_minus_beta/(np.sqrt(adam_curvature)*np.sqrt(one_minus_beta) + decoupled_decay)
+    return np.asarray(value, dtype=np.float64)
+
+
+def interpolation_one_minus_beta(
+    lr: ArrayLike,
+    eigenvalue: ArrayLike,
+    trace_hessian: ArrayLike,
+    soft_share: ArrayLike,
+    n_outputs: ArrayLike,
+    batch_size: ArrayLike,
+) -> NDArray[np.float64]:
+    """Best 1 - beta for the fit itself under mini-batches; `eigenvalue` is the softest. [theory: Interpolation, eq. 13.6]
+
+        1 - beta* = sqrt((phi eta tr H (1 + sqrt(S)) / 2)^2 + (2 sqrt(a) - a)^2)
+
+    Args:
+        lr: eta, learning rate, in units of parameter^2 / loss, > 0
+        eigenvalue: lambda, eigenvalue of the Hessian on Gamma; a = eta lambda, in units of loss / parameter^2, > 0
+        trace_hessian: tr H, trace of the Hessian, in units of loss / parameter^2, > 0
+        soft_share: S, share of tr H that the softest eigenvalue holds, in (0, 1]
+        n_outputs: P, number of outputs on the training set, > 1
+        batch_size: B, samples in a batch, from 1 to P
+    """
+    lr = np.asarray(lr, dtype=np.float64)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    trace_hessian = np.asarray(trace_hessian, dtype=np.float64)
+    soft_share = np.asarray(soft_share, dtype=np.float64)
+    n_outputs = np.asarray(n_outputs, dtype=np.float64)
+    batch_size = np.asarray(batch_size, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        phi = (-batch_size + n_outputs)/(batch_size*(n_outputs - 1))
+        a = eigenvalue*lr
+        value = (
+            np.sqrt((1/4)*lr**2*phi**2*trace_hessian**2*(np.sqrt(soft_share) + 1)**2 + np.where(a < 1, a*(2 - np.sqrt(a))**2,
+            1))
+        )
+    return np.asarray(value, dtype=np.float64)

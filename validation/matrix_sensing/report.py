@@ -12,7 +12,7 @@ import xarray as xr
 
 from sde_momentum.predictors.measured_optimum import N_RESAMPLES, Estimate
 
-from ..estimates import LAW_HEAD, interval, law_rows, number, percent
+from ..estimates import LAW_HEAD, both_exponents, interval, law_rows, number, percent
 from ..experiment import Experiment
 from ..report import Picture, Report, Section, Table
 from ..store import read_sweep
@@ -67,11 +67,10 @@ def findings(summary: Summary) -> list[str]:
         costs = f"{percent(regret.value - 1)} (± {percent(regret.standard_error)})"
         lines.append(f"The momentum recommended by the {method} costs at most {costs} more time than the best of the sweep.")
     return [
+        f"Exponent: {both_exponents(summary.laws)}. The last interval {contains} 2/3.",
         *lines,
         f"From the recommendation upwards in 1 − β, predicted and measured times agree within "
         f"{percent(abs(worst['ratio'] - 1))} (standard error there {percent(worst['standard_error'])}).",
-        f"Exponent γ = {gamma.value:.3f}, 95 % interval {gamma.low:.3f} to {gamma.high:.3f} "
-        f"(half-width {gamma.half_width:.3f}): it {contains} 2/3.",
         f"The cliff: at {summary.least_ratio:.2f} of the recommended 1 − β {slower}.",
     ]
 

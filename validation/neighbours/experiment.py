@@ -17,8 +17,16 @@ from ..experiment import Chunk, Configuration, Experiment, Plan, Spread, Stage, 
 if TYPE_CHECKING:
     import xarray as xr
 
-PAPERS = ("momentum_as_larger_lr", "representational_drift", "noise_injection", "local_sgd")
-"""Modules of this package. Each has TITLE, SOURCE, CLAIM, DERIVED, PROFILES and `measure`, `findings`, `figure`."""
+PAPERS = (
+    "momentum_as_larger_lr",
+    "representational_drift",
+    "noise_injection",
+    "local_sgd",
+    "averaged_gradients",
+    "interpolation",
+)
+"""Modules of this package. Each has TITLE, SOURCE, CLAIM, DERIVED, PROFILES and `measure`, `findings`, `figure`; those whose
+results decide about a claim have `numbers` too."""
 
 
 def paper(name: str) -> Any:

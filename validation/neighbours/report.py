@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -32,8 +33,8 @@ def report(experiment: Experiment, results: Results) -> Report:
     configuration = next(iter(results.values())).attrs["configuration"]
     c = json.loads(configuration)
     summary = {
-        name: {"title": section.title, "source": paper(name).SOURCE, "findings": list(section.findings)}
-        for name, section in zip(results, sections, strict=True)
+        name: {"title": section.title, "source": paper(name).SOURCE, "findings": list(section.findings)} | _numbers(name, result)
+        for (name, result), section in zip(results.items(), sections, strict=True)
     }
     return Report(
         title=experiment.title,
@@ -43,6 +44,12 @@ def report(experiment: Experiment, results: Results) -> Report:
         command=experiment.command(c),
         configuration=configuration,
     )
+
+
+def _numbers(name: str, result: xr.Dataset) -> dict[str, Any]:
+    """What decides about a claim, of a paper that has such numbers."""
+    mine = paper(name)
+    return {"numbers": mine.numbers(result)} if hasattr(mine, "numbers") else {}
 
 
 def _section(name: str, result: xr.Dataset) -> Section:

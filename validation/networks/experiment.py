@@ -1,6 +1,6 @@
 """An experiment on networks: the fastest momentum, and the best on test data, at each learning rate, against every rule.
 
-Three files of this package define one each: its model and data as `build`, its own options, and its profiles.
+Four files of this package define one each: its model and data as `build`, its own options, and its profiles.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 """Questions: name -> (description, changes). Each is answered by a variant of the sweep, a smaller one with these options changed
 (None: the experiment's own value)."""
 
+NARROW = (0.6, 0.72, 0.85, 1.0, 1.2, 1.45, 1.8)
+"""The momenta of a sweep near its optimum alone, for learning rates where runs are long."""
+
 _TRAINING = {
     *("experiment", "profile", "version", "lr", "n_seeds", "seed", "start", "batch_size", "nesterov", "weight_decay"),
     *("fraction", "budget", "horizon", "questions"),
@@ -51,7 +54,7 @@ _TRAINING = {
 
 _OPTIONS = (
     *shared_options(
-        "quick (a minute or two), full (tens of minutes) or paper (the publication's sizes, on a GPU)",
+        "quick (a minute or two), full (tens of minutes), paper (the publication's sizes, on a GPU); some have small-lr",
         "of initialisation and label noise",
         "processes; -1: one for each core, one alone on CUDA",
     ),
@@ -120,6 +123,7 @@ class NetworkExperiment(Experiment):
         follow: steps of the estimator down tr H, for the closed form; 0: no closed form, where eigenvalues close to 0 keep its
             projections from converging
         fit_iterations: of phase 1, at most
+        course: whether the course on the effective loss is compared with the runs; where tr H needs many probes it takes too long
     """
 
     build: Callable[[Configuration], Task]
@@ -131,6 +135,7 @@ class NetworkExperiment(Experiment):
     questions: Mapping[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     follow: int = 0
     fit_iterations: int = 3000
+    course: bool = True
 
     def __post_init__(self) -> None:
         asks = f"variant of the sweep to run too: {', '.join(self.every_question)}; or none; default: that of the profile"

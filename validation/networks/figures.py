@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from sde_momentum.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, colours, plain_ticks
 
 from ..drawing import Fitted, best_momentum, one_legend, plt, times_of_momenta
+from .course import Course
 from .plan import CRITICAL, EFFECTIVE, GEOMETRY, TRANSFER
 from .summary import BEST_TEST, FASTEST, Summary
 
@@ -75,4 +76,41 @@ def courses(summary: Summary) -> Figure:
         axes[0].annotate("target", (step[use][-1], level), va="bottom", ha="right", fontsize="small")
         axes[-1].legend(title=r"$1-\beta$", loc="upper left", fontsize="small")
         figure.suptitle(f"lr {summary.lr[i]:.3g}; a run that has ended keeps its last value")
+    return figure
+
+
+def course(compared: Course) -> Figure:
+    """tr H and test loss over their start against time, predicted and measured, a colour a momentum; below, the difference."""
+    names = {"trace_hessian": "tr H over its start", "test_loss": "test loss over its start"}
+    step = compared.predicted["step"].values
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            2, len(names), figsize=(9.6, 5.6), sharex=True, squeeze=False, gridspec_kw={"height_ratios": (2.2, 1)}
+        )
+        for j, colour in enumerate(colours(len(compared.one_minus_beta))):
+            going = compared.steps(j) & (step > 0)
+            inner = going[compared.steps(j)]
+            for (above, below), name in zip(axes.T, names, strict=True):
+                mean, error = compared.measured(name, j)
+                first, expected = mean[0], compared.expected(name, j)
+                band = 1.96 * error
+                label = f"{compared.one_minus_beta[j]:.2g}"
+                above.plot(step[going], (mean / first)[inner], color=colour, lw=1.5, label=label)
+                above.fill_between(
+                    step[going], ((mean - band) / first)[inner], ((mean + band) / first)[inner], color=colour, alpha=0.25, lw=0
+                )
+                above.plot(step[going], (expected / first)[inner], color=colour, lw=1.5, ls="--")
+                gap = 100 * (expected - mean) / first
+                below.plot(step[going], gap[inner], color=colour, lw=1.5)
+                half = 100 * band / first
+                below.fill_between(step[going], (gap - half)[inner], (gap + half)[inner], color=colour, alpha=0.25, lw=0)
+        for (above, below), label in zip(axes.T, names.values(), strict=True):
+            above.set(xscale="log", title=label)
+            below.axhline(0, color=BLACK, lw=0.8)
+            below.axhspan(-15, 15, color=BLACK, alpha=0.06, lw=0)
+            below.set(xlabel="steps")
+        axes[1, 0].set_ylabel("predicted - measured\n(% of the start)")
+        axes[0, 0].plot([], [], color=BLACK, lw=1.5, label="measured, 95 %")
+        axes[0, 0].plot([], [], color=BLACK, lw=1.5, ls="--", label="effective loss")
+        axes[0, 0].legend(title=r"$1-\beta$", loc="lower left", fontsize="small", title_fontsize="small")
     return figure

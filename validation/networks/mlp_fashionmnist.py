@@ -11,7 +11,7 @@ from sde_momentum.core.errors import check_integer
 from sde_momentum.core.options import Option
 
 from ..experiment import Configuration
-from .experiment import NetworkExperiment, Profile, once_per_process
+from .experiment import NARROW, NetworkExperiment, Profile, once_per_process
 from .images import describe_noise, image_options, image_task
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ EXPERIMENT = NetworkExperiment(
         "full": Profile(
             (0.02, 0.04, 0.08, 0.16, 0.32), 8, 2_500, changes={"test_images": 1000}, questions=(*_QUESTIONS, "cross-entropy")
         ),
+        "small-lr": Profile((0.001, 0.002, 0.005, 0.01, 0.02), 8, 8_000, changes={"test_images": 1000}, grid=NARROW),
         "paper": Profile(
             (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64),
             16,

@@ -14,14 +14,16 @@ import xarray as xr
 from sde_momentum.predictors.measured_optimum import Estimate
 
 from ..baselines import BASELINES, FIXED
-from ..estimates import LAW_HEAD, interval, law_rows, number
+from ..estimates import LAW_HEAD, both_exponents, interval, law_rows, number
 from ..experiment import Configuration
 from ..report import Picture, Report, Section, Table
-from ..store import QUESTIONS_FOLDER, RESULTS, read_sweep
+from ..store import QUESTIONS_FOLDER, RESULTS, read_dataset, read_sweep
 from . import figures
+from .course import COMPARED, Course
 from .experiment import STARTS, NetworkExperiment
-from .plan import RULES, TRANSFER
+from .plan import EFFECTIVE, RULES, TRANSFER
 from .summary import BEST_TEST, EXPONENT, FASTEST, OPTIMA, Summary
+from .sweep import COURSE
 
 CAPTIONS = {
     "against_momentum": (
@@ -31,6 +33,8 @@ CAPTIONS = {
     "exponent": "The measured optima with their power laws and 95 % bands; on the right divided by lr^(2/3).",
     "courses": "Dashed: the target. More momentum is faster until the runs leave the flat region.",
 }
+SAFE = 1.15
+"""A momentum is safe if, by trials, it takes at most this times the shortest time."""
 _INTERPOLATES, _STABLE, _LOSS_AGREES = 0.01, 0.5, 0.15
 
 
@@ -49,11 +53,10 @@ def findings(summary: Summary) -> list[str]:
             lines.append(f"{name.capitalize()}: {_no_optimum(summary, name)}")
             continue
         law = summary.laws[name][0]
-        gamma = law.exponent
         verdict = "contains" if summary.contains(name) else "misses"
         lines.append(
-            f"{name.capitalize()}: 1 − β = C lr^γ with γ = {gamma.value:.2f}, 95 % interval {gamma.low:.2f} to {gamma.high:.2f}: "
-            f"it {verdict} 2/3. C = {number(law.prefactor.value)} ({interval(law.prefactor)})."
+            f"{name.capitalize()}: 1 − β = C lr^γ with {both_exponents(summary.laws[name])}. The plain power law's 95 % interval "
+            f"{verdict} 2/3; C = {number(law.prefactor.value)} ({interval(law.prefactor)})."
         )
         worst = summary.worst_regret(name, TRANSFER)
         fixed = summary.worst_regret(name, FIXED)
@@ -61,6 +64,14 @@ def findings(summary: Summary) -> list[str]:
         lines.append(
             f"A momentum tuned at the largest learning rate and moved by lr^(2/3) costs at most {_regret(worst)} times "
             f"the least {what}; momentum 0.9 at every learning rate {_regret(fixed)}."
+        )
+    checked = summary.checked(EFFECTIVE)
+    if not np.isnan(checked):
+        costs = f"takes {checked:.2f} times the shortest time" if np.isfinite(checked) else "never reaches the target"
+        lines.append(
+            f"Effective loss: the momentum that it recommends without noise {costs} in the trials of the first look, at the "
+            f"largest learning rate: {'safe' if checked <= SAFE else 'not safe'} (at most {SAFE} is). Without a trial it is not "
+            "known to be."
         )
     if FASTEST not in summary.optima:
         lines.insert(0, "At some learning rate no run comes to the target: there is no fastest momentum to speak of.")
@@ -96,7 +107,7 @@ def checks(summary: Summary) -> list[list[str]]:
     stiff = float(summary.stiffest.max())
     rows.append(["small steps: lr λ_max ≪ 2 (1 + β)", f"at most {number(stiff, 2)} of it", _verdict(stiff < _STABLE)])
     for name in _told(summary):
-        local = ", ".join(f"{x:.2f}" for x in summary.local_exponents(name))
+        local = ", ".join(f"{e.value:.2f}" for e in summary.local_exponents(name))
         rows.append([f"{name}: one exponent throughout", f"between neighbouring lr, from the smallest: {local}", ""])
     for line in summary.estimate.get("failed", []):
         rows.append(["the estimator's own checks", line, "no"])
@@ -168,6 +179,31 @@ def _exponents(summary: Summary, name: str) -> Section:
     return Section(f"The exponent of the {name}, and how it changes when learning rates are left out", table=table)
 
 
+def _course(course: Course) -> Section:
+    """Predicted against measured courses."""
+    rows = []
+    for j, delta in enumerate(course.one_minus_beta):
+        found = [course.farthest(metric, j) for metric in COMPARED]
+        rows.append(
+            [number(float(delta)), *(f"{100 * d.value:+.1f} ± {100 * d.standard_error:.1f} %, step {d.step:,}" for d in found)]
+        )
+    return Section(
+        f"The whole course at lr {course.lr:.3g}: predicted by the effective loss, and measured",
+        table=Table(("1 − β", "tr H", "test loss"), rows),
+        notes=[
+            "The largest difference, predicted less measured, over the measured start, ± the standard error of the measured "
+            "mean, as long as all runs go on; grey: 15 %. The effective loss leaves out the fluctuations about its path."
+        ],
+        pictures=[
+            Picture(
+                "course",
+                partial(figures.course, course),
+                "Dashed: training on the effective loss, without noise. Bands: 95 % of the mean over the seeds.",
+            )
+        ],
+    )
+
+
 def _prefactors(summary: Summary) -> Section | None:
     if FASTEST not in summary.optima:
         return None
@@ -193,7 +229,7 @@ def _question(experiment: NetworkExperiment, name: str, main: Summary, summary: 
     """The section on a variant, compared with the main sweep; None: it could not be run."""
     title = f"Variant: {experiment.every_question[name][0]}"
     if summary is None:
-        return Section(title, notes=["Not answered: at these learning rates the runs diverge."])
+        return Section(title, notes=["Not answered: its runs diverge at these learning rates, or were not made."])
     rows = []
     for i, lr in enumerate(summary.lr):
         cells = [f"{lr:.3g}"]
@@ -240,10 +276,11 @@ def _answer(summary: Summary) -> list[str]:
 
 @dataclass(frozen=True)
 class Results:
-    """The main sweep, and those of the variants that were run, by name."""
+    """The main sweep, those of the variants that were run, by name, and the predicted course, if there is one."""
 
     main: xr.Dataset
     asked: Mapping[str, xr.Dataset]
+    course: xr.Dataset | None = None
 
 
 def read(folder: Path) -> Results:
@@ -251,7 +288,8 @@ def read(folder: Path) -> Results:
     main = read_sweep(folder)
     names = json.loads(main.attrs["configuration"])["questions"]
     folders = {name: folder / QUESTIONS_FOLDER / name for name in names}
-    return Results(main, {name: read_sweep(path) for name, path in folders.items() if (path / RESULTS).exists()})
+    asked = {name: read_sweep(path) for name, path in folders.items() if (path / RESULTS).exists()}
+    return Results(main, asked, read_dataset(folder / COURSE) if (folder / COURSE).exists() else None)
 
 
 def report(experiment: NetworkExperiment, results: Results) -> Report:
@@ -260,6 +298,8 @@ def report(experiment: NetworkExperiment, results: Results) -> Report:
     pictures = [Picture(name, partial(getattr(figures, name), summary), caption) for name, caption in CAPTIONS.items()]
     sections = [_measured(summary, name, () if i else pictures) for i, name in enumerate(summary.optima)]
     sections += [_exponents(summary, name) for name in _told(summary)]
+    course = None if results.course is None else Course(results.course, results.main)
+    sections += [] if course is None else [_course(course)]
     prefactors = _prefactors(summary)
     sections += [prefactors] if prefactors else []
     sections += [_baselines(summary)] if summary.optima else []
@@ -273,7 +313,7 @@ def report(experiment: NetworkExperiment, results: Results) -> Report:
     return Report(
         title=experiment.title,
         subtitle=f"profile {c['profile']}: {rates}, {summary.data.sizes['momentum']} momenta, {c['n_seeds']} seeds",
-        summary=summary.to_dict(),
+        summary={**summary.to_dict(), **({} if course is None else {"course": course.to_dict()})},
         findings=findings(summary),
         sections=sections,
         how=_how(experiment, summary),

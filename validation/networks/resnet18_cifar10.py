@@ -104,5 +104,6 @@ EXPERIMENT = NetworkExperiment(
     weight_decay=5e-4,
     questions={"batch-norm": ("batch norm", {"batch_norm": True})},
     fit_iterations=400,
+    course=False,
     describe=describe,
 )

@@ -17,6 +17,7 @@ from sde_momentum.theory import formulas
 
 from ..baselines import BASELINES
 from ..estimates import plain_law
+from .plan import EFFECTIVE
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +41,7 @@ class Summary:
         self.configuration: dict[str, Any] = json.loads(data.attrs["configuration"])
         self.about: dict[str, Any] = json.loads(data.attrs["about"])
         self.estimate: dict[str, Any] = json.loads(data.attrs["estimate"])
+        self.look: dict[str, Any] = json.loads(data.attrs["look"])
         # 1 - beta above 1 is left out at the largest learning rates: only columns that all have are compared
         self.data = data.isel(momentum=np.flatnonzero(np.isfinite(data["one_minus_beta"].values).all(axis=0)))
         self.lr: Floats = self.data["lr"].values
@@ -95,19 +97,18 @@ class Summary:
         return int((np.abs(best[:, None] - ends) < _END).any(axis=1).sum())
 
     def left_out(self, name: str) -> list[tuple[str, Estimate]]:
-        """Exponents of the plain power law when learning rates are left out: each alone, and from either end."""
+        """Exponents of the plain power law when learning rates are left out: each inner one alone, and from either end."""
         n = len(self.lr)
         every = np.arange(n)
-        cuts = [(f"without {self.lr[i]:.3g}", every != i) for i in range(n)] if n > 3 else []
-        for k in range(3, n - 1):
+        cuts = [(f"without {self.lr[i]:.3g}", every != i) for i in range(1, n - 1)] if n > 3 else []
+        for k in range(3, n):
             cuts += [(f"{self.lr[0]:.3g} to {self.lr[k - 1]:.3g}", every < k)]
             cuts += [(f"{self.lr[n - k]:.3g} to {self.lr[-1]:.3g}", every >= n - k)]
         return [(text, self.optima[name].power_law(0, among).exponent) for text, among in cuts]
 
-    def local_exponents(self, name: str) -> Floats:
-        """Exponent between neighbouring learning rates, (n_lr - 1,)."""
-        best = np.array([self.optima[name].optimum(i).value for i in range(len(self.lr))])
-        return np.asarray(np.diff(np.log(best)) / np.diff(np.log(self.lr)))
+    def local_exponents(self, name: str) -> list[Estimate]:
+        """Exponents between neighbouring learning rates, from the smallest."""
+        return [self.optima[name].local_exponent(i) for i in range(len(self.lr) - 1)]
 
     # -- the rules ---------------------------------------------------------------------------------
 
@@ -136,6 +137,20 @@ class Summary:
         """The largest regret over the learning rates; NaN where the rule gives none."""
         every = [self.regret(name, method, i) for i in range(len(self.lr))]
         return max(every, key=lambda pair: np.inf if np.isnan(pair[0].value) else pair[0].value)
+
+    def checked(self, method: str) -> float:
+        """Time of a rule's momentum at the largest learning rate over the shortest, by the trials of the first look, whose seeds
+        the sweep does not use; inf: no run arrives there; NaN: the rule gives no momentum, or no trial arrives at all."""
+        deltas = np.array(self.look["one_minus_beta"])
+        times = np.array([np.inf if t is None else float(t) for t in self.look["time"]])
+        value = float(self.recommended(method)[-1])
+        if np.isnan(value) or not np.isfinite(times).any():
+            return np.nan
+        i = int(np.clip(np.searchsorted(deltas, value), 1, len(deltas) - 1))
+        share = float(np.clip(np.log(value / deltas[i - 1]) / np.log(deltas[i] / deltas[i - 1]), 0, 1))
+        ends = [(times[i - 1], 1 - share), (times[i], share)]
+        at = np.exp(sum(part * np.log(time) for time, part in ends if part > 0))
+        return float(at / self.look["best_time"])
 
     # -- the theory's assumptions ------------------------------------------------------------------
 
@@ -207,5 +222,6 @@ class Summary:
                 for name in self.optima
             },
             "loss_ratio": self.loss_ratio,
+            "effective_loss_by_first_look": self.checked(EFFECTIVE),
             "learning_rates": [self.row(i) for i in range(len(self.lr))],
         }

@@ -19,6 +19,7 @@ from sde_momentum.core.errors import InputError
 from ..engine import one_thread
 from ..experiment import Chunk, Configuration, Plan, Spread, Stage, collecting
 from ..store import QUESTIONS_FOLDER, RESULTS, versions
+from . import course
 from . import plan as planning
 from .block import Arrays, Block, train
 from .plan import Ground
@@ -27,7 +28,7 @@ from .task import METRICS, N_EIGENVALUES
 if TYPE_CHECKING:
     from .experiment import NetworkExperiment
 
-RUNS = "runs"
+RUNS, COURSE = "runs", "course.nc"
 _SWEEP_SEED, _LOOK_SEED = 1 << 20, 1 << 30
 _N_RATES = 3  # learning rates of a variant
 _NESTEROV_LIMIT = 1.2  # lr times the largest eigenvalue: at momentum 1 Nesterov's update is unstable from 4/3 on
@@ -100,8 +101,16 @@ class Sweep:
             job = partial(_critical_limit, ground, self.folder)
             (limit,) = yield self._stage("critical limit", [Chunk(self._file("critical_limit.json"), job)])
             planned["rules"] |= {planning.CRITICAL: limit}
-        yield collecting(self._file(RESULTS), partial(self.dataset, sweep, arrays, about, planned))
+        (results,) = yield collecting(self._file(RESULTS), partial(self.dataset, sweep, arrays, about, planned))
+        if self._has_course:
+            yield self._stage("course", [self._alone(COURSE, partial(course.predict, ground, results))])
         return ground
+
+    @property
+    def _has_course(self) -> bool:
+        """Whether the effective loss's course is compared: in the main sweep, from a point of Gamma."""
+        c = self.configuration
+        return self.experiment.course and not self.question and c["start"] == "interpolating" and c["label_noise"] > 0
 
     def _file(self, name: str) -> str:
         return f"{QUESTIONS_FOLDER}/{self.question}/{name}" if self.question else name

@@ -14,7 +14,7 @@ from sde_momentum.core.errors import InputError, check_integer, check_one, check
 from sde_momentum.core.options import Option
 
 from ..experiment import Configuration, Switch
-from .experiment import NetworkExperiment, Profile, once_per_process
+from .experiment import NARROW, NetworkExperiment, Profile, once_per_process
 
 if TYPE_CHECKING:
     from .task import Task
@@ -78,6 +78,7 @@ EXPERIMENT = NetworkExperiment(
     profiles={
         "quick": Profile((0.02, 0.06, 0.2), 4, 2_000),
         "full": Profile((0.01, 0.02, 0.04, 0.08, 0.16, 0.32), 16, 4_000, changes={"critical_limit": True}, questions=_QUESTIONS),
+        "small-lr": Profile((0.001, 0.002, 0.005, 0.01, 0.02), 8, 12_000, grid=NARROW),
         "paper": Profile(
             (0.001, 0.003, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
             64,

@@ -19,7 +19,7 @@ _CAREFUL = np.sqrt(2)
 a little luck makes a momentum seem the fastest."""
 CONTENDER = GOAL
 """Momenta whose time may be within this factor of the shortest are contenders: more runs of others change nothing."""
-_LATE = 1.3
+LATE = 1.3
 """A mean that is above the level at this multiple of the shortest time shows the cliff."""
 
 
@@ -92,5 +92,5 @@ def _bounds(times: Floats, among: NDArray[np.bool_]) -> tuple[Floats, Floats]:
 
 def _edge(tried: Sequence[Course], one_minus_beta: float, best: float) -> float | None:
     """Largest 1 - beta below this one at which the mean is above the level long after the fastest meets it; None: none."""
-    below = [course for course in tried if course.one_minus_beta < one_minus_beta and course.end > _LATE * best]
-    return max((course.one_minus_beta for course in below if course.time() > _LATE * best), default=None)
+    below = [course for course in tried if course.one_minus_beta < one_minus_beta and course.end > LATE * best]
+    return max((course.one_minus_beta for course in below if course.time() > LATE * best), default=None)

@@ -83,8 +83,7 @@ class Plan:
 
     def _answer(self) -> tuple[Choice, Trials, str]:
         self._search_all()
-        lr, (rate, choice, _) = self.question.lr, self.found[-1]
-        carried = rate != lr
+        lr, choice, carried = self.question.lr, self.found[-1][1], not self._there
         at = tuple(_summary(*each) for each in reversed(self.found))
         trials = Trials(at, choice.regret, carried, monotonic() - self.began, self.budget)
         if not carried:
@@ -118,10 +117,15 @@ class Plan:
         self._sharpen()
 
     def _sharpen(self) -> None:
-        """More runs in what is left of the budget, first at the least learning rate, which says most."""
+        """More runs in what is left of the budget, first at the least learning rate, which says most; only there if it is lr."""
         for k, (rate, choice, search) in reversed(list(enumerate(self.found))):
-            if monotonic() < self._deadline(1.0):
+            if monotonic() < self._deadline(1.0) and (rate == self.found[-1][0] or not self._there):
                 self.found[k] = rate, search.go_on(choice, self._deadline(1.0), GOAL), search
+
+    @property
+    def _there(self) -> bool:
+        """Whether trials were made at the learning rate asked for."""
+        return self.found[-1][0] == self.question.lr
 
     def _affordable(self, lr: float) -> float:
         """The least learning rate, from `lr` on, at which a search fits into what is left of the budget.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.progress import note
-from .choice import CONTENDER, GOAL, Choice, choose
+from .choice import CONTENDER, GOAL, LATE, Choice, choose
 from .courses import Courses
 from .times import Course
 
@@ -20,8 +20,8 @@ _STAGE = 1.5
 """Factor on the number of steps after which it is looked whether the mean has come back."""
 _SLOWER, _DECIDED = 1.3, 1.12
 """A momentum is given up when it is this much slower than the fastest; from the second on it need not show that it holds."""
-_SURE = 2.0
-"""Standard errors by which the mean must be above the level for a momentum to be given up."""
+_SURE, _LIKELY = 2.0, 1.0
+"""Standard errors by which the mean must be above the level for a momentum to be given up; late, for all with more momentum."""
 _MEMORY = 0.1
 """(1 - beta) times the steps to the target below which more momentum changes nothing: the velocity forgets nothing on the way."""
 _LESS = 2.0
@@ -34,9 +34,12 @@ _APART, _REACH = 1.2, 3.0
 """Factors on the chosen 1 - beta between which other momenta show what less momentum costs."""
 _FIRST, _MOST = 16, 1 << 14
 """Runs at each momentum: at first, and at most. Generated code steps 32 runs in the time of 16, and begins with twice as many."""
-_MANY, _SPARE, _TRIES = 512, 0.3, 5
+_MANY, _SPARE, _TRIES = 512, 0.2, 5
 """Runs that the recommended momentum gets in the end, if they take at most this part of the time left; how often another is
 chosen where they show that it does not hold."""
+_PATIENT, _YIELD, _LOOSEST = 0.15, 0.07, 1.06
+"""From this part of the time on, the bound on the regret that ends a search rises, how much over the whole time, and up to what,
+beyond which an answer is called doubtful: runs double at every comparison, and the last percent is not worth ten seconds."""
 
 
 class OutOfTime(Exception):
@@ -57,7 +60,7 @@ class Search:
 
     def __init__(self, runs: Courses, deadline: float, grace: float, patience: float, longest: float, goal: float = GOAL) -> None:
         self.runs, self.deadline, self.grace, self.seed = runs, deadline, grace, runs.training.seed
-        self.goal, self.exact = goal, False
+        self.goal, self.exact, self.began = goal, False, monotonic()
         self.patience, self.longest, self.floor = patience, longest, 0.0
         kernels = runs.training.method.problem.kernels
         self.first = 2 * _FIRST if kernels is not None and kernels.by_sample else _FIRST
@@ -246,7 +249,7 @@ class Search:
                 self._more(stale, n)
             choice, contenders = self._choose()
             spent = 2 * n > _MOST or self._cost(contenders, 2 * n) + self._cost_of_proof(choice, 2 * n) > self._left
-            if spent or choice.regret <= self.goal:
+            if spent or choice.regret <= self._enough:
                 self._prove()
                 if self._choose()[0].one_minus_beta == choice.one_minus_beta or self._over():
                     return self._choose()[0]
@@ -283,6 +286,17 @@ class Search:
     def _open(self) -> list[int]:
         """The courses of less momentum than those that have been seen not to hold the target."""
         return [i for i, course in enumerate(self.courses) if course.one_minus_beta > self.floor]
+
+    @property
+    def _enough(self) -> float:
+        """Bound on the regret at which no more runs are made now: the goal, and more where the search has taken long.
+
+        What is carried to a smaller learning rate is measured as well as the time allows.
+        """
+        if self.exact:
+            return self.goal
+        spent = (monotonic() - self.began) / max(self.deadline - self.began, 1e-3)
+        return max(self.goal, min(self.goal + _YIELD * max(0.0, spent - _PATIENT), _LOOSEST))
 
     @property
     def _left(self) -> float:
@@ -335,6 +349,8 @@ class Search:
             course = self.courses[which]
             self.runs.advance({which: min(course.horizon(choice.time), self.longest, _STAGE * course.end)})
             if not course.held(self.longest):
+                if course.last_above(_LIKELY) > LATE * choice.time:  # so will those with more momentum
+                    self.floor = max(self.floor, course.one_minus_beta)
                 self._race(self._open(), choice.time)
 
     def _choose(self) -> tuple[Choice, list[int]]:

@@ -1,0 +1,67 @@
+"""Mean loss under mini-batches without label noise: the linear recursion of the modes' second moments
+[theory: Interpolation, eq. 13.3]."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..core.arguments import by_annotations
+from ..core.errors import InputError, check_integer, check_lr, check_momentum, check_one, check_positive
+from ..theory import formulas
+
+Floats = NDArray[np.float64]
+
+
+@by_annotations
+def second_moment_matrix(eigenvalues: ArrayLike, lr: float, momentum: float, n_outputs: int, batch_size: int) -> Floats:
+    """The matrix that takes a step of the modes' second moments E x_k^2, E x_k x_{k-1}, E x_{k-1}^2: (3 n, 3 n), in blocks of n.
+
+        E x_j^2 <- heavy ball + phi a_j (sum_i a_i E x_i^2 - a_j E x_j^2),   phi = (P - B) / (B (P - 1))
+
+    Least squares that can be fitted, batches drawn without replacement, rows of J spread over the eigenvectors
+    [theory: Interpolation, eq. 13.2].
+
+    Args:
+        eigenvalues: lambda_j > 0 of H in the normal space, (n,), in loss / parameter^2
+        lr: eta > 0
+        momentum: beta in [0, 1), heavy ball
+        n_outputs: P, from 2 to 10^15
+        batch_size: B, from 1 to P
+
+    Raises:
+        InputError: for a value out of range.
+    """
+    values = check_positive(eigenvalues, "eigenvalues")
+    if values.ndim != 1 or not values.size:
+        raise InputError("eigenvalues", f"shape {values.shape}", "shape (n,), n >= 1")
+    rate, beta = check_one(check_lr, lr, "lr"), check_one(check_momentum, momentum, "momentum")
+    p, size = check_integer(n_outputs, "n_outputs", 2, 10**15), check_integer(batch_size, "batch_size", 1)
+    if size > p:
+        raise InputError("batch_size", size, f"a whole number from 1 to n_outputs = {p}")
+    a, n = rate * values, len(values)
+    trace, one = 1 + beta - a, np.eye(n)
+    noise = float(formulas.minibatch_noise(1.0, p, size)) * (np.outer(a, a) - np.diag(a**2))
+    zero = np.zeros((n, n))
+    return np.block(
+        [
+            [np.diag(trace**2) + noise, np.diag(-2 * beta * trace), beta**2 * one],
+            [np.diag(trace), -beta * one, zero],
+            [one, zero, zero],
+        ]
+    )
+
+
+@by_annotations
+def loss_multiplier(eigenvalues: ArrayLike, lr: float, momentum: float, n_outputs: int, batch_size: int) -> float:
+    """chi_2, by which the mean loss falls (below 1) or grows each step in the long run [theory: Interpolation, eq. 13.3].
+
+    The spectral radius of `second_moment_matrix`, with its arguments and errors. `MomentumRule.for_interpolation` gives nearly
+    the momentum of the smallest in closed form.
+
+    >>> small, large = (loss_multiplier([0.01, 1.0], 0.1, 0.9, n_outputs=100, batch_size=size) for size in (1, 100))
+    >>> round(small, 4), round(large, 4)
+    (0.9781, 0.9777)
+    """
+    matrix = second_moment_matrix(eigenvalues, lr, momentum, n_outputs, batch_size)
+    return float(np.abs(np.linalg.eigvals(matrix)).max())
