@@ -34,7 +34,7 @@ def test_a_formula_is_translated(text, latex):
     assert plain_formula.latex(text) == latex
 
 
-@pytest.mark.parametrize("text", ["(a", "a)", "a / ", "x^", "sqrt a", "a ? b"])
+@pytest.mark.parametrize("text", ["(a", "a)", "a / ", "sqrt a", "a ? b"])
 def test_what_is_no_formula_is_refused(text):
     with pytest.raises(plain_formula.Unreadable):
         plain_formula.latex(text)
