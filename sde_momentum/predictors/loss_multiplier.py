@@ -19,8 +19,8 @@ def second_moment_matrix(eigenvalues: ArrayLike, lr: float, momentum: float, n_o
 
         E x_j^2 <- heavy ball + phi a_j (sum_i a_i E x_i^2 - a_j E x_j^2),   phi = (P - B) / (B (P - 1))
 
-    Least squares that can be fitted, batches drawn without replacement, rows of J spread over many eigenvectors, with parts of one
-    size in each: normal parts would add 2 phi a_j^2 E x_j^2 [theory: Interpolation, eq. 13.2].
+    Least squares that can be fitted, batches drawn without replacement, rows of J spread over many eigenvectors, with parts of
+    one size in each: normal parts would add 2 phi a_j^2 E x_j^2 [theory: Interpolation, eq. 13.2].
 
     Args:
         eigenvalues: lambda_j > 0 of H in the normal space, (n,), in loss / parameter^2
