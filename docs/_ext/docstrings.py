@@ -126,6 +126,15 @@ def _process(app: Sphinx, what: str, name: str, value: object, options: Any, lin
     lines[:] = restructured(lines)
 
 
+def _short_types(
+    app: Sphinx, what: str, name: str, value: object, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Names of types in place of what Sphinx makes of an alias within a union."""
+    found = [text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returns)]
+    return found[0], found[1]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", _process, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", _short_types)
     return {"parallel_read_safe": True}

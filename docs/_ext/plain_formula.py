@@ -232,7 +232,9 @@ class _Reader:
             elif token.text == "|" and closing == "|":
                 break
             else:
-                product.append(self.factor(closing))
+                factor = self.factor(closing)
+                spaced = product and factor.startswith(r"\mathrm{") and not factor.startswith(r"\mathrm{d}")
+                product.append(rf"\,{factor}" if spaced else factor)
         return " ".join([*before, *product])
 
     def prefix(self) -> str:

@@ -109,7 +109,16 @@ class Letters(SphinxTransform):
                 continue
             new: list[nodes.Node] = []
             for is_formula, part in inside(text.astext()):
-                new += [nodes.math(part, part)] if is_formula else self.references(part, known)
+                if is_formula:
+                    new.append(nodes.math(part, part))
+                    continue
+                ending = re.match(r"[.,;:)]+", part)
+                if (
+                    new and ending and isinstance(new[-1], nodes.math) and len(new[-1].astext()) < 30
+                ):  # no line begins with a full stop
+                    new[-1] = nodes.inline("", "", new[-1], nodes.Text(ending[0]), classes=["kept"])
+                    part = part[ending.end() :]
+                new += self.references(part, known)
             if len(new) > 1 or (new and not isinstance(new[0], nodes.Text)):
                 text.parent.replace(text, new)
 
