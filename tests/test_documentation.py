@@ -187,7 +187,7 @@ def parse(words: list[str]) -> None:
     """
     command = commands()
     context = typer.Context(command)
-    while hasattr(command, "commands") and words:
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):  # but for the program's own options
         _, command, words = command.resolve_command(context, words)
         context = typer.Context(command, parent=context)
     command.make_parser(context).parse_args(list(words))  # options exist and have values
@@ -199,6 +199,8 @@ def parse(words: list[str]) -> None:
             kept.append(word)
     try:
         command.make_context(command.name, kept, parent=context.parent)
+    except typer.Exit:  # --version has been printed
+        pass
     except UsageError as error:
         if type(error).__name__ != "MissingParameter":
             raise
@@ -215,7 +217,9 @@ def test_commands_and_options_exist(page):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("words", ["predictt --lr 1", "predict --no-such 1", "predict --lr high", "validate nothing --seed 0"])
+@pytest.mark.parametrize(
+    "words", ["--versions", "predictt --lr 1", "predict --no-such 1", "predict --lr high", "validate nothing --seed 0"]
+)
 def test_a_wrong_command_is_noticed(words):
     with pytest.raises(UsageError):
         parse(words.split())

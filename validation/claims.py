@@ -338,10 +338,9 @@ def page(results: Mapping[str, tuple[Summary, str]]) -> str:
         f"by it takes at most {TOLERATED} times the shortest, within two standard errors, at every learning rate.",
         "Terms: [glossary.md](glossary.md).",
         "",
-        "This page is written by `python -m validation.claims` from `validation/results/`. To check a row: its first column "
-        "names the",
-        "folder there with the data (`results.nc`, which xarray reads, or `results.json`), the exact configuration and the",
-        "report; `sde-momentum report FOLDER` draws it again. A test runs by `python -m pytest FILE`; a proof by",
+        "This page is written by `python -m validation.claims` from `validation/results/`. To check a row: its first column",
+        "names the folder there with the data (`results.nc`, which xarray reads, or `results.json`), the exact configuration",
+        "and the report; `sde-momentum report FOLDER` draws it again. A test runs by `python -m pytest FILE`; a proof by",
         "`sde-momentum derive NAME`.",
         "",
         "| claim | by | measured |",
