@@ -29,10 +29,9 @@ extensions = [
     "proofs",  # a page for each derivation
     "docstrings",
     "reference",  # the interface and the command line, from the code
+    "sphinx_gallery.gen_gallery",
     "pictures",  # what a script in docs/_ext draws
 ]
-if not os.environ.get("SITE_WITHOUT_EXAMPLES"):  # text alone, in a minute
-    extensions.append("sphinx_gallery.gen_gallery")
 
 exclude_patterns = ["_build", "_ext", "_static", "gallery", "tutorials"]
 suppress_warnings = ["toc.empty_glob", "config.cache", "ref.python"]
@@ -74,7 +73,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_memory": False,
     "min_reported_time": 10_000,
-    "plot_gallery": True,
+    "plot_gallery": not os.environ.get("SITE_WITHOUT_EXAMPLES"),  # text alone, in a minute
 }
 
 # -- look ----------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from derivations.sections import Section
 
 _SECTIONS = re.compile(r"(Args|Arguments|Attributes|Returns|Raises|Yields|Example|Examples|Note|Notes|Warns|Parameters):\s*$")
 _ITEM = re.compile(r"(\s+\*{0,2}[\w.]+(?:, \*{0,2}[\w.]+)*(?: \([^)]*\))?: )(.*)")
-_REFERENCE = re.compile(r"\[theory: ([^\]]*)\]")
+_MARK = "theory: "
+_REFERENCE = re.compile(rf"\[{_MARK}([^\]]*)\]")
 _BY_TITLE = {section.title: section for section in Section}
 
 
@@ -25,7 +26,7 @@ def _link(match: re.Match[str]) -> str:
             return match[0]
         anchor = f"eq-{equation.replace('.', '-')}" if equation else _BY_TITLE[title].anchor
         parts.append(f"`{title}{f', eq. {equation}' if equation else ''} <../theory.html#{anchor}>`__")
-    return "[theory: " + "; ".join(parts) + "]"
+    return f"[{_MARK}{'; '.join(parts)}]"
 
 
 def _escaped(text: str) -> str:
@@ -58,7 +59,7 @@ def _indent(line: str) -> int:
 def _block(lines: list[str]) -> list[str]:
     """Indented lines: formulas, or text that is shown as it stands."""
     sources = [_REFERENCE.search(line) for line in lines]
-    shown = [re.sub(r"\s*(\((\d+\.\d+)\)|\[theory: .*\])$", "", line.strip()) for line in lines if line.strip()]
+    shown = [re.sub(rf"\s*(\((\d+\.\d+)\)|\[{_MARK}.*\])$", "", line.strip()) for line in lines if line.strip()]
     try:
         formulas = [latex(line) for line in shown]
     except (Unreadable, KeyError):

@@ -93,6 +93,17 @@ def _to_page(target: str, text: str, title: str) -> nodes.Node:
     return link
 
 
+class Titles(SphinxTransform):
+    """A link whose text is a file of the repository, `[glossary.md](glossary.md)`, shows the title of the page."""
+
+    default_priority = 305
+
+    def apply(self, **options: Any) -> None:
+        for link in self.document.findall(addnodes.pending_xref):
+            if link.get("reftype") == "myst" and re.fullmatch(r"[\w/.]+\.md", link.astext()):
+                link["refexplicit"] = False
+
+
 class Letters(SphinxTransform):
     """Letters and short formulas in text, references to equations, and commands that print a proof."""
 
@@ -150,5 +161,6 @@ def _parents(node: nodes.Node) -> list[nodes.Node]:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_transform(Equations)
+    app.add_transform(Titles)
     app.add_transform(Letters)
     return {"parallel_read_safe": True}
