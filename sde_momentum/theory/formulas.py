@@ -1385,6 +1385,9 @@ def adam_one_minus_beta(
         lr: eta, learning rate, in units of parameter^2 / loss, > 0
         adam_curvature: mu_A, curvature along Gamma that Adam feels, k0 = eta^2 mu_A / 4, in units of 1 / parameter^2, >= 0
         decoupled_decay: h_w, decay along Gamma per step and eta of AdamW's weight decay, in units of 1 / parameter, >= 0
+
+    >>> print(f"{adam_one_minus_beta(0.1, 0.5, 0.5):.4g}")
+    0.06851
     """
     lr = np.asarray(lr, dtype=np.float64)
     adam_curvature = np.asarray(adam_curvature, dtype=np.float64)
@@ -1407,6 +1410,9 @@ def adam_lr(
         one_minus_beta: delta = 1 - beta, beta the momentum, in (0, 1]
         adam_curvature: mu_A, curvature along Gamma that Adam feels, k0 = eta^2 mu_A / 4, in units of 1 / parameter^2, >= 0
         decoupled_decay: h_w, decay along Gamma per step and eta of AdamW's weight decay, in units of 1 / parameter, >= 0
+
+    >>> print(f"{adam_lr(0.1, 0.5, 0.5):.4g}")
+    0.1382
     """
     one_minus_beta = np.asarray(one_minus_beta, dtype=np.float64)
     adam_curvature = np.asarray(adam_curvature, dtype=np.float64)
@@ -1435,6 +1441,9 @@ def interpolation_one_minus_beta(
         soft_share: S, share of tr H that the softest eigenvalue holds, in (0, 1]
         n_outputs: P, number of outputs on the training set, > 1
         batch_size: B, samples in a batch, from 1 to P
+
+    >>> print(f"{interpolation_one_minus_beta(0.1, 1.5, 0.5, 0.5, 40, 8):.4g}")
+    0.6246
     """
     lr = np.asarray(lr, dtype=np.float64)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
