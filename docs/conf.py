@@ -34,7 +34,7 @@ extensions = [
 ]
 
 exclude_patterns = ["_build", "_ext", "_static", "gallery", "tutorials"]
-suppress_warnings = ["toc.empty_glob", "config.cache", "ref.python"]
+suppress_warnings = ["config.cache", "ref.python"]
 nitpicky = False
 
 # -- pages ---------------------------------------------------------------------------------------------
@@ -64,8 +64,8 @@ katex_options = "throwOnError: false, strict: false"
 # -- examples with pictures ----------------------------------------------------------------------------
 os.environ.setdefault("MPLBACKEND", "agg")
 sphinx_gallery_conf = {
-    "examples_dirs": [name for name in ("tutorials", "gallery") if (HERE / name).is_dir()],
-    "gallery_dirs": [made for name, made in (("tutorials", "tutorials_run"), ("gallery", "examples")) if (HERE / name).is_dir()],
+    "examples_dirs": ["tutorials", "gallery"],
+    "gallery_dirs": ["tutorials_run", "examples"],
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,
     "within_subsection_order": "FileNameSortKey",  # from a first line to the theory
