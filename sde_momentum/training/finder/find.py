@@ -52,8 +52,8 @@ def find_momentum(
         loss: a function of (outputs, targets), or of (output, batch) for batches that are dictionaries; None: the model's output
             holds it in `loss`
         loader: gives batches, the same ones each time its random generators are put back; not an iterator
-        lr: peak learning rate of the first group, the others in proportion (None: as they are, or of a `schedule` at its beginning the highest
-            that it tells)
+        lr: peak learning rate of the first group, the others in proportion (None: as they are; at the beginning of a `schedule`
+            the highest that it tells)
         steps: length of a trial; a fifth of the training is enough (None: a tenth of the steps of a schedule that tells its
             length, but 150 to 1,000; else a pass through the data, but 300 to 1,000; and what the budget allows)
         momenta: to try (None: a search from the present one)
