@@ -149,6 +149,13 @@ class _Reader:
             return False
         return self.is_article(token) or (is_word(token) and not (after is not None and after.text == "^" and not after.spaced))
 
+    def has_hat(self) -> bool:
+        """Whether a power sign follows with no power, as in u^_i."""
+        sign, power = self.peek(), self.peek(1)
+        if sign is None or sign.text != "^" or sign.spaced:
+            return False
+        return power is None or bool(power.spaced) or power.kind == "index" or power.text in ",;)"
+
     def between_sizes(self) -> bool:
         """Whether the token just read, an x, stands between two sizes, as in P x N."""
         before, after = (self.tokens[i] if 0 <= i < len(self.tokens) else None for i in (self.at - 2, self.at))
@@ -156,7 +163,9 @@ class _Reader:
 
     def is_article(self, token: Token) -> bool:
         after = self.peek(1)
-        return token.text == "a" and after is not None and after.spaced and is_word(after)
+        if token.text != "a" or after is None or after.text in _AFTER_NO_ARTICLE:
+            return False
+        return bool(after.spaced) and is_word(after)
 
     # -- a row of terms, up to a closing sign -------------------------------------------------------------
     def row(self, closing: str | None = None) -> str:
@@ -184,7 +193,11 @@ class _Reader:
                 self.next()
                 out.append(r"\cdot")
             elif self.is_text(token):
-                out.append(self.words())
+                words, following = self.words(), self.peek()
+                if following is not None and following.text == "/":  # words over a factor
+                    self.next()
+                    words = rf"\frac{{{words}}}{{{_bare(self.factor(closing))}}}"
+                out.append(words)
             else:
                 before = self.at
                 out.append(self.term(closing))
@@ -284,6 +297,9 @@ class _Reader:
             if token.text == "d" and following is not None and following.kind == "name" and following.text not in RELATIONS:
                 return r"\mathrm{d}"
             letter = _letter(token.text) or _upright(token.text)
+            if self.has_hat():
+                self.next()
+                letter = rf"\hat{{{letter}}}"
             return letter + self.attached()
         if is_word(token):
             return rf"\text{{{token.text}}}" + self.attached()
@@ -409,6 +425,10 @@ def _pieces(text: str) -> list[Token]:
         match = re.compile(r"\s+").match(text, at)
         if match:
             at = match.end()
+            continue
+        if text.startswith("'s", at) and not text[at + 2 : at + 3].isalnum():  # (2.10)'s
+            found.append(Token("other", "'s", at, at + 2, False))
+            at += 2
             continue
         match = _TOKEN.match(text, at)
         spaced = at == 0 or text[at - 1].isspace()

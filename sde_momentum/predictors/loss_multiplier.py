@@ -31,6 +31,10 @@ def second_moment_matrix(eigenvalues: ArrayLike, lr: float, momentum: float, n_o
 
     Raises:
         InputError: for a value out of range.
+
+    >>> step = second_moment_matrix([1.0], lr=0.1, momentum=0.0, n_outputs=4, batch_size=4)  # no noise: (1 - a)^2
+    >>> round(float(step[0, 0]), 6)
+    0.81
     """
     values = check_positive(eigenvalues, "eigenvalues")
     if values.ndim != 1 or not values.size:
