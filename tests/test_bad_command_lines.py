@@ -88,7 +88,8 @@ def _said(
         status, err = end.code, capsys.readouterr().err
         if status in (0, None):
             return None
-        if status not in (2, 3):
+        missing = status == 1 and "not installed: pip install" in err  # of a package that this machine lacks
+        if status not in (2, 3) and not missing:
             return f"exit status {status}: {err[-200:]}"
         last = err.rstrip("\n").split("\n")[-1]
         if not last.startswith("sde-momentum: ") or "Traceback" in err or "\x1b" in err:

@@ -190,6 +190,9 @@ def test_trials_take_no_more_steps_than_the_training_that_the_schedule_tells():
     free = sm.find_momentum(model, optimizer, loss, data, steps=200, anneal=True)
     assert np.isfinite(found.losses).sum() <= 750 < np.isfinite(free.losses).sum()
     assert len(found.tried) >= 3
+    twice = sm.find_momentum(model, optimizer, loss, data, steps=200, schedule=schedule, seeds=2)
+    assert np.isfinite(twice.losses).sum() <= 2 * 750
+    assert len(twice.tried) >= 3
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -199,6 +202,28 @@ def test_without_a_schedule_five_trials_are_the_most_for_each_seed(seeds):
     found = sm.find_momentum(model, sgd(model, momentum=0.0), loss, data, steps=800, seeds=seeds)
     assert len(found.tried) == 5
     assert np.isfinite(found.losses).sum() <= 5 * 800 * seeds
+
+
+def test_the_lr_of_a_warm_up_is_not_that_of_the_training():
+    """At the beginning the highest lr that the schedule tells; later, and where one is given, that."""
+    model, loss, data = quadratic(1.0)
+    optimizer = sgd(model)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.4, total_steps=500)
+    asked = {"momenta": [0.5], "schedule": schedule}
+    assert sm.find_momentum(model, optimizer, loss, data, **asked).lr == 0.4
+    assert sm.find_momentum(model, optimizer, loss, data, lr=0.2, **asked).lr == 0.2
+    optimizer.step()
+    schedule.step()
+    assert sm.find_momentum(model, optimizer, loss, data, **asked).lr == optimizer.param_groups[0]["lr"] < 0.1
+
+
+def test_the_best_at_the_end_of_what_was_tried_is_doubtful():
+    """At curvature 1 and lr 0.1 a hundred steps are fastest at 1 - beta of about 0.5."""
+    model, loss, data = quadratic(1.0)
+    found = sm.find_momentum(model, sgd(model), loss, data, momenta=[0.95, 0.98], steps=100, anneal=True)
+    assert any("least momentum tried" in doubt for doubt in found.doubts)
+    whole = sm.find_momentum(model, sgd(model), loss, data, momenta=[0.0, 0.5, 0.95], steps=100, anneal=True)
+    assert not any("least momentum tried" in doubt for doubt in whole.doubts)
 
 
 def test_the_schedule_tells_the_length_of_a_trial():

@@ -288,7 +288,7 @@ def test_the_command_reproduces_the_configuration():
 
 
 BAD = [
-    ({"profile": "huge"}, "--profile: given huge; allowed: quick, full, paper"),
+    ({"profile": "huge"}, "--profile: given huge; allowed: quick, full, small-lr, paper"),
     ({"lr": [0.1, 0.2]}, "--lr: given 2 learning rates"),
     ({"start": "flat"}, "--start: given flat"),
     ({"fraction": 1.5}, "--fraction"),

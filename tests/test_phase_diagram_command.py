@@ -179,5 +179,5 @@ def test_without_matplotlib_it_says_what_to_install(call, monkeypatch, tmp_path)
     monkeypatch.delattr("sde_momentum.figures", raising=False)
     status, _, error = call(*NUMBERS)
     assert (status, error.count("\n")) == (1, 1)
-    assert "this command needs matplotlib" in error
+    assert "phase-diagram needs matplotlib" in error
     assert not list(tmp_path.iterdir())

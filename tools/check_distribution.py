@@ -25,6 +25,8 @@ IN_WHEEL = (
     "sde_momentum/py.typed",
     "sde_momentum/__init__.pyi",
     "validation/templates/report.html.j2",
+    "validation/templates/report.css",
+    "derivations/page/base.css",
     "derivations/page/style.css",
 )
 TESTS = (

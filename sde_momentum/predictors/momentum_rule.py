@@ -360,7 +360,7 @@ class MomentumRule:
 
         >>> rule = MomentumRule.for_interpolation([0.01, 1.0], n_outputs=1000, batch_size=10)
         >>> round(rule.one_minus_beta(1e-4), 6), round(rule.one_minus_beta(0.5), 6)
-        (0.00283, 0.138169)
+        (0.001999, 0.139168)
         """
         values = check_positive(eigenvalues, "eigenvalues")
         if values.ndim != 1 or not values.size:

@@ -43,6 +43,6 @@ def interpolation(
         text = f"not interpolating: {100 * (1 - label_share):.0f} % of the gradient noise comes from batch sampling"
         (failed if label_share < _LABEL_SHARE[1] else doubts).append(text)
     if residual > _RESIDUAL[0]:
-        text = f"not interpolating: the squared residual is {100 * residual:.2g} % of the outputs' variance"
+        text = f"not interpolating: the squared residual is {float(f'{100 * residual:.2g}'):,g} % of the outputs' variance"
         (failed if residual > _RESIDUAL[1] else doubts).append(text)
     return failed, doubts

@@ -219,7 +219,8 @@ class _Work:
         began = monotonic()
         z.pull(ones)
         seconds = (monotonic() - began) / 3 * expected
-        note(f"about {expected:.2g} forward passes over {len(samples.targets)} samples, {seconds:.2g} s")
+        passes, time = (f"{float(f'{number:.2g}'):,g}" for number in (expected, seconds))  # two digits, and no exponent
+        note(f"about {passes} forward passes over {len(samples.targets)} samples, {time} s")
         self._expected = expected
 
     def done(self, cost: float) -> None:

@@ -112,7 +112,7 @@ def averaged_descent(
                 np.divide(u, 1 - slow**step, out=move)
                 np.sqrt(move, out=move)
                 move += epsilon
-                np.divide(m, move, out=move)
+                np.divide(m, move, out=move, where=move > 0)  # an element that never had a gradient stays
                 move *= rate / (1 - beta**step)
             w *= keep
             w -= move if turn is None else turn @ move

@@ -44,7 +44,7 @@ def find_momentum(
     present momentum the search goes on both sides by factors of 3 in 1 - beta until the best is enclosed, then by 1.8. A trial
     that is clearly behind one with more momentum is stopped. Of all momenta whose final loss is within a standard error of the
     best the least is recommended: beyond the best lies a cliff. It takes three to five trials where `schedule` tells no length,
-    else as many as take the steps of the training.
+    else as many as take the steps of the training, for each of `seeds`.
 
     Args:
         model: in the mode (train or eval) in which it is trained
@@ -52,7 +52,8 @@ def find_momentum(
         loss: a function of (outputs, targets), or of (output, batch) for batches that are dictionaries; None: the model's output
             holds it in `loss`
         loader: gives batches, the same ones each time its random generators are put back; not an iterator
-        lr: peak learning rate of the first group, the others in proportion (None: as they are)
+        lr: peak learning rate of the first group, the others in proportion (None: as they are; at the beginning of a `schedule`
+            the highest that it tells)
         steps: length of a trial; a fifth of the training is enough (None: a tenth of the steps of a schedule that tells its
             length, but 150 to 1,000; else a pass through the data, but 300 to 1,000; and what the budget allows)
         momenta: to try (None: a search from the present one)
@@ -83,6 +84,8 @@ def find_momentum(
     settings = FinderSettings(steps, momenta, seeds, metric, budget, schedule)
     if not isinstance(model, nn.Module):
         raise InputError("model", type(model).__name__, "a torch.nn.Module")
+    if lr is None and getattr(schedule, "last_epoch", None) == 0 and isinstance(optimizer, torch.optim.Optimizer):
+        lr = peak(optimizer)  # a warm-up has set the present one
     training = _training(model, optimizer, loss, loader, lr, step)
     training = replace(training, anneal=bool(anneal) if anneal is not None else schedule is not None)
     snapshot = Snapshot(model, optimizer, loader)
@@ -94,6 +97,12 @@ def find_momentum(
         finally:
             snapshot.restore()
     return search.result(monotonic() - began)
+
+
+def peak(optimizer: torch.optim.Optimizer) -> float:
+    """The highest lr of the first group that its scheduler tells, which may have set the present one for a warm-up."""
+    group = optimizer.param_groups[0]
+    return max(float(group[name]) for name in ("lr", "initial_lr", "max_lr") if name in group)
 
 
 def _training(model: nn.Module, optimizer: Any, loss: Any, loader: Any, lr: float | None, step: Step | None) -> Training:

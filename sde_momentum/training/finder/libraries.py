@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import InputError, check_one, check_positive
-from .find import find_momentum
+from .find import find_momentum, peak
 from .result import FoundMomentum
 from .trial import Step
 
@@ -123,12 +123,6 @@ def _configured(given: Any) -> tuple[torch.optim.Optimizer, Any]:
         many = f"{len(given)} optimizers" if isinstance(given, list | tuple) else type(given).__name__
         raise InputError("configure_optimizers", many, _ONE)
     return given, schedule
-
-
-def peak(optimizer: torch.optim.Optimizer) -> float:
-    """The highest lr of the first group that its scheduler tells, which may have set the present one for a warm-up."""
-    group = optimizer.param_groups[0]
-    return max(float(group[name]) for name in ("lr", "initial_lr", "max_lr") if name in group)
 
 
 def _step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[Any], Any], clip: float | None) -> Step:

@@ -81,6 +81,8 @@ class FoundMomentum:
             )
         elif best == 0 and self.cliff is None and len(self.tried) > 1:
             found.append("the most momentum tried was the best: longer trials (steps=) may ask for more")
+        elif best == len(self.tried) - 1 > 0 and self.tried[-1] < 1:
+            found.append("the least momentum tried was the best: more trials (momenta=, shorter steps=) may ask for less")
         if np.isnan(self.excess_se).all():
             found.append("one run of each momentum and one number from each: the noise is unknown; seeds=3 shows it")
         return tuple(found)

@@ -72,12 +72,12 @@ class FinderSettings:
         return sorted({1 - float(x) for x in np.atleast_1d(check_momentum(self.momenta, "momenta"))})
 
     def most(self, n_steps: int) -> int:
-        """Steps that all trials of n steps may take: those of the training.
+        """Steps that all trials of n steps may take: those of the training, for each seed.
 
         A scheduler tells them, if more than three trials, for else they may be epochs; where none does, five trials.
         """
         known = _told(self.schedule)
-        return known if known is not None and known > _ENCLOSING * n_steps else _FIFTHS * n_steps * self.seeds
+        return (known if known is not None and known > _ENCLOSING * n_steps else _FIFTHS * n_steps) * self.seeds
 
     def n_steps(self, training: Training, snapshot: Snapshot) -> int:
         """Steps of a trial of `training`; a budget is divided by the speed of a few steps, after which all is put back."""
