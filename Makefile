@@ -45,7 +45,7 @@ docs: .venv-docs/.installed ## the documentation site, its examples run, every w
 	@touch $@
 
 wheel-test: ## build wheel and source distribution, try both in new environments (minutes, two gigabytes while it runs)
-	$(PYTHON) tools/check_distribution.py
+	$(PYTHON) tests/distribution.py
 
 clean: ## remove the environments and the site
 	rm -rf $(VENV) .venv-docs docs/_build docs/examples docs/tutorials_run

@@ -1,6 +1,6 @@
 """`make wheel-test`: builds the wheel and the source distribution, and tries both in new environments, outside the repository.
 
-    python tools/check_distribution.py [--only core|symbolic|torch|all|sdist ...]
+    python tests/distribution.py [--only core|symbolic|torch|all|sdist ...]
 
 It fails at the first thing that is not as it should be. Packages are installed in the versions of constraints.txt.
 """
