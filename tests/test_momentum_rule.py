@@ -150,7 +150,7 @@ def test_a_rule_says_where_it_comes_from():
         (lambda: MomentumRule.from_reference(0.1, 1.0), "momentum: given 1.0; allowed"),
         (lambda: MomentumRule.from_geometry(-1.0, 1.0), "noise: given -1.0; allowed: finite numbers >= 0"),
         (lambda: MomentumRule.from_geometry(1.0, -1.0), "curvature: given -1.0; allowed"),
-        (lambda: MomentumRule.from_geometry(0.0, 1.0), "given both 0; allowed: one of them > 0: no force"),
+        (lambda: MomentumRule.from_geometry(0.0, 1.0), "given both 0; allowed: one of them > 0, or nothing drives"),
         (
             lambda: MomentumRule.from_geometry(1.0, 1.0, target=1.0),
             r"target: given 1.0; .* \(0, 1\), or None",

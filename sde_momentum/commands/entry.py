@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -16,8 +17,19 @@ def _stop(*_: Any) -> NoReturn:
     os._exit(130)
 
 
+def _interrupt_again(found: Any, tell: Any = sys.unraisablehook) -> None:
+    """An interrupt that came while Python ran the end of an object is lost, and would only be printed: it comes again."""
+    if not issubclass(found.exc_type, KeyboardInterrupt):
+        tell(found)
+        return
+    again = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()
+
+
 def main() -> None:
     """Run the command line."""
+    sys.unraisablehook = _interrupt_again
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not by what a shell has put in the background
     if heard:
         signal.signal(signal.SIGINT, _stop)

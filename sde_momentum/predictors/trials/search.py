@@ -37,7 +37,7 @@ _FIRST, _MOST = 16, 1 << 14
 _MANY, _SPARE, _TRIES = 512, 0.2, 5
 """Runs that the recommended momentum gets in the end, if they take at most this part of the time left; how often another is
 chosen where they show that it does not hold."""
-_PATIENT, _YIELD, _LOOSEST = 0.15, 0.07, 1.06
+_PATIENT, _YIELD, _LOOSEST = 0.15, 0.1, 1.06
 """From this part of the time on, the bound on the regret that ends a search rises, how much over the whole time, and up to what,
 beyond which an answer is called doubtful: runs double at every comparison, and the last percent is not worth ten seconds."""
 
