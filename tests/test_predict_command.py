@@ -51,7 +51,7 @@ def test_a_problem_is_predicted_and_drawn(tmp_path):
     )
     assert json.loads(result.stdout) == answer.to_dict()
     assert picture.stat().st_size > 10_000
-    assert run(*words[:-2]).stdout.startswith("momentum 0.99")
+    assert "\nmomentum 0.99" in run(*words[:-2]).stdout
 
 
 @pytest.mark.parametrize(

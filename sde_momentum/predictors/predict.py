@@ -19,9 +19,10 @@ from .curve.universal_curve import UniversalCurve
 from .drift_path import DriftPath
 from .prediction import Prediction
 from .target import Target
-from .theory_answer import answers_of_theory, combine
+from .theory_answer import answers_of_theory, combine, doubts_of
 from .ways.base import Answer, Extras, Question, Way
 from .ways.registry import THEORY, chosen
+from .ways.transfer import Transfer
 from .ways.trial import ByTrial
 
 _ON_MANIFOLD = 1e-6
@@ -119,6 +120,9 @@ def predict(  # many keywords, so that the one call that most users need has no 
     else:
         answers, silent = _answers(ways, question, forgive=methods is None)
         method = ways[-1].name
+        theory = {name: answer for name, answer in answers.items() if name not in (Transfer.name, ByTrial.name)}
+        if method in theory:
+            doubts = doubts_of(question, theory, method)
     checks = assumptions(question, answers[method]) if question.theory is not None or method != ByTrial.name else ()
     return Prediction(rate, c, goal, answers, method, checks, silent, doubts)
 

@@ -112,8 +112,12 @@ def combine(question: Question, answers: Mapping[str, Answer]) -> tuple[Answer, 
     faithful = ByFiniteLr.name if _corrected(question) else ByCriticalLimit.name
     decides = faithful if faithful in theory else max(theory, key=lambda name: theory[name].one_minus_beta)
     answer, misfit = _fitted(question, theory[decides])
-    doubts = [*misfit, *_doubts_of_agreement(question, theory, decides), *_doubts_of_answer(question, answer, decides)]
-    return answer, decides, tuple(doubts)
+    return answer, decides, (*misfit, *doubts_of(question, {**theory, decides: answer}, decides))
+
+
+def doubts_of(question: Question, theory: Mapping[str, Answer], decides: str) -> tuple[str, ...]:
+    """What makes the answer of one of theory's ways doubtful, the others beside it; none where it is safe."""
+    return *_doubts_of_agreement(question, theory, decides), *_doubts_of_answer(question, theory[decides], decides)
 
 
 def stationary_share(question: Question, one_minus_beta: float) -> float:
