@@ -16,6 +16,7 @@ from sde_momentum.theory import formulas
 from validation.neighbours import averaged_gradients as experiment
 from validation.neighbours.adam_effective_loss import adam_effective_course
 from validation.neighbours.averaged_descent import averaged_descent
+from validation.neighbours.averaged_edge import edges, linear_time
 from validation.neighbours.drift_rate import decay_rate
 
 VALLEY = sm.Valley([1.0, 2.0], [0.1, -0.1], curvature=0.5)
@@ -185,13 +186,13 @@ def test_adam_without_noise_on_the_effective_loss_follows_the_linear_drift():
 
 # --- The experiment's own parts -----------------------------------------------------------------------
 def test_the_linear_drift_gains_nothing_above_the_bound_and_loses_below():
-    assert experiment.linear_time(50.0, adam=False) == pytest.approx(1.0, abs=0.01)
-    assert experiment.linear_time(0.2, adam=False) > 2
-    assert experiment.linear_time(0.7, adam=True) < 0.5
-    assert experiment.linear_time(0.1, adam=True) > 2
+    assert linear_time(50.0, adam=False) == pytest.approx(1.0, abs=0.01)
+    assert linear_time(0.2, adam=False) > 2
+    assert linear_time(0.7, adam=True) < 0.5
+    assert linear_time(0.1, adam=True) > 2
 
 
 def test_an_edge_is_interpolated_in_the_logarithm():
     delta, times = np.array([9.0, 4.0, 1.0, 0.25]), np.array([[1.0], [1.0], [1.1], [1.5]])
-    np.testing.assert_allclose(experiment.edges(delta, times, 1.3), [0.5])
-    assert np.isnan(experiment.edges(delta, times, 2.0)[0])
+    np.testing.assert_allclose(edges(delta, times, 1.3), [0.5])
+    assert np.isnan(edges(delta, times, 2.0)[0])

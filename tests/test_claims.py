@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 
@@ -12,7 +13,7 @@ from derivations.codegen import BY_NAME
 from validation import claims
 from validation.claims import CLAIMS, PAGE, RESULTS, ROOT, SYSTEMS, exponents_picture, lower_decade, page, stored
 from validation.registry import experiment_of, experiments
-from validation.store import read_sweep
+from validation.store import CONFIGURATION, read, read_sweep
 
 THEORY = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
 
@@ -33,6 +34,15 @@ def test_the_page_is_what_the_stored_results_say():
     energies = next(claim for claim in CLAIMS if claim.equation == "2.10")
     (right,), (wrong,) = energies.judge({"loss_ratio": [1.01, 0.01]}), energies.judge({"loss_ratio": [1.1, 0.01]})
     assert (right.holds, wrong.holds) == (True, False)
+
+
+def test_stored_results_name_no_folder_of_the_machine_they_are_from():
+    kept = claims.without_folders({"experiment": "x", "data": "/home/me/images", "seed": 0})
+    assert kept == {"experiment": "x", "data": None, "seed": 0}
+    for folder in RESULTS.iterdir():
+        assert read(folder / CONFIGURATION).get("data") is None
+        for path in folder.rglob("*.nc"):
+            assert json.loads(read(path).attrs.get("configuration", "{}")).get("data") is None
 
 
 def outside(figure):

@@ -27,6 +27,16 @@ def answer():
     return sm.predict(VALLEY, 0.05, **ASKED, reference=(0.1, 0.98), methods=NAMES)
 
 
+def test_named_ways_of_theory_say_what_makes_them_doubtful(answer):
+    """As `methods="theory"` does: neither sees the cliff. Where the critical limit answers in a valley, nothing is."""
+    both = sm.predict(VALLEY, 0.05, **ASKED, methods=["closed form", "effective loss"])
+    assert not both.safe
+    assert any("does not see where fluctuations throw training off" in doubt for doubt in both.doubts)
+    assert str(both).startswith("doubtful: ")
+    assert answer.safe
+    assert sm.predict(VALLEY, 0.05, **ASKED, reference=(0.1, 0.98), methods=["transfer"]).doubts == ()
+
+
 def test_every_way_answers_and_the_times_agree(answer):
     """The effective loss and the moment closure leave out the fluctuations of the energies, kappa m / P of their mean.
 

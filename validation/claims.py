@@ -6,6 +6,7 @@ experiments in DIR to them.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -379,11 +380,20 @@ def _support(claim: Claim) -> Iterator[str]:
     yield f"- Tested: {', '.join(f'`{test}`' for test in claim.tests)}."
 
 
+def without_folders(value: Any) -> Any:
+    """A configuration, or a Dataset that has one among its attributes, without the folder of images of the machine it is from."""
+    if isinstance(value, dict):
+        return {**value, "data": None} if "data" in value else value
+    if "configuration" not in value.attrs:
+        return value
+    return value.assign_attrs(configuration=json.dumps(without_folders(json.loads(value.attrs["configuration"]))))
+
+
 def keep(folder: Path) -> None:
     """Add the results of an experiment to RESULTS, but for large courses of single runs, and draw them there.
 
-    In RESULTS the folder has its own name, without "-full", if that begins with the experiment's, or else the experiment's. The
-    page of the report is left out, since `sde-momentum report` writes it from the rest.
+    In RESULTS the folder has its own name, without "-full", if that begins with the experiment's, or else the experiment's. Left
+    out are the page of the report, which `sde-momentum report` writes from the rest, and the folder of the images.
     """
     experiment = experiment_of(folder)
     own = folder.name.removesuffix("-full")
@@ -394,7 +404,7 @@ def keep(folder: Path) -> None:
         value = read(path)
         if path.suffix == ".nc":
             value = value.drop_vars([name for name, values in value.data_vars.items() if values.size > _LARGE])
-        write(kept / path.relative_to(folder), value)
+        write(kept / path.relative_to(folder), without_folders(value))
     draw(experiment, kept, as_json=False)
     (kept / REPORT_PAGE).unlink()
 

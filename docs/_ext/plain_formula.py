@@ -10,33 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-GREEK = [
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "zeta",
-    "eta",
-    "theta",
-    "kappa",
-    "lambda",
-    "mu",
-    "nu",
-    "xi",
-    "pi",
-    "rho",
-    "sigma",
-    "tau",
-    "phi",
-    "chi",
-    "psi",
-    "omega",
-    "epsilon",
-    "Gamma",
-    "Sigma",
-    "Omega",
-    "Delta",
-]
+GREEK = (
+    "alpha|beta|gamma|delta|zeta|eta|theta|kappa|lambda|mu|nu|xi|"
+    "pi|rho|sigma|tau|phi|chi|psi|omega|epsilon|Gamma|Sigma|Omega|Delta"
+)
 FUNCTIONS = {"ln": r"\ln", "exp": r"\exp", "max": r"\max", "min": r"\min", "sqrt": r"\sqrt", "cos": r"\cos", "sin": r"\sin"}
 PREFIXES = {"grad": r"\nabla", "hess": r"\nabla^2", "sum": r"\sum", "tr": r"\operatorname{tr}", "Re": r"\operatorname{Re}"}
 PREFIXES |= {"Cov": r"\operatorname{Cov}", "E": r"\mathbb{E}"}
@@ -106,7 +83,7 @@ def is_word(token: Token) -> bool:
 def _letter(name: str) -> str | None:
     """LaTeX of a letter: `eta0` is eta with an index, `dlambda` a differential; None for a word."""
     star = "^*" if name.endswith("*") else ""
-    match = re.fullmatch(r"(d?)([A-Za-z]|" + "|".join(GREEK) + r")(\d*)", name.rstrip("*"))
+    match = re.fullmatch(r"(d?)([A-Za-z]|" + GREEK + r")(\d*)", name.rstrip("*"))
     if match is None or name == "do":
         return None
     letter = f"\\{match[2]}" if len(match[2]) > 1 else match[2]

@@ -13,6 +13,17 @@ from ..theory import formulas
 Floats = NDArray[np.float64]
 
 
+def check_least_squares(eigenvalues: ArrayLike, n_outputs: int, batch_size: int) -> tuple[Floats, int, int]:
+    """The eigenvalues (n,), P and B of a fit by batches drawn without replacement, or an InputError."""
+    values = check_positive(eigenvalues, "eigenvalues")
+    if values.ndim != 1 or not values.size:
+        raise InputError("eigenvalues", f"shape {values.shape}", "shape (n,), n >= 1")
+    p, size = check_integer(n_outputs, "n_outputs", 2, 10**15), check_integer(batch_size, "batch_size", 1)
+    if size > p:
+        raise InputError("batch_size", size, f"a whole number from 1 to n_outputs = {p}")
+    return values, p, size
+
+
 @by_annotations
 def second_moment_matrix(eigenvalues: ArrayLike, lr: float, momentum: float, n_outputs: int, batch_size: int) -> Floats:
     """The matrix that takes a step of the modes' second moments E x_k^2, E x_k x_{k-1}, E x_{k-1}^2: (3 n, 3 n), in blocks of n.
@@ -36,13 +47,8 @@ def second_moment_matrix(eigenvalues: ArrayLike, lr: float, momentum: float, n_o
     >>> round(float(step[0, 0]), 6)
     0.81
     """
-    values = check_positive(eigenvalues, "eigenvalues")
-    if values.ndim != 1 or not values.size:
-        raise InputError("eigenvalues", f"shape {values.shape}", "shape (n,), n >= 1")
+    values, p, size = check_least_squares(eigenvalues, n_outputs, batch_size)
     rate, beta = check_one(check_lr, lr, "lr"), check_one(check_momentum, momentum, "momentum")
-    p, size = check_integer(n_outputs, "n_outputs", 2, 10**15), check_integer(batch_size, "batch_size", 1)
-    if size > p:
-        raise InputError("batch_size", size, f"a whole number from 1 to n_outputs = {p}")
     a, n = rate * values, len(values)
     trace, one = 1 + beta - a, np.eye(n)
     noise = float(formulas.minibatch_noise(1.0, p, size)) * (np.outer(a, a) - np.diag(a**2))

@@ -15,7 +15,6 @@ from ..core.arguments import by_annotations
 from ..core.errors import (
     InputError,
     check,
-    check_integer,
     check_lr,
     check_momentum,
     check_non_negative,
@@ -23,6 +22,7 @@ from ..core.errors import (
     check_positive,
 )
 from ..theory import formulas
+from .loss_multiplier import check_least_squares
 
 if TYPE_CHECKING:  # a rule from a tuned pair needs no geometry
     from ..geometry.manifold_point import ManifoldPoint
@@ -362,12 +362,7 @@ class MomentumRule:
         >>> round(rule.one_minus_beta(1e-4), 6), round(rule.one_minus_beta(0.5), 6)
         (0.001999, 0.139168)
         """
-        values = check_positive(eigenvalues, "eigenvalues")
-        if values.ndim != 1 or not values.size:
-            raise InputError("eigenvalues", f"shape {values.shape}", "shape (n,), n >= 1")
-        p, size = check_integer(n_outputs, "n_outputs", 2, 10**15), check_integer(batch_size, "batch_size", 1)
-        if size > p:
-            raise InputError("batch_size", size, f"a whole number from 1 to n_outputs = {p}")
+        values, p, size = check_least_squares(eigenvalues, n_outputs, batch_size)
         least, trace = float(values.min()), float(values.sum())
         share = float(values[values <= 2 * least].sum()) / trace
         law = _Interpolation(least, trace, share, p, size)

@@ -22,7 +22,6 @@ from .target import Target
 from .theory_answer import answers_of_theory, combine, doubts_of
 from .ways.base import Answer, Extras, Question, Way
 from .ways.registry import THEORY, chosen
-from .ways.transfer import Transfer
 from .ways.trial import ByTrial
 
 _ON_MANIFOLD = 1e-6
@@ -112,7 +111,6 @@ def predict(  # many keywords, so that the one call that most users need has no 
     question = Question(problem, begin, landing, goal, rate, c, extras)
     if path is not None:
         question.__dict__["path"] = path  # with its drift flow, which need not be computed again
-    doubts: tuple[str, ...] = ()
     if isinstance(methods, str) and methods == THEORY:
         answers, silent = answers_of_theory(question, budget)
         answer, method, doubts = combine(question, answers)
@@ -120,9 +118,7 @@ def predict(  # many keywords, so that the one call that most users need has no 
     else:
         answers, silent = _answers(ways, question, forgive=methods is None)
         method = ways[-1].name
-        theory = {name: answer for name, answer in answers.items() if name not in (Transfer.name, ByTrial.name)}
-        if method in theory:
-            doubts = doubts_of(question, theory, method)
+        doubts = doubts_of(question, answers, method)
     checks = assumptions(question, answers[method]) if question.theory is not None or method != ByTrial.name else ()
     return Prediction(rate, c, goal, answers, method, checks, silent, doubts)
 

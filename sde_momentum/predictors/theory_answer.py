@@ -106,7 +106,7 @@ def combine(question: Question, answers: Mapping[str, Answer]) -> tuple[Answer, 
     Raises:
         InputError: without an answer.
     """
-    theory = {name: answer for name, answer in answers.items() if name not in (Transfer.name, ByTrial.name)}
+    theory = _of_theory(answers)
     if not theory:
         raise InputError("answers", ", ".join(answers) or "none", "at least one of theory's ways, such as 'closed form'")
     faithful = ByFiniteLr.name if _corrected(question) else ByCriticalLimit.name
@@ -115,9 +115,17 @@ def combine(question: Question, answers: Mapping[str, Answer]) -> tuple[Answer, 
     return answer, decides, (*misfit, *doubts_of(question, {**theory, decides: answer}, decides))
 
 
-def doubts_of(question: Question, theory: Mapping[str, Answer], decides: str) -> tuple[str, ...]:
-    """What makes the answer of one of theory's ways doubtful, the others beside it; none where it is safe."""
+def doubts_of(question: Question, answers: Mapping[str, Answer], decides: str) -> tuple[str, ...]:
+    """What makes the answer of the way `decides` doubtful, beside theory's others; none where it is safe or not theory's."""
+    theory = _of_theory(answers)
+    if decides not in theory:
+        return ()
     return *_doubts_of_agreement(question, theory, decides), *_doubts_of_answer(question, theory[decides], decides)
+
+
+def _of_theory(answers: Mapping[str, Answer]) -> dict[str, Answer]:
+    """The answers that theory gives: not those of a tuned pair or of trials."""
+    return {name: answer for name, answer in answers.items() if name not in (Transfer.name, ByTrial.name)}
 
 
 def stationary_share(question: Question, one_minus_beta: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from itertools import product
 from typing import Any
 
@@ -25,6 +25,7 @@ from ..drawing import measured as points
 from ..drawing import plt
 from .adam_effective_loss import adam_effective_course
 from .averaged_descent import averaged_descent
+from .averaged_edge import TARGET, edge_with_error, edges, linear_time, times_to_target
 from .drift_rate import Measured, weighted_slope
 
 Floats = NDArray[np.float64]
@@ -43,7 +44,7 @@ DERIVED = (
     "without momentum only below it. AdamW's decay h bypasses the average: the bound is (sqrt(k0) + sqrt(k0 + h))^2."
 )
 
-N_MODES, CURVATURE, START, TARGET, N_RECORDS, N_RESAMPLES = 16, 1.0, 0.2, 0.1, 250, 200
+N_MODES, CURVATURE, START, N_RECORDS = 16, 1.0, 0.2, 250
 VALLEY_NOISE, SIGMA, ADAM_SIGMA, BETA2 = 0.2, 0.1, 0.3, 0.999
 
 
@@ -114,29 +115,6 @@ class Profile:
 PROFILES = {"quick": Profile(tuple(SETTINGS), 2, False, 64, 16), "full": Profile(tuple(SETTINGS), 4, True, 128, 32)}
 
 
-# --- The predicted time -------------------------------------------------------------------------------------------------
-@cache
-def linear_time(scaled: float, *, adam: bool, decay: float = 0.0, rate: float = 5e-4, fraction: float = TARGET) -> float:
-    """Time to the target, over that without momentum, of a linear drift at 1 - beta = 4 k0 `scaled`.
-
-        p <- p + d (b k0 theta - p),   theta <- theta - p - decay k0 theta
-
-    with d = delta, b = 1 - exp(-delta k) for dampened momentum that starts at rest, d and b of (12.9) for Adam.
-    `rate`: k0, small.
-    """
-    delta = 4 * rate * scaled
-    theta, p, share, last, step = 1.0, 0.0, 0.0, 0, 0
-    while max(abs(theta), abs(p) / rate) > 0.1 * fraction or step < 1 / rate:
-        step += 1
-        newest = delta / -np.expm1(step * np.log1p(-delta)) if adam else delta
-        share += newest * (1 - share) + (0.5 * (newest - delta) * share if adam else 0.0)
-        p += newest * (share * rate * theta - p)
-        theta -= p + decay * rate * theta
-        if abs(theta) >= fraction:
-            last = step
-    return (last + 0.5) * rate * (1 + decay) / -np.log(fraction)
-
-
 # --- Problems -----------------------------------------------------------------------------------------------------------
 def valley() -> tuple[sm.Valley, Floats, float]:
     """The valley, the coordinates in which Adam normalises (turned, or theta would have no gradient noise), and mu_A there."""
@@ -163,14 +141,6 @@ def turned_curvature() -> float:
 
 
 # --- Measurement --------------------------------------------------------------------------------------------------------
-def _times_to_target(clock: NDArray[np.int64], values: Floats, seed: int) -> Floats:
-    """Time after which |mean over runs| stays below the target, and those of resamples: (1 + N_RESAMPLES,)."""
-    n_runs = values.shape[1]
-    weights = np.random.default_rng([seed, 42]).multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=N_RESAMPLES) / n_runs
-    means = np.concatenate([values.mean(axis=1)[None], weights @ values.T])
-    return sm.convergence_time(np.abs(means) + 1e-300, clock, TARGET)
-
-
 def _valley_cell(
     lr: float, delta: float, horizon: float, n_runs: int, seed: int, *, beta2: float | None, noise: float, decay: float = 0.0
 ) -> Floats:
@@ -180,7 +150,7 @@ def _valley_cell(
         problem, problem.start(START), clock, lr=lr, beta1=1 - delta, beta2=beta2, n_runs=n_runs, seed=seed,
         label_noise=float(np.sqrt(noise * N_MODES)), weight_decay=decay, basis=None if beta2 is None else basis,
     )  # fmt: skip
-    return _times_to_target(clock, runs[..., 0], seed)
+    return times_to_target(clock, runs[..., 0], seed)
 
 
 def _sensing_cell(lr: float, delta: float, horizon: float, n_runs: int, seed: int, *, beta2: float | None) -> Floats:
@@ -190,7 +160,7 @@ def _sensing_cell(lr: float, delta: float, horizon: float, n_runs: int, seed: in
         problem, start, clock, lr=lr, beta1=1 - delta, beta2=beta2, n_runs=n_runs, seed=seed,
         label_noise=SIGMA if beta2 is None else ADAM_SIGMA,
     )  # fmt: skip
-    return _times_to_target(clock, problem.test_error(runs.reshape(-1, runs.shape[-1])).reshape(runs.shape[:2]), seed)
+    return times_to_target(clock, problem.test_error(runs.reshape(-1, runs.shape[-1])).reshape(runs.shape[:2]), seed)
 
 
 def _spread(beta2: float, n_runs: int, seed: int) -> Floats:
@@ -226,18 +196,6 @@ def predicted_spread(beta2: float) -> float:
     # the normal modes' own part: Adam moves them along D times the normal space, which is not orthogonal to theta
     oblique = SPREAD_LR / 2 * float(direction**2 @ (1 / roots) - 1 / (direction**2 @ roots))
     return rho**2 / (2 * curvature * (rho + SPREAD_LR)) + oblique
-
-
-def edges(delta: Floats, times: Floats, level: float) -> Floats:
-    """1 - beta where times / times[0] first crosses the level behind the second entry: (n,), (n, ...) -> (...); NaN: nowhere."""
-    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may not arrive: its time is infinite
-        ratio = times[1:] / times[0] - level
-        crossed = (ratio[1:] > 0) != (ratio[0] > 0)
-        first = crossed.argmax(axis=0)
-        low, high = (np.take_along_axis(ratio, (first + i)[None], axis=0)[0] for i in (1, 0))
-        log = np.log(delta[1:])
-        at = np.exp(log[first] + (log[first + 1] - log[first]) * high / (high - low))
-    return np.where(crossed.any(axis=0), at, np.nan)
 
 
 def measure(profile: str | Profile, seed: int, workers: int, report: Callable[[float], None]) -> xr.Dataset:
@@ -361,7 +319,7 @@ class _Cells:
                 with np.errstate(invalid="ignore"):  # a resample may not arrive
                     arrays["time_se"][i, j, :n] = times[:, 1:].std(axis=1, ddof=1)
                 arrays["predicted"][i, j, :n] = predicted = self.predicted(name, lr)
-                edge[i, j], edge_se[i, j] = _edge(delta, times, setting.level)
+                edge[i, j], edge_se[i, j] = edge_with_error(delta, times, setting.level)
                 edge_predicted[i, j] = edges(delta, predicted, setting.level)
                 rates[i, j], units[i, j] = lr, unit
         variants = list(VARIANTS) if self._plan.variants else []
@@ -372,7 +330,13 @@ class _Cells:
             unit = self.unit("Adam, valley", VARIANT_LR)
             expected = np.array([linear_time(q, adam=True, decay=VARIANTS[name].decay) for q in scaled])
             plateau = np.log(1 / TARGET) / (unit / 4) / (1 + VARIANTS[name].decay)
-            rows.append((*_edge(np.array(scaled), times, level), edges(np.array(scaled), expected, level), times[0, 0] / plateau))
+            rows.append(
+                (
+                    *edge_with_error(np.array(scaled), times, level),
+                    edges(np.array(scaled), expected, level),
+                    times[0, 0] / plateau,
+                )
+            )
         table = np.array(rows).reshape(-1, 4)
         spread = np.array([(*found[at + i], predicted_spread(beta2)) for i, beta2 in enumerate(SPREAD_BETA2) if variants])
         spread = spread.reshape(-1, 3)
@@ -420,13 +384,6 @@ class _Cells:
         )
 
 
-def _edge(delta: Floats, times: Floats, level: float) -> tuple[float, float]:
-    """The edge and its standard error, from times (n, 1 + N_RESAMPLES)."""
-    found = edges(delta, times, level)
-    logs = np.log(found[1:][np.isfinite(found[1:])])
-    return float(found[0]), float(found[0] * logs.std(ddof=1)) if len(logs) > N_RESAMPLES // 2 else np.nan
-
-
 # --- What it says -------------------------------------------------------------------------------------------------------
 def law(result: xr.Dataset, setting: str) -> tuple[Measured, float, Measured]:
     """Exponent of the edge against lr, the same of the predicted edges, and edge over predicted, averaged over the lr."""
@@ -449,31 +406,26 @@ def numbers(result: xr.Dataset) -> dict[str, Any]:
         exponent, derived, ratio = law(result, str(setting))
         at = result.sel(setting=setting)
         out[str(setting)] = {
-            "exponent": _plain(exponent),
+            "exponent": exponent.to_dict(),
             "derived": derived,
-            "over_predicted": _plain(ratio),
+            "over_predicted": ratio.to_dict(),
             "prefactor": float(np.nanmean(at.edge / at.unit)),
             "worst_time": float(np.nanmax(np.abs(at.time / at.predicted - 1))),
         }
     for i, variant in enumerate(result.variant.values):
         edge, error = float(result.variant_edge[i]), float(result.variant_edge_se[i])
-        out[str(variant)] = {"edge": _plain(Measured(edge, error)), "predicted": float(result.variant_edge_predicted[i])}
+        out[str(variant)] = {"edge": Measured(edge, error).to_dict(), "predicted": float(result.variant_edge_predicted[i])}
     for beta2, value, error, expected in zip(
         result.beta2.values, result.spread.values, result.spread_se.values, result.spread_predicted.values, strict=True
     ):
-        out[f"beta2 = {beta2:g}"] = {"spread": _plain(Measured(float(value / expected), float(error / expected)))}
+        out[f"beta2 = {beta2:g}"] = {"spread": Measured(float(value / expected), float(error / expected)).to_dict()}
     for i, epsilon in enumerate(result.epsilon.values):
         # the share of tr H that is gone, at the most momentum over that at the least
         gone = 1 - result.network[i]
         ratio, error = gone[:, -1] / gone[:, 0], np.hypot(result.network_se[i, :, -1], result.network_se[i, :, 0]) / gone[:, 0]
         worst = int(np.abs(ratio.values - 1).argmax())
-        out[f"network, epsilon = {epsilon:g}"] = {"gain": _plain(Measured(float(ratio[worst]), float(error[worst])))}
+        out[f"network, epsilon = {epsilon:g}"] = {"gain": Measured(float(ratio[worst]), float(error[worst])).to_dict()}
     return out
-
-
-def _plain(number: Measured) -> dict[str, float]:
-    value, error = number
-    return {"value": value, "standard_error": error, "low": value - 1.96 * error, "high": value + 1.96 * error}
 
 
 def findings(result: xr.Dataset) -> list[str]:

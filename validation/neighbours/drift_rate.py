@@ -19,6 +19,11 @@ class Measured(NamedTuple):
     value: float
     standard_error: float
 
+    def to_dict(self) -> dict[str, float]:
+        """Both, and the ends of the 95 % interval."""
+        value, error = self
+        return {"value": value, "standard_error": error, "low": value - 1.96 * error, "high": value + 1.96 * error}
+
 
 def decay_rate(first: Floats, last: Floats, n_steps: float) -> Measured:
     """Decay rate of the mean over runs per step, -ln(mean last / mean first) / n_steps; `first` and `last`: (n_runs,)."""

@@ -358,17 +358,12 @@ def numbers(result: xr.Dataset) -> dict[str, Any]:
         if good.sum() > 1:
             log, relative = np.log(result.lr.values[good]), (error / value)[i, good]
             slope, expected = (weighted_slope(log, np.log(each[i, good]), relative) for each in (value, derived))
-            out[f"exponent, batches of {size}"] = _plain(slope) | {"derived": expected.value}
+            out[f"exponent, batches of {size}"] = slope.to_dict() | {"derived": expected.value}
     small = result.parallel_time.sel(parallel_batch_size=[1, 4])
     relative = result.parallel_se.sel(parallel_batch_size=[1, 4]) / small
     ratio = float(small[0] / small[1])
-    out["speed-up of batches of 4"] = _plain(Measured(ratio, ratio * float(np.sqrt((relative**2).sum()))))
+    out["speed-up of batches of 4"] = Measured(ratio, ratio * float(np.sqrt((relative**2).sum()))).to_dict()
     return out
-
-
-def _plain(number: Measured) -> dict[str, float]:
-    value, error = number
-    return {"value": value, "standard_error": error, "low": value - 1.96 * error, "high": value + 1.96 * error}
 
 
 def findings(result: xr.Dataset) -> list[str]:
