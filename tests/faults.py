@@ -128,10 +128,10 @@ def _run(task: dict[str, Any]) -> None:
             _ensemble(Path(task["folder"]))
             status = 0
         else:
-            from sde_momentum.commands import main
+            from sde_momentum.commands import entry
 
             sys.argv = ["sde-momentum", *task["job"]]
-            main.main()
+            entry.main()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0
     except BaseException:

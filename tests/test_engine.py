@@ -145,6 +145,21 @@ def test_an_interrupt_ends_the_processes(tmp_path):
         os.kill(int((tmp_path / "victim").read_text()), 0)
 
 
+def test_an_interrupt_while_processes_that_are_done_are_stopped_is_not_lost(tmp_path, monkeypatch):
+    shutdown = engine.ProcessPoolExecutor.shutdown
+
+    def interrupted(*given, **named):
+        os.kill(os.getpid(), signal.SIGINT)
+        shutdown(*given, **named)
+
+    monkeypatch.setattr(engine.ProcessPoolExecutor, "shutdown", interrupted)
+    results = {}
+    with pytest.raises(KeyboardInterrupt):
+        collect(partial(product, folder=tmp_path), chunks=(1, 2), workers=2, into=results)
+    assert len(results) == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 CLIENT = """
 import sys
 from functools import partial

@@ -237,15 +237,19 @@ def _in_processes(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Context in which an interrupt does nothing: a second one while workers are stopped would leave the others alive."""
-    if threading.current_thread() is not threading.main_thread():  # which alone hears interrupts
+    """Context whose end an interrupt waits for: while workers are stopped it would leave the others alive."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):  # no interrupt is heard here
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    heard = list[int]()
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        signal.signal(signal.SIGINT, before)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _process() -> ProcessPoolExecutor:
