@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure
 
 from sde_momentum.figures import phase_diagram, time_against_momentum
+from sde_momentum.figures.style import plain_ticks
 
 DELTA, TIME = np.array([0.1, 0.01, 0.03, 0.003]), np.array([300.0, 100.0, 150.0, np.inf])
 
@@ -82,6 +83,19 @@ def test_every_curve_has_a_style_of_its_own():
     axes = Figure().add_subplot()
     time_against_momentum.draw(axes, {str(i): (DELTA, TIME, None) for i in range(18)}, {}, None)
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}) == 18
+
+
+@pytest.mark.parametrize("span", [1.01, 1.05, 1.2, 1.7, 3.0, 8.0, 30.0, 1e3, 1e5, 1e8])
+@pytest.mark.parametrize("low", [1.7e-12, 2.9e-3, 0.47, 330.0])
+def test_ticks_of_a_log_axis_are_at_least_two_told_apart_and_exactly_where_they_say(low, span):
+    axes = Figure(figsize=(3, 3)).add_subplot(xscale="log", yscale="log", xlim=(low, low * span), ylim=(low, low * span))
+    plain_ticks(axes)
+    for line in (axes.xaxis, axes.yaxis):
+        shown = [at for at in line.get_majorticklocs() if low * 0.999999 <= at <= low * span * 1.000001]
+        texts = line.get_major_formatter().format_ticks(shown)
+        assert 2 <= len(shown) <= 6
+        assert len(set(texts)) == len(texts)
+        np.testing.assert_allclose([float(text.replace(",", "")) for text in texts], shown, rtol=1e-9)
 
 
 def trial(lr, delta, time, error=0.0):

@@ -33,17 +33,46 @@ def colours(n: int) -> Any:
     return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.92, n))
 
 
+class _RoundTicks(LogLocator):
+    """Ticks of a log axis at round numbers, as many as have room and at most six: decades, or steps between them where few are
+    shown."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """The ticks from vmin to vmax."""
+        most = min(max(self.axis.get_tick_space(), 3), 6) if self.axis else 6
+        below, above = np.floor(np.log10(vmin)), np.ceil(np.log10(vmax))
+        rows = [_row(10.0 ** np.arange(below, above + 1, n), (1,)) for n in range(max(int(above - below), 1), 0, -1)]
+        decades = 10.0 ** np.arange(below, above + 1)
+        rows += [_row(decades, steps) for steps in _STEPS]
+        shown = [row[(row >= vmin * (1 - 1e-9)) & (row <= vmax * (1 + 1e-9))] for row in rows]
+        return max((row for row in shown if len(row) <= most), key=len)
+
+
+_STEPS = (
+    *((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), range(1, 10)),
+    *(np.arange(n, 10 * n) / n for n in (2, 5, 10, 20, 50, 100)),
+)
+"""Round numbers of one decade, more and more of them."""
+
+
+def _row(decades: Any, steps: Any) -> Any:
+    return np.outer(decades, np.asarray(steps, dtype=float)).ravel()
+
+
 def plain_ticks(axes: Axes) -> None:
-    """Numbers at the decades and at 2 and 5 between them, on both log axes."""
+    """Round numbers on both log axes, told apart by their labels."""
     for line in (axes.xaxis, axes.yaxis):
-        line.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        line.set_major_locator(_RoundTicks())
         line.set_major_formatter(FuncFormatter(tick))
         line.set_minor_formatter(NullFormatter())
 
 
 def tick(value: float, _: object = None) -> str:
-    """Label of a tick."""
-    return f"{value:.0e}".replace("e-0", "e-") if value < 1e-2 else f"{value:,.5g}"
+    """Label of a tick, three digits at most below 0.01."""
+    if value >= 1e-2:
+        return f"{value:,.5g}"
+    digits, power = f"{value:.2e}".split("e")
+    return f"{float(digits):g}e{int(power)}"
 
 
 FORMATS = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}

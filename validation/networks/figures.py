@@ -64,18 +64,21 @@ def courses(summary: Summary) -> Figure:
     use = step > 0
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(names), figsize=(4.3 * len(names), 3.9))
-        picked = range(0, data.sizes["momentum"], 2)
+        picked, note = range(0, data.sizes["momentum"], 2), ""
         for axis, (name, label) in zip(axes, names.items(), strict=True):
-            for j, colour in zip(picked, colours(len(picked)), strict=True):
-                runs = data[name].values[j].astype(np.float64)
-                mean = np.where(np.isfinite(runs), runs, np.nan)[:, use].mean(axis=0)
+            runs = data[name].values[picked].astype(np.float64)[:, :, use]
+            means = np.where(np.isfinite(runs), runs, np.nan).mean(axis=1)
+            for j, mean, colour in zip(picked, means, colours(len(picked)), strict=True):
                 axis.plot(step[use], mean, color=colour, lw=1.5, label=f"{summary.one_minus_beta[i, j]:.2g}")
             axis.set(xscale="log", yscale="log", xlabel="steps", title=label)
+            if np.nanmax(means) > (top := 10 * np.nanpercentile(means, 90)):
+                axis.set_ylim(top=top)
+                note = "; lines that leave the picture diverge"
         level = summary.configuration["fraction"] * summary.about["interpolating"]["trace_hessian"]
         axes[0].axhline(level, color=BLACK, ls="--", lw=1)
         axes[0].annotate("target", (step[use][-1], level), va="bottom", ha="right", fontsize="small")
         axes[-1].legend(title=r"$1-\beta$", loc="upper left", fontsize="small")
-        figure.suptitle(f"lr {summary.lr[i]:.3g}; a run that has ended keeps its last value")
+        figure.suptitle(f"lr {summary.lr[i]:.3g}; a run that has ended keeps its last value{note}")
     return figure
 
 
