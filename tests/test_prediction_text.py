@@ -15,7 +15,7 @@ from sde_momentum.predictors.prediction_text import as_dict, describe
 from sde_momentum.predictors.ways.base import Answer
 
 NONE = np.empty(0)
-LONG = "critical limit at finite learning rate with slow modes and pairs"
+LONG = "a way of an extension, whose name has sixty-four characters here"
 
 
 @dataclass
