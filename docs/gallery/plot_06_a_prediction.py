@@ -25,6 +25,8 @@ print(answer)
 # recommendation stands at the side of less momentum, where nearly nothing is lost and
 # nothing is risked.
 
-figure, axes = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
+figure, axes = plt.subplots(
+    figsize=(7.5, 4.6), layout="constrained"
+)
 answer.plot(axes)
 plt.show()
