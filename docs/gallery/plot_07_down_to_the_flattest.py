@@ -50,7 +50,7 @@ left.semilogx(
     flow.time, problem.trace_hessian(flow.points), color="#0072B2"
 )
 left.set(
-    xlabel="time t = steps x c lr$^2$ / (1 - beta)$^2$",
+    xlabel=r"time $t$ = steps $\times\ c\,\mathrm{lr}^2/(1 - \beta)^2$",
     ylabel="tr H, the sharpness",
     title="downhill",
 )

@@ -69,7 +69,7 @@ axes.set(
     yscale="log",
     xlabel="step",
     ylabel="relative error of the mean of $X^2$,\n"
-    "2 standard errors",
+    "bars: 2 standard errors",
     ylim=(1e-4, 1),
 )
 axes.legend()
