@@ -107,7 +107,7 @@ print(found)
 
 # %%
 # Read the lines from the top. A line that begins with ``doubtful:`` would come first,
-# and say what to do about it. ``as good`` encloses the values of 1 - momentum that
+# and name the trials that settle it (:doc:`/start/trusted`). ``as good`` encloses the values of 1 - momentum that
 # the trials do not show to be worse; a momentum of your own within it needs no
 # change. Nothing was changed:
 
