@@ -17,11 +17,6 @@ from derivations.page import render
 from derivations.sections import Section
 
 
-def _to_equation(number: str) -> str:
-    """A link to where the theory has the equation (typeset.py gives it an id)."""
-    return f'<a href="../theory.html#eq-{number.replace(".", "-")}">{number}</a>'
-
-
 def _page(name: str) -> str:
     derivation = BY_NAME[name]
     steps = render.check(derivation)
@@ -32,8 +27,7 @@ def _page(name: str) -> str:
     body = re.sub(r"<(/?)h3>", r"<\1h2>", body)
     sections = ", ".join(f"[{section.title}](../theory.md#{section.anchor})" for section in derivation.sections)
     numbers = ", ".join(
-        _to_equation(f.equation.number)
-        for f in sorted(derivation.formulas, key=lambda f: (f.equation.section.number, f.equation.place))
+        f.equation.number for f in sorted(derivation.formulas, key=lambda f: (f.equation.section.number, f.equation.place))
     )
     result = f" It ends in equations {numbers}." if numbers else ""
     checked = (
