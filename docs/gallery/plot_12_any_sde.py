@@ -27,9 +27,8 @@ result = sm.solve(
 # %%
 # Every number has a standard error. Here the exact mean is known, :math:`e^{-t}`:
 
-distance = abs(result["mean"] - np.exp(-times)) / result[
-    "mean_se"
-].where(result.time > 0)
+gap = abs(result["mean"] - np.exp(-times))
+distance = (gap / result["mean_se"]).where(result.time > 0)
 print(
     "largest distance of the mean from exp(-t):",
     f"{float(distance.max()):.1f} standard errors",

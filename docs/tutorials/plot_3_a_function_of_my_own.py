@@ -17,11 +17,9 @@ import sde_momentum as sm
 
 rng = np.random.default_rng(0)
 inputs = rng.standard_normal((6, 12))
+# the map to be found; six of its outputs are known
 sparse = np.zeros(12)
-sparse[:2] = (
-    1.0,
-    -1.0,
-)  # the map to be found; six of its outputs are known
+sparse[:2] = 1.0, -1.0
 n = len(sparse)
 
 

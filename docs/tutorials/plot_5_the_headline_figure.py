@@ -64,12 +64,9 @@ for lr in rates:
         metrics=["test_error"],
         progress=False,
     )
-    each = (
-        1
-        / sm.convergence_time(
-            runs.test_error.isel(lr=0), runs.time
-        )[::-1]
-    )  # 0 for a run that never stays below
+    error = runs.test_error.isel(lr=0)
+    steps = sm.convergence_time(error, runs.time)[::-1]
+    each = 1 / steps  # 0 for a run that never stays below
     times[lr] = (
         1 / each.mean(1),
         each.std(1) / each.mean(1) / np.sqrt(64),
