@@ -15,9 +15,8 @@ import numpy as np
 import sde_momentum as sm
 
 valley = sm.Valley(np.linspace(1.0, 2.0, 8), 0.0, curvature=1.0)
-point = sm.ManifoldPoint(
-    valley, valley.start(0.0)
-)  # the flattest point
+flattest = valley.start(0.0)
+point = sm.ManifoldPoint(valley, flattest)
 along = np.eye(9)[0]  # the flat direction
 noise = [sm.forces.LabelNoise(1e-4)]
 rules = {

@@ -17,9 +17,8 @@ import numpy as np
 
 import sde_momentum as sm
 
-valley = sm.Valley.balanced(
-    8, curvature=1.0, coupling=3.0
-)  # one flat direction, eight steep ones
+# one flat direction, eight steep ones
+valley = sm.Valley.balanced(8, curvature=1.0, coupling=3.0)
 start = valley.start(1.0)  # at distance 1 from the flattest point
 curve = sm.universal_curve(
     valley, start, ("test_error", 0.1), progress=False
@@ -34,9 +33,8 @@ figure, axes = plt.subplots(
     figsize=(7.5, 4.8), layout="constrained"
 )
 wide = np.geomspace(1.95, 5.5, 60)
-unit = np.cbrt(
-    1e-6 * 1e-6**2
-)  # any small learning rate and noise give the same curve
+# any small learning rate and noise give the same curve
+unit = np.cbrt(1e-6 * 1e-6**2)
 predicted = (
     curve.convergence_time(1e-6, wide * unit, noise=1e-6)[0]
     * unit

@@ -65,8 +65,8 @@ for lr in rates:
         progress=False,
     )
     error = runs.test_error.isel(lr=0)
-    steps = sm.convergence_time(error, runs.time)[::-1]
-    each = 1 / steps  # 0 for a run that never stays below
+    met = sm.convergence_time(error, runs.time)[::-1]
+    each = 1 / met  # 0 for a run that never stays below
     times[lr] = (
         1 / each.mean(1),
         each.std(1) / each.mean(1) / np.sqrt(64),
