@@ -96,8 +96,10 @@ copybutton_prompt_is_regexp = True
 
 
 def _within_the_site(app: object, docname: str, source: list[str]) -> None:
-    """Links that work in the repository too: CONTRIBUTING.md is a page of the site."""
+    """Links that work in the repository too: CONTRIBUTING.md is a page of the site. What is for the formatter is not shown."""
     source[0] = source[0].replace("](../CONTRIBUTING.md", "](/contributing.md")
+    if docname.startswith(("examples/", "tutorials_run/")):
+        source[0] = source[0].replace("  # fmt: skip", "")
 
 
 def setup(app: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from copy import deepcopy
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import sde_momentum as sm
 from sde_momentum.core.errors import InputError
+from sde_momentum.training.finder.lengths import least_one_minus_beta
 from sde_momentum.training.finder.snapshot import Snapshot
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -175,6 +177,7 @@ def test_an_answer_from_trials_whose_loss_still_falls_is_doubtful():
     found = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=400, momenta=[0.88, 0.9])
     assert found.fall == pytest.approx(2 * 0.1 * 0.005 / 0.1 * 400, rel=0.05)
     assert found.doubts[0].startswith("the loss still falls, by 98% in 400 steps")
+    assert "longer ones, steps= two fifths of the training, may" in found.doubts[0]
     cooled = sm.find_momentum(model, sgd(model, lr=0.1), loss, data, steps=400, momenta=[0.88, 0.9], anneal=True)
     settled = sm.find_momentum(model, sgd(model), lambda f, y: 1 + f.square().mean(), data, steps=400, momenta=[0.5, 0.9])
     for other in (cooled, settled):
@@ -221,9 +224,33 @@ def test_the_best_at_the_end_of_what_was_tried_is_doubtful():
     """At curvature 1 and lr 0.1 a hundred steps are fastest at 1 - beta of about 0.5."""
     model, loss, data = quadratic(1.0)
     found = sm.find_momentum(model, sgd(model), loss, data, momenta=[0.95, 0.98], steps=100, anneal=True)
-    assert any("least momentum tried" in doubt for doubt in found.doubts)
+    assert any("least momentum tried was the best: momenta=[0.8400, 0.95000], steps=100 shows" in doubt for doubt in found.doubts)
     whole = sm.find_momentum(model, sgd(model), loss, data, momenta=[0.0, 0.5, 0.95], steps=100, anneal=True)
     assert not any("least momentum tried" in doubt for doubt in whole.doubts)
+
+
+def test_a_doubt_names_the_trials_that_would_settle_it_and_they_do():
+    """At curvature 0.003 and lr 0.05 critical damping is at 1 - beta = 0.024; hundred steps are too short to try it."""
+    model, loss, data = quadratic(0.003)
+    optimizer = sgd(model, momentum=0.5)
+    asked = {"schedule": torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5000), "anneal": False}
+    found = sm.find_momentum(model, optimizer, loss, data, steps=100, momenta=[0.5, 0.9], **asked)
+    assert found.n_training == 5000
+    assert "longer ones, steps=2000 (20 times the steps of these trials), may" in found.doubts[0]
+    short = sm.find_momentum(model, optimizer, loss, data, steps=100, momenta=[0.5, 0.9], anneal=True)
+    settled = re.search(r"most momentum tried was the best: (momenta=\[0.96875, 0.9000\], steps=192) shows", short.doubts[0])
+    assert settled is not None, short.doubts
+    again = sm.find_momentum(model, optimizer, loss, data, steps=192, momenta=[0.96875, 0.9], anneal=True)
+    assert again.score[0] < again.score[1]
+    assert again.tried[0] == pytest.approx(least_one_minus_beta(again.n_steps))
+
+
+def test_trials_that_a_budget_cut_short_are_doubtful():
+    model, loss, data = quadratic(1.0)
+    found = sm.find_momentum(model, sgd(model), loss, data, budget=1e-6, momenta=[0.5, 0.9])
+    assert (found.n_steps, found.n_usual) == (10, 300)
+    assert re.match(r"the budget cut the trials to 10 steps: the usual 300 take a budget of \d+$", found.doubts[0])
+    assert not any("budget" in doubt for doubt in sm.find_momentum(model, sgd(model), loss, data, budget=1e6).doubts)
 
 
 def test_the_schedule_tells_the_length_of_a_trial():

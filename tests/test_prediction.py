@@ -11,6 +11,7 @@ import pytest
 
 import sde_momentum as sm
 from sde_momentum.core.errors import InputError
+from sde_momentum.predictors.theory_answer import UNCHECKED
 from sde_momentum.predictors.ways.base import Extras
 from sde_momentum.predictors.ways.registry import WAYS
 from sde_momentum.problems.metrics import Metric
@@ -28,13 +29,14 @@ def answer():
 
 
 def test_named_ways_of_theory_say_what_makes_them_doubtful(answer):
-    """As `methods="theory"` does: neither sees the cliff. Where the critical limit answers in a valley, nothing is."""
+    """As `methods="theory"` does: neither sees the cliff. Where the critical limit answers in a valley, nothing is. A transfer
+    alone rests on nothing of the problem."""
     both = sm.predict(VALLEY, 0.05, **ASKED, methods=["closed form", "effective loss"])
     assert not both.safe
     assert any("does not see where fluctuations throw training off" in doubt for doubt in both.doubts)
     assert str(both).startswith("doubtful: ")
     assert answer.safe
-    assert sm.predict(VALLEY, 0.05, **ASKED, reference=(0.1, 0.98), methods=["transfer"]).doubts == ()
+    assert sm.predict(VALLEY, 0.05, **ASKED, reference=(0.1, 0.98), methods=["transfer"]).doubts == (UNCHECKED,)
 
 
 def test_every_way_answers_and_the_times_agree(answer):

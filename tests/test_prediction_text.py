@@ -92,10 +92,10 @@ def test_it_prints_momentum_steps_trials_theory_and_a_table():
         "cliff: below 1 - beta = 0.0101 the target is met much later or never; 2 of 64 runs there diverged",
         "trials at lr 0.01: 3 momenta, 64 to 256 seeds, 900 steps",
         "reached: at most 1.02 times the shortest time (95 %); took 3.21 of 20 s",
-        f"theory: closed form agrees; {LONG} has too much momentum (1 - beta is 0.71 times the answer's); "
+        f"theory: momentum of closed form agrees; {LONG} has too much momentum (1 - beta is 0.71 times the answer's); "
         "moment closure does not apply; broken: J of full rank",
         f"  way{' ' * 61}  1 - beta        steps",
-        f"  closed form{' ' * 53}    0.0131          380  agrees",
+        f"  closed form{' ' * 53}    0.0131          380  momentum agrees",
         f"  {LONG}    0.0092               too much momentum",
         f"  trial{' ' * 59}   0.01288  412.3 ± 3.2  the answer",
         f"  moment closure{' ' * 50}                         does not apply: 96 parameters, 40 at most",

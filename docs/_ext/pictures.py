@@ -58,11 +58,11 @@ def draw_valley(file: Path) -> None:
     left.axhline(0, color="0.35", lw=0.8)
     left.annotate("flattest point", (0, 0), (0, -0.62), ha="center", arrowprops={"arrowstyle": "->", "color": "0.3"}, fontsize=9)
     left.annotate("start", (START, 0), (START, 0.5), ha="center", arrowprops={"arrowstyle": "->", "color": "0.3"}, fontsize=9)
-    left.set(xlabel="along the valley: theta", ylabel="across: one of 16 modes", xlim=(-2.2, 2.2), ylim=(-0.75, 0.75))
-    right.set(xlabel="steps", ylabel="mean theta^2 of 48 trainings", yscale="log", xlim=(0, STEPS), ylim=(0.02, 20))
+    left.set(xlabel=r"along the valley: $\theta$", ylabel="across: one of 16 modes", xlim=(-2.2, 2.2), ylim=(-0.75, 0.75))
+    right.set(xlabel="steps", ylabel=r"mean $\theta^2$ of 48 trainings", yscale="log", xlim=(0, STEPS), ylim=(0.02, 20))
     trails = {name: left.plot([], [], color=COLOURS[name], lw=1.0, alpha=0.85)[0] for name in DELTAS}
     heads = {name: left.plot([], [], "o", color=COLOURS[name], ms=5)[0] for name in DELTAS}
-    labels = {name: f"1 - beta = {delta:g}: {name}" for name, delta in DELTAS.items()}
+    labels = {name: rf"$1 - \beta$ = {delta:g}: {name}" for name, delta in DELTAS.items()}
     curves = {name: right.plot([], [], color=COLOURS[name], label=labels[name])[0] for name in DELTAS}
     right.legend(fontsize=8, loc="upper right", framealpha=0.9)
     steps = np.arange(STEPS + 1)
@@ -90,7 +90,7 @@ def draw_timescales(file: Path) -> None:
     figure, axes = plt.subplots(figsize=(6.4, 3.9), layout="constrained")
     delta = np.geomspace(1e-3, 1, 200)
     axes.loglog(delta, 2 / delta, color="0.25", lw=2)
-    axes.text(0.055, 50, "across, at every lr:\n2 / (1 - beta) steps", fontsize=9, va="bottom")
+    axes.text(0.055, 50, "across, at every lr:\n" + r"$2\,/\,(1 - \beta)$ steps", fontsize=9, va="bottom")
     for lr, colour in ((0.1, "#d55e00"), (0.01, "#009e73"), (0.001, "#0072b2")):
         along = 4 * delta**2 / (lr**2 * NOISE * CURVATURE)
         best = (lr**2 * NOISE * CURVATURE / 2) ** (1 / 3)
@@ -98,8 +98,10 @@ def draw_timescales(file: Path) -> None:
         axes.loglog([best], [2 / best], "o", color=colour, ms=8)
     best = (0.01**2 * NOISE * CURVATURE / 2) ** (1 / 3)
     arrow = {"arrowstyle": "->", "color": "0.3"}
-    axes.annotate("equally slow: 1 - beta ~ lr^(2/3)", (best, 2 / best), (1.5e-3, 2.8), arrowprops=arrow, fontsize=9)
-    axes.set(xlabel="1 - beta", ylabel="steps", ylim=(2, 2e5), xlim=(1e-3, 1))
+    axes.annotate(
+        r"equally slow: $1 - \beta \sim \mathrm{lr}^{2/3}$", (best, 2 / best), (1.5e-3, 2.8), arrowprops=arrow, fontsize=9
+    )
+    axes.set(xlabel=r"$1 - \beta$", ylabel="steps", ylim=(2, 2e5), xlim=(1e-3, 1))
     axes.legend(fontsize=9, loc="upper right")
     figure.savefig(file)
     plt.close(figure)

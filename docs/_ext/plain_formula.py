@@ -18,17 +18,8 @@ FUNCTIONS = {"ln": r"\ln", "exp": r"\exp", "max": r"\max", "min": r"\min", "sqrt
 PREFIXES = {"grad": r"\nabla", "hess": r"\nabla^2", "sum": r"\sum", "tr": r"\operatorname{tr}", "Re": r"\operatorname{Re}"}
 PREFIXES |= {"Cov": r"\operatorname{Cov}", "E": r"\mathbb{E}"}
 INDICES = {"perp": r"\perp", "par": r"\parallel", "T": "T"}
-RELATIONS = {
-    "=": "=",
-    "<": "<",
-    ">": ">",
-    "<=": r"\le",
-    ">=": r"\ge",
-    "~": r"\sim",
-    "->": r"\to",
-    "<-": r"\leftarrow",
-    "!=": r"\ne",
-}
+RELATIONS = {"=": "=", "<": "<", ">": ">", "<=": r"\le", ">=": r"\ge", "~": r"\sim"}
+RELATIONS |= {"->": r"\to", "<-": r"\leftarrow", "!=": r"\ne"}
 UNITS = {"parameter", "loss", "curvature"}
 OPENING, CLOSING = {"(": ")", "[": "]", "{": "}"}, {")": "(", "]": "[", "}": "{"}
 

@@ -15,7 +15,8 @@ from sphinx.util import logging
 from derivations.codegen import BY_NAME
 
 PAGES = re.compile(
-    "theory|glossary|forces|phase_diagram|claims|neighbouring_papers|matrix_sensing|networks|predictions|understand/.*"
+    "theory|glossary|forces|phase_diagram|claims|neighbouring_papers|matrix_sensing|networks|predictions|understand/.*|"
+    "index|start/(does_it_apply|ten_minutes|trusted)|evidence/results|project/(roadmap|faq)"
 )
 """Pages whose letters are typeset in text too."""
 _AS_IT_IS = (

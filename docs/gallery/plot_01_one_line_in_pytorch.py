@@ -18,14 +18,21 @@ import sde_momentum as sm
 torch.manual_seed(0)
 torch.set_num_threads(1)  # so small a model is faster on one
 model = torch.nn.Linear(10, 1)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=5000, gamma=0.1)
+optimizer = torch.optim.SGD(
+    model.parameters(), lr=0.1, momentum=0.9
+)
+schedule = torch.optim.lr_scheduler.StepLR(
+    optimizer, step_size=5000, gamma=0.1
+)
 
 # %%
 # This is the line. The scaler changes the momentum of the optimizer that it is given;
 # the training loop stays as it is.
 
-sm.MomentumScaler(optimizer, sm.MomentumRule.from_reference(lr=0.1, momentum=0.9))
+sm.MomentumScaler(
+    optimizer,
+    sm.MomentumRule.from_reference(lr=0.1, momentum=0.9),
+)
 
 # %%
 # A training loop like any other. The data do not matter here; we only record what the

@@ -22,9 +22,15 @@ x = torch.randn(2000, 10)
 labels = (x.sin().sum(1) > 0).long()
 wrong = torch.rand(len(labels)) < 0.2
 labels[wrong] = 1 - labels[wrong]
-loader = DataLoader(TensorDataset(x, labels), batch_size=32, shuffle=True)
-model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 2))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+loader = DataLoader(
+    TensorDataset(x, labels), batch_size=32, shuffle=True
+)
+model = nn.Sequential(
+    nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 2)
+)
+optimizer = torch.optim.SGD(
+    model.parameters(), lr=0.1, momentum=0.9
+)
 
 # %%
 # ``steps`` is the length of a trial: a fifth of the training is enough.
@@ -48,6 +54,8 @@ print(found)
 # best. Of all momenta that are not shown to be worse (green) the least is
 # recommended: too little momentum costs some time, too much can cost the training.
 
-figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+figure, axes = plt.subplots(
+    figsize=(7, 4.2), layout="constrained"
+)
 found.plot(axes)
 plt.show()

@@ -19,8 +19,13 @@ lr, sigma, steps = 0.02, 1.0, 6000
 
 
 def train(momentum, seed=0):
-    """SGD with momentum on the loss (u v - 1 - noise)^2 / 2, from a point of the curve; every point visited."""
-    noise = sigma * np.random.default_rng(seed).standard_normal(steps)
+    """All points that SGD with momentum visits.
+
+    The loss is (u v - 1 - noise)^2 / 2, the start on the curve.
+    """
+    noise = sigma * np.random.default_rng(seed).standard_normal(
+        steps
+    )
     w, velocity = np.array([2.5, 0.4]), np.zeros(2)
     path = [w]
     for xi in noise:
@@ -31,7 +36,9 @@ def train(momentum, seed=0):
     return np.array(path)
 
 
-paths = {momentum: train(momentum) for momentum in (0.0, 0.8, 0.98)}
+paths = {
+    momentum: train(momentum) for momentum in (0.0, 0.8, 0.98)
+}
 
 # %%
 # How sharp the loss is at a point of the curve is told by the trace of its Hessian,
@@ -41,7 +48,9 @@ figure, panels = plt.subplots(
     2, 3, figsize=(10, 6.2), layout="constrained", sharey="row"
 )
 grid = np.linspace(0.05, 3.4, 200)
-for (momentum, path), plane, time in zip(paths.items(), *panels, strict=True):
+for (momentum, path), plane, time in zip(
+    paths.items(), *panels, strict=True
+):
     plane.contourf(
         grid,
         grid,
@@ -55,7 +64,10 @@ for (momentum, path), plane, time in zip(paths.items(), *panels, strict=True):
     plane.plot(*path[0], "o", color="#222222")
     plane.plot(1, 1, "*", color="#009E73", ms=14)
     plane.set(
-        title=f"momentum {momentum}", xlabel="u", xlim=(0.05, 3.4), ylim=(0.05, 3.4)
+        title=f"momentum {momentum}",
+        xlabel="u",
+        xlim=(0.05, 3.4),
+        ylim=(0.05, 3.4),
     )
     time.plot((path**2).sum(1), color="#0072B2", lw=0.7)
     time.axhline(2, color="#009E73", lw=1)

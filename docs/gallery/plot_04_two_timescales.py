@@ -21,22 +21,47 @@ import sde_momentum as sm
 c, mu = 1e-3, 10.0
 one_minus_beta = np.geomspace(1e-3, 1, 400)
 
-figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+figure, axes = plt.subplots(
+    figsize=(7, 4.5), layout="constrained"
+)
 crossings = {}
-for lr, colour in ((0.1, "#0072B2"), (0.01, "#009E73"), (0.001, "#D55E00")):
+for lr, colour in (
+    (0.1, "#0072B2"),
+    (0.01, "#009E73"),
+    (0.001, "#D55E00"),
+):
     times = sm.timescales(
-        lr, one_minus_beta=one_minus_beta, eigenvalue=1.0, noise=c, curvature=mu
+        lr,
+        one_minus_beta=one_minus_beta,
+        eigenvalue=1.0,
+        noise=c,
+        curvature=mu,
     )
-    axes.loglog(one_minus_beta, times.transverse, color=colour, ls="--")
-    axes.loglog(one_minus_beta, times.longitudinal, color=colour, label=f"lr = {lr}")
-    crossing = np.argmin(np.maximum(times.transverse, times.longitudinal))
-    axes.plot(one_minus_beta[crossing], times.transverse[crossing], "o", color=colour)
+    axes.loglog(
+        one_minus_beta, times.transverse, color=colour, ls="--"
+    )
+    axes.loglog(
+        one_minus_beta,
+        times.longitudinal,
+        color=colour,
+        label=f"lr = {lr}",
+    )
+    crossing = np.argmin(
+        np.maximum(times.transverse, times.longitudinal)
+    )
+    axes.plot(
+        one_minus_beta[crossing],
+        times.transverse[crossing],
+        "o",
+        color=colour,
+    )
     crossings[lr] = one_minus_beta[crossing]
 axes.set(
     xlabel="1 - momentum",
     ylabel="steps",
     ylim=(1, 1e7),
-    title="dashed: across; full: along; they cross at the best momentum",
+    title="dashed: across; full: along;\n"
+    "they cross at the best momentum",
 )
 axes.legend()
 plt.show()
@@ -53,5 +78,12 @@ print(
 )
 print(
     "exponent:",
-    round(float(np.polyfit(np.log(rates), np.log(list(crossings.values())), 1)[0]), 2),
+    round(
+        float(
+            np.polyfit(
+                np.log(rates), np.log(list(crossings.values())), 1
+            )[0]
+        ),
+        2,
+    ),
 )

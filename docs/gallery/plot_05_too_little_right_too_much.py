@@ -32,9 +32,9 @@ runs = sm.solve(
 
 error = runs.test_error.isel(lr=0).mean("seed")
 for momentum in runs.momentum.values:
-    print(
-        f"momentum {momentum}: {float(sm.convergence_time(error.sel(momentum=momentum), runs.time)):.0f} steps"
-    )
+    mean = error.sel(momentum=momentum)
+    met = sm.convergence_time(mean, runs.time)
+    print(f"momentum {momentum}: {float(met):.0f} steps")
 
 # %%
 # Thin lines are single runs, thick ones the mean. At 0.97 training is sure, and slow.
@@ -42,7 +42,9 @@ for momentum in runs.momentum.values:
 # their mean does not settle. This steep side is called the cliff, and a good
 # recommendation keeps away from it.
 
-figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+figure, axes = plt.subplots(
+    figsize=(7, 4.5), layout="constrained"
+)
 for momentum, colour, word in zip(
     runs.momentum.values,
     ("#0072B2", "#009E73", "#D55E00"),
@@ -51,7 +53,11 @@ for momentum, colour, word in zip(
 ):
     some = runs.test_error.isel(lr=0).sel(momentum=momentum)
     axes.semilogy(
-        runs.time, some.isel(seed=slice(0, 8)).T, color=colour, lw=0.5, alpha=0.4
+        runs.time,
+        some.isel(seed=slice(0, 8)).T,
+        color=colour,
+        lw=0.5,
+        alpha=0.4,
     )
     axes.semilogy(
         runs.time,
@@ -66,6 +72,10 @@ axes.axhline(
     ls=":",
     label="a tenth of the start",
 )
-axes.set(xlabel="step", ylabel="test error", title="64 runs of each, lr 0.05")
+axes.set(
+    xlabel="step",
+    ylabel="test error",
+    title="64 runs of each, lr 0.05",
+)
 axes.legend()
 plt.show()

@@ -14,9 +14,8 @@ import matplotlib.pyplot as plt
 import sde_momentum as sm
 
 problem = sm.MatrixSensing(d=8, rank=1, n_measurements=40)
-answer = sm.predict(
-    problem, lr=0.05, noise=0.1**2 / 40, progress=False
-)  # noise: variance of the labels' errors over the batch size
+noise = 0.1**2 / 40  # variance of the errors over batch size
+answer = sm.predict(problem, lr=0.05, noise=noise, progress=False)
 print(answer)
 
 # %%
@@ -25,6 +24,8 @@ print(answer)
 # recommendation stands at the side of less momentum, where nearly nothing is lost and
 # nothing is risked.
 
-figure, axes = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
+figure, axes = plt.subplots(
+    figsize=(7.5, 4.6), layout="constrained"
+)
 answer.plot(axes)
 plt.show()

@@ -22,7 +22,10 @@ inputs = rng.standard_normal((6, 12))
 
 
 def f(w):
-    """The outputs at six inputs of the linear map with entries a b: a diagonal linear network."""
+    """A diagonal linear network: a map with entries a b.
+
+    Its outputs at the six inputs.
+    """
     a, b = w[:12], w[12:]
     return inputs @ (a * b)
 
@@ -40,17 +43,23 @@ print(flow)
 # entries that are not zero: this is why one wants to arrive there.
 
 entries = flow.points[:, :12] * flow.points[:, 12:]
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-left.semilogx(flow.time, problem.trace_hessian(flow.points), color="#0072B2")
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 3.8), layout="constrained"
+)
+left.semilogx(
+    flow.time, problem.trace_hessian(flow.points), color="#0072B2"
+)
 left.set(
-    xlabel="time t = steps x c lr$^2$ / (1 - beta)$^2$",
+    xlabel=r"time $t$ = steps $\times\ c\,\mathrm{lr}^2/(1 - \beta)^2$",
     ylabel="tr H, the sharpness",
     title="downhill",
 )
 right.semilogx(flow.time, entries, lw=1)
 print("entries at the end:", *entries[-1].round(2) + 0.0)
 right.set(
-    xlabel="time t", ylabel="entries of the map", title="twelve entries on the way"
+    xlabel="time t",
+    ylabel="entries of the map",
+    title="twelve entries on the way",
 )
 for value in (1.0, -1.0):
     right.axhline(value, color="0.6", ls=":", lw=1)

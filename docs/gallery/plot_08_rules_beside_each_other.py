@@ -15,15 +15,18 @@ import numpy as np
 import sde_momentum as sm
 
 valley = sm.Valley(np.linspace(1.0, 2.0, 8), 0.0, curvature=1.0)
-point = sm.ManifoldPoint(valley, valley.start(0.0))  # the flattest point
+flattest = valley.start(0.0)
+point = sm.ManifoldPoint(valley, flattest)
 along = np.eye(9)[0]  # the flat direction
 noise = [sm.forces.LabelNoise(1e-4)]
 rules = {
-    "label noise, heavy ball": sm.MomentumRule.from_forces(point, along, noise),
+    "label noise, heavy ball": sm.MomentumRule.from_forces(
+        point, along, noise
+    ),
     "label noise, Nesterov": sm.MomentumRule.from_forces(
         point, along, noise, nesterov=True
     ),
-    "label noise and weight decay 1e-3": sm.MomentumRule.from_forces(
+    "with weight decay 1e-3": sm.MomentumRule.from_forces(
         point, along, [*noise, sm.forces.WeightDecay(1e-3)]
     ),
 }
@@ -33,10 +36,16 @@ rules = {
 # exponent.
 
 rates = np.geomspace(1e-5, 0.03, 60)
-figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-for (name, rule), style in zip(rules.items(), ("-", "--", "-."), strict=True):
+figure, axes = plt.subplots(
+    figsize=(7, 4.5), layout="constrained"
+)
+for (name, rule), style in zip(
+    rules.items(), ("-", "--", "-."), strict=True
+):
     values = rule.one_minus_beta(rates)
-    slope = np.log(rule.one_minus_beta(2e-3) / rule.one_minus_beta(1e-3)) / np.log(2)
+    slope = np.log(
+        rule.one_minus_beta(2e-3) / rule.one_minus_beta(1e-3)
+    ) / np.log(2)
     print(f"{name}: exponent {slope:.2f} at lr 0.001")
     axes.loglog(rates, values, style, label=name, lw=2)
 axes.set(

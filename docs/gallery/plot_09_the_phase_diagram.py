@@ -12,7 +12,11 @@ import sde_momentum as sm
 from sde_momentum.figures import phase_diagram
 
 diagram = sm.PhaseDiagram(
-    noise=2.5e-4, curvature=10.0, eigenvalues=[0.5, 1.0, 4.0], coupling=14.0, target=0.3
+    noise=2.5e-4,
+    curvature=10.0,
+    eigenvalues=[0.5, 1.0, 4.0],
+    coupling=14.0,
+    target=0.3,
 )
 
 # %%
@@ -23,15 +27,23 @@ diagram = sm.PhaseDiagram(
 # done at 0.3 of the distance.
 
 for lr in (0.1, 0.01, 0.001):
-    best, edge = float(diagram.optimum(lr)), float(diagram.edge(lr))
-    print(f"lr {lr}: best 1 - momentum {best:.4f}, stability edge {edge:.4f}")
+    best, edge = (
+        float(diagram.optimum(lr)),
+        float(diagram.edge(lr)),
+    )
+    print(
+        f"lr {lr}: best 1 - momentum {best:.4f},"
+        f" stability edge {edge:.4f}"
+    )
 
 # %%
 # All lines along the manifold have the slope 2/3. The last grey region is the usual
 # limit of the learning rate, from which a steep direction diverges.
 
 data = diagram.dataset()
-figure, axes = plt.subplots(figsize=(9, 5.2), layout="constrained")
+figure, axes = plt.subplots(
+    figsize=(9, 5.2), layout="constrained"
+)
 phase_diagram.draw(axes, data)
 names = (
     (1e-4, 0.1, "too little"),
@@ -39,6 +51,10 @@ names = (
     (0.04, 0.1, "underdamped across"),
 )
 for lr, one_minus_beta, words in names:
-    axes.text(lr, one_minus_beta, words, ha="center", weight="bold")
-axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
+    axes.text(
+        lr, one_minus_beta, words, ha="center", weight="bold"
+    )
+axes.legend(
+    loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9
+)
 plt.show()

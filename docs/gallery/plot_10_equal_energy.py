@@ -26,20 +26,33 @@ rng = np.random.default_rng(0)
 # A simulation of 4,000 runs of the update itself, for all directions at once, against
 # the formula:
 
-figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-for beta, colour in ((0.0, "#0072B2"), (0.9, "#009E73"), (0.98, "#D55E00")):
+figure, axes = plt.subplots(
+    figsize=(7, 4.5), layout="constrained"
+)
+for beta, colour in (
+    (0.0, "#0072B2"),
+    (0.9, "#009E73"),
+    (0.98, "#D55E00"),
+):
     x, v = np.zeros((4000, 12)), np.zeros((4000, 12))
     for _ in range(2500):
-        gradient = eigenvalues * x + np.sqrt(c * eigenvalues) * rng.standard_normal(
-            x.shape
-        )
+        gradient = eigenvalues * x + np.sqrt(
+            c * eigenvalues
+        ) * rng.standard_normal(x.shape)
         v = beta * v - lr * gradient
         x += v
-    measured, error = (x**2).mean(0), (x**2).std(0) / np.sqrt(len(x))
-    exact = sm.timescales(lr, beta, eigenvalue=eigenvalues, noise=c).stationary_variance
+    measured, error = (
+        (x**2).mean(0),
+        (x**2).std(0) / np.sqrt(len(x)),
+    )
+    exact = sm.timescales(
+        lr, beta, eigenvalue=eigenvalues, noise=c
+    ).stationary_variance
     worst = np.max(abs(measured - exact) / error)
     print(
-        f"momentum {beta}: measured over exact {np.mean(measured / exact):.3f}, farthest {worst:.1f} standard errors"
+        f"momentum {beta}: measured over exact"
+        f" {np.mean(measured / exact):.3f},"
+        f" farthest {worst:.1f} standard errors"
     )
     axes.errorbar(
         eigenvalues,

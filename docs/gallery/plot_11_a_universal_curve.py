@@ -17,22 +17,35 @@ import numpy as np
 
 import sde_momentum as sm
 
-valley = sm.Valley.balanced(
-    8, curvature=1.0, coupling=3.0
-)  # one flat direction, eight steep ones
+# one flat direction, eight steep ones
+valley = sm.Valley.balanced(8, curvature=1.0, coupling=3.0)
 start = valley.start(1.0)  # at distance 1 from the flattest point
-curve = sm.universal_curve(valley, start, ("test_error", 0.1), progress=False)
+curve = sm.universal_curve(
+    valley, start, ("test_error", 0.1), progress=False
+)
 print(curve)
 
 # %%
 # Now training itself, the update step by step, at three learning rates and two noise
 # strengths, without any fit:
 
-figure, axes = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
+figure, axes = plt.subplots(
+    figsize=(7.5, 4.8), layout="constrained"
+)
 wide = np.geomspace(1.95, 5.5, 60)
-unit = np.cbrt(1e-6 * 1e-6**2)  # any small learning rate and noise give the same curve
-predicted = curve.convergence_time(1e-6, wide * unit, noise=1e-6)[0] * unit
-axes.loglog(wide, predicted, "k-", lw=2, label="universal curve, predicted")
+# any small learning rate and noise give the same curve
+unit = np.cbrt(1e-6 * 1e-6**2)
+predicted = (
+    curve.convergence_time(1e-6, wide * unit, noise=1e-6)[0]
+    * unit
+)
+axes.loglog(
+    wide,
+    predicted,
+    "k-",
+    lw=2,
+    label="universal curve, predicted",
+)
 settings = ((0.02, 0.3, "o"), (0.005, 0.3, "s"), (0.02, 0.1, "^"))
 for (lr, sigma, marker), colour in zip(
     settings, ("#0072B2", "#009E73", "#D55E00"), strict=True
@@ -51,9 +64,9 @@ for (lr, sigma, marker), colour in zip(
         metrics=["test_error"],
         progress=False,
     )
-    times = sm.convergence_time(runs.test_error.mean("seed").isel(lr=0), runs.time)[
-        ::-1
-    ]
+    times = sm.convergence_time(
+        runs.test_error.mean("seed").isel(lr=0), runs.time
+    )[::-1]
     axes.loglog(
         scaled,
         times * unit,

@@ -26,8 +26,14 @@ steps = [0.5, 0.25, 0.125, 0.0625]
 # ``dri1`` is of weak order 2. Milstein's method follows single paths better than
 # Euler's, but for means it is no better: it pays to know what one wants of a method.
 
-figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-for method, marker in (("euler-maruyama", "o"), ("milstein", "s"), ("dri1", "^")):
+figure, axes = plt.subplots(
+    figsize=(7, 4.5), layout="constrained"
+)
+for method, marker in (
+    ("euler-maruyama", "o"),
+    ("milstein", "s"),
+    ("dri1", "^"),
+):
     errors, bars = [], []
     for step in steps:
         how = sde.Fixed(step, method)
@@ -41,17 +47,29 @@ for method, marker in (("euler-maruyama", "o"), ("milstein", "s"), ("dri1", "^")
             statistics=[square],
             progress=False,
         )
-        errors.append(abs(float(result.square_mean[0]) - exact) / exact)
+        errors.append(
+            abs(float(result.square_mean[0]) - exact) / exact
+        )
         bars.append(2 * float(result.square_mean_se[0]) / exact)
-    axes.errorbar(steps, errors, bars, fmt=marker + "-", label=method, capsize=2)
+    axes.errorbar(
+        steps,
+        errors,
+        bars,
+        fmt=marker + "-",
+        label=method,
+        capsize=2,
+    )
     print(
-        f"{method}: relative error {', '.join(f'{e:.4f}' for e in errors)}; standard error {bars[0] / 2:.4f}"
+        f"{method}: relative error",
+        ", ".join(f"{e:.4f}" for e in errors) + ";",
+        f"standard error {bars[0] / 2:.4f}",
     )
 axes.set(
     xscale="log",
     yscale="log",
     xlabel="step",
-    ylabel="relative error of the mean of X squared, 2 standard errors",
+    ylabel="relative error of the mean of $X^2$,\n"
+    "bars: 2 standard errors",
     ylim=(1e-4, 1),
 )
 axes.legend()

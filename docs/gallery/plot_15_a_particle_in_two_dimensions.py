@@ -41,7 +41,8 @@ result = sm.solve(
 for name in result.component.values[:2]:
     one = result.sel(component=name).isel(time=-1)
     print(
-        f"variance of {name}: {float(one['variance']):.3f} +- {float(one['variance_se']):.3f}"
+        f"variance of {name}: {float(one['variance']):.3f}"
+        f" +- {float(one['variance_se']):.3f}"
     )
 
 # %%
@@ -49,7 +50,12 @@ for name in result.component.values[:2]:
 # ensemble; on the right where 400 paths are found late.
 
 figure, (left, right) = plt.subplots(
-    1, 2, figsize=(9.5, 4.2), layout="constrained", sharex=True, sharey=True
+    1,
+    2,
+    figsize=(9.5, 4.2),
+    layout="constrained",
+    sharex=True,
+    sharey=True,
 )
 x, y = (result["mean"].isel(component=i) for i in (0, 1))
 left.plot(
@@ -59,12 +65,22 @@ left.plot(
     label="one path",
 )
 left.plot(x, y, color="#0072B2", lw=2, label="mean of 2,000")
-left.set(xlabel="q1", ylabel="q2", title="the way to the centre", aspect="equal")
+left.set(
+    xlabel="q1",
+    ylabel="q2",
+    title="the way to the centre",
+    aspect="equal",
+)
 left.legend()
 late = result.path_value.isel(
     time=slice(200, None), component=slice(0, 2)
 ).values.reshape(-1, 2)
-right.hexbin(*late.T, gridsize=45, extent=(-1.6, 1.6, -1.6, 1.6), cmap="Blues")
+right.hexbin(
+    *late.T,
+    gridsize=45,
+    extent=(-1.6, 1.6, -1.6, 1.6),
+    cmap="Blues",
+)
 right.set(
     xlabel="q1",
     title="density for t > 20",

@@ -19,7 +19,9 @@ from sde_momentum import sde
 
 rate, volatility = 0.05, 0.2
 gbm = sm.SDE(lambda x, t, p: p[0] * x, lambda x, t, p: p[1] * x)
-payoff = sde.Functional("payoff", lambda x, t, p: max(x - 1.0, 0.0))
+payoff = sde.Functional(
+    "payoff", lambda x, t, p: max(x - 1.0, 0.0)
+)
 
 
 def normal(z):
@@ -39,18 +41,29 @@ found = []
 for error in wanted:
     found.append(
         sm.solve(
-            gbm, 1.0, [1.0], step=sde.Multilevel(0.25), n_paths=sde.UntilError(absolute=error),
-            parameters=(rate, volatility), statistics=[payoff], progress=False,
+            gbm, 1.0, [1.0], step=sde.Multilevel(0.25), progress=False,
+            n_paths=sde.UntilError(absolute=error),
+            parameters=(rate, volatility), statistics=[payoff],
         )
     )  # fmt: skip
-    mean, reached = float(found[-1]["mean"]), float(found[-1]["rms_error"])
-    print(f"wanted {error}: {mean:.5f} +- {reached:.5f}, off by {mean - exact:+.5f}")
+    mean, reached = (
+        float(found[-1]["mean"]),
+        float(found[-1]["rms_error"]),
+    )
+    print(
+        f"wanted {error}: {mean:.5f} +- {reached:.5f},"
+        f" off by {mean - exact:+.5f}"
+    )
 print(f"exact: {exact:.5f}")
 
 # %%
 
-figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-axes.axhline(exact, color="0.3", ls="--", label="Black and Scholes")
+figure, axes = plt.subplots(
+    figsize=(7, 4.2), layout="constrained"
+)
+axes.axhline(
+    exact, color="0.3", ls="--", label="Black and Scholes"
+)
 axes.errorbar(
     wanted,
     [float(r["mean"]) for r in found],

@@ -28,13 +28,19 @@ torch.set_num_threads(1)  # so small a network is faster on one
 # Everything in this block stands for your own code.
 
 torch.manual_seed(0)
-teacher = nn.Sequential(nn.Linear(20, 64), nn.Tanh(), nn.Linear(64, 1)).requires_grad_(
-    False
-)
+teacher = nn.Sequential(
+    nn.Linear(20, 64), nn.Tanh(), nn.Linear(64, 1)
+).requires_grad_(False)
 x = torch.randn(8000, 20)
 y = 3 * teacher(x)
-noisy = y + 0.2 * torch.distributions.StudentT(3.0).sample(y.shape)
-loader = DataLoader(TensorDataset(x[:6000], noisy[:6000]), batch_size=32, shuffle=True)
+noisy = y + 0.2 * torch.distributions.StudentT(3.0).sample(
+    y.shape
+)
+loader = DataLoader(
+    TensorDataset(x[:6000], noisy[:6000]),
+    batch_size=32,
+    shuffle=True,
+)
 validation = x[6000:7000], y[6000:7000]
 test = x[7000:], y[7000:]
 epochs = 5
@@ -43,9 +49,14 @@ epochs = 5
 def make(lr, momentum, seed=1):
     """Model, optimizer and schedule before the first step."""
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(20, 64), nn.GELU(), nn.Linear(64, 1))
+    model = nn.Sequential(
+        nn.Linear(20, 64), nn.GELU(), nn.Linear(64, 1)
+    )
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=lr, momentum=momentum, weight_decay=1e-4
+        model.parameters(),
+        lr=lr,
+        momentum=momentum,
+        weight_decay=1e-4,
     )
     return (
         model,
@@ -57,7 +68,7 @@ def make(lr, momentum, seed=1):
 
 
 def update(model, optimizer, batch):
-    """One step on a batch, with clipped gradients; the loss as a tensor."""
+    """One step on a batch with clipped gradients; the loss."""
     inputs, targets = batch
     optimizer.zero_grad()
     loss = nn.functional.mse_loss(model(inputs), targets)
@@ -70,7 +81,10 @@ def update(model, optimizer, batch):
 def error(model, data):
     """Root-mean-square error on `data`."""
     with torch.no_grad():
-        return float(nn.functional.mse_loss(model(data[0]), data[1])) ** 0.5
+        return (
+            float(nn.functional.mse_loss(model(data[0]), data[1]))
+            ** 0.5
+        )
 
 
 # %%
@@ -84,18 +98,23 @@ def error(model, data):
 
 model, optimizer, schedule = make(lr=0.005, momentum=0.9)
 found = sm.find_momentum(
-    model, optimizer, None, loader, steps=190, seeds=2, anneal=True, progress=False,
-    step=lambda batch: update(model, optimizer, batch), metric=lambda trained: error(trained, validation),
+    model, optimizer, None, loader,
+    steps=190, seeds=2, anneal=True, progress=False,
+    step=lambda batch: update(model, optimizer, batch),
+    metric=lambda trained: error(trained, validation),
 )  # fmt: skip
 print(found)
 
 # %%
 # Read the lines from the top. A line that begins with ``doubtful:`` would come first,
-# and say what to do about it. ``as good`` encloses the values of 1 - momentum that
+# and name the trials that settle it (:doc:`/start/trusted`). ``as good`` encloses the values of 1 - momentum that
 # the trials do not show to be worse; a momentum of your own within it needs no
 # change. Nothing was changed:
 
-print("momentum of the optimizer:", optimizer.param_groups[0]["momentum"])
+print(
+    "momentum of the optimizer:",
+    optimizer.param_groups[0]["momentum"],
+)
 
 # %%
 # Use
@@ -113,7 +132,8 @@ def train(lr, momentum, seed=1):
 
 
 print(
-    f"test error at momentum {found.momentum:.3f}: {train(0.005, found.momentum):.3f}"
+    f"test error at momentum {found.momentum:.3f}:",
+    f"{train(0.005, found.momentum):.3f}",
 )
 
 # %%
@@ -132,18 +152,31 @@ print(found.rule.explain(0.1))
 # trainings, and you need it once, if at all.
 
 one_minus_beta = np.geomspace(0.004, 1.0, 7)
-figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+figure, axes = plt.subplots(
+    figsize=(7, 4.5), layout="constrained"
+)
 for lr, colour in ((0.005, "#0072B2"), (0.1, "#D55E00")):
     errors = [train(lr, 1 - d) for d in one_minus_beta]
-    axes.plot(one_minus_beta, errors, "o-", color=colour, label=f"lr {lr}")
-    axes.axvline(found.rule.one_minus_beta(lr), color=colour, ls="--")
+    axes.plot(
+        one_minus_beta,
+        errors,
+        "o-",
+        color=colour,
+        label=f"lr {lr}",
+    )
+    axes.axvline(
+        found.rule.one_minus_beta(lr), color=colour, ls="--"
+    )
     kept = train(lr, 0.9)
     axes.plot(0.1, kept, "k+", ms=12)
     print(
-        f"lr {lr}: best of the sweep {min(errors):.3f}; by the rule {train(lr, found.rule.momentum(lr)):.3f}; at 0.9 {kept:.3f}"
+        f"lr {lr}: best of the sweep {min(errors):.3f};",
+        f"by the rule {train(lr, found.rule.momentum(lr)):.3f};",
+        f"at 0.9 {kept:.3f}",
     )
 print(
-    f"lr 0.1 with the momentum of 0.005, {found.momentum:.3f}: {train(0.1, found.momentum):.3f}"
+    f"lr 0.1 with the momentum of 0.005, {found.momentum:.3f}:",
+    f"{train(0.1, found.momentum):.3f}",
 )
 axes.set(
     xscale="log",
@@ -163,7 +196,10 @@ plt.show()
 
 model, optimizer, _ = make(lr=0.005, momentum=found.momentum)
 scaler = sm.MomentumScaler(optimizer, found.rule)
-print("momentum set by the scaler:", round(optimizer.param_groups[0]["momentum"], 4))
+print(
+    "momentum set by the scaler:",
+    round(optimizer.param_groups[0]["momentum"], 4),
+)
 
 # %%
 # Its state is saved and loaded with the optimizer's own ``state_dict``. More:

@@ -39,9 +39,8 @@ print(
     str(sp.factor(model.trace_hessian))[:40],
     "...",
 )
-start = (
-    model.interpolating_point()
-)  # the point of the manifold that gradient flow reaches from `point`
+# the point of the manifold that gradient flow reaches from `point`
+start = model.interpolating_point()
 flattest = model.flattest_point(start)
 print(
     "sharpness at the start:",
@@ -63,7 +62,9 @@ print(
 # :math:`\sqrt{0.1}`. ``target`` says so, and :math:`\zeta` follows.
 
 sigma, lr = 0.3, 0.02
-rule = model.momentum_rule(label_noise=sigma, start=start, target=0.1**0.5)
+rule = model.momentum_rule(
+    label_noise=sigma, start=start, target=0.1**0.5
+)
 print(rule)
 print(rule.explain(lr))
 
@@ -87,17 +88,26 @@ runs = sm.solve(
     metrics=["trace_hessian"],
     progress=False,
 )
-excess = runs.trace_hessian.mean("seed").isel(lr=0) - model.at(flattest).trace_hessian
-times = sm.convergence_time(np.maximum(excess, 1e-9), runs.time, fraction=0.1)[::-1]
+excess = (
+    runs.trace_hessian.mean("seed").isel(lr=0)
+    - model.at(flattest).trace_hessian
+)
+times = sm.convergence_time(
+    np.maximum(excess, 1e-9), runs.time, fraction=0.1
+)[::-1]
 for factor, time in zip(factors, times, strict=True):
-    print(f"1 - momentum = {factor:4.2f} x predicted: {time:6.0f} steps")
+    print(
+        f"1 - momentum = {factor:4.2f} x predicted:",
+        f"{time:6.0f} steps",
+    )
 
 # %%
 # The time at the predicted momentum against the shortest:
 
 at_best = np.exp(np.interp(0.0, np.log(factors), np.log(times)))
 print(
-    f"predicted momentum {1 - best:.4f}: {at_best:.0f} steps; shortest of the sweep: {times.min():.0f}"
+    f"predicted momentum {1 - best:.4f}: {at_best:.0f} steps;",
+    f"shortest of the sweep: {times.min():.0f}",
 )
 print(f"ratio: {at_best / times.min():.2f}")
 
@@ -121,7 +131,9 @@ print(answer)
 
 # %%
 
-figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+figure, axes = plt.subplots(
+    figsize=(7, 4.5), layout="constrained"
+)
 met = np.isfinite(times)
 axes.loglog(
     factors[met] * best,
@@ -130,9 +142,14 @@ axes.loglog(
     color="#0072B2",
     label="training, 256 runs each",
 )
-axes.axvline(best, color="#009E73", lw=2, label="predicted, closed form")
 axes.axvline(
-    answer.one_minus_beta, color="#D55E00", ls="--", label="predicted, effective loss"
+    best, color="#009E73", lw=2, label="predicted, closed form"
+)
+axes.axvline(
+    answer.one_minus_beta,
+    color="#D55E00",
+    ls="--",
+    label="predicted, effective loss",
 )
 axes.set(
     xlabel="1 - momentum",
@@ -157,7 +174,11 @@ fit = SymbolicModel(
     data=[[0.5], [1.5]],
     point=[2.0, 0.3, 0.3, 1.0],
 )
-print(fit.momentum_rule(label_noise=0.05, target=0.1**0.5).explain(0.1))
+print(
+    fit.momentum_rule(label_noise=0.05, target=0.1**0.5).explain(
+        0.1
+    )
+)
 
 # %%
 # The batch size is that of all samples unless ``batch_size`` says otherwise.

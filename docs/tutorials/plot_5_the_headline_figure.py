@@ -34,7 +34,9 @@ print(
 # Theory replaces the noise by what it does in the mean, a regulariser that grows with
 # the sharpness; training on this *effective loss* is free of chance.
 
-predictor = sm.EffectiveLossPredictor(problem, start, method.noise)
+predictor = sm.EffectiveLossPredictor(
+    problem, start, method.noise
+)
 rates = [0.1, 0.0316, 0.01]
 for lr in rates:
     print(predictor.recommend(lr))
@@ -49,7 +51,9 @@ scaled = np.geomspace(0.02, 0.3, 10)  # (1 - beta) / lr^(2/3)
 times = {}
 for lr in rates:
     unit = lr ** (2 / 3)
-    steps = np.unique(np.geomspace(1, 220 / unit, 200).astype(int))
+    steps = np.unique(
+        np.geomspace(1, 220 / unit, 200).astype(int)
+    )
     runs = sm.solve(
         method,
         start,
@@ -60,16 +64,21 @@ for lr in rates:
         metrics=["test_error"],
         progress=False,
     )
-    each = (
-        1 / sm.convergence_time(runs.test_error.isel(lr=0), runs.time)[::-1]
-    )  # 0 for a run that never stays below
-    times[lr] = 1 / each.mean(1), each.std(1) / each.mean(1) / np.sqrt(64)
+    error = runs.test_error.isel(lr=0)
+    met = sm.convergence_time(error, runs.time)[::-1]
+    each = 1 / met  # 0 for a run that never stays below
+    times[lr] = (
+        1 / each.mean(1),
+        each.std(1) / each.mean(1) / np.sqrt(64),
+    )
 
 # %%
 # The time is averaged over runs as a rate, one over the time, so that a run that
 # never arrives counts as 0 and not as infinity.
 
-figure, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
+figure, axes = plt.subplots(
+    figsize=(7.5, 5), layout="constrained"
+)
 curve = predictor.recommend(0.01)
 axes.loglog(
     curve.tried / 0.01 ** (2 / 3),
@@ -106,10 +115,15 @@ plt.show()
 # again, and where the corrections to the power 2/3 live: they shrink as the learning
 # rate falls.
 
-best = [scaled[np.argmin(time)] * lr ** (2 / 3) for lr, (time, _) in times.items()]
+best = [
+    scaled[np.argmin(time)] * lr ** (2 / 3)
+    for lr, (time, _) in times.items()
+]
 print(
     "exponent of the best of these few momenta:",
-    round(float(np.polyfit(np.log(rates), np.log(best), 1)[0]), 2),
+    round(
+        float(np.polyfit(np.log(rates), np.log(best), 1)[0]), 2
+    ),
 )
 
 # %%

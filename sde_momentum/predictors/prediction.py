@@ -99,7 +99,11 @@ class Prediction:
 
     @cached_property
     def agreement(self) -> dict[str, str]:
-        """For each other way whether it agrees with the recommended one, in words."""
+        """For each other way whether it agrees with the recommended one, in words.
+
+        Momenta are compared: a way agrees if its own would take at most 1.1 times as long, by the times tried, or where its
+        1 - beta was not tried lies within a factor of 1.25 of the range. Steps are named where the two differ by more than 1.5.
+        """
         words = {name: _word(self.best, way) for name, way in self.ways.items() if name != self.method}
         return words | {name: f"does not apply: {why}" for name, why in self.silent.items()}
 

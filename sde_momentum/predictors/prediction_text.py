@@ -60,14 +60,14 @@ def as_dict(prediction: Any) -> dict[str, Any]:
 def theory_beside_trials(prediction: Any) -> str:
     """How far the other ways agree with the recommended one, and which assumptions are broken, in one line.
 
-    "theory: closed form agrees; effective loss has too much momentum (1 - beta is 0.7 times the answer's); broken: full rank"
+    "theory: momentum of closed form agrees; effective loss has too much momentum (1 - beta is 0.7 times the answer's)"
     """
     parts = []
     for name, word in prediction.agreement.items():
         if name not in prediction.ways:
             parts.append(f"{name} {word.partition(':')[0]}")  # the table says why
         elif word.startswith("agrees"):
-            parts.append(f"{name} {word}")
+            parts.append(f"momentum of {name} {word}")
         else:
             ratio = prediction.ways[name].one_minus_beta / prediction.one_minus_beta
             parts.append(f"{name} has {word} (1 - beta is {ratio:.2g} times the answer's)")
@@ -138,6 +138,7 @@ def _table(prediction: Any) -> list[str]:
     for name, way in prediction.ways.items():
         steps = "" if way.time is None else steps_text(way.time, way.time_se)
         word = "the answer" if name == prediction.method else prediction.agreement.get(name, "")
+        word = f"momentum {word}" if word.startswith("agrees") else word  # their steps stand beside it
         rows.append((name, f"{way.one_minus_beta:.4g}", steps, word))
     rows += [(name, "", "", word) for name, word in prediction.agreement.items() if name not in prediction.ways]
     first, second, third = (max(len(row[i]) for row in rows) for i in range(3))

@@ -47,6 +47,11 @@ _ERROR = 0.05
 _FAST = 3.0
 """Least frequency of a mode, in units of 1 - beta, that the critical limit may average [theory: Finite learning rate]."""
 
+UNCHECKED = (
+    "the tuned pair alone, moved as lr^(2/3): no momentum was tried or computed for this problem; trials (methods=None) try some"
+)
+"""What makes a transfer alone doubtful."""
+
 
 def answers_of_theory(question: Question, seconds: float | None = None) -> tuple[dict[str, Answer], dict[str, str]]:
     """The answers of the ways without trials, and why the others give none.
@@ -116,7 +121,9 @@ def combine(question: Question, answers: Mapping[str, Answer]) -> tuple[Answer, 
 
 
 def doubts_of(question: Question, answers: Mapping[str, Answer], decides: str) -> tuple[str, ...]:
-    """What makes the answer of the way `decides` doubtful, beside theory's others; none where it is safe or not theory's."""
+    """What makes the answer of the way `decides` doubtful, beside theory's others; none where it is safe or by trials."""
+    if decides == Transfer.name:
+        return (UNCHECKED,)
     theory = _of_theory(answers)
     if decides not in theory:
         return ()

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ...core.arguments import by_annotations
 from ...core.errors import InputError, check_lr, check_one
 from ...core.progress import track
+from .lengths import TRIALS
 from .result import FoundMomentum
 from .search import Search
-from .settings import TRIALS, FinderSettings
+from .settings import FinderSettings
 from .snapshot import Snapshot
 from .trial import Step, Training, plain_look, plain_step
 

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from ...core.extras import require
 from ...predictors.momentum_rule import MomentumRule
+from .doubts import doubts_of
+from .lengths import COOL_DOWN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
-
-_STILL_FALLS = 0.2
-"""Fall of the logarithm of the loss in a trial from which the answer is doubtful."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +38,8 @@ class FoundMomentum:
         cliff: largest 1 - beta below the recommended one whose trial was lost; None where none was
         present: the momentum that the optimizer had
         n_steps: length of a trial
+        n_usual: what it would have been without a budget
+        n_training: length of the training, where the schedule tells it; None elsewhere
         anneal: whether lr fell to 0 at the end of each
         measure: what was compared, in words
         seconds: time that the trials took
@@ -58,6 +59,8 @@ class FoundMomentum:
     cliff: float | None
     present: float
     n_steps: int
+    n_usual: int
+    n_training: int | None
     anneal: bool
     measure: str
     seconds: float
@@ -70,22 +73,8 @@ class FoundMomentum:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What makes the answer doubtful, in words; none where nothing does."""
-        found = []
-        best = int(np.nanargmin(self.score))
-        if self.fall > _STILL_FALLS:
-            share = 1 - np.exp(-self.fall)
-            found.append(
-                f"the loss still falls, by {share:.0%} in {self.n_steps} steps: trials compare speed, and the noise of the end "
-                "is yet to come; longer ones (steps=) may ask for another momentum"
-            )
-        elif best == 0 and self.cliff is None and len(self.tried) > 1:
-            found.append("the most momentum tried was the best: longer trials (steps=) may ask for more")
-        elif best == len(self.tried) - 1 > 0 and self.tried[-1] < 1:
-            found.append("the least momentum tried was the best: more trials (momenta=, shorter steps=) may ask for less")
-        if np.isnan(self.excess_se).all():
-            found.append("one run of each momentum and one number from each: the noise is unknown; seeds=3 shows it")
-        return tuple(found)
+        """What makes the answer doubtful, in words, with the options that would settle it; none where nothing does."""
+        return tuple(doubts_of(self))
 
     def __str__(self) -> str:
         n, seeds = self.losses.shape[:2]
@@ -109,8 +98,6 @@ class FoundMomentum:
     @property
     def cool_down(self) -> float:
         """Part of a trial in which lr falls to 0; 0 for none."""
-        from .trial import COOL_DOWN
-
         return COOL_DOWN if self.anneal else 0.0
 
     def _present(self) -> str:
@@ -123,7 +110,10 @@ class FoundMomentum:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers, strings and lists; None for an infinite or unknown number."""
-        names = ("lr", "momentum", "one_minus_beta", "low", "high", "cliff", "present", "n_steps", "anneal", "fall", "measure")
+        names = (
+            *("lr", "momentum", "one_minus_beta", "low", "high", "cliff", "present"),
+            *("n_steps", "n_usual", "n_training", "anneal", "fall", "measure"),
+        )
         plain = {name: getattr(self, name) for name in (*names, "seconds")}
         arrays = {name: [_plain(x) for x in getattr(self, name)] for name in ("tried", "score", "excess", "excess_se")}
         return plain | arrays | {"doubts": list(self.doubts), "rule": self.rule.source}

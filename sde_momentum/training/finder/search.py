@@ -15,8 +15,9 @@ from torch import nn
 from ...core.errors import InputError
 from ...core.progress import note
 from ...predictors.momentum_rule import MomentumRule
+from .lengths import FACTORS, least_one_minus_beta
 from .result import FoundMomentum
-from .settings import FinderSettings
+from .settings import LEAST, FinderSettings
 from .snapshot import Snapshot
 from .trial import Training, same_batch
 
@@ -24,10 +25,6 @@ Floats = NDArray[np.float64]
 
 _FIRST = (1.0, 0.32, 0.1, 0.032, 0.01)
 """1 - beta of the trials where the present momentum is lost."""
-_RELAXATIONS = 3.0
-"""Least length of a trial, in relaxation times 2 / (1 - beta) of its momentum [theory: Relaxation]: shorter ones reward greed."""
-_FACTORS = 3.2, 1.8
-"""Factors between neighbouring 1 - beta around the best, first and last."""
 _NEAR = 0.4
 """Share of a factor, in logarithms, within which a momentum counts as tried."""
 _BLOCKS = 16
@@ -53,7 +50,7 @@ class Search:
     def __init__(self, model: nn.Module, snapshot: Snapshot, training: Training, settings: FinderSettings) -> None:
         self._model, self._snapshot, self._training, self._settings = model, snapshot, training, settings
         self._present = float(training.optimizer.param_groups[0]["momentum"])
-        self._least = min(2 * _RELAXATIONS / training.n_steps, 1.0)
+        self._least = least_one_minus_beta(training.n_steps)
         self._first: dict[int, Any] = {}
         self.runs: dict[float, tuple[list[Floats], list[float]]] = {}
         self.dropped: set[float] = set()
@@ -70,7 +67,7 @@ class Search:
             self._try([float(np.clip(1 - self._present, self._least, 1.0))])
             if not np.isfinite(self._best()[1]):
                 self._try([delta for delta in _FIRST if delta >= self._least])
-            for factor in _FACTORS:
+            for factor in FACTORS:
                 while self._affordable() and (new := self._between(factor)):
                     self._try(new[:1])  # one at a time: the next may be compared with it
         if not np.isfinite(self._best()[1]):
@@ -240,6 +237,8 @@ class Search:
             cliff=max(lost, default=None),
             present=self._present,
             n_steps=training.n_steps,
+            n_usual=self._settings.usual(training),
+            n_training=self._settings.told(min(training.n_steps, LEAST)),
             anneal=training.anneal,
             measure=measure,
             seconds=seconds,

@@ -11,12 +11,11 @@ import numpy as np
 from torch import nn
 
 from ...core.errors import InputError, check_integer, check_momentum, check_one, check_positive
+from .lengths import TRIALS
 from .snapshot import Snapshot
 from .trial import Training
 
-TRIALS = 6
-"""Usual number of trials, by which a budget is shared out."""
-_LEAST, _USUAL, _MOST = 150, 300, 1000
+LEAST, _USUAL, _MOST = 150, 300, 1000
 """Least steps of a trial, least where the length of the training is unknown, and most: 150 leave momenta up to 0.96."""
 _SHARE = 0.1
 """Length of a trial, in trainings."""
@@ -74,22 +73,28 @@ class FinderSettings:
     def most(self, n_steps: int) -> int:
         """Steps that all trials of n steps may take: those of the training, for each seed.
 
-        A scheduler tells them, if more than three trials, for else they may be epochs; where none does, five trials.
+        Where no scheduler tells them, five trials.
         """
-        known = _told(self.schedule)
-        return (known if known is not None and known > _ENCLOSING * n_steps else _FIFTHS * n_steps) * self.seeds
+        return (self.told(n_steps) or _FIFTHS * n_steps) * self.seeds
 
-    def n_steps(self, training: Training, snapshot: Snapshot) -> int:
-        """Steps of a trial of `training`; a budget is divided by the speed of a few steps, after which all is put back."""
+    def told(self, n_steps: int) -> int | None:
+        """Steps of the training, where the scheduler tells them; if no more than three trials of n steps, they may be epochs."""
+        known = _told(self.schedule)
+        return known if known is not None and known > _ENCLOSING * n_steps else None
+
+    def usual(self, training: Training) -> int:
+        """Steps of a trial of `training` without a budget."""
         if self.steps is not None:
             return int(self.steps)
         known = _told(self.schedule)
         if known is not None:
-            wanted = int(np.clip(_SHARE * known, _LEAST, _MOST))
-        else:
-            n = len(training.loader) if isinstance(training.loader, Sized) else 0
-            wanted = int(np.clip(n, _USUAL, _MOST))
-        if self.budget is None:
+            return int(np.clip(_SHARE * known, LEAST, _MOST))
+        return int(np.clip(len(training.loader) if isinstance(training.loader, Sized) else 0, _USUAL, _MOST))
+
+    def n_steps(self, training: Training, snapshot: Snapshot) -> int:
+        """Steps of a trial of `training`; a budget is divided by the speed of a few steps, after which all is put back."""
+        wanted = self.usual(training)
+        if self.steps is not None or self.budget is None:
             return wanted
         try:
             replace(training, n_steps=1).run(0.0)  # the first step may take longer

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...core.errors import InputError
+from .lengths import COOL_DOWN
 
 Floats = NDArray[np.float64]
 Step = Callable[[Any], Any]
 """One update on a batch; gives the loss, a number or a tensor of one."""
 
-COOL_DOWN = 0.2
-"""Part of an annealed trial in which lr falls to 0."""
 _STILL = 100
 """Most steps at lr 0 in which the loss of a cooled-down trial is measured: parameters stand still, batches are those of all."""
 _HOPELESS = 4.0
