@@ -28,9 +28,11 @@ _N_PROBES, _N_LANCZOS = 8, 10
 """Random probes of tr H, and Lanczos steps for the largest eigenvalues of H."""
 _GRID = (0.15, 0.25, 0.4, 0.6, 0.85, 1.2, 1.7)
 _LOW, _NEAR_OPTIMUM = 0.15, (0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.1)
-"""A target that is reached only after the motion along Gamma has been damped, and momenta near the optimum. In a pilot (lr 0.8, two
-seeds that no sweep uses) tr H came below 0.15 of its start at T (1 - beta) = 10, as in the student, and stayed there at
-1 - beta = 0.0125; at 0.005 it went up again, and at 0.002 every run diverged. With a quarter, T (1 - beta) is below 1."""
+"""A target that is reached only after the motion along Gamma has been damped, and momenta near the optimum.
+
+In a pilot (lr 0.8, two seeds that no sweep uses) tr H came below 0.15 of its start at T (1 - beta) = 10, as in the student, and
+stayed there at 1 - beta = 0.0125; at 0.005 it went up again, and at 0.002 every run diverged. With a quarter, T (1 - beta) is
+below 1."""
 ALPHABET = "abcdefghijklmnopqrstuvwxyz ."
 """Letters; a line's end is a space, all other characters are the last one."""
 
