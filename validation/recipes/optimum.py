@@ -79,11 +79,11 @@ class Sweep:
             by_seed = (np.linalg.pinv(design) @ optima).T
             prefactor, exponent, *corrections = (self._mean(column) for column in by_seed.T)
             chi2 = float(np.sum(((design @ by_seed.mean(0) - optima.mean(1)) / error) ** 2))
-            c = [float(np.exp(x)) for x in (prefactor.value, prefactor.low, prefactor.high)]
+            c, low, high = (float(np.exp(x)) for x in (prefactor.value, prefactor.low, prefactor.high))
             found.append(
                 PowerLaw(
                     exponent,
-                    Estimate(*c, c[0] * prefactor.standard_error),
+                    Estimate(c, low, high, c * prefactor.standard_error),
                     tuple(corrections),
                     chi2,
                     len(self.lr) - design.shape[1],
