@@ -92,6 +92,24 @@ def fitted_laws(x: Floats, y: Floats, relative_error: Floats) -> list[PowerLaw]:
     return laws
 
 
+def lowest(x: Floats, y: Floats, error: Floats) -> tuple[float, float]:
+    """exp of the x where a parabola through y(x) is least, and its standard error; NaN where it opens downwards.
+
+    Args:
+        x, y: logarithms of 1 - beta and of the time, (n,); n at least 3
+        error: standard errors of y, (n,)
+    """
+    middle = x.mean()
+    basis = np.stack([np.ones_like(x), x - middle, (x - middle) ** 2], axis=1)
+    covariance = np.linalg.inv(basis.T @ (basis * (error**-2.0)[:, None]))
+    _, b, c = covariance @ basis.T @ (y * error**-2.0)
+    if c <= 0:
+        return np.nan, np.nan
+    gradient = np.array([0, -1 / (2 * c), b / (2 * c**2)])
+    at = float(np.exp(middle - b / (2 * c)))
+    return at, at * float(np.sqrt(gradient @ covariance @ gradient))
+
+
 def both_exponents(laws: Sequence[PowerLaw], variable: str = "lr") -> str:
     """The exponents of all fits in words: the plain power law's first, with its χ², then those with corrections."""
     said = []
@@ -113,4 +131,5 @@ def plain_law(law: PowerLaw) -> dict[str, Any]:
         "corrections": [asdict(term) for term in law.corrections],
         "chi2": law.chi2,
         "degrees_of_freedom": law.freedom,
+        "p_value": law.p_value,
     }

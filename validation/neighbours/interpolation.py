@@ -23,7 +23,7 @@ from sde_momentum.theory import formulas
 
 from ..drawing import measured as points
 from ..drawing import plt
-from ..estimates import both_exponents, fitted_laws
+from ..estimates import both_exponents, fitted_laws, lowest
 from .drift_rate import Measured, weighted_slope, worst
 
 Floats = NDArray[np.float64]
@@ -319,8 +319,8 @@ def fitted_best(result: xr.Dataset) -> tuple[Floats, Floats, Floats]:
         if some.sum() < 4:
             continue
         x, spread = np.log(delta[some]), np.maximum(se / time, 1e-4)[some]
-        value[i, j], error[i, j] = _vertex(x, np.log(time[some]), spread)
-        derived[i, j], _ = _vertex(x, np.log(expected[some]), spread)
+        value[i, j], error[i, j] = lowest(x, np.log(time[some]), spread)
+        derived[i, j], _ = lowest(x, np.log(expected[some]), spread)
     return value, error, derived
 
 
@@ -334,19 +334,6 @@ def _laws(result: xr.Dataset, i: int) -> list[PowerLaw]:
     value, error, derived = (each[i] for each in fitted_best(result))
     good = _known(value, error, derived)
     return fitted_laws(result.lr.values[good], value[good], (error / value)[good])
-
-
-def _vertex(x: Floats, y: Floats, error: Floats) -> tuple[float, float]:
-    """exp of the x where a parabola through y(x) is least, and its standard error; NaN where it opens downwards."""
-    middle = x.mean()
-    basis = np.stack([np.ones_like(x), x - middle, (x - middle) ** 2], axis=1)
-    covariance = np.linalg.inv(basis.T @ (basis * (error**-2.0)[:, None]))
-    _, b, c = covariance @ basis.T @ (y * error**-2.0)
-    if c <= 0:
-        return np.nan, np.nan
-    gradient = np.array([0, -1 / (2 * c), b / (2 * c**2)])
-    at = float(np.exp(middle - b / (2 * c)))
-    return at, at * float(np.sqrt(gradient @ covariance @ gradient))
 
 
 def numbers(result: xr.Dataset) -> dict[str, Any]:
