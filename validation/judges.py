@@ -139,8 +139,9 @@ def better(summary: Summary) -> Iterator[Measured]:
 
 
 def energies(summary: Summary) -> Iterator[Measured]:
-    if "loss_ratio" in summary:
-        ratio, error = summary["loss_ratio"]
+    """Whether the train loss is that of normal modes in their stationary state; NaN: it cannot be told."""
+    ratio, error = summary.get("loss_ratio", (float("nan"), float("nan")))
+    if not isnan(ratio):
         yield Measured("train loss, measured over predicted", f"{ratio:.3f} ± {error:.3f}", abs(ratio - 1) <= 2 * error)
 
 
