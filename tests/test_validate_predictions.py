@@ -13,7 +13,7 @@ from validation import unseen
 from validation.cases import CASES, UNSEEN
 from validation.cli import app, report
 from validation.predictions.measure import CARRIED, works
-from validation.predictions.report import good, in_time, summary, wrong
+from validation.predictions.report import exponents, good, in_time, summary, wrong
 from validation.predictions.sweep import GROUPS, Training, sweep
 
 CASE = "valley, g = 0"
@@ -40,6 +40,13 @@ def test_the_valley_s_answer_holds(finished):
         error = np.hypot(answer["time_se"], answer["measured_time_se"])
         assert error < 0.04 * answer["measured_time"]
         assert abs(answer["time"] - answer["measured_time"]) < 4 * error + 0.01 * answer["measured_time"]  # records of either
+
+
+def test_the_exponent_is_that_between_the_fastest_momenta_of_the_sweeps(finished):
+    (low, high), ((plain,),) = finished[2], exponents(finished[2]).values()
+    slope = np.log(high["fastest"] / low["fastest"]) / np.log(high["lr"] / low["lr"])
+    assert (plain.exponent.value, plain.freedom) == (pytest.approx(slope), 0)
+    assert plain.exponent.low < 2 / 3 < plain.exponent.high
 
 
 def test_regret_is_time_over_the_shortest_of_the_sweep(finished):

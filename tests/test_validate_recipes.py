@@ -92,7 +92,8 @@ def test_the_exponent_of_made_up_accuracies_is_found_and_its_rule_loses_nothing(
     """Exact without noise; a rule of another power loses (p ln 10)^2 / 2 points, p the difference of the powers, within the
     error of a line between neighbours of the grid, at most (ln 2)^2 / 8 = 0.06."""
     sweep = made_up(power)
-    assert sweep.exponent() == pytest.approx((power,) * 3, abs=1e-9)
+    (law,) = sweep.laws()
+    assert (law.exponent.value, law.exponent.low, law.exponent.high) == pytest.approx((power,) * 3, abs=1e-9)
     for name, value in TUNED.items():
         lost, se = sweep.lost()[name]
         assert lost[-1] == pytest.approx(0.5 * ((value - power) * np.log(10)) ** 2, abs=0.06)
@@ -105,8 +106,8 @@ def test_the_interval_of_the_exponent_holds_the_truth_in_95_percent():
     for seed in range(200):
         lr, deltas = np.array([0.1, 0.03, 0.01]), 2.0 ** -np.arange(9)
         rows = [score(0.3 * (x / 0.1) ** 0.7, deltas, 0.1, (seed, i)) for i, x in enumerate(lr)]
-        _, low, high = Sweep(lr, deltas, np.array(rows)).exponent()
-        held.append(low <= 0.7 <= high)
+        gamma = Sweep(lr, deltas, np.array(rows)).laws()[0].exponent
+        held.append(gamma.low <= 0.7 <= gamma.high)
     assert abs(np.mean(held) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 200)
 
 

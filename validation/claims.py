@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from derivations.codegen import BY_NAME
 from derivations.sections import Section
 from sde_momentum.predictors.measured_optimum import Optima
 
-from .baselines import BASELINES
+from . import judges
 from .drawing import render
+from .judges import ACCEPTABLE, FAR, TOLERATED, Judge, Measured, Summary
 from .local_exponents import local_exponents
 from .registry import experiment_of
 from .report import PAGE as REPORT_PAGE
@@ -38,30 +38,8 @@ KEPT = ("results.*", "results/*.nc", "course.nc", "questions/*/results.nc")
 """Files of an experiment that are kept."""
 
 PAPER, OURS = "Cowsik, Can, Glorioso (arXiv 2210.16400)", "this library"
-TWO_THIRDS = 2 / 3
-TOLERATED = 1.15
-"""Largest time over the shortest at which a rule counts as good."""
-_FAR = 0.15
-"""Largest difference of a predicted course from the measured one, over its start."""
 _LARGE = 1_000_000
 """Largest number of values of a variable that is kept."""
-Summary = Mapping[str, Any]
-"""The numbers of an experiment's report, as `sde-momentum report DIR --json` prints them."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A number that decides about a claim.
-
-    Attributes:
-        what: the quantity
-        value: with its interval, as text
-        holds: whether it agrees with the claim
-    """
-
-    what: str
-    value: str
-    holds: bool
 
 
 @dataclass(frozen=True)
@@ -70,222 +48,100 @@ class Claim:
 
     Attributes:
         text: one sentence
+        agrees: when a system agrees with it, one sentence or two
         by: who claims it
-        equation: of docs/theory.md
+        equations: of docs/theory.md
         derivations: names, as `sde-momentum derive NAME` knows them; () for what is only measured
         tests: files
         judge: what a summary says of it; () of a summary that says nothing
     """
 
     text: str
+    agrees: str
     by: str
-    equation: str
+    equations: Sequence[str]
     derivations: Sequence[str]
     tests: Sequence[str]
-    judge: Callable[[Summary], Iterator[Measured]]
+    judge: Judge
 
 
-def _interval(estimate: Summary) -> str:
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
-
-
-def _laws(summary: Summary, which: str) -> Sequence[Summary]:
-    """Power laws without and with corrections, fitted to the best momenta by one measure of best."""
-    fits = summary.get("fits", ())
-    found = fits.get(which, ()) if isinstance(fits, Mapping) else fits if which == "fastest" else ()
-    return list(found)
-
-
-def _exponents(which: str) -> Callable[[Summary], Iterator[Measured]]:
-    """Whether the interval of the exponent contains 2/3."""
-
-    def judge(summary: Summary) -> Iterator[Measured]:
-        edge = summary.get("at_end_of_sweep", {}).get(which, 0)
-        if edge:
-            yield Measured("best momentum", f"at the end of the sweep at {edge} learning rates: no exponent", False)
-            return
-        for law in _laws(summary, which):
-            n, gamma = len(law["corrections"]), law["exponent"]
-            fit = "plain power law" if not n else f"with {n} correction{'s' * (n > 1)} in lr^(1/3)"
-            value = f"{_interval(gamma)}, chi squared {law['chi2']:.1f} for {law['degrees_of_freedom']}"
-            yield Measured(f"exponent, {fit}", value, gamma["low"] <= TWO_THIRDS <= gamma["high"])
-
-        among = summary.get("left_out", {})
-        parts = among.get(which, {}) if which in among else among if which == "fastest" else {}
-        least = lower_decade([name for name in parts if " to " in name])
-        if least is not None:
-            gamma = parts[least]
-            yield Measured(f"exponent, only lr {least}", _interval(gamma), gamma["low"] <= TWO_THIRDS <= gamma["high"])
-
-    return judge
-
-
-def lower_decade(parts: Sequence[str]) -> str | None:
-    """Of parts "LOW to HIGH" of the learning rates the widest of a decade at most from the smallest on, or else the first."""
-    ends = {part: [float(end) for end in part.split(" to ")] for part in parts}
-    low = min((end[0] for end in ends.values()), default=0.0)
-    within = [part for part, end in ends.items() if end[0] == low and end[1] <= 10.001 * low]
-    return max(within, key=lambda part: ends[part][1]) if within else next(iter(parts), None)
-
-
-def _regrets(summary: Summary) -> Summary:
-    worst: Summary = summary.get("worst_regret", {})
-    return worst.get("fastest", worst)
-
-
-def _regret(estimate: Summary) -> str:
-    return f"{'> ' if estimate.get('at_least') else ''}{estimate['value']:.2f} ± {estimate['standard_error']:.2f}"
-
-
-def _good(*rules: str) -> Callable[[Summary], Iterator[Measured]]:
-    """Whether rules take at most TOLERATED times the shortest time at every learning rate."""
-
-    def judge(summary: Summary) -> Iterator[Measured]:
-        for rule, found in _regrets(summary).items():
-            if rule in rules and not isnan(found["value"]):  # NaN: the rule makes no prediction, or one outside the sweep
-                good = found["value"] - 2 * found["standard_error"] <= TOLERATED and not found.get("at_least")
-                yield Measured(f"largest time over the shortest, {rule}", _regret(found), good)
-
-    return judge
-
-
-def _better(summary: Summary) -> Iterator[Measured]:
-    """Whether lr^(2/3) beats the other ways to move a tuned momentum, beyond the errors."""
-    found = _regrets(summary)
-    ours = next((found[name] for name in ("lr^(2/3)", "transfer") if name in found), None)
-    if ours is not None:
-        yield Measured("largest time over the shortest, lr^(2/3)", _regret(ours), ours["high"] <= 1.5)
-        for other in ("lr^(1/2)", "lr", *BASELINES):
-            if other in found:
-                least = found[other]["value" if found[other].get("at_least") else "low"]
-                yield Measured(f"the same, {other}", _regret(found[other]), least > ours["high"])
-
-
-def _energies(summary: Summary) -> Iterator[Measured]:
-    if "loss_ratio" in summary:
-        ratio, error = summary["loss_ratio"]
-        yield Measured("train loss, measured over predicted", f"{ratio:.3f} ± {error:.3f}", abs(ratio - 1) <= 2 * error)
-
-
-def _courses(summary: Summary) -> Iterator[Measured]:
-    """Whether the predicted course of tr H stays within a share of the start of the measured one."""
-    course = summary.get("course")
-    if course:
-        for delta, found in zip(course["one_minus_beta"], course["trace_hessian"], strict=True):
-            text = (
-                f"{100 * found['value']:+.1f} ± {100 * found['standard_error']:.1f} % of the start, after {found['step']:,} steps"
-            )
-            far = abs(found["value"]) - 2 * found["standard_error"]
-            yield Measured(f"largest difference of tr H, lr {course['lr']:.3g}, 1 - beta {delta:.2g}", text, far <= _FAR)
-
-
-def _ordinary(summary: Summary) -> Iterator[Measured]:
-    """Ordinary mini-batches: the exponent of the best momentum, and the points of accuracy lost by moving a tuned one."""
-    for arm, found in summary.get("summary", {}).items():
-        if "lost" in found:
-            value, low, high = found["exponent"]
-            yield Measured(f"exponent, {arm}", f"{value:.2f} ({low:.2f} to {high:.2f})", low <= TWO_THIRDS <= high)
-            (moved, error), (kept, _) = (_most_lost(found["lost"][rule]) for rule in ("lr^(2/3)", "fixed"))
-            text = f"{moved:.1f} ± {error:.1f} points; {kept:.1f} by keeping it"
-            yield Measured(f"accuracy lost by lr^(2/3), {arm}", text, moved < kept)
-
-
-def _most_lost(rule: Summary) -> tuple[float, float]:
-    """Points lost at the learning rate where a rule loses most, and their standard error."""
-    return max(zip(rule["points"], rule["se"], strict=True))
-
-
-def _contains(name: str, found: Summary, value: float) -> Measured:
-    return Measured(name, _interval(found), found["low"] <= value <= found["high"])
-
-
-def _averages(summary: Summary) -> Iterator[Measured]:
-    """Averages of gradients: the exponent of the edge is 2, and its prefactor the derived one within a tenth."""
-    for name, found in _neighbour(summary, "averaged_gradients").items():
-        if "exponent" in found:
-            yield _contains(
-                f"exponent of the edge, derived {found['derived']:.3f} at these lr: {name}", found["exponent"], found["derived"]
-            )
-            ratio = found["over_predicted"]
-            good = ratio["low"] <= 1.1 and ratio["high"] >= 0.9
-            yield Measured(f"edge over predicted, {name}", _interval(ratio), good)
-        elif "edge" in found:
-            yield _contains(
-                f"edge in units of lr^2 mu_A, derived {found['predicted']:.3f}: {name}", found["edge"], found["predicted"]
-            )
-        elif "gain" in found:
-            change = found["gain"]
-            good = change["low"] <= 1.1 and change["high"] >= 0.9
-            yield Measured(f"fall of tr H at 1 - beta1 = 15 lr^2 over that at 2000 lr^2: {name}", _interval(change), good)
-        else:
-            yield _contains(f"variance along the valley over derived, {name}", found["spread"], 1.0)
-
-
-def _interpolation(summary: Summary) -> Iterator[Measured]:
-    """Mini-batches without label noise: exponents of the best momentum, the rule's price, and the drift's whole way."""
-    found = _neighbour(summary, "interpolation")
-    for name, value in found.items():
-        if name.startswith("exponent"):
-            yield _contains(f"{name}, derived {value['derived']:.3f} at these lr", value, value["derived"])
-    if found:
-        worst = found["worst_regret"]
-        yield Measured("largest time over the shortest, closed form", f"{worst:.2f}", worst <= TOLERATED)
-        way, below = found["way_errors"], found["ended_below"]
-        yield Measured("way of the drift, from the derived", f"at most {way:.1f} standard errors", way <= 4)
-        yield Measured("runs beyond the stability limit that ended below it", f"{below:.0%}", below > 0.99)
-
-
-def _neighbour(summary: Summary, name: str) -> Summary:
-    """The numbers of one neighbouring paper."""
-    found: Summary = summary.get("experiments", {}).get(name, {}).get("numbers", {})
-    return found
-
-
+_GOOD = f"at every learning rate, takes at most {TOLERATED} times the shortest time, within two standard errors"
 CLAIMS = (
     Claim(
         "Training with label noise is fastest at 1 - beta = C lr^(2/3).",
-        PAPER, "4.3", ("crossing",), ("tests/test_crossing.py", "tests/test_optimum.py"), _exponents("fastest"),
+        "A system agrees if the exponent of its fastest momentum has 2/3 in its 95 % interval, by the fit that decides.",
+        PAPER, ("4.3", "4.4", "5.5"), ("crossing", "prefactor"), ("tests/test_crossing.py", "tests/test_optimum.py"),
+        judges.exponents("fastest"),
     ),
     Claim(
         "The same scaling is best for the test metric.",
-        PAPER, "4.3", (), ("tests/test_network_sweep.py",), _exponents("best test"),
+        "A system agrees if the exponent of the momentum with the lowest test loss, after a number of steps fixed for each lr, "
+        "has 2/3 in its 95 % interval, by the fit that decides. Where that momentum lies at an end of the sweep it fails.",
+        PAPER, ("4.3",), (), ("tests/test_network_sweep.py",), judges.exponents("best test"),
     ),
     Claim(
         "Momentum moved by lr^(2/3) costs less time than moved otherwise, or not at all.",
-        PAPER, "4.3", ("crossing",), ("tests/test_momentum_rule.py",), _better,
+        f"A system agrees if the momentum tuned at its largest lr and moved by lr^(2/3), {_GOOD}, and every other way that was "
+        "compared takes more than it, beyond the errors.",
+        PAPER, ("4.3", "11.1"), ("crossing", "prefactor"), ("tests/test_momentum_rule.py",), judges.better,
     ),
     Claim(
         "In a stationary state every normal mode holds the same energy, which the momentum sets.",
-        OURS, "2.10", ("oscillator", "stationary_variance"), ("tests/test_stationary_state.py",), _energies,
+        "A system agrees if its train loss, at the least momentum of the sweep, is that of such modes within 2 standard errors.",
+        OURS, ("2.10",), ("oscillator", "stationary_variance"), ("tests/test_stationary_state.py",), judges.energies,
     ),
     Claim(
         "The closed form gives C before any training, from the geometry at the flattest point.",
-        OURS, "5.8", ("prefactor",), ("tests/test_formulas.py",), _good("closed form"),
+        f"A system agrees if training at the momentum of the closed form, {_GOOD}.",
+        OURS, ("5.5", "5.8"), ("prefactor",), ("tests/test_formulas.py",), judges.good("closed form"),
     ),
     Claim(
         "Noise-free training on the effective loss gives the best momentum before any noisy training.",
-        OURS, "5.1", ("energy_share",), ("tests/test_effective_loss.py",), _good("effective loss"),
+        f"A system agrees if training at the momentum that it recommends, {_GOOD}.",
+        OURS, ("5.1", "5.2"), ("energy_share",), ("tests/test_effective_loss.py",), judges.good("effective loss"),
     ),
     Claim(
         "On the effective loss tr H takes the whole course of the mean of noisy training, not only its time to the target.",
-        OURS, "5.1", ("energy_share",), ("tests/test_effective_loss.py", "tests/test_network_sweep.py"), _courses,
+        f"A system agrees if, at all momenta compared, predicted and measured tr H never differ by more than {FAR:.0%} of the "
+        "start, beyond two standard errors.",
+        OURS, ("5.1", "5.2"), ("energy_share",), ("tests/test_effective_loss.py", "tests/test_network_sweep.py"), judges.courses,
     ),
     Claim(
         "The critical limit gives the best momentum, the cliff included.",
-        OURS, "7.9", ("critical_limit",), ("tests/test_critical_limit.py", "tests/test_universal_curve.py"),
-        _good("critical limit"),
+        f"A system agrees if training at the momentum that it recommends, {_GOOD}.",
+        OURS, ("7.9",), ("critical_limit",), ("tests/test_critical_limit.py", "tests/test_universal_curve.py"),
+        judges.good("critical limit"),
     ),
     Claim(
         "In ordinary mini-batch training, too, a tuned momentum is best moved by lr^(2/3).",
-        OURS, "11.4", (), ("tests/test_validate_recipes.py",), _ordinary,
+        "A kind of training agrees if the exponent of the momentum of the best test accuracy has 2/3 in its 95 % interval, by "
+        "the fit that decides, and moving a tuned momentum by lr^(2/3) loses less accuracy than keeping it.",
+        OURS, ("11.4",), (), ("tests/test_validate_recipes.py",), judges.ordinary,
     ),
     Claim(
         "With averages of gradients (dampening = beta, Adam) momentum changes nothing down to 1 - beta ~ lr^2.",
-        OURS, "12.7", ("averages",), ("tests/test_averages.py",), _averages,
+        "The edge is the 1 - beta below which momentum begins to change the time. A setting agrees if all its numbers have the "
+        "derived one in their 95 % intervals; ratios of edges and of falls have a tenth more.",
+        OURS, ("12.7", "12.8"), ("averages",), ("tests/test_averages.py",), judges.averages,
     ),
     Claim(
         "Without label noise the best momentum for the fit follows from the batch size, and the drift ends with the residuals.",
-        OURS, "13.6", ("interpolation",), ("tests/test_interpolation.py",), _interpolation,
+        "The fit agrees if the exponents of its fastest momentum have the derived ones in their 95 % intervals and the closed "
+        f"form takes at most {TOLERATED} times the shortest time; the drift, if its way is the derived one within four standard "
+        "errors and nearly every run beyond the stability limit ends below it.",
+        OURS, ("13.6", "13.7"), ("interpolation",), ("tests/test_interpolation.py",), judges.interpolation,
+    ),
+    Claim(
+        "What `predict` answers by default trains as fast as the best momentum.",
+        f"A problem agrees if training at the momentum recommended, {_GOOD}.",
+        OURS, ("11.3", "11.4"), (), ("tests/test_prediction.py", "tests/test_validate_predictions.py"), judges.default_answers,
+    ),
+    Claim(
+        "As lr goes to 0 the times of the critical limit become exact.",
+        "A problem agrees if the error of the time is 0 within two standard errors at the smallest lr, or falls as a power of lr "
+        "that is above 0 beyond two standard errors. The effective loss, which leaves fluctuations out, is listed beside it.",
+        OURS, ("7.9",), ("critical_limit",), ("tests/test_critical_limit.py", "tests/test_validate_corrections.py"),
+        judges.limits,
     ),
 )  # fmt: skip
 
@@ -318,66 +174,132 @@ def fastest(folder: Path) -> Optima:
     return Optima(whole["lr"].values, whole["one_minus_beta"].values, whole["convergence_time"].values)
 
 
-def stored(folder: Path = RESULTS) -> dict[str, tuple[Summary, str]]:
-    """What the report of every experiment with stored results says, and the command that made them, by the folder's name."""
+@dataclass(frozen=True)
+class Stored:
+    """Stored results of an experiment.
+
+    Attributes:
+        summary: what their report says
+        commands: that made them
+        version: of this package, which made them
+        files: with the data, in the folder, the main one first
+    """
+
+    summary: Summary
+    commands: Sequence[str]
+    version: str
+    files: Sequence[str]
+
+
+def stored(folder: Path = RESULTS) -> dict[str, Stored]:
+    """All stored results, by the folder's name."""
     found = {}
     for path in sorted(each for each in folder.iterdir() if each.is_dir()):
         experiment = experiment_of(path)
         report = experiment.report(experiment.results(path))
-        found[path.name] = report.summary, report.command
+        parts = [section.command for section in report.sections if section.command]
+        files = [str(file.relative_to(path)) for kind in KEPT for file in sorted(path.glob(kind))]
+        found[path.name] = Stored(report.summary, parts or [report.command], read(path / CONFIGURATION)["version"], files)
     return found
 
 
-def page(results: Mapping[str, tuple[Summary, str]]) -> str:
+_HEAD = f"""# Claims: what is derived, tested and measured, and what fails
+
+Each claim of the paper and of this library: its equation, what derives it, what tests it, and what training says.
+Failures stand here like successes. Terms: [glossary.md](glossary.md).
+
+**What is counted** is systems: a network with its data, a problem, or a setting of one, each once, however many fits and
+numbers it has. Its verdict comes from the numbers in bold; the others are listed beside them and decide nothing. A system
+agrees if all its bold numbers do. What that means stands first under each claim. Intervals are 95 %, ± is one standard error.
+
+**Which fit decides.** Of the fits to one sweep it is the plain power law C lr^gamma where its chi squared is acceptable
+(p of at least {ACCEPTABLE:g}); or else the one with the fewest corrections in lr^(1/3) that is acceptable. Where no fit is, the
+system does not agree. A fit to the lower learning rates alone never decides. The rule was written down before systems were
+counted by it; the fits were known. An interval may agree because it is wide: its ends say how much that means.
+
+**To check a row**, follow its first column to the data (xarray reads `.nc` files); the same folder of `validation/results/`
+has the configuration and pictures, and `sde-momentum report FOLDER` writes the report anew. A test runs by
+`python -m pytest FILE`, a proof by `sde-momentum derive NAME`. This page is written by `python -m validation.claims`.
+
+| claim | by | systems that agree |
+| --- | --- | --- |"""
+
+_COMMANDS = """
+## The stored results, and the commands that made them
+
+DIR is a folder with the real images, FashionMNIST or CIFAR-10: the rows with `--data DIR` are of those. **Without it** (or
+SDE_MOMENTUM_DATA) these commands take scikit-learn's digits instead, and find other numbers.
+
+The version is that of this package when the results were made, as their configuration states it. If yours is newer
+(`sde_momentum.__version__`), code has changed since: the [changelog](project/changelog.md) says what, and names changes that
+alter the numbers of a given seed. Fits and verdicts on this page are of the present code, from the stored runs.
+
+| results | data | made by version | command |
+| --- | --- | --- | --- |"""
+
+
+def page(results: Mapping[str, Stored]) -> str:
     """docs/claims.md, from the results of `stored`."""
-    judged = [(claim, {name: list(claim.judge(summary)) for name, (summary, _) in results.items()}) for claim in CLAIMS]
-    lines = [
-        "# Claims: what is derived, tested and measured, and what fails",
-        "",
-        "Each claim of the paper and of this library: its equation, what derives it, what tests it, and what training says.",
-        "Failures stand here like successes. An exponent agrees if its 95 % interval contains 2/3. A rule is good if training",
-        f"by it takes at most {TOLERATED} times the shortest, within two standard errors, at every learning rate.",
-        "Terms: [glossary.md](glossary.md).",
-        "",
-        "This page is written by `python -m validation.claims` from `validation/results/`. To check a row: its first column",
-        "names the folder there with the data (`results.nc`, which xarray reads, or `results.json`), the exact configuration",
-        "and the report; `sde-momentum report FOLDER` draws it again. A test runs by `python -m pytest FILE`; a proof by",
-        "`sde-momentum derive NAME`.",
-        "",
-        "| claim | by | measured |",
-        "| --- | --- | --- |",
-    ]
+    judged = [(claim, {name: list(claim.judge(each.summary)) for name, each in results.items()}) for claim in CLAIMS]
+    lines = [_HEAD]
     for n, (claim, found) in enumerate(judged, 1):
-        verdicts = [measured.holds for each in found.values() for measured in each]
-        lines.append(f"| [{n}](#claim-{n}). {claim.text} | {claim.by} | {sum(verdicts)} of {len(verdicts)} agree |")
+        verdicts = _verdicts(found)
+        count = f"{sum(verdicts.values())} of {len(verdicts)}" if verdicts else "no results are stored"
+        lines.append(f"| [{n}](#claim-{n}). {claim.text} | {claim.by} | {count} |")
     for n, (claim, found) in enumerate(judged, 1):
-        lines += [
-            "",
-            f"## Claim {n}",
-            f"{claim.text}",
-            "",
-            *_support(claim),
-            "",
-            "| results | quantity | value | |",
-            "| --- | --- | --- | --- |",
-        ]
-        lines += [
-            f"| {name} | {measured.what} | {measured.value} | {'agrees' if measured.holds else '**fails**'} |"
-            for name, each in found.items()
-            for measured in each
-        ]
-    lines += ["", "## The commands that made the results", ""]
-    lines += [f"- {name}: `{command}`" for name, (_, command) in results.items()]
+        lines += ["", f"## Claim {n}", claim.text, "", *_support(claim, _verdicts(found)), ""]
+        if not any(found.values()):
+            continue
+        lines += ["| results | quantity | value | |", "| --- | --- | --- | --- |"]
+        lines += [_row(name, results[name].files[0], measured) for name, each in found.items() for measured in each]
+    lines.append(_COMMANDS)
+    for name, each in results.items():
+        data = ", ".join(_file(name, file, file.rpartition("/")[2]) for file in each.files if not file.startswith("questions"))
+        data += f", {_file(name, CONFIGURATION, 'configuration')}"
+        lines.append(f"| {name} | {data} | {each.version} | {', '.join(f'`{command}`' for command in each.commands)} |")
     return "\n".join(lines) + "\n"
 
 
-def _support(claim: Claim) -> Iterator[str]:
-    """Where a claim is stated, derived and tested, as a list."""
-    section = next(section for section in Section if section.number == int(claim.equation.split(".")[0]))
-    yield f"- Claimed by {claim.by}; [{section.title}](theory.md#{section.anchor}), eq. {claim.equation}."
-    proofs = ", ".join(f"`sde-momentum derive {name}` ({len(BY_NAME[name].steps)} steps)" for name in claim.derivations)
-    yield f"- Derived: {proofs or 'no; it is a claim about training alone'}."
-    yield f"- Tested: {', '.join(f'`{test}`' for test in claim.tests)}."
+def _verdicts(found: Mapping[str, Sequence[Measured]]) -> dict[str, bool]:
+    """System -> whether all numbers that decide agree."""
+    out: dict[str, bool] = {}
+    for name, each in found.items():
+        for measured in each:
+            if measured.decides:
+                system = f"{name}, {measured.system}" if measured.system else name
+                out[system] = out.get(system, True) and measured.holds
+    return out
+
+
+def _file(name: str, file: str, text: str) -> str:
+    """A link to a file of stored results, from docs/."""
+    return f"[{text}](../validation/results/{name}/{file})"
+
+
+def _row(name: str, main: str, measured: Measured) -> str:
+    what = f"{measured.system}: {measured.what}" if measured.system else measured.what
+    says = "agrees" if measured.holds else "fails"
+    value, says = (f"**{measured.value}**", f"**{says}**") if measured.decides else (measured.value, says)
+    return f"| {_file(name, measured.file or main, name)} | {what} | {value} | {says} |"
+
+
+def _support(claim: Claim, verdicts: Mapping[str, bool]) -> Iterator[str]:
+    """When a system agrees, which do, and where the claim is stated, derived and tested, as a list."""
+    agree = [system for system, holds in verdicts.items() if holds]
+    counted = f"**{len(agree)} of {len(verdicts)}** do{': ' * bool(agree)}{'; '.join(agree)}"
+    yield f"- {claim.agrees} {counted if verdicts else '**No results are stored**'}."
+    sections: dict[Section, list[str]] = {}
+    for equation in claim.equations:
+        section = next(section for section in Section if section.number == int(equation.split(".")[0]))
+        sections.setdefault(section, []).append(f"({equation})")
+    stated = "; ".join(f"[{section.title}](theory.md#{section.anchor}), {', '.join(each)}" for section, each in sections.items())
+    yield f"- Claimed by {claim.by}. Stated: {stated}."
+    proofs = ", ".join(
+        f"`sde-momentum derive {name}` ({len(BY_NAME[name].steps)} steps, [source](../derivations/{name}.py))"
+        for name in claim.derivations
+    )
+    yield f"- Derived: {proofs or 'no; it is only measured'}."
+    yield f"- Tested: {', '.join(f'[{test}](../{test})' for test in claim.tests)}."
 
 
 def without_folders(value: Any) -> Any:

@@ -7,11 +7,18 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sde_momentum.predictors.measured_optimum import Estimate, PowerLaw
+from sde_momentum.predictors.measured_optimum import N_RESAMPLES, Estimate, PowerLaw
+
+Floats = NDArray[np.float64]
 
 POWER_LAWS = ("C lr^γ", "C lr^γ exp(a₁ lr^(1/3))", "C lr^γ exp(a₁ lr^(1/3) + a₂ lr^(2/3))")
 """With 0, 1 and 2 corrections in powers of lr^(1/3) [theory: Ways to predict, eq. 11.4]."""
+
+
+_TWO_SIDED = 1.96
+"""Standard errors in half of a 95 % interval."""
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -46,14 +53,73 @@ def law_rows(laws: Sequence[PowerLaw], among: Sequence[tuple[str, Estimate]]) ->
     return rows + [[f"{POWER_LAWS[0]}, {text}", *gamma(exponent), "", "", ""] for text, exponent in among]
 
 
-def both_exponents(laws: Sequence[PowerLaw]) -> str:
-    """The exponents of all fits in words, the plain power law's first, each with its interval and how well it fits."""
+def fitted_laws(x: Floats, y: Floats, relative_error: Floats) -> list[PowerLaw]:
+    """The plain power law y = C x^γ through points of these independent errors, and from 4 points on that with one correction
+    [theory: Ways to predict, eq. 11.4]: least squares in logarithms, intervals by the normal distribution.
+
+    Args:
+        x, y: all above 0, (n,); n at least 2
+        relative_error: standard errors of ln y, all above 0, (n,)
+
+    >>> x = np.array([0.01, 0.02, 0.04, 0.08])
+    >>> plain, corrected = fitted_laws(x, 3 * x ** (2 / 3), np.full(4, 0.01))
+    >>> print(f"{plain.exponent.value:.3f} ± {plain.exponent.standard_error:.3f}, {corrected.freedom}")
+    0.667 ± 0.006, 1
+    """
+    laws = []
+    for order in (0, 1) if len(x) > 3 else (0,):
+        powers = [np.cbrt(x) ** (i + 1) for i in range(order)]
+        design = np.stack([np.ones_like(x), np.log(x), *powers], axis=1) / relative_error[:, None]
+        covariance = np.linalg.inv(design.T @ design)
+        terms = covariance @ design.T @ (np.log(y) / relative_error)
+        prefactor, *others = zip(terms, np.sqrt(np.diag(covariance)), strict=True)
+        exponent, *corrections = (
+            Estimate(float(value), float(value - _TWO_SIDED * se), float(value + _TWO_SIDED * se), float(se))
+            for value, se in others
+        )
+        c = np.exp(prefactor[0] + prefactor[1] * np.array([0.0, -_TWO_SIDED, _TWO_SIDED]))
+        laws.append(
+            PowerLaw(
+                exponent,
+                Estimate(float(c[0]), float(c[1]), float(c[2]), float(c[0] * prefactor[1])),
+                tuple(corrections),
+                float(np.sum((design @ terms - np.log(y) / relative_error) ** 2)),
+                len(x) - len(terms),
+                terms,
+                np.random.default_rng(0).multivariate_normal(terms, covariance, size=N_RESAMPLES),
+            )
+        )
+    return laws
+
+
+def lowest(x: Floats, y: Floats, error: Floats) -> tuple[float, float]:
+    """exp of the x where a parabola through y(x) is least, and its standard error; NaN where it opens downwards.
+
+    Args:
+        x, y: logarithms of 1 - beta and of the time, (n,); n at least 3
+        error: standard errors of y, (n,)
+    """
+    middle = x.mean()
+    basis = np.stack([np.ones_like(x), x - middle, (x - middle) ** 2], axis=1)
+    covariance = np.linalg.inv(basis.T @ (basis * (error**-2.0)[:, None]))
+    _, b, c = covariance @ basis.T @ (y * error**-2.0)
+    if c <= 0:
+        return np.nan, np.nan
+    gradient = np.array([0, -1 / (2 * c), b / (2 * c**2)])
+    at = float(np.exp(middle - b / (2 * c)))
+    return at, at * float(np.sqrt(gradient @ covariance @ gradient))
+
+
+def both_exponents(laws: Sequence[PowerLaw], variable: str = "lr") -> str:
+    """The exponents of all fits in words: the plain power law's first, with its χ², then those with corrections."""
     said = []
     for law in laws:
         n = len(law.corrections)
-        fit = "as a plain power law" if not n else f"with {n} correction{'s' * (n > 1)} in lr^(1/3)"
-        chi2 = f", χ² = {law.chi2:.1f} for {law.freedom}" if law.freedom else ""
+        fit = "as a plain power law" if not n else f"with {n} correction{'s' * (n > 1)} in {variable}^(1/3)"
+        chi2 = f", χ² = {law.chi2:.1f} for {law.freedom}, p = {law.p_value:.2g}" if law.freedom else ""
         said.append(f"{law.exponent.value:.3f} ({law.exponent.low:.3f} to {law.exponent.high:.3f}{chi2}) {fit}")
+    if len(laws) == 1:
+        said.append("too few points for a fit with corrections")
     return "γ = " + "; ".join(said)
 
 
@@ -65,4 +131,5 @@ def plain_law(law: PowerLaw) -> dict[str, Any]:
         "corrections": [asdict(term) for term in law.corrections],
         "chi2": law.chi2,
         "degrees_of_freedom": law.freedom,
+        "p_value": law.p_value,
     }

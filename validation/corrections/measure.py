@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 import sde_momentum as sm
 from sde_momentum.predictors.curve.settings import CurveSettings
+from sde_momentum.predictors.measured_optimum import PowerLaw
 from sde_momentum.predictors.ways.critical_limit import ByCriticalLimit
 from sde_momentum.predictors.ways.effective_loss import ByEffectiveLoss
 
 from ..cases import CASES, Case
+from ..estimates import fitted_laws
 from ..mean_times import mean_times
 
 Floats = NDArray[np.float64]
@@ -58,16 +60,19 @@ class Approach:
         ratio = np.array(self.time) / value
         return ratio - 1, np.hypot(np.array(self.time_se) / value, ratio * se / value)
 
-    def power(self, limit: str) -> tuple[float, float] | None:
-        """a of error ~ lr^a and its standard error, by least squares in logarithms; None with fewer than 3 significant errors."""
+    def laws(self, limit: str) -> list[PowerLaw]:
+        """Power laws of the error in lr, fitted to the significant errors; none with fewer than 3."""
         error, se = self.error(limit)
         clear = np.abs(error) > _CLEAR * se
-        if clear.sum() < 3:
+        size = np.abs(error[clear])
+        return fitted_laws(np.array(self.lr)[clear], size, se[clear] / size) if clear.sum() > 2 else []
+
+    def power(self, limit: str) -> tuple[float, float] | None:
+        """a of the plain power law error ~ lr^a and its standard error, enlarged where the law does not fit; None: no law."""
+        if not (laws := self.laws(limit)):
             return None
-        x, y, weight = np.log(np.array(self.lr)[clear]), np.log(np.abs(error[clear])), (np.abs(error) / se)[clear]
-        fit, covariance = np.polyfit(x, y, 1, w=weight, cov="unscaled")
-        spread = np.sqrt(max(1.0, float((weight**2 * (y - np.polyval(fit, x)) ** 2).sum() / (clear.sum() - 2))))
-        return float(fit[0]), float(np.sqrt(covariance[0, 0]) * spread)
+        spread = np.sqrt(max(1.0, laws[0].chi2 / laws[0].freedom))
+        return laws[0].exponent.value, float(laws[0].exponent.standard_error * spread)
 
 
 def cases(names: tuple[str, ...]) -> list[Case]:

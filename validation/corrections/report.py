@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from sde_momentum.figures.style import LINES, STYLE
 
 from ..drawing import plt
+from ..estimates import both_exponents, plain_law
 from ..experiment import Experiment
 from ..report import Picture, Report, Section, Table
 from ..store import versions
@@ -23,12 +24,20 @@ _SHOWN = (5e-5, 5.0)
 
 
 def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """problem -> limit -> errors, and their power of lr with its standard error, or None."""
-    found = [Approach(**result) for result in results]
-    return {
-        one.case: {limit: {"error": one.error(limit)[0].tolist(), "power": one.power(limit)} for limit in one.limits}
-        for one in found
-    }
+    """problem -> limit -> errors, their standard errors, the power laws in lr, and the power with its standard error, or None."""
+    return {one.case: {limit: _numbers(one, limit) for limit in one.limits} for one in (Approach(**each) for each in results)}
+
+
+def _numbers(one: Approach, limit: str) -> dict[str, Any]:
+    error, se = one.error(limit)
+    fits = [plain_law(law) for law in one.laws(limit)]
+    return {"lr": one.lr, "error": error.tolist(), "error_se": se.tolist(), "fits": fits, "power": one.power(limit)}
+
+
+def _finding(one: Approach, limit: str) -> str:
+    laws = one.laws(limit)
+    says = f"goes as lr^γ, {both_exponents(laws)}" if laws else "is within two standard errors of 0, but for two lr at most"
+    return f"{one.case}: the error of the {limit} {says}."
 
 
 def _power(one: Approach, limit: str) -> str:
@@ -73,12 +82,8 @@ def report(experiment: Experiment, results: dict[str, Any]) -> Report:
     return Report(
         title=experiment.title,
         subtitle=f"profile {configuration['profile']}, seed {configuration['seed']}; ± is one standard error",
-        summary={"summary": results["summary"]},
-        findings=[
-            f"{one.case}: the error of the {limit} goes with lr to the power {_power(one, limit)}."
-            for one in found
-            for limit in one.limits
-        ],
+        summary={"summary": summary(results["results"])},
+        findings=[_finding(one, limit) for one in found for limit in one.limits],
         sections=[
             Section(
                 "Errors of the limits",

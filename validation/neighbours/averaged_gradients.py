@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from itertools import product
 from typing import Any
@@ -19,10 +19,12 @@ from sde_momentum.core.threads import in_order
 from sde_momentum.figures.style import BLACK, LINES, STYLE, plain_ticks
 from sde_momentum.predictors import UniversalCurve, adam_curvature
 from sde_momentum.predictors.curve.settings import CurveSettings
+from sde_momentum.predictors.measured_optimum import PowerLaw
 from sde_momentum.problems.registry import built_in
 
 from ..drawing import measured as points
 from ..drawing import plt
+from ..estimates import both_exponents, fitted_laws
 from .adam_effective_loss import adam_effective_course
 from .averaged_descent import averaged_descent
 from .averaged_edge import TARGET, edge_with_error, edges, linear_time, times_to_target
@@ -385,28 +387,28 @@ class _Cells:
 
 
 # --- What it says -------------------------------------------------------------------------------------------------------
-def law(result: xr.Dataset, setting: str) -> tuple[Measured, float, Measured]:
-    """Exponent of the edge against lr, the same of the predicted edges, and edge over predicted, averaged over the lr."""
+def law(result: xr.Dataset, setting: str) -> tuple[list[PowerLaw], float, Measured]:
+    """Power laws of the edge in lr (none with fewer than two edges), the exponent of the predicted edges, and edge over
+    predicted, averaged over the lr."""
     at = result.sel(setting=setting)
-    log, error = np.log(at.edge.values), at.edge_se.values / at.edge.values
-    good = np.isfinite(log) & (error > 0)
+    error = at.edge_se.values / at.edge.values
+    good = np.isfinite(error) & (error > 0)
     if good.sum() < 2:
-        return Measured(np.nan, np.nan), np.nan, Measured(np.nan, np.nan)
-    rates, predicted = np.log(at.lr.values[good]), np.log(at.edge_predicted.values[good])
-    exponent, derived = (weighted_slope(rates, each, error[good]) for each in (log[good], predicted))
-    weight = error[good] ** -2.0
-    ratio = (weight * (log[good] - predicted)).sum() / weight.sum()
-    return exponent, derived.value, Measured(float(np.exp(ratio)), float(np.exp(ratio) * weight.sum() ** -0.5))
+        return [], np.nan, Measured(np.nan, np.nan)
+    lr, edge, predicted = (at[name].values[good] for name in ("lr", "edge", "edge_predicted"))
+    derived, weight = weighted_slope(np.log(lr), np.log(predicted), error[good]).value, error[good] ** -2.0
+    ratio = float(np.exp((weight * np.log(edge / predicted)).sum() / weight.sum()))
+    return fitted_laws(lr, edge, error[good]), derived, Measured(ratio, ratio * float(weight.sum() ** -0.5))
 
 
 def numbers(result: xr.Dataset) -> dict[str, Any]:
     """What decides about the claims, with 95 % intervals."""
     out: dict[str, Any] = {}
     for setting in result.setting.values:
-        exponent, derived, ratio = law(result, str(setting))
+        laws, derived, ratio = law(result, str(setting))
         at = result.sel(setting=setting)
         out[str(setting)] = {
-            "exponent": exponent.to_dict(),
+            "exponent": asdict(laws[0].exponent) if laws else Measured(np.nan, np.nan).to_dict(),
             "derived": derived,
             "over_predicted": ratio.to_dict(),
             "prefactor": float(np.nanmean(at.edge / at.unit)),
@@ -432,12 +434,12 @@ def findings(result: xr.Dataset) -> list[str]:
     """The findings, in sentences."""
     lines = []
     for setting in result.setting.values:
-        exponent, derived, ratio = law(result, str(setting))
+        laws, derived, ratio = law(result, str(setting))
         at = result.sel(setting=setting)
         level, plateau = SETTINGS[str(setting)].level, at.time.isel(point=0) / at.predicted.isel(point=0)
         lines.append(
-            f"{setting}: the time crosses {level:g} of that without momentum at 1 - beta ~ lr^({exponent.value:.3f} ± "
-            f"{exponent.standard_error:.3f}), derived 2 ({derived:.3f} at these lr), at "
+            f"{setting}: the time crosses {level:g} of that without momentum at 1 - beta ~ lr^γ, "
+            f"{both_exponents(laws) if laws else 'γ unknown: too few edges'}; derived 2 ({derived:.3f} at these lr). It is at "
             f"{float((at.edge / at.unit).mean()):.3g} units; edge over predicted {ratio.value:.3f} ± {ratio.standard_error:.3f}."
         )
         off = float(np.nanmax(np.abs(at.time / at.predicted - 1)))

@@ -18,10 +18,12 @@ import sde_momentum as sm
 from sde_momentum.core.threads import in_order
 from sde_momentum.figures.style import BLACK, LINES, STYLE, plain_ticks
 from sde_momentum.predictors import loss_multiplier, second_moment_matrix
+from sde_momentum.predictors.measured_optimum import PowerLaw
 from sde_momentum.theory import formulas
 
 from ..drawing import measured as points
 from ..drawing import plt
+from ..estimates import both_exponents, fitted_laws, lowest
 from .drift_rate import Measured, weighted_slope, worst
 
 Floats = NDArray[np.float64]
@@ -317,22 +319,21 @@ def fitted_best(result: xr.Dataset) -> tuple[Floats, Floats, Floats]:
         if some.sum() < 4:
             continue
         x, spread = np.log(delta[some]), np.maximum(se / time, 1e-4)[some]
-        value[i, j], error[i, j] = _vertex(x, np.log(time[some]), spread)
-        derived[i, j], _ = _vertex(x, np.log(expected[some]), spread)
+        value[i, j], error[i, j] = lowest(x, np.log(time[some]), spread)
+        derived[i, j], _ = lowest(x, np.log(expected[some]), spread)
     return value, error, derived
 
 
-def _vertex(x: Floats, y: Floats, error: Floats) -> tuple[float, float]:
-    """exp of the x where a parabola through y(x) is least, and its standard error; NaN where it opens downwards."""
-    middle = x.mean()
-    basis = np.stack([np.ones_like(x), x - middle, (x - middle) ** 2], axis=1)
-    covariance = np.linalg.inv(basis.T @ (basis * (error**-2.0)[:, None]))
-    _, b, c = covariance @ basis.T @ (y * error**-2.0)
-    if c <= 0:
-        return np.nan, np.nan
-    gradient = np.array([0, -1 / (2 * c), b / (2 * c**2)])
-    at = float(np.exp(middle - b / (2 * c)))
-    return at, at * float(np.sqrt(gradient @ covariance @ gradient))
+def _known(value: Floats, error: Floats, derived: Floats) -> NDArray[np.bool_]:
+    """The learning rates whose best 1 - beta counts in an exponent."""
+    return np.isfinite(value) & np.isfinite(derived) & (error < 0.5 * value)
+
+
+def _laws(result: xr.Dataset, i: int) -> list[PowerLaw]:
+    """Power laws of the best 1 - beta of batch size i in lr."""
+    value, error, derived = (each[i] for each in fitted_best(result))
+    good = _known(value, error, derived)
+    return fitted_laws(result.lr.values[good], value[good], (error / value)[good])
 
 
 def numbers(result: xr.Dataset) -> dict[str, Any]:
@@ -354,7 +355,7 @@ def numbers(result: xr.Dataset) -> dict[str, Any]:
         "ended_below": float(result.ended_below.min()),
     }
     for i, size in enumerate(result.batch_size.values):
-        good = np.isfinite(value[i]) & np.isfinite(derived[i]) & (error[i] < 0.5 * value[i])
+        good = _known(value[i], error[i], derived[i])
         if good.sum() > 1:
             log, relative = np.log(result.lr.values[good]), (error / value)[i, good]
             slope, expected = (weighted_slope(log, np.log(each[i, good]), relative) for each in (value, derived))
@@ -375,10 +376,10 @@ def findings(result: xr.Dataset) -> list[str]:
         f"{found['worst_beyond']:.0%}, for there the mean is that of rare runs. The momentum in closed form takes at most "
         f"{found['worst_regret']:.2f} times the shortest time, in the long run."
     ]
-    for size in result.batch_size.values:
+    for i, size in enumerate(result.batch_size.values):
         if (law := found.get(f"exponent, batches of {size}")) is not None:
             lines.append(
-                f"Batches of {size} of {N}: the best 1 - beta ~ lr^({law['value']:.3f} ± {law['standard_error']:.3f}), derived "
+                f"Batches of {size} of {N}: the best 1 - beta ~ lr^γ, {both_exponents(_laws(result, i))}; derived "
                 f"{law['derived']:.3f} over these learning rates."
             )
     speed = result.parallel_time[0] / result.parallel_time
@@ -402,14 +403,19 @@ def figure(result: xr.Dataset) -> Figure:
     """The best 1 - beta against lr; speed against batch size; the way of the drift against e."""
     with plt.rc_context(STYLE):
         drawn, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.2))
-        value, error, _ = fitted_best(result)
+        value, error, derived = fitted_best(result)
         for i, size in enumerate(result.batch_size.values):
             left.plot(result.lr, result.best[i], color=LINES[i], lw=1.5)
             left.plot(result.lr, np.minimum(result.rule[i], 1), color=LINES[i], lw=1.2, ls=":")
             good = np.isfinite(value[i]) & (error[i] < value[i])
+            left.plot(result.lr[good], derived[i, good], color=LINES[i], marker="_", ms=14, mew=1.8, ls="none")
             points(left, result.lr[good], value[i, good], error[i, good], f"batches of {size}", colour=LINES[i])
         left.set(
-            xscale="log", yscale="log", xlabel="learning rate", ylabel="best 1 − β", title="lines: recursion; dotted: closed form"
+            xscale="log",
+            yscale="log",
+            xlabel="learning rate",
+            ylabel="best 1 − β",
+            title="dashes: recursion, to a hundredth;\nlines: in the long run; dotted: closed form",
         )
         sizes, base = result.parallel_batch_size, result.parallel_time[0]
         middle.plot(

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 import sde_momentum as sm
 from sde_momentum.core.threads import in_order
 from sde_momentum.figures.style import LINES, STYLE, plain_ticks
+from sde_momentum.predictors.measured_optimum import PowerLaw
 
 from ..drawing import measured as points
 from ..drawing import plt
+from ..estimates import both_exponents, fitted_laws
 from .drift_rate import Measured, decay_rate, predicted_rate, weighted_slope, worst
 from .noisy_descent import noisy_descent
 
@@ -185,6 +187,12 @@ def best_slope(result: xr.Dataset, kind: str, name: str = "best") -> Measured:
     return weighted_slope(np.log(at.best_lr.values), np.log(at[name].values), (at.best_se / at.best).values)
 
 
+def _best_laws(result: xr.Dataset, kind: str) -> list[PowerLaw]:
+    """Power laws of the fastest 1 - beta in lr."""
+    at = result.sel(noise_kind=kind)
+    return fitted_laws(at.best_lr.values, at.best.values, (at.best_se / at.best).values)
+
+
 def findings(result: xr.Dataset) -> list[str]:
     """The findings, in sentences."""
     lines = []
@@ -202,11 +210,11 @@ def findings(result: xr.Dataset) -> list[str]:
             f"{at.rate.size} points); exponent of lr {slopes}; {law} in the limit of small lr."
         )
     for kind, limit in ((LABEL, "2/3"), (PARAMETER, "1/2")):
-        slope, rule = best_slope(result, kind), best_slope(result, kind, "best_predicted")
+        laws, rule = _best_laws(result, kind), best_slope(result, kind, "best_predicted")
         ratios = (result.best / result.best_predicted).sel(noise_kind=kind).values
         lines.append(
-            f"Fastest 1 - beta with {kind}: exponent {slope.value:.3f} ± {slope.standard_error:.3f}, of the rule at these lr "
-            f"{rule.value:.3f} (limit {limit}); measured over the rule from {ratios.min():.2f} to {ratios.max():.2f}."
+            f"Fastest 1 - beta with {kind}: {both_exponents(laws)}; of the rule at these lr {rule.value:.3f} (limit {limit}); "
+            f"measured over the rule from {ratios.min():.2f} to {ratios.max():.2f}."
         )
     return lines
 

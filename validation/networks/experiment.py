@@ -54,7 +54,7 @@ _TRAINING = {
 
 _OPTIONS = (
     *shared_options(
-        "quick (a minute or two), full (tens of minutes), paper (the publication's sizes, on a GPU); some have small-lr",
+        "quick (a minute or two), full (tens of minutes), paper (the publication's sizes, on a GPU); some: small-lr, low-target",
         "of initialisation and label noise",
         "processes; -1: one for each core, one alone on CUDA",
     ),

@@ -34,7 +34,9 @@ _FINENESS = 100
 """Records while the number of steps grows by a factor e."""
 COARSE = np.geomspace(1 / 3, 4, 15)
 """1 - beta of the coarse pass over the recommended one."""
-FINE = 1.04 ** np.arange(-7, 8)
+STEP = 0.04
+"""Relative step of 1 - beta in the fine pass."""
+FINE = (1 + STEP) ** np.arange(-7, 8)
 """1 - beta of the fine pass over the fastest of the coarse one."""
 _WIDE = 1.6
 """Factor between neighbouring 1 - beta, up to 1, where no momentum of the coarse pass meets the target."""

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from sde_momentum.predictors.measured_optimum import Estimate, PowerLaw
+
 Floats = NDArray[np.float64]
 
 _NEAR = 2
@@ -64,11 +66,39 @@ class Sweep:
         mean = np.array([best(self.one_minus_beta, row) for row in self.score.mean(2)])
         return mean, np.array([[best(self.one_minus_beta, curve) for curve in row.T] for row in self.score])
 
-    def exponent(self) -> tuple[float, float, float]:
-        """Power of lr as which the best 1 - beta goes: mean over the seeds and its 95 % interval by Student's t."""
-        slopes = np.polyfit(np.log(self.lr), np.log(self.optima()[1]), 1)[0]
-        half = student.ppf(0.975, len(slopes) - 1) * slopes.std(ddof=1) / np.sqrt(len(slopes))
-        return float(slopes.mean()), float(slopes.mean() - half), float(slopes.mean() + half)
+    def laws(self) -> list[PowerLaw]:
+        """The plain power law of the best 1 - beta, and from 4 learning rates on that with one correction, fitted to each seed:
+        means over the seeds, with 95 % intervals by Student's t; chi squared of the mean curve, with the errors of all learning
+        rates pooled."""
+        optima = np.log(self.optima()[1])
+        n_seeds, found = optima.shape[1], []
+        error = max(float(np.sqrt(optima.var(axis=1, ddof=1).mean() / n_seeds)), 1e-12)
+        for order in (0, 1) if len(self.lr) > 3 else (0,):
+            powers = [np.cbrt(self.lr) ** (i + 1) for i in range(order)]
+            design = np.stack([np.ones_like(self.lr), np.log(self.lr), *powers], axis=1)
+            by_seed = (np.linalg.pinv(design) @ optima).T
+            prefactor, exponent, *corrections = (self._mean(column) for column in by_seed.T)
+            chi2 = float(np.sum(((design @ by_seed.mean(0) - optima.mean(1)) / error) ** 2))
+            c, low, high = (float(np.exp(x)) for x in (prefactor.value, prefactor.low, prefactor.high))
+            found.append(
+                PowerLaw(
+                    exponent,
+                    Estimate(c, low, high, c * prefactor.standard_error),
+                    tuple(corrections),
+                    chi2,
+                    len(self.lr) - design.shape[1],
+                    by_seed.mean(0),
+                    by_seed,
+                )
+            )
+        return found
+
+    @staticmethod
+    def _mean(values: Floats) -> Estimate:
+        """Mean over the seeds, with its 95 % interval by Student's t."""
+        value, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+        half = float(student.ppf(0.975, len(values) - 1)) * error
+        return Estimate(value, value - half, value + half, error)
 
     def lost(self) -> dict[str, tuple[Floats, Floats]]:
         """Points that each rule loses against the best momentum at each lr, with standard errors, (L,) each.

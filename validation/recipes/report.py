@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from sde_momentum.figures.style import BLACK, LINES, STYLE
 
 from ..drawing import one_legend, plt
+from ..estimates import LAW_HEAD, both_exponents, law_rows, plain_law
 from ..experiment import Experiment
 from ..report import Picture, Report, Section, Table
 from ..store import versions
@@ -25,6 +26,7 @@ _LOG_LOSS = -10.0
 """Score of a training loss: this times its logarithm, so that the parabola's points lie within 26 % of the least."""
 _LEAST_LOSS = 1e-6
 """Below which all losses count as equal."""
+_LAW_NOTE = "χ²: of the mean over the seeds, with the errors of all learning rates pooled; so few seeds make it rather too large."
 
 
 def sweeps(results: Sequence[Cell], measure: str = "accuracy") -> dict[str, Sweep]:
@@ -46,24 +48,27 @@ def _score(cell: Cell, measure: str) -> list[float]:
 
 
 def summary(results: Sequence[Cell]) -> dict[str, Any]:
-    """Kind of training -> lr, best 1 - beta and its accuracy, exponent with its interval, and points lost by each rule."""
+    """Kind of training -> lr, best 1 - beta and its accuracy, power laws by accuracy and by training loss, and points lost by
+    each rule."""
     by_loss = sweeps(results, "loss")
-    found = {}
+    found: dict[str, Any] = {}
     for arm, sweep in sweeps(results).items():
         optima = sweep.optima()[0]
         found[arm] = {
             "lr": sweep.lr.tolist(),
             "best": optima.tolist(),
             "accuracy": [float(row.mean(1).max()) for row in sweep.score],
-            "exponent": sweep.exponent(),
-            "exponent_of_training_loss": by_loss[arm].exponent(),
+            "fits": [plain_law(law) for law in sweep.laws()],
+            "fits_of_training_loss": [plain_law(law) for law in by_loss[arm].laws()],
             "lost": {name: {"points": lost.tolist(), "se": se.tolist()} for name, (lost, se) in sweep.lost().items()},
         }
     return found
 
 
-def _exponent(value: Sequence[float]) -> str:
-    return f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})"
+def _exponent(fits: Sequence[dict[str, Any]]) -> str:
+    """That of the plain power law."""
+    gamma = fits[0]["exponent"]
+    return f"{gamma['value']:.2f} ({gamma['low']:.2f} to {gamma['high']:.2f})"
 
 
 def _best_table(found: dict[str, Any]) -> Table:
@@ -73,8 +78,8 @@ def _best_table(found: dict[str, Any]) -> Table:
         [
             arm,
             *(f"{delta:.2g}" for delta in one["best"]),
-            _exponent(one["exponent"]),
-            _exponent(one["exponent_of_training_loss"]),
+            _exponent(one["fits"]),
+            _exponent(one["fits_of_training_loss"]),
         ]
         for arm, one in found.items()
     ]
@@ -92,13 +97,17 @@ def _lost_table(found: dict[str, Any]) -> Table:
     return Table(["training", "1 - beta", *rates], rows, shown=True, drop=rates[:-1])  # at the largest lr rules are tuned
 
 
-def _findings(found: dict[str, Any]) -> list[str]:
+def _findings(found: dict[str, Any], every: dict[str, Sweep]) -> list[str]:
     """What each kind of training says of 2/3, and the largest loss of each rule."""
     lines = []
     for arm, one in found.items():
-        value, low, high = one["exponent"]
-        named = [f"{name} {'inside' if low <= power <= high else 'outside'}" for name, power in (("2/3", 2 / 3), ("1", 1.0))]
-        lines.append(f"{arm}: best 1 - beta goes as lr^{value:.2f}, 95 % from {low:.2f} to {high:.2f}: {', '.join(named)}.")
+        laws = every[arm].laws()
+        gamma = laws[0].exponent
+        named = [
+            f"{name} {'inside' if gamma.low <= power <= gamma.high else 'outside'}"
+            for name, power in (("2/3", 2 / 3), ("1", 1.0))
+        ]
+        lines.append(f"{arm}: {both_exponents(laws)}. The plain power law's interval: {', '.join(named)}.")
         worst = [f"{name} {max(one['lost'][name]['points']):.1f}" for name in (*TUNED, *FOLK)]
         lines.append(f"{arm}: largest loss of each rule, in points: {', '.join(worst)}.")
     return lines
@@ -125,22 +134,26 @@ def picture(every: dict[str, Sweep]) -> Figure:
 
 def report(experiment: Experiment, results: dict[str, Any]) -> Report:
     """Best momenta with their exponent, and the points lost."""
-    cells, found, configuration = results["results"], results["summary"], results["configuration"]
+    cells, configuration = results["results"], results["configuration"]
+    found, every = summary(cells), sweeps(cells)
     n_seeds = sum(cell["arm"] == cells[0]["arm"] and cell["lr"] == cells[0]["lr"] for cell in cells)
     return Report(
         title=experiment.title,
         subtitle=f"profile {configuration['profile']}, seed {configuration['seed']}; {n_seeds} seeds; ± is one standard error",
         summary={"summary": found},
-        findings=_findings(found),
+        findings=_findings(found, every),
         sections=[
             Section(
                 "Best 1 - beta by learning rate",
                 table=_best_table(found),
                 notes=[
-                    "Exponent: slope of ln of the best 1 - beta against ln lr, mean over the seeds with a 95 % interval by "
-                    "Student's t."
+                    "Exponent: of the plain power law fitted to each seed; mean over the seeds and 95 % interval by Student's t."
                 ],
-                pictures=[Picture("accuracy", partial(picture, sweeps(cells)), "Test accuracy; bars: one standard error.")],
+                pictures=[Picture("accuracy", partial(picture, every), "Test accuracy; bars: one standard error.")],
+            ),
+            *(
+                Section(f"The exponent: {arm}", table=Table(LAW_HEAD, law_rows(sweep.laws(), ())), notes=[_LAW_NOTE])
+                for arm, sweep in every.items()
             ),
             Section(
                 "Points of accuracy lost by each rule",
@@ -157,7 +170,13 @@ def report(experiment: Experiment, results: dict[str, Any]) -> Report:
             "Accuracy on test images, mean of five times in the last fifth of the training. The best 1 - beta is the top of a "
             "parabola in its logarithm through the best of the grid and two neighbours on each side.",
         ],
-        command=experiment.command(configuration),
+        command=_command(experiment, configuration, cells[0]["source"]),
         versions=versions("numpy", "scipy", "torch"),
         configuration=json.dumps(configuration),
     )
+
+
+def _command(experiment: Experiment, configuration: dict[str, Any], source: str) -> str:
+    """The command that reproduces it; where the images came from a folder named in the environment, that folder too."""
+    words = experiment.command(configuration)
+    return words if "--data" in words or "digits" in source else f"{words} --data DIR"
