@@ -1,9 +1,9 @@
 """Limits of the SDE engine: share of time in the random generator, scaling, two cores, user code, compilation.
 
 Everything is printed as a ratio within one run: P1's throughput over the generator's own; the time that P2's normals,
-divisions and roots would take alone over P2's; time per path-step from 10^6 to 10^9 path-steps; one thread over two; a
-user's plain functions over the library's own kernels; the first call of a process that has to compile, and of one that
-finds the kernel on disk.
+divisions and roots would take alone over P2's; time per path-step from 10^6 to 10^9 path-steps, and what a call costs beside
+its steps; one thread over two; a user's plain functions over the library's own kernels; the first call of a process that has
+to compile, and of one that finds the kernel on disk.
 
     python benchmarks/engine_limits.py [--rounds 5] [--largest 1e9]
 
@@ -23,6 +23,7 @@ from functools import partial
 from statistics import median
 
 import numpy as np
+import xarray as xr
 from ours import divisions_and_roots_per_second, normals_per_second, p1_normal, p1_two_point, p2_normal, p2_two_point
 from peers.entries import P1, P2
 
@@ -115,6 +116,30 @@ def scaling(rounds: int, largest: float) -> None:
         print(", ".join(f"{name} {per_step[name] / list(per_step.values())[-1]:.2f}" for name in runs))
 
 
+def fixed_cost(rounds: int) -> None:
+    """What a call costs beside its steps, over a million path-steps' share of 10^8 on one thread: all of it, and its result.
+
+    The result, a Dataset, is built anew from arrays that are there already: what no engine with a labelled result does without.
+    """
+    small = ensemble(1, 1000, 1)()
+    assert isinstance(small, xr.Dataset)
+    arrays, labels = (
+        {str(name): (one.dims, one.values, one.attrs) for name, one in part.items()} for part in (small.data_vars, small.coords)
+    )
+
+    def often(run: Callable[[], object]) -> Callable[[], object]:
+        return lambda: [run() for _ in range(100)]
+
+    runs = {
+        "steps": ensemble(100_000, 1000, 1),
+        "a call with one path": often(ensemble(1, 1000, 1)),
+        "its Dataset": often(lambda: xr.Dataset(arrays, coords=labels, attrs=small.attrs)),
+    }
+    times = turns(runs, rounds)
+    for name in list(runs)[1:]:
+        print(f"{name} over the steps of a million: {ratio(times[name], times['steps'])}")
+
+
 def two_cores(rounds: int) -> None:
     """One thread over two."""
     for name, method in (("normal", None), ("two-point", "weak-euler")):
@@ -174,6 +199,7 @@ def main() -> None:
     divider_share(given.rounds)
     two_cores(given.rounds)
     user_code(given.rounds)
+    fixed_cost(given.rounds)
     scaling(given.rounds, given.largest)
     print(f"Load before {load:.1f}, after {os.getloadavg()[0]:.1f}")
     if load > 0.5:

@@ -1,6 +1,6 @@
 """Curves at finite lr: against the critical limit at P = 100, and of a network on images with P = 2,560 modes, with its training.
 
-    python benchmarks/network_curve.py limit [--scaled-lr 1e-13 1e-16 1e-19]
+    python benchmarks/network_curve.py limit [--scaled-lr 1e-13 1e-16 1e-19] [--problem "tanh teacher-student"]
     python benchmarks/network_curve.py network [--lr 0.08] [--data DIR] [--train 0.0045 0.0062 0.009]
 
 `limit`: at vanishing c^2 lr a curve at finite lr, which is made by training with every mode resolved, has to be that of the
@@ -53,7 +53,8 @@ def curve(path, scaled_lr):
 
 def limit(given):
     """Prints recommendation and time of curves at finite lr over those of the limit."""
-    for name, (kind, options, fraction) in PROBLEMS.items():
+    for name in given.problem:
+        kind, options, fraction = PROBLEMS[name]
         source = built_in(kind)
         path = sm.predictors.DriftPath(*source.setup(**options), source.target[0], fraction)
         print(f"{name}: P = {path.problem.n_outputs}, N = {path.problem.n_parameters}", flush=True)
@@ -99,6 +100,7 @@ def main():
     parts = parser.add_subparsers(required=True)
     one = parts.add_parser("limit")
     one.add_argument("--scaled-lr", type=float, nargs="+", default=[1e-13, 1e-16, 1e-19])
+    one.add_argument("--problem", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     one.set_defaults(run=limit)
     other = parts.add_parser("network")
     other.add_argument("--lr", type=float, default=0.08)

@@ -46,7 +46,7 @@ def test_they_stay_those_of_a_matrix_that_changes(p):
         check(basis, given)
 
 
-def test_many_modes_are_found_anew_and_continue_those_that_they_overlap_most():
+def test_many_modes_continue_those_that_they_overlap_most():
     rng = np.random.default_rng(6)
     p, basis = 101, basis_of(101, LANES)
     j, change = rng.normal(size=(2, LANES, p, 3 * p))

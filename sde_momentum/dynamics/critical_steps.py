@@ -19,7 +19,8 @@ from ..core.random import CRITICAL_LIMIT, fill_normal, streams
 from ..core.simd.address import by_address
 from ..core.simd.lanes import below, load_and_spread, sqrt, store
 from ..core.simd.matrix import WIDTH, aligned, product_by_lane, symmetric_by_lane
-from ..geometry.lanes.manifold import GAMMA, MOVE, PLACE, Place, any_of, move, place_of
+from ..geometry.lanes.eigenbasis import any_of
+from ..geometry.lanes.manifold import GAMMA, MOVE, PLACE, Place, move, place_of
 from ..problems.measures import MODEL, UNCOMPILED, measure
 
 Array = NDArray[np.float64]

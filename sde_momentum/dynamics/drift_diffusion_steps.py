@@ -21,8 +21,8 @@ from ..core.simd.address import by_address
 from ..core.simd.lanes import below, load_and_spread, store
 from ..core.simd.matrix import WIDTH, aligned, apply_by_lane, product, product_by_lane, symmetric_by_lane
 from ..geometry.lanes.cholesky import INVERT, invert
-from ..geometry.lanes.eigenbasis import Basis
-from ..geometry.lanes.manifold import OUTPUTS, any_of
+from ..geometry.lanes.eigenbasis import Basis, any_of
+from ..geometry.lanes.manifold import OUTPUTS
 from ..geometry.lanes.pairs import PAIRS, SOLVE_PAIRS, Pairs, pairs_of, solve_pairs
 
 Array = NDArray[np.float64]
@@ -223,9 +223,9 @@ def _find_pairs(model: Any, law: Any, room: Any, vectors: Any, tired: Any, p: in
     lanes, pairs = tired.shape[1], room.pairs
     symmetric_by_lane((room.rows, p * size, size, 1), (room.rows, 0, 1, size), (room.source, 0, p, 1), p, size)
     if any_of(tired):
-        few = pairs.numbers[:1], pairs.numbers[1:2], pairs.numbers[2:3]
+        few = pairs.numbers[:1], pairs.numbers[1:2]
         for n in range(lanes):
-            pairs.numbers[2, n] = _ACCURATE
+            pairs.numbers[1, n] = _ACCURATE
         model.follow(Basis(vectors, room.inner, room.gram, pairs.image, pairs.residual, pairs.direction, *few), tired)
     law.solve_pairs(pairs, room.gram, vectors, room.source, law.share, p, room.counts)
     for n in range(lanes):

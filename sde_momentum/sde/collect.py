@@ -91,7 +91,7 @@ class Collection:
                 raise InputError("statistics", one, f"no {one.needs} with {method} steps: Fixed steps give them")
         collection = cls(paths, (Moments(task.equation.dim), *observers, *paths.observers()))
         seen: dict[str, Observer] = {}
-        for observer in collection.observers:
+        for observer in collection.observers if len(collection.observers) > 1 else ():
             empty = observer.start(task.times, paths.names, 0)
             for name, (dims, _, _) in observer.variables(empty, task.times, paths.names).items():
                 if name in seen and dims != (name,):

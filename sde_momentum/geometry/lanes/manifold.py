@@ -13,7 +13,7 @@ from ...core.simd.address import by_address
 from ...core.simd.lanes import below, load_and_spread, store
 from ...core.simd.matrix import WIDTH, aligned, apply_by_lane, symmetric_by_lane
 from ...problems.compiled import CONTRACTION, JACOBIAN, KERNEL, Kernels
-from .eigenbasis import BASIS, FOLLOW, Basis, basis_of, follow
+from .eigenbasis import BASIS, FOLLOW, Basis, any_of, basis_of, follow
 
 Array = NDArray[np.float64]
 
@@ -110,15 +110,6 @@ def place_of(p: int, size: int, lanes: int, scratch_rows: int) -> Place:
         aligned(p, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes),
         aligned(scratch_rows, lanes),
     )  # fmt: skip
-
-
-@njit
-def any_of(flags: Any) -> bool:
-    """Whether a lane's flag, (1, lanes), is set."""
-    for n in range(flags.shape[1]):  # noqa: SIM110 (compiled)
-        if flags[0, n] > 0.0:
-            return True
-    return False
 
 
 @njit(NORMALS, cache=True, nogil=True)

@@ -97,6 +97,11 @@ class ScaledCourse:
         return replace(self, course=MeanCourse.of_runs(values))
 
 
+def _filled(n_runs: int, n_points: int) -> int:
+    """Number of runs at each of some D that cost no more than `n_runs`: they fill the lanes."""
+    return -(-n_runs * n_points // WIDTH) * WIDTH // n_points
+
+
 def common_noise(courses: Sequence[ScaledCourse]) -> Floats:
     """Factors on the times of courses of fewer runs, (n,): what the further runs changed at the D of the most runs.
 
@@ -296,7 +301,8 @@ class CurveSearch:
             if not fine and len(self.courses) < ask.max_points and self._promise(below) > ask.gain:
                 if past:
                     parts = min(int(np.ceil(np.log(best / below) / np.log(ask.finest_ratio))), ask.most_parts)
-                    self._simulate(*np.geomspace(below, best, parts + 1)[1:-1].tolist())
+                    between = np.geomspace(below, best, parts + 1)[1:-1].tolist()
+                    self._simulate(*between, n_runs=_filled(ask.least_at_best(self.path.problem.n_outputs), len(between)))
                 else:
                     self._simulate(min(self.courses) / ask.ratio)
             elif doubtful := self._doubtful():
@@ -316,11 +322,11 @@ class CurveSearch:
         ask, own, shortest = self.settings, self._expected(scaled), self._shortest() if self.courses else np.inf
         return max(ask.horizon * shortest, ask.guess_horizon * own) if np.isfinite(shortest) else ask.horizon * own
 
-    def _simulate(self, *scaled: float) -> None:
+    def _simulate(self, *scaled: float, n_runs: int | None = None) -> None:
         """Simulate new D side by side, each long enough to tell whether its time is the shortest."""
-        ask, n_runs = self.settings, self.settings.first_runs(self.path.problem.n_outputs)
         if not scaled:
             return
+        ask, n_runs = self.settings, n_runs or self.settings.first_runs(self.path.problem.n_outputs)
         shortest = self._shortest() if self.courses else np.inf
         best = self._best() if np.isfinite(shortest) else 0.0
         horizons = {d: self._horizon(d) for d in scaled}
@@ -351,7 +357,7 @@ class CurveSearch:
         horizon = self.settings.horizon * self._shortest()
         for have in sorted({self.courses[d].n_runs for d in scaled}):
             some = {d: self.courses[d] for d in scaled if self.courses[d].n_runs == have}
-            new = max(have, WIDTH // len(some))  # so many cost no more
+            new = _filled(have, len(some))
             long = [d for d, course in some.items() if new * course.clock[-1] > (have + new) * horizon]
             clock = np.linspace(0, horizon, self.settings.n_records)
             self.courses |= self._means(dict.fromkeys(long, clock), 0, have + new)

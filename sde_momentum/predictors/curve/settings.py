@@ -58,7 +58,7 @@ class CurveSettings:
     spread: float = 2.0
     ratio: float = 1.35
     finest_ratio: float = 1.02
-    most_parts: int = 4
+    most_parts: int = 3
     above: float = 1.25
     slower: float = 1.3
     near: float = 1.06
@@ -93,7 +93,7 @@ class CurveSettings:
         return self.growth * max(self.first_runs(n_outputs), self.n_modes // n_outputs)
 
     def least_at_best(self, n_outputs: int) -> int:
-        """Least number of runs at the best D: fewer may agree by chance."""
+        """Least number of runs at the best D, and at new ones next to the cliff: fewer may agree by chance."""
         return int(np.clip(2 * self.n_modes // n_outputs, self.first_runs(n_outputs), 16))
 
     def key(self, n_outputs: int) -> dict[str, Any]:
