@@ -22,8 +22,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed ## predict the best momentum, train against it, and draw both (minutes)
 	$(BIN)/sde-momentum validate matrix-sensing --profile quick --out $(DEMO) --resume
 
-test: $(VENV)/.installed ## the whole test suite, a file at a time on each of two processes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.installed ## the whole test suite, a file at a time on each of two processes, each with one thread of BLAS
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed ## ruff, and import-linter: imports go down the floors only
 	$(BIN)/ruff check .
