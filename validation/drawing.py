@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,12 @@ from sde_momentum.predictors.measured_optimum import Optima, PowerLaw
 
 
 def one_legend(figure: Figure, axes: Iterable[Axes], ncols: int) -> None:
-    """One legend above all panels, each label once, in at most `ncols` columns: as many as fit the picture's width."""
+    """One legend above all panels, each label once, in at most `ncols` columns: as many as fit the picture's width. Powers of lr
+    are typeset."""
     handles: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
+            handles.setdefault(re.sub(r"lr\^\((\d)/(\d)\)", r"$\\mathrm{lr}^{\1/\2}$", label), handle)
     for columns in range(ncols, 0, -1):
         legend = figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=columns)
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:

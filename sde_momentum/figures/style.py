@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -39,13 +40,20 @@ class _RoundTicks(LogLocator):
 
     def tick_values(self, vmin: float, vmax: float) -> Any:
         """The ticks from vmin to vmax."""
-        most = min(max(self.axis.get_tick_space(), 3), 6) if self.axis else 6
+        room = 3 * self.axis.get_tick_space() if isinstance(self.axis, XAxis) else np.inf  # in font sizes
+
+        def fits(row: Any) -> bool:
+            if len(row) < 2:
+                return True
+            needed = 1 + 0.6 * max(len(tick(value)) for value in row)
+            return len(row) <= 6 and room * np.diff(np.log(row)).min() >= needed * np.log(vmax / vmin)
+
         below, above = np.floor(np.log10(vmin)), np.ceil(np.log10(vmax))
         rows = [_row(10.0 ** np.arange(below, above + 1, n), (1,)) for n in range(max(int(above - below), 1), 0, -1)]
         decades = 10.0 ** np.arange(below, above + 1)
         rows += [_row(decades, steps) for steps in _STEPS]
         shown = [row[(row >= vmin * (1 - 1e-9)) & (row <= vmax * (1 + 1e-9))] for row in rows]
-        return max((row for row in shown if len(row) <= most), key=len)
+        return max((row for row in shown if fits(row)), key=len)
 
 
 _STEPS = (
