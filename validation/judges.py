@@ -153,10 +153,9 @@ def courses(summary: Summary) -> Iterator[Measured]:
             text = (
                 f"{100 * found['value']:+.1f} ± {100 * found['standard_error']:.1f} % of the start, after {found['step']:,} steps"
             )
-            far = abs(found["value"]) - 2 * found["standard_error"]
-            yield Measured(
-                f"largest difference of tr H, lr {course['lr']:.3g}, 1 - beta {delta:.2g}", text, far <= FAR, file="course.nc"
-            )
+            value, band = abs(found["value"]), 2 * found["standard_error"]
+            name = f"largest difference of tr H, lr {course['lr']:.3g}, 1 - beta {delta:.2g}"
+            yield Measured(name, text, band <= FAR and value - band <= FAR, file="course.nc")
 
 
 def ordinary(summary: Summary) -> Iterator[Measured]:

@@ -87,8 +87,13 @@ class Course:
         return data.isel(momentum=columns, time=slice(0, self.predicted.sizes["time"]))
 
     def steps(self, j: int) -> NDArray[np.bool_]:
-        """The steps at which all runs of momentum j go on, (n_time,)."""
-        return np.asarray(self.predicted["step"].values <= self._runs["last_step"].values[j].min())
+        """The steps at which all runs of momentum j go on and neither they nor the prediction have diverged, (n_time,)."""
+        finite = [
+            np.isfinite(self._runs[metric].values[j]).all(axis=0) & np.isfinite(self.predicted[metric].values[j])
+            for metric in COMPARED
+        ]
+        going = self.predicted["step"].values <= self._runs["last_step"].values[j].min()
+        return np.asarray(going & np.logical_and.accumulate(np.all(finite, axis=0)))
 
     def measured(self, metric: str, j: int) -> tuple[Floats, Floats]:
         """Mean over the seeds and its standard error at `steps(j)`."""
