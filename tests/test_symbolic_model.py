@@ -338,7 +338,7 @@ def test_in_the_readme_the_predicted_momentum_reaches_the_flattest_point_first()
     names: dict = {}
     example = next(block.code for block in blocks(README) if "SymbolicModel" in block.code)
     exec(example, names)
-    assert sum(bool(line) for line in example.splitlines()) < 10
+    assert sum(bool(line) for line in example.splitlines()) < 15  # short lines, for a phone
     flattest = names["model"].at(names["model"].flattest_point()).trace_hessian
     late = names["runs"].trace_hessian.isel(lr=0).sel(time=slice(400, None)).mean("time") - flattest
     excess, error = late.mean("seed").values, (late.std("seed", ddof=1) / late.seed.size**0.5).values
