@@ -12,7 +12,7 @@ import pytest
 from derivations.codegen import BY_NAME
 from validation import claims
 from validation.claims import CLAIMS, PAGE, RESULTS, ROOT, SYSTEMS, Stored, exponents_picture, page, stored
-from validation.judges import decisive, exponents, limits, lower_decade
+from validation.judges import courses, decisive, exponents, limits, lower_decade
 from validation.registry import experiment_of, experiments
 from validation.store import CONFIGURATION, read, read_sweep
 
@@ -82,6 +82,13 @@ def test_a_limit_whose_error_stays_is_no_limit():
 
     found = [next(limits(one(*each))).holds for each in ((0.015, None), (0.1, (0.3, 0.05)), (0.19, (0.02, 0.05)), (0.1, None))]
     assert found == [True, True, False, False]
+
+
+@pytest.mark.parametrize(("gap", "error", "agrees"), [(0.1, 0.01, True), (-0.16, 0.01, True), (-0.2, 0.01, False), (5, 5, False)])
+def test_a_course_agrees_within_its_error_which_must_be_small_enough_to_tell(gap, error, agrees):
+    far = {"value": gap, "standard_error": error, "step": 7}
+    (row,) = courses({"course": {"lr": 0.1, "one_minus_beta": [0.01], "trace_hessian": [far]}})
+    assert row.holds == agrees
 
 
 def test_stored_results_name_no_folder_of_the_machine_they_are_from():

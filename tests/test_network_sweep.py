@@ -238,6 +238,9 @@ def test_the_course_is_compared_as_long_as_all_runs_go_on(finished):
     wrong["trace_hessian"][2, 4] = mean[4] + 3 * mean[0]
     farthest = Course(wrong, results.main).farthest("trace_hessian", 2)
     assert (farthest.value, farthest.step) == (pytest.approx(3.0, rel=1e-3), first[4])
+    # until the first of them diverges, whether or not its values come back
+    wrong["test_loss"][2, 4] = np.inf
+    assert np.flatnonzero(Course(wrong, results.main).steps(2)).tolist() == [0, 1, 2, 3]
 
 
 LOOK = {"one_minus_beta": [0.01, 0.02, 0.04], "time": [None, 300.0, 100.0], "best_time": 100.0}
