@@ -89,7 +89,10 @@ def generator_share(rounds: int) -> None:
 
 
 def divider_share(rounds: int) -> None:
-    """P2 against its bound: the divisions and roots, one each in every mode, and for normal increments as many normals."""
+    """P2 against its bound: the divisions and roots, one each in every mode, and for normal increments as many normals.
+
+    Beside it: what the steps with two-point increments and the normals take apart, over the steps with normals.
+    """
     size = P2.n_paths * P2.n_steps * P2.n_modes
     for workers in (1, 2):
         runs: dict[str, Callable[[], object]] = {
@@ -103,6 +106,8 @@ def divider_share(rounds: int) -> None:
         bounds["normal"] = [a + b for a, b in zip(bounds["two-point"], times["normals"], strict=True)]
         for name, bound in bounds.items():
             print(f"P2 {name} on {workers} thread(s): share of its bound {ratio(bound, times[name])}")
+        apart = [a + b for a, b in zip(times["two-point"], times["normals"], strict=True)]
+        print(f"P2 two-point and its normals, made apart, on {workers} thread(s): over P2 normal {ratio(apart, times['normal'])}")
 
 
 def scaling(rounds: int, largest: float) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import sde_momentum as sm
 from derivations.models import two_factor
+from sde_momentum.dynamics.resolved_course import resolved_metric
 from sde_momentum.dynamics.update import Draws, Rule, Runs, advance
 from sde_momentum.predictors.curve.simulate import read_curve
 from sde_momentum.predictors.drift_path import DriftPath
@@ -241,6 +242,42 @@ def test_a_module_is_a_function_of_its_trained_parameters():
     np.testing.assert_allclose(partly.outputs(partly.own_start), module(x).detach()[:, 0], rtol=1e-5, atol=1e-6)
 
 
+def on_device(device):
+    """The tanh network in PyTorch with its data on a device, the same as a module, and a curve at finite lr of the first."""
+    torch = pytest.importorskip("torch")
+    inputs = torch.tensor(X, device=device)
+
+    def f(w):
+        assert w.device.type == (device or "cpu")
+        return torch.tanh(inputs @ w[: HIDDEN * N_INPUTS].reshape(HIDDEN, N_INPUTS).T) @ w[HIDDEN * N_INPUTS :]
+
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(2, HIDDEN), torch.nn.Tanh(), torch.nn.Linear(HIDDEN, 1, bias=False)).double()
+    problem = sm.Problem.from_function(f, TARGETS, N, device=device)
+    return problem, sm.Problem.from_function(module, TARGETS, inputs=torch.tensor(X), device=device)
+
+
+def numbers_of(problem):
+    """Everything that a problem computes, at two points, and training of two runs from its own start."""
+    rng = np.random.default_rng(5)
+    w, r = rng.standard_normal((2, problem.n_parameters)), rng.standard_normal((2, problem.n_outputs))
+    c = rng.standard_normal((2, problem.n_outputs, problem.n_parameters))
+    start = problem.interpolating_start(seed=1)
+    how = {"kappa": np.array([0.5]), "frequency": np.array([20.0]), "pace": np.ones(1), "step": 0.1}
+    course = resolved_metric(problem, start, np.array([0.0, 0.5]), metric="trace_hessian", seeds=np.arange(2), **how)
+    return [problem.outputs(w), problem.jacobian(w), problem.pullback(w, r), problem.contract_hessians(w, c), start, course]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_on_another_device_a_problem_is_that_of_the_cpu_to_rounding(device):
+    torch = pytest.importorskip("torch")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    for there, here in zip(on_device(device), on_device(None), strict=True):
+        for a, b in zip(numbers_of(there), numbers_of(here), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
+
+
 def test_a_start_is_where_gradient_descent_ends_within_the_coarseness_of_the_flow():
     """Both follow the gradient: apart they are a tenth of the way at most."""
     theirs = sm.MatrixSensing(5, 1, 12)
@@ -415,6 +452,7 @@ def of_numpy(f, **options):
         (of_numpy(lambda w: w[:1] * np.nan), "f: given NaN or infinite values at standard normal w; allowed: finite ones"),
         (of_numpy(product, start=[1.0]), "start: given 1 numbers; allowed: 2 numbers: n_parameters"),
         (of_numpy(product, jacobian=3), "jacobian: given 3; allowed: a function of w"),
+        (of_numpy(lambda w: w[:1] * w[1:], device="cpu"), "device: given cpu; allowed: None: f is (not in PyTorch|in numpy)"),
         (
             lambda: sm.Valley([1.0], 0.0, 1.0).interpolating_start(),
             "start: given None; allowed: a start: valley has none of its own",
@@ -442,6 +480,8 @@ def test_bad_input_is_refused(call, message):
             lambda t: dict(f=lambda w: t.tanh(w[:1]), jacobian=len),
             "jacobian: given a value; allowed: None: torch diff",
         ),
+        (lambda t: dict(f=lambda w: t.tanh(w[:1]), device="gpu"), "device: given gpu; allowed: a device of PyTorch"),
+        (lambda t: dict(f=lambda w: t.tanh(w[:1]), device="meta"), "device: given meta; allowed: a device of PyTorch"),
         (lambda t: dict(f=t.nn.Linear(1, 1), n_parameters=None), "inputs: given None; allowed: the inputs of the module Linear"),
         (lambda t: dict(f=t.nn.Tanh(), inputs=t.ones(1)), "f: given Tanh without parameters that are trained"),
         (lambda t: dict(f=t.nn.Linear(1, 1), inputs=t.ones(1, 1), n_parameters=3), "start: given 2 numbers; allowed: 3 numbers"),

@@ -14,12 +14,23 @@ from ..core.errors import InputError
 from .array_functions import Array, ArrayFunctions, Function, lanes_within
 
 
-def call_torch(f: Function, w: Array) -> Any:
-    """f at a tensor of the entries of w."""
+def call_torch(f: Function, w: Array, device: str | None = None) -> Any:
+    """f at a tensor of the entries of w, on the device (None: the CPU)."""
     import torch
 
     with torch.no_grad():
-        return f(torch.as_tensor(w))
+        return f(torch.as_tensor(w, device=device))
+
+
+def check_device(device: str) -> None:
+    """InputError unless PyTorch computes on the device here."""
+    import torch
+
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device).cpu().numpy()
+    except Exception as error:  # of a name that it does not know, a driver that is missing, a device without float64
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError("device", device, f"a device of PyTorch with float64 ({reason})") from error
 
 
 def call_jax(f: Function, w: Array) -> Any:
@@ -37,22 +48,24 @@ def _double(jax: Any) -> Any:
     return jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64  # its home before JAX 0.8
 
 
-def torch_functions(f: Function, sizes: tuple[int, int], batched: bool, test_error: Function | None) -> ArrayFunctions:
+def torch_functions(
+    f: Function, sizes: tuple[int, int], batched: bool, test_error: Function | None, device: str | None = None
+) -> ArrayFunctions:
     """f in PyTorch, w (N,) -> (P,), or (n, N) -> (n, P) where `batched`, with its derivatives by `torch.func`.
 
     Each call runs in one thread of PyTorch: the calls are small, and blocks of runs are shared out among threads already.
-    `sizes` is (N, P).
+    `sizes` is (N, P), `device` where f is computed (None: the CPU).
     """
     import torch
     from torch import func
 
     def tensors(*arrays: Array) -> list[Any]:
-        return [torch.as_tensor(np.array(x, dtype=np.float64)) for x in arrays]
+        return [torch.as_tensor(np.array(x, dtype=np.float64), device=device) for x in arrays]
 
     def on_arrays(function: Function) -> Function:
         def call(*arrays: Array) -> Array:
             with _one_thread(torch), torch.no_grad():
-                return np.asarray(function(*tensors(*arrays)).numpy())
+                return np.asarray(function(*tensors(*arrays)).cpu().numpy())
 
         return call
 
@@ -66,9 +79,9 @@ def torch_functions(f: Function, sizes: tuple[int, int], batched: bool, test_err
 
         def pullback(r: Array) -> Array:
             with _one_thread(torch):
-                return np.asarray(torch.autograd.grad(values, point, tensors(r)[0], retain_graph=True)[0].numpy())
+                return np.asarray(torch.autograd.grad(values, point, tensors(r)[0], retain_graph=True)[0].cpu().numpy())
 
-        return values.detach().numpy(), pullback
+        return values.detach().cpu().numpy(), pullback
 
     return _by_autodiff(func, on_arrays, f, sizes, batched, test_error, vjp, "torch autodiff")
 
@@ -142,19 +155,20 @@ def _one_thread(torch: Any) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def module_function(module: Any, inputs: Any) -> tuple[Function, Array]:
+def module_function(module: Any, inputs: Any, device: str | None = None) -> tuple[Function, Array]:
     """A `torch.nn.Module` on its `inputs` as a function of its trained parameters, flattened, and their values, (N,).
 
-    A copy in float64. Parameters without `requires_grad` and buffers stay as they are.
+    A copy in float64, on the device (None: the CPU). Parameters without `requires_grad` and buffers stay as they are.
     """
     import torch
     from torch import func
 
     if inputs is None:
         raise InputError("inputs", None, f"the inputs of the module {type(module).__name__}: a tensor, or a tuple of tensors")
-    data = [torch.as_tensor(x) for x in (inputs if isinstance(inputs, tuple) else (inputs,))]
+    place = device or "cpu"
+    data = [torch.as_tensor(x, device=place) for x in (inputs if isinstance(inputs, tuple) else (inputs,))]
     data = [x.detach().double() if x.is_floating_point() else x for x in data]
-    own = copy.deepcopy(module).double().cpu()
+    own = copy.deepcopy(module).double().to(place)
     trained = {name: value.detach() for name, value in own.named_parameters() if value.requires_grad}
     if not trained:
         raise InputError("f", f"{type(module).__name__} without parameters that are trained", "a module with parameters")
@@ -164,4 +178,4 @@ def module_function(module: Any, inputs: Any) -> tuple[Function, Array]:
         parts = (part.reshape(shape) for part, shape in zip(torch.split(w, sizes), shapes, strict=True))
         return func.functional_call(own, dict(zip(trained, parts, strict=True)), tuple(data))
 
-    return f, np.concatenate([value.numpy().ravel() for value in trained.values()])
+    return f, np.concatenate([value.cpu().numpy().ravel() for value in trained.values()])

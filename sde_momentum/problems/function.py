@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from ..core.errors import InputError, check, check_integer, check_positive
 from ..core.fingerprint import fingerprint
 from .array_functions import Array, ArrayFunctions, Function, row_by_row
-from .autodiff import call_jax, call_torch, jax_functions, module_function, torch_functions
+from .autodiff import call_jax, call_torch, check_device, jax_functions, module_function, torch_functions
 from .differences import numpy_functions
 from .interpolation import descend_to_manifold
 from .problem import Problem, as_problem
@@ -106,7 +106,7 @@ def _on_leading_axes(function: Function, *arrays: tuple[Array, int]) -> Array:
 
 # -- from a function to a problem ----------------------------------------------------------------------
 
-_CALLS = {"numpy": lambda f, w: f(w), "torch": call_torch, "jax": call_jax}
+_CALLS: dict[str, Function] = {"numpy": lambda f, w: f(w), "torch": call_torch, "jax": call_jax}
 _FLOAT64 = "outputs in float64, as w is: data and constants in float64, too"
 _N_POINTS = 3
 """Points at which a function is looked at; no symmetry relates them."""
@@ -120,6 +120,7 @@ def problem_from_function(
     inputs: Any = None,
     start: ArrayLike | None = None,
     batched: bool | None = None,
+    device: str | None = None,
     jacobian: Function | None = None,
     contract_hessians: Function | None = None,
     test_error: Function | None = None,
@@ -127,19 +128,23 @@ def problem_from_function(
 ) -> Problem:
     """`Problem.from_function`, which documents it."""
     options = {
-        "inputs": inputs, "start": start, "batched": batched, "jacobian": jacobian, "contract_hessians": contract_hessians,
-        "test_error": test_error, "name": name,
+        "inputs": inputs, "start": start, "batched": batched, "device": device, "jacobian": jacobian,
+        "contract_hessians": contract_hessians, "test_error": test_error, "name": name,
     }  # fmt: skip
     if not _is_module(f) and hasattr(f, "compile"):
         _refuse({"targets": targets, "n_parameters": n_parameters} | options, "None: a SymbolicModel has its own")
         return as_problem(f, "f")
     if targets is None:
         raise InputError("targets", None, "the targets y, P finite numbers")
+    if device is not None:
+        if "torch" not in sys.modules:  # f would have imported it
+            raise InputError("device", device, "None: f is not in PyTorch")
+        check_device(device)
     function, label, cast = f, name or getattr(f, "__name__", "function").replace("<lambda>", "function"), ""
     if _is_module(f):
         f = copy.deepcopy(f)  # it may be trained, and w would start elsewhere
         label, cast = name or type(f).__name__, ", the module cast to float64" if _is_narrow(f) else ""
-        function, own = module_function(f, inputs)
+        function, own = module_function(f, inputs, device)
         start = own if start is None else start
     else:
         _refuse({"inputs": inputs}, "None: only a torch.nn.Module takes its inputs apart")
@@ -150,14 +155,16 @@ def problem_from_function(
     if n_parameters is None and start is None:
         raise InputError("n_parameters", None, "a whole number >= 1: the number of parameters N")
     n = check_integer(np.size(start) if n_parameters is None else n_parameters, "n_parameters", 1, 10**8)  # type: ignore[arg-type]
-    look = _Look(function, n, _as_targets(targets), start)
+    look = _Look(function, n, _as_targets(targets), start, device)
     framework, many = look.find(batched)
     points = look.finite_points(framework, many)
+    if framework != "torch":
+        _refuse({"device": device}, f"None: f is in {framework}, not in PyTorch")
     if framework == "numpy":
         functions = _in_numpy(function, points, len(look.targets), batched, tuple(given.values()))
     else:
         _refuse({key: given[key] for key in ("jacobian", "contract_hessians")}, f"None: {framework} differentiates f itself")
-        make = torch_functions if framework == "torch" else jax_functions
+        make = partial(torch_functions, device=device) if framework == "torch" else jax_functions
         functions = make(function, (n, len(look.targets)), many, test_error)
     functions = replace(functions, derivatives=functions.derivatives + cast)
     problem = FunctionProblem(
@@ -249,9 +256,11 @@ class _Look:
     Args:
         f, n_parameters, targets: those of `Problem.from_function`, checked
         start: a point at which f must be finite; None for any point
+        device: where f in PyTorch is computed; None: the CPU
     """
 
-    def __init__(self, f: Function, n_parameters: int, targets: Array, start: ArrayLike | None) -> None:
+    def __init__(self, f: Function, n_parameters: int, targets: Array, start: ArrayLike | None, device: str | None) -> None:
+        self.calls = _CALLS | {"torch": partial(call_torch, device=device)}
         self.f, self.targets, self.n_parameters = f, targets, n_parameters
         self.start = None if start is None else _check_start(start, n_parameters)
         rng = np.random.default_rng(0)
@@ -265,7 +274,7 @@ class _Look:
     def values(self, framework: str, many: bool, points: Array) -> Array:
         """f at the points, (n, N) -> (n, P), in one call if `many`; InputError for a wrong number or kind of values."""
         with np.errstate(all="ignore"):
-            found = [_CALLS[framework](self.f, x.copy()) for x in ([points] if many else points)]
+            found = [self.calls[framework](self.f, x.copy()) for x in ([points] if many else points)]
         for value in found:
             kind = str(getattr(value, "dtype", "float64"))
             if "complex" in kind or ("float" in kind and not kind.endswith("float64")):
@@ -284,7 +293,7 @@ class _Look:
     def find(self, batched: bool | None) -> tuple[str, bool]:
         """The framework, and whether f takes many points at once."""
         errors: list[BaseException] = []
-        for framework in _CALLS:
+        for framework in self.calls:
             mismatch = any(isinstance(error, TypeError | AttributeError) for error in errors)
             if framework != "numpy" and not (mismatch and framework in sys.modules):
                 continue  # f would have imported it, and refused an array
@@ -303,7 +312,7 @@ class _Look:
         points = self.candidates[0].copy()
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an array in a function of tensors
-            value = _CALLS[given](self.f, points if many else points[0])
+            value = self.calls[given](self.f, points if many else points[0])
         return {"torch": "torch", "jax": "jax", "jaxlib": "jax"}.get(type(value).__module__.partition(".")[0], "numpy")
 
     def _takes_many(self, framework: str) -> bool:

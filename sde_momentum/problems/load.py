@@ -14,7 +14,7 @@ from .problem import Array, Problem, as_problem
 
 _KINDS = "a Problem, a SymbolicModel, a function of w with attributes targets and n_parameters, or a function without arguments \
 that returns one of them, or (problem, start)"
-_ATTRIBUTES = ("targets", "n_parameters", "start", "batched", "jacobian", "contract_hessians", "test_error")
+_ATTRIBUTES = ("targets", "n_parameters", "start", "batched", "device", "jacobian", "contract_hessians", "test_error")
 
 
 def load_problem(text: str, argument: str = "--model") -> tuple[Problem, Array | None]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 import sde_momentum as sm
+from sde_momentum.core.threads import in_order, one_blas_thread
 
 from ..mean_times import mean_times
 
@@ -82,6 +83,13 @@ class Training:
         each = max(1, _AT_ONCE // (size * len(clock)))
         cuts = [range(k, min(k + each, groups.stop)) for k in range(groups.start, groups.stop, each)]
         return np.concatenate([self._mean(delta, clock, cut, size) for cut in cuts])
+
+    def side_by_side(self, asked: Mapping[float, NDArray[np.int64]], groups: Mapping[float, range], size: int) -> list[Floats]:
+        """`courses` of several momenta, each with its clock and groups, in threads: a few runs keep one alone busy."""
+        alone = replace(self, workers=1)
+        jobs = (partial(alone.courses, delta, clock, groups[delta], size) for delta, clock in asked.items())
+        with one_blas_thread():
+            return list(in_order(jobs, self.workers))
 
     def _mean(self, delta: float, clock: NDArray[np.int64], groups: range, size: int) -> Floats:
         found = sm.solve(
@@ -224,16 +232,19 @@ def _coarse(training: Training, centre: float, shortest: float) -> tuple[dict[fl
 def _coarse_times(training: Training, deltas: Sequence[float], shortest: float) -> list[float]:
     """Times at these momenta; only those that may be the fastest are followed until fluctuations are stationary."""
 
-    def time(delta: float, until: float) -> float:
-        clock = _clock(until)
-        course = training.courses(delta, clock, range(_n_coarse(training)), 1)
+    groups = range(_n_coarse(training))
+
+    def time(clock: NDArray[np.int64], course: Floats) -> float:
         return float(mean_times([(clock, course)], training.fraction, training.first_seed)[0][0])
 
     first = HORIZON * shortest
-    times = [time(delta, first) for delta in deltas]
+    clock = _clock(first)
+    courses = training.side_by_side(dict.fromkeys(deltas, clock), dict.fromkeys(deltas, groups), 1)
+    times = [time(clock, course) for course in courses]
     for i in np.argsort(times, kind="stable"):
         if times[i] <= _FOLLOWED * min(times) < np.inf and _horizon(deltas[i], shortest) > first:
-            times[i] = time(deltas[i], _horizon(deltas[i], shortest))
+            clock = _clock(_horizon(deltas[i], shortest))
+            times[i] = time(clock, training.courses(deltas[i], clock, groups, 1))
     return times
 
 
@@ -267,11 +278,11 @@ def _fill(
     training: Training, means: dict[float, Floats], clocks: Mapping[float, NDArray[np.int64]], n_groups: int, size: int
 ) -> None:
     """Run the groups that are missing."""
-    for delta, clock in clocks.items():
-        first = len(means.get(delta, ()))
-        if first < n_groups:
-            course = training.courses(delta, clock, range(first, n_groups), size)
-            means[delta] = np.concatenate([means[delta], course]) if first else course
+    have = {delta: len(means.get(delta, ())) for delta in clocks}
+    todo = {delta: clock for delta, clock in clocks.items() if have[delta] < n_groups}
+    groups = {delta: range(have[delta], n_groups) for delta in todo}
+    for delta, course in zip(todo, training.side_by_side(todo, groups, size), strict=True):
+        means[delta] = np.concatenate([means[delta], course]) if have[delta] else course
 
 
 def _horizon(delta: float, shortest: float) -> float:
