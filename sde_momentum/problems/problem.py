@@ -112,8 +112,8 @@ class Problem(ABC):
             inputs: of a module: a tensor, or a tuple of tensors for several arguments
             start: a point where f is finite, from which `interpolating_start` begins, (N,); None: the module's own parameters
             batched: whether f takes many points at once; None: tried
-            device: in PyTorch, where f and its derivatives are computed, such as "cuda": its data must lie there, a module and its
-                inputs are copied; None: on the CPU
+            device: in PyTorch, where f and its derivatives are computed, such as "cuda": its data must lie there; a module and
+                its inputs are copied; None: on the CPU
             jacobian: in NumPy, J = df/dw, w -> (P, N), exact and faster; many points at once as f, or tried
             contract_hessians: in NumPy, sum_i hess f_i c_i, the gradient of <c, J(w)> at fixed c: (w, c (P, N)) -> (N,)
             test_error: w -> a number, in f's framework; in PyTorch and JAX of one point
