@@ -146,7 +146,7 @@ def test_answers_are_judged_as_the_report_says():
 
 
 def test_a_carried_answer_is_asked_for_far_below_every_trial():
-    *others, carried = works(3, 1.0, [CASE], 0, carry=True)
+    *others, carried = works(3, 5, [CASE], 0, carry=True)
     assert carried.smallest_trial_lr == min(work.lr for work in others)
     assert carried.lr == pytest.approx(carried.smallest_trial_lr / CARRIED, rel=0.01)
     assert carried.file not in {work.file for work in others}

@@ -15,7 +15,7 @@ from ..experiment import Chunk, Configuration, PlainExperiment, shared_options
 
 
 class Predictions(PlainExperiment):
-    """All cases, or those of --case; `profiles`: most learning rates of each, and the share of its runs in the first pass."""
+    """All cases, or those of --case; `profiles`: most learning rates of each, and doublings of its runs."""
 
     def configuration(self, given: Mapping[str, Any]) -> Configuration:
         """Profile, seed, cases, and what is asked beside the default answer."""
@@ -32,9 +32,9 @@ class Predictions(PlainExperiment):
         """One for each learning rate of each case."""
         from .measure import measure, works
 
-        n_lr, share = self.profiles[configuration["profile"]]
+        n_lr, doublings = self.profiles[configuration["profile"]]
         asked = {name: configuration[name] for name in ("theory", "carry")}
-        every = works(n_lr, share, configuration["cases"], configuration["seed"], **asked)
+        every = works(n_lr, doublings, configuration["cases"], configuration["seed"], **asked)
         return [Chunk(work.file, partial(measure, work)) for work in every]
 
 
@@ -43,11 +43,11 @@ EXPERIMENT = Predictions(
     title="The default answer against full simulation",
     help="The default answer of predict against full simulation, on built-in and on unseen problems: regrets and times.",
     options=(
-        *shared_options("quick (minutes) or full (hours)", "of the label noise"),
+        *shared_options("quick (half an hour) or full (hours)", "of the label noise"),
         Option("case", list[str], None, "problem; repeat for several (default: all)"),
         Option("theory", bool, False, "ask the ways without trials too, as methods='theory' does"),
         Option("carry", bool, False, "ask also for a learning rate 30 times smaller than all that trials may use"),
     ),
-    profiles={"quick": (2, 0.125), "full": (3, 0.125)},
+    profiles={"quick": (2, 2), "full": (3, 5)},
     spelling={"cases": "case"},
 )

@@ -28,6 +28,8 @@ Floats = NDArray[np.float64]
 DEFAULT, THEORY = "default", "theory"
 CARRIED = 30.0
 """A carried answer is asked for at the case's smallest learning rate over this; trials are run at that rate and above."""
+_SHARE = 0.125
+"""Of a case's runs, to begin with."""
 _OWN_SEEDS = 2**40
 """Seeds of sweeps begin here, far from those of trials."""
 
@@ -41,6 +43,7 @@ class Work:
         lr: eta
         n_seeds: number of runs of each momentum of the sweep, to begin with
         seed: of `predict`, and of the sweep
+        doublings: most doublings of the sweep's runs
         theory: ask the ways without trials too
         smallest_trial_lr: trials are run at learning rates from this on; None: without a limit
     """
@@ -49,6 +52,7 @@ class Work:
     lr: float
     n_seeds: int
     seed: int
+    doublings: int
     theory: bool = False
     smallest_trial_lr: float | None = None
 
@@ -81,22 +85,23 @@ class Work:
         """What the sweep runs."""
         first_seed = _OWN_SEEDS * (1 + self.seed)
         return Training(
-            self.method, self.start, self.case.metric, self.case.fraction, self.lr, first_seed, self.n_seeds, workers
+            self.method, self.start, self.case.metric, self.case.fraction, self.lr, first_seed, self.n_seeds, workers,
+            self.doublings,
         )  # fmt: skip
 
 
 def works(
-    n_lr: int, share: float, names: Sequence[str] | None, seed: int, *, theory: bool = False, carry: bool = False
+    n_lr: int, doublings: int, names: Sequence[str] | None, seed: int, *, theory: bool = False, carry: bool = False
 ) -> list[Work]:
-    """Up to `n_lr` learning rates of each case of these names (None: of all), with this share of its runs."""
+    """Up to `n_lr` learning rates of each case of these names (None: of all), with at most so many doublings of the runs."""
     found = []
     for case in (*CASES, *UNSEEN):
         if names and case.name not in names:
             continue
-        n_seeds, rates = GROUPS * max(1, round(share * case.n_seeds / GROUPS)), case.rates(n_lr)
-        found += [Work(case, lr, n_seeds, seed, theory) for lr in rates]
+        n_seeds, rates = GROUPS * max(1, round(_SHARE * case.n_seeds / GROUPS)), case.rates(n_lr)
+        found += [Work(case, lr, n_seeds, seed, doublings, theory) for lr in rates]
         if carry:
-            found.append(Work(case, float(f"{rates[0] / CARRIED:.3g}"), n_seeds, seed, smallest_trial_lr=rates[0]))
+            found.append(Work(case, float(f"{rates[0] / CARRIED:.3g}"), n_seeds, seed, doublings, smallest_trial_lr=rates[0]))
     return found
 
 

@@ -301,8 +301,8 @@ def report(experiment: Experiment, results: dict[str, Any]) -> Report:
             "shortest time: a mean that is back above the target by then has not met it. All momenta of a learning rate share "
             "their noise, on seeds that no trial uses.",
             "A coarse pass from a third to four times the recommended 1 − β finds where the fastest lies, a pass in steps of 4 % "
-            f"around that measures; runs are doubled until the regret is known to {100 * REGRET_ERROR:g} %. Standard errors come "
-            "from resampling the runs.",
+            f"around that measures; runs are doubled until the regret is known to {100 * REGRET_ERROR:g} %, at most "
+            f"{experiment.profiles[configuration['profile']][1]} times. Standard errors come from resampling the runs.",
             f"A carried answer is asked for at the smallest learning rate of its problem over {CARRIED:g}, with trials at that "
             "and larger rates only.",
             "Wall times are of one call, with compiled code made before.",

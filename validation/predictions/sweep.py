@@ -22,7 +22,6 @@ Floats = NDArray[np.float64]
 
 REGRET_ERROR = 0.015
 """Standard error of the recommendation's regret up to which runs are doubled."""
-_DOUBLINGS = 5
 
 GROUPS = 32
 """Runs are averaged in groups, which are resampled for the errors; as many groups as this to begin with."""
@@ -67,6 +66,7 @@ class Training:
         first_seed: run i has the seed first_seed + i
         n_runs: number of runs to begin with, a multiple of GROUPS
         workers: threads; -1: every core
+        doublings: most doublings of the runs
     """
 
     method: sm.LabelNoiseSGD
@@ -77,6 +77,7 @@ class Training:
     first_seed: int
     n_runs: int
     workers: int = -1
+    doublings: int = 5
 
     def courses(self, delta: float, clock: NDArray[np.int64], groups: range, size: int) -> Floats:
         """Mean of the metric over each group of `size` runs, (n_group, n_time); infinite where a run diverged."""
@@ -253,7 +254,7 @@ def _fine(training: Training, asked: Sequence[float], best: float, shortest: flo
     size = training.n_runs // GROUPS
     window, n_groups, means = _capped(best * FINE), GROUPS, dict[float, Floats]()
     low, high = window[0], window[-1]
-    for step in range(_EXTENSIONS + _DOUBLINGS):
+    for step in range(_EXTENSIONS + training.doublings):
         deltas = sorted({*window, *asked})
         clocks = {delta: _clock(_horizon(delta, shortest)) for delta in deltas}
         _fill(training, means, clocks, n_groups, size)
@@ -267,7 +268,7 @@ def _fine(training: Training, asked: Sequence[float], best: float, shortest: flo
         time, (regret, error) = found.at(asked[0])[0], found.regret(asked[0])
         clear = np.isfinite(time) and error <= REGRET_ERROR * regret and not found.undecided
         hopeless = not np.isfinite(found.resampled[:, found._index(asked[0])]).any()
-        if clear or hopeless or n_groups >= GROUPS * 2**_DOUBLINGS:
+        if clear or hopeless or n_groups >= GROUPS * 2**training.doublings:
             return found
         n_groups *= 2
         window = [delta for delta, share in zip(deltas, found.prompt, strict=True) if share > 1 - _SURE]
