@@ -11,6 +11,7 @@ import pytest
 
 import sde_momentum as sm
 from sde_momentum.predictors.checks import Check
+from sde_momentum.predictors.prediction import _doubts
 from sde_momentum.predictors.prediction_text import as_dict, describe
 from sde_momentum.predictors.ways.base import Answer
 
@@ -114,6 +115,19 @@ def test_doubts_come_first_and_a_carried_answer_says_from_where():
         "trials at lr 0.01: 3 momenta, 64 to 256 seeds, 900 steps",
     ]
     assert "reached: no bound on the regret at lr 0.003, carried from there by the theory's law; took 3.21 of 20 s" in text
+
+
+@pytest.mark.parametrize(
+    ("regret", "says"),
+    [
+        (1.06, None),
+        (1.12, "the time may exceed the shortest by up to 12 %; a budget of about 80 s should decide"),  # half the error: 4 times
+        (np.inf, "the time may exceed the shortest by more than can be said; a larger budget should decide"),
+    ],
+)
+def test_too_few_trials_are_told_with_the_budget_that_should_decide(regret, says):
+    doubts = list(_doubts(Trials((at(0.01),), regret=regret), prediction().best))
+    assert [says in doubt for doubt in doubts] == ([] if says is None else [True])
 
 
 def test_without_trials_the_verdict_stands_in_their_place():

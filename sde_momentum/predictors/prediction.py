@@ -173,8 +173,12 @@ def _sentence(word: str) -> str:
 def _doubts(trials: Trials, best: Answer) -> Iterator[str]:
     """What the trials leave open."""
     if trials.regret > _GOAL:
-        lost = f"up to {100 * (trials.regret - 1):.0f} %" if np.isfinite(trials.regret) else "more than can be said"
-        yield f"the trials were too few: the time may exceed the shortest by {lost}; a larger budget decides"
+        lost, budget = "more than can be said", "a larger budget"
+        if np.isfinite(trials.regret):
+            lost = f"up to {100 * (trials.regret - 1):.0f} %"
+            # errors fall as the root of the number of runs
+            budget = f"a budget of about {trials.budget * ((trials.regret - 1) / (_GOAL - 1)) ** 2:.0f} s"
+        yield f"the trials were too few: the time may exceed the shortest by {lost}; {budget} should decide"
     if trials.carried and len(trials.at) == 1:
         yield "carried from one learning rate alone: its correction is a guess"
     if trials.carried and best.low and best.high and best.high > _WIDE * best.low:
