@@ -75,11 +75,11 @@ CLAIMS = (
         "A system agrees if the exponent of its fastest momentum has 2/3 in its 95 % interval, by the fit that decides.",
         PAPER, ("4.3", "5.5"), ("crossing", "prefactor"), ("tests/test_crossing.py", "tests/test_optimum.py"),
         judges.exponents("fastest"),
-        "Theory has 2/3 as the limit lr -> 0, and corrections at any lr. By this rule a second run of matrix sensing with "
-        "other noise, which is not stored, fails: one correction is enough there, and its interval misses 2/3 ([matrix "
-        "sensing](matrix_sensing.md)). How many corrections a fit to matrix sensing may have was settled after a first full "
-        "run. mlp-fashionmnist-128-images meets its target before the motion along the manifold is damped, where theory "
-        "expects no such optimum ([networks](networks.md#networks-nobody-looked-at)).",
+        "Theory has 2/3 as the limit lr -> 0, and corrections at any lr, whose size is fitted and not derived. By this rule a "
+        "second run of matrix sensing with other noise, which is not stored, fails: one correction is enough there, and its "
+        "interval misses 2/3 ([matrix sensing](matrix_sensing.md)). How many corrections a fit to matrix sensing may have was "
+        "settled after a first full run. mlp-fashionmnist-128-images meets its target before the motion along the manifold is "
+        "damped, where theory expects no such optimum ([networks](networks.md#networks-nobody-looked-at)).",
     ),
     Claim(
         "The same scaling is best for the test metric.",

@@ -221,7 +221,8 @@ def interpolation(summary: Summary) -> Iterator[Measured]:
             yield _contains(what, value, value["derived"], fit, file)
     if found:
         worst, way, below = found["worst_regret"], found["way_errors"], found["ended_below"]
-        yield Measured("largest time over the shortest by the recursion, closed form", f"{worst:.2f}", worst <= TOLERATED, True, fit, file)
+        what = "largest time over the shortest by the recursion, closed form"
+        yield Measured(what, f"{worst:.2f}", worst <= TOLERATED, True, fit, file)
         text = f"at most {way:.1f} standard errors"
         yield Measured("way of the drift, from the derived", text, way <= 4, True, drift, file)
         what = "runs beyond the stability limit that ended below it"
