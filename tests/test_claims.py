@@ -12,7 +12,7 @@ import pytest
 from derivations.codegen import BY_NAME
 from validation import claims
 from validation.claims import CLAIMS, PAGE, RESULTS, ROOT, SYSTEMS, Stored, exponents_picture, page, stored
-from validation.judges import courses, decisive, exponents, limits, lower_decade
+from validation.judges import better, courses, decisive, exponents, limits, lower_decade
 from validation.registry import experiment_of, experiments
 from validation.store import CONFIGURATION, read, read_sweep
 
@@ -70,6 +70,24 @@ def test_a_system_counts_once_and_by_what_decides():
     )
     assert "| 1 of 2 |" in text
     assert "**1 of 2** do: a." in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [(0.6, 0.7, ""), (0.4, 0.7, ", which also contains 1/2"), (0.4, 1.1, ", which also contains 1/2 and 1"), (0.7, 1.1, "")],
+)
+def test_other_powers_in_an_interval_that_contains_two_thirds_are_named(low, high, says):
+    fit = law(0, 0.7, 0.5) | {"exponent": {"value": 0.7, "low": low, "high": high, "standard_error": 0.1}}
+    (row,) = exponents("fastest")({"fits": {"fastest": [fit]}})
+    assert row.value.startswith(f"0.700 ({low:.3f} to {high:.3f}){says}, chi squared")
+
+
+def test_a_bound_by_the_number_of_steps_has_no_error():
+    def one(error, bound):
+        return {"value": 4.5, "low": 4.0, "high": 5.0, "standard_error": error, "at_least": bound}
+
+    found = better({"worst_regret": {"fastest": {"lr^(2/3)": one(0.1, False), "lr": one(0.0, True), "0.9": one(0.2, True)}}})
+    assert [row.value for row in found] == ["4.50 ± 0.10", "> 4.50", "> 4.50 ± 0.20"]
 
 
 def test_a_limit_whose_error_stays_is_no_limit():

@@ -52,8 +52,9 @@ class Claim:
         by: who claims it
         equations: of docs/theory.md
         derivations: names, as `sde-momentum derive NAME` knows them; () for what is only measured
-        tests: files
+        tests: files; of a claim without derivations those of the code that measures
         judge: what a summary says of it; () of a summary that says nothing
+        weaker: what its measurement does not show, and results that are not stored and speak against it
     """
 
     text: str
@@ -63,78 +64,120 @@ class Claim:
     derivations: Sequence[str]
     tests: Sequence[str]
     judge: Judge
+    weaker: str
 
 
 _GOOD = f"at every learning rate, takes at most {TOLERATED} times the shortest time, within two standard errors"
+_TEN = "[predictions](predictions.md#each-way-of-theory-against-full-simulation)"
 CLAIMS = (
     Claim(
         "Training with label noise is fastest at 1 - beta = C lr^(2/3).",
         "A system agrees if the exponent of its fastest momentum has 2/3 in its 95 % interval, by the fit that decides.",
-        PAPER, ("4.3", "4.4", "5.5"), ("crossing", "prefactor"), ("tests/test_crossing.py", "tests/test_optimum.py"),
+        PAPER, ("4.3", "5.5"), ("crossing", "prefactor"), ("tests/test_crossing.py", "tests/test_optimum.py"),
         judges.exponents("fastest"),
+        "Theory has 2/3 as the limit lr -> 0, and corrections at any lr, whose size is fitted and not derived. By this rule a "
+        "second run of matrix sensing with other noise, which is not stored, fails: one correction is enough there, and its "
+        "interval misses 2/3 ([matrix sensing](matrix_sensing.md)). How many corrections a fit to matrix sensing may have was "
+        "settled after a first full run. mlp-fashionmnist-128-images meets its target before the motion along the manifold is "
+        "damped, where theory expects no such optimum ([networks](networks.md#networks-nobody-looked-at)).",
     ),
     Claim(
         "The same scaling is best for the test metric.",
         "A system agrees if the exponent of the momentum with the lowest test loss, after a number of steps fixed for each lr, "
         "has 2/3 in its 95 % interval, by the fit that decides. Where that momentum lies at an end of the sweep it fails.",
         PAPER, ("4.3",), (), ("tests/test_network_sweep.py",), judges.exponents("best test"),
+        "The equation is about the time along the manifold; theory says nothing of test loss. In most of these sweeps the "
+        "test loss hardly depends on the momentum, and test accuracy stays within about two points of that of the start "
+        "([networks](networks.md)). Whether training at the fastest momentum generalises as well as without momentum, as the "
+        "paper says, was not measured. In matrix sensing the time of claim 1 is that of the test error.",
     ),
     Claim(
         "Momentum moved by lr^(2/3) costs less time than moved otherwise, or not at all.",
         f"A system agrees if the momentum tuned at its largest lr and moved by lr^(2/3), {_GOOD}, and every other way that was "
         "compared takes more than it, beyond the errors.",
         PAPER, ("4.3", "11.1"), ("crossing", "prefactor"), ("tests/test_momentum_rule.py",), judges.better,
+        "Matrix sensing is compared with no other way, and agrees by the first number alone. \"Not at all\" is a momentum "
+        "that people use, the same for every problem; a momentum tuned at one lr and then kept is compared in claim 9 only. "
+        "Where such a momentum lies beyond the sweep, its number is the time at the end of the sweep, a lower bound: several "
+        "of them then have the same one, and count as one observation.",
     ),
     Claim(
-        "In a stationary state every normal mode holds the same energy, which the momentum sets.",
+        "In a stationary state every normal mode has the same variance, which the momentum sets.",
         "A system agrees if its train loss, at the least momentum of the sweep, is that of such modes within 2 standard errors.",
-        OURS, ("2.10",), ("oscillator", "stationary_variance"), ("tests/test_stationary_state.py",), judges.energies,
+        OURS, ("2.10",), ("oscillator", "stationary_variance"), ("tests/test_formulas.py", "tests/test_label_noise_sgd.py"),
+        judges.energies,
+        "The train loss is the sum over the modes, each weighted by its eigenvalue: it says nothing of single modes. It is "
+        "taken at one momentum, the least, and at the smallest learning rate, so that how it depends on momentum is not "
+        "measured. It is compared with (2.10) at small a = lr lambda, which is too small by a share of up to a / (2 (1 + "
+        "beta)): a ratio a few percent above 1 may be that.",
     ),
     Claim(
         "The closed form gives C before any training, from the geometry at the flattest point.",
         f"A system agrees if training at the momentum of the closed form, {_GOOD}.",
-        OURS, ("5.5", "5.8"), ("prefactor",), ("tests/test_formulas.py",), judges.good("closed form"),
+        OURS, ("5.5", "5.8"), ("prefactor",),
+        ("tests/test_formulas.py", "tests/test_momentum_rule.py", "tests/test_prediction.py"), judges.good("closed form"),
+        "Counted are only systems that it has an answer for: it has none for the image networks and the transformer "
+        f"([networks](networks.md)). On ten small problems, whose results are not stored, it takes up to 1.34 times as long "
+        f"({_TEN}). The bound of (5.8) is a choice, not derived.",
     ),
     Claim(
         "Noise-free training on the effective loss gives the best momentum before any noisy training.",
         f"A system agrees if training at the momentum that it recommends, {_GOOD}.",
         OURS, ("5.1", "5.2"), ("energy_share",), ("tests/test_effective_loss.py",), judges.good("effective loss"),
+        "The momentum is not the fastest on the effective loss, which knows no cliff, but the least within 15 % of its shortest "
+        "time: a choice, not derived. No quantity known before noisy training told where it fails ([networks](networks.md)). On "
+        f"ten small problems, whose results are not stored, two targets are missed ({_TEN}).",
     ),
     Claim(
         "On the effective loss tr H takes the whole course of the mean of noisy training, not only its time to the target.",
         f"A system agrees if, at all momenta compared, predicted and measured tr H never differ by more than {FAR:.0%} of the "
         "start, beyond two standard errors.",
         OURS, ("5.1", "5.2"), ("energy_share",), ("tests/test_effective_loss.py", "tests/test_network_sweep.py"), judges.courses,
+        f"A course is compared at one learning rate and four momenta. {FAR:.0%} of the start is up to 30 % of the way to the "
+        "target. Systems without a course are not counted; two where the effective loss's momentum fails by far, "
+        "resnet18-cifar10 and transformer-low-target, are among them.",
     ),
     Claim(
         "The critical limit gives the best momentum, the cliff included.",
         f"A system agrees if training at the momentum that it recommends, {_GOOD}.",
         OURS, ("7.9",), ("critical_limit",), ("tests/test_critical_limit.py", "tests/test_universal_curve.py"),
         judges.good("critical limit"),
+        "One system is little, and it agrees within its errors only. On ten small problems, whose results are not stored, the "
+        f"limit fails on three: 1.31 and 1.89 times the shortest time, and a target that is missed ({_TEN}).",
     ),
     Claim(
         "In ordinary mini-batch training, too, a tuned momentum is best moved by lr^(2/3).",
         "A kind of training agrees if the exponent of the momentum of the best test accuracy has 2/3 in its 95 % interval, by "
         "the fit that decides, and moving a tuned momentum by lr^(2/3) loses less accuracy than keeping it.",
-        OURS, ("11.4",), (), ("tests/test_validate_recipes.py",), judges.ordinary,
+        OURS, ("11.1", "11.4"), (), ("tests/test_validate_recipes.py",), judges.ordinary,
+        "Theory does not reach these trainings. The kinds are three trainings of one network on one data set, with three seeds "
+        "each. At constant lr the power 1 loses less than 2/3 does ([PyTorch](pytorch.md#does-the-rule-apply-to-me)).",
     ),
     Claim(
         "With averages of gradients (dampening = beta, Adam) momentum changes nothing down to 1 - beta ~ lr^2.",
         "The edge is the 1 - beta below which momentum begins to change the time. A setting agrees if all its numbers have the "
         "derived one in their 95 % intervals; ratios of edges and of falls have a tenth more.",
-        OURS, ("12.7", "12.8"), ("averages",), ("tests/test_averages.py",), judges.averages,
+        OURS, ("12.3", "12.7", "12.10"), ("averages",), ("tests/test_averages.py",), judges.averages,
+        "The settings are mostly of one valley, the model problem; the rows of beta2 test (12.10), the variance that Adam's "
+        "second moments make by themselves. Levels, learning rates, momenta and a noise strength were changed after quick or "
+        "first full runs ([neighbouring papers](neighbouring_papers.md#averages-of-gradients-adam)).",
     ),
     Claim(
         "Without label noise the best momentum for the fit follows from the batch size, and the drift ends with the residuals.",
         "The fit agrees if the exponents of its fastest momentum have the derived ones in their 95 % intervals and the closed "
         f"form takes at most {TOLERATED} times the shortest time; the drift, if its way is the derived one within four standard "
         "errors and nearly every run beyond the stability limit ends below it.",
-        OURS, ("13.6", "13.7"), ("interpolation",), ("tests/test_interpolation.py",), judges.interpolation,
+        OURS, ("13.3", "13.6", "13.7"), ("interpolation",), ("tests/test_interpolation.py",), judges.interpolation,
+        "Both are linear least squares of 32 samples, or one direction beside them: no network. The derived exponents are "
+        "those of the recursion of (13.3) at these lr; with batches of 4 no single power fits (chi squared is in the report), "
+        "so that this compares two mean slopes. The closed form (13.6) joins two derived limits by a sum of squares that is "
+        "not derived; its largest time is computed by the recursion, and was not measured.",
     ),
     Claim(
         "What `predict` answers by default trains as fast as the best momentum.",
         f"A problem agrees if training at the momentum recommended, {_GOOD}.",
         OURS, ("11.3", "11.4"), (), ("tests/test_prediction.py", "tests/test_validate_predictions.py"), judges.default_answers,
+        "The numbers in [predictions](predictions.md) cannot be checked here, but only by running the experiment.",
     ),
     Claim(
         "As lr goes to 0 the times of the critical limit become exact.",
@@ -142,6 +185,9 @@ CLAIMS = (
         "that is above 0 beyond two standard errors. The effective loss, which leaves fluctuations out, is listed beside it.",
         OURS, ("7.9",), ("critical_limit",), ("tests/test_critical_limit.py", "tests/test_validate_corrections.py"),
         judges.limits,
+        "An error that falls need not fall to 0: the effective loss's falls, too, at these lr, and stays above 0 at smaller "
+        "ones ([predictions](predictions.md#how-the-error-of-the-limits-falls-with-the-learning-rate)). Two of the problems "
+        "are valleys. At the smallest lr the network's error is still there.",
     ),
 )  # fmt: skip
 
@@ -215,7 +261,13 @@ agrees if all its bold numbers do. What that means stands first under each claim
 **Which fit decides.** Of the fits to one sweep it is the plain power law C lr^gamma where its chi squared is acceptable
 (p of at least {ACCEPTABLE:g}); or else the one with the fewest corrections in lr^(1/3) that is acceptable. Where no fit is, the
 system does not agree. A fit to the lower learning rates alone never decides. The rule was written down before systems were
-counted by it; the fits were known. An interval may agree because it is wide: its ends say how much that means.
+counted by it; the fits were known.
+
+**What a count does not say.** To agree is not to be shown wrong: a wide interval contains 2/3 more easily, and often other
+powers too, which its row then names; within two standard errors a noisy sweep is more easily good. Systems are not
+independent: sweeps of one network at other learning rates, sizes, targets or losses count beside each other. The networks
+of claims 1 to 8 are small, and train on full batches with label noise added, which is theory's own case. Under each claim
+stands where its measurement is weaker than the claim sounds.
 
 **To check a row**, follow its first column to the data (xarray reads `.nc` files); the same folder of `validation/results/`
 has the configuration and pictures, and `sde-momentum report FOLDER` writes the report anew. A test runs by
@@ -299,7 +351,9 @@ def _support(claim: Claim, verdicts: Mapping[str, bool]) -> Iterator[str]:
         for name in claim.derivations
     )
     yield f"- Derived: {proofs or 'no; it is only measured'}."
-    yield f"- Tested: {', '.join(f'[{test}](../{test})' for test in claim.tests)}."
+    tested = "Tested" if claim.derivations else "Tested is the code that measures"
+    yield f"- {tested}: {', '.join(f'[{test}](../{test})' for test in claim.tests)}."
+    yield f"- **Weaker than it sounds**: {claim.weaker}"
 
 
 def without_folders(value: Any) -> Any:

@@ -47,6 +47,14 @@ def _interval(estimate: Summary) -> str:
     return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 
+def _others(gamma: Summary) -> str:
+    """The powers 1/2 and 1 where the interval of an exponent contains both 2/3 and them."""
+    if not gamma["low"] <= TWO_THIRDS <= gamma["high"]:
+        return ""
+    found = [name for name, power in (("1/2", 0.5), ("1", 1.0)) if gamma["low"] <= power <= gamma["high"]]
+    return f", which also contains {' and '.join(found)}" if found else ""
+
+
 def _laws(summary: Summary, which: str) -> Sequence[Summary]:
     """Power laws without and with corrections, fitted to the best momenta by one measure of best."""
     fits = summary.get("fits", ())
@@ -66,7 +74,8 @@ def _of_laws(laws: Sequence[Summary], system: str = "") -> Iterator[Measured]:
     for i, law in enumerate(laws):
         n, gamma = len(law["corrections"]), law["exponent"]
         fit = "plain power law" if not n else f"with {n} correction{'s' * (n > 1)} in lr^(1/3)"
-        value = f"{_interval(gamma)}, chi squared {law['chi2']:.1f} for {law['degrees_of_freedom']}, p = {law['p_value']:.2g}"
+        good = f"chi squared {law['chi2']:.1f} for {law['degrees_of_freedom']}, p = {law['p_value']:.2g}"
+        value = f"{_interval(gamma)}{_others(gamma)}, {good}"
         yield Measured(f"exponent, {fit}", value, gamma["low"] <= TWO_THIRDS <= gamma["high"], i == best, system)
     if laws and best is None:
         yield Measured("fit that decides", f"none: no chi squared has a p of at least {ACCEPTABLE:g}", False, True, system)
@@ -107,7 +116,9 @@ def _regrets(summary: Summary) -> Summary:
 
 
 def _regret(estimate: Summary) -> str:
-    return f"{'> ' if estimate.get('at_least') else ''}{estimate['value']:.2f} ± {estimate['standard_error']:.2f}"
+    """With its standard error; that of a bound set by the number of steps is 0, and is left out."""
+    bound, error = estimate.get("at_least"), estimate["standard_error"]
+    return f"{'> ' if bound else ''}{estimate['value']:.2f}{'' if bound and not error else f' ± {error:.2f}'}"
 
 
 def _is_good(found: Summary) -> bool:
@@ -210,7 +221,8 @@ def interpolation(summary: Summary) -> Iterator[Measured]:
             yield _contains(what, value, value["derived"], fit, file)
     if found:
         worst, way, below = found["worst_regret"], found["way_errors"], found["ended_below"]
-        yield Measured("largest time over the shortest, closed form", f"{worst:.2f}", worst <= TOLERATED, True, fit, file)
+        what = "largest time over the shortest by the recursion, closed form"
+        yield Measured(what, f"{worst:.2f}", worst <= TOLERATED, True, fit, file)
         text = f"at most {way:.1f} standard errors"
         yield Measured("way of the drift, from the derived", text, way <= 4, True, drift, file)
         what = "runs beyond the stability limit that ended below it"

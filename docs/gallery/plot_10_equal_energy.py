@@ -1,5 +1,5 @@
 r"""
-Every direction holds the same energy
+Every direction is shaken equally far
 =====================================
 
 In equilibrium label noise shakes steep and soft directions equally far; momentum
