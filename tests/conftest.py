@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def coarse(monkeypatch):
-    """Steps to Gamma and on the effective loss from a quarter of the evaluations: where they are compared with themselves only."""
+    """Steps to Gamma and on the effective loss by a quarter of the evaluations: where they are compared with themselves only."""
     for name in ("effective_loss", "first_phase"):
         monkeypatch.setattr(import_module(f"sde_momentum.predictors.{name}"), "_BLOCKS", 50)
 

@@ -6,6 +6,7 @@ import functools
 import signal
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import cycle
 from typing import Any
 
@@ -118,6 +119,7 @@ def test_bad_values_end_in_one_line(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for function in ("run", "draw"):  # an experiment that is accepted is not run
         monkeypatch.setattr(runner, function, lambda *_, **__: None)
+    monkeypatch.setattr(import_module("sde_momentum.predictors.phase_diagram"), "N_GRID", 31)  # of a picture, for each line
     try:
         for base in BASES.get(name, [[]])[:1]:
             _said([*name.split(), *base], monkeypatch, capsys, seconds=0)  # loads what the command needs
