@@ -50,6 +50,18 @@ def coarse(monkeypatch):
         monkeypatch.setattr(import_module(f"sde_momentum.predictors.{name}"), "_BLOCKS", 50)
 
 
+@pytest.fixture
+def unwritten(monkeypatch):
+    """Reports of experiments are made, and neither drawn nor written."""
+    monkeypatch.setattr("validation.report.write", lambda report, folder: None)
+
+
+@pytest.fixture
+def blank(monkeypatch):
+    """Pictures of experiments are made, and files of them are empty."""
+    monkeypatch.setattr("validation.drawing.render", lambda figure, kind: b"")
+
+
 @pytest.fixture(scope="module")
 def one_torch_thread():
     """Small products lose time to a second thread."""

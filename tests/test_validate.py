@@ -84,6 +84,7 @@ def test_results_make_a_momentum_rule(finished):
         assert rule.one_minus_beta(lr) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.usefixtures("unwritten")
 def test_a_finished_sweep_is_not_run_again_and_any_number_of_workers_gives_the_same(finished, tmp_path, call):
     out = finished[0]
     before = files(out)
@@ -147,6 +148,7 @@ def test_a_run_in_anothers_place_is_refused(finished, tmp_path, call):
     assert "lr00-momentum10-seed00000.npz; allowed: the file of the runs that its name says; delete it to compute it" in error
 
 
+@pytest.mark.usefixtures("blank")
 @pytest.mark.parametrize("content", [None, "null", "[1]", '"{"', "{"])
 def test_a_lost_configuration_is_restored_from_whole_results(finished, tmp_path, call, content):
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
@@ -160,6 +162,7 @@ def test_a_lost_configuration_is_restored_from_whole_results(finished, tmp_path,
         assert file.read_bytes() == before
 
 
+@pytest.mark.usefixtures("blank")
 @pytest.mark.parametrize("attribute", ["configuration", "versions"])
 def test_results_with_a_damaged_attribute_are_refused_in_one_line(finished, tmp_path, call, attribute):
     for value in ("null", "[1]", '"{"', "{", '{"start": "nowhere"}'):
