@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
 _KERNELS = (
     ("dynamics.critical_steps",),  # and what they are made of, half of all
-    ("problems.matrix_sensing", "dynamics.valley_kernel", "dynamics.update", "geometry.lanes.pairs", "geometry.lanes.cholesky"),
-)
+    (
+        "problems.matrix_sensing", "dynamics.valley_kernel", "dynamics.update", "geometry.lanes.pairs", "geometry.lanes.cholesky",
+        "dynamics.drift_diffusion_steps", "sde.stepping.brownian_tree",
+    ),
+)  # fmt: skip
 """Modules whose kernels are compiled at import, in shares that take equally long."""
 
 _LONGEST = (
@@ -37,6 +41,25 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     rank = {f"{name}.py": i for i, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """Steps to Gamma and on the effective loss by a quarter of the evaluations: where they are compared with themselves only."""
+    for name in ("effective_loss", "first_phase"):
+        monkeypatch.setattr(import_module(f"sde_momentum.predictors.{name}"), "_BLOCKS", 50)
+
+
+@pytest.fixture
+def unwritten(monkeypatch):
+    """Reports of experiments are made, and neither drawn nor written."""
+    monkeypatch.setattr("validation.report.write", lambda report, folder: None)
+
+
+@pytest.fixture
+def blank(monkeypatch):
+    """Pictures of experiments are made, and files of them are empty."""
+    monkeypatch.setattr("validation.drawing.render", lambda figure, kind: b"")
 
 
 @pytest.fixture(scope="module")

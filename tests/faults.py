@@ -96,6 +96,8 @@ def seconds_until_none_lives(group: int, patience: float) -> float:
 
 def _serve() -> None:
     # what the jobs need, loaded once; nothing is computed here, so that no thread is there when a child is made
+    import torch._decomp.decompositions_for_jvp
+    import torch._dynamo  # noqa: F401
     import xarray  # noqa: F401
 
     import validation.matrix_sensing.report

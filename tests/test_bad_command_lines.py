@@ -6,6 +6,7 @@ import functools
 import signal
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import cycle
 from typing import Any
 
@@ -49,9 +50,15 @@ class Endless(BaseException):
 
 
 @functools.cache
+def program() -> Any:
+    """The command line, made once and not again for each line."""
+    command_line._add_commands()
+    return typer.main.get_command(command_line.app)
+
+
+@functools.cache
 def commands() -> dict[str, list[str]]:
     """Every command, "validate NAME" among them, with its options' flags."""
-    command_line._add_commands()
     found: dict[str, list[str]] = {}
 
     def walk(command: Any, path: tuple[str, ...]) -> None:
@@ -62,7 +69,7 @@ def commands() -> dict[str, list[str]]:
             flags = [parameter.opts[0] for parameter in command.params if parameter.opts[0].startswith("--")]
             found[" ".join(path)] = [flag for flag in flags if flag != "--help"]
 
-    walk(typer.main.get_command(command_line.app), ())
+    walk(program(), ())
     return found
 
 
@@ -116,8 +123,10 @@ def test_bad_values_end_in_one_line(name, tmp_path, monkeypatch, capsys):
 
     before = signal.signal(signal.SIGALRM, ring)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command_line, "app", program())
     for function in ("run", "draw"):  # an experiment that is accepted is not run
         monkeypatch.setattr(runner, function, lambda *_, **__: None)
+    monkeypatch.setattr(import_module("sde_momentum.predictors.phase_diagram"), "N_GRID", 31)  # of a picture, for each line
     try:
         for base in BASES.get(name, [[]])[:1]:
             _said([*name.split(), *base], monkeypatch, capsys, seconds=0)  # loads what the command needs

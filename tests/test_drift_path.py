@@ -130,16 +130,18 @@ def test_a_start_off_gamma_counts_its_descent_in_the_closed_form():
     assert answer.time <= other
 
 
+@pytest.mark.usefixtures("coarse")
 @pytest.mark.parametrize("way", ["effective loss", "moment closure", "critical limit"])
 def test_a_start_off_gamma_adds_its_descent_to_the_times_of_every_way(way):
-    valley = sm.Valley.balanced(8, curvature=1.0, coupling=0.5)
+    valley = sm.Valley.balanced(4, curvature=1.0, coupling=0.5)
     landing = valley.start(2.5)
     start = landing + np.eye(len(landing))[1]  # displaced across Gamma, so that noise-free training descends to near `landing`
     landing = sm.problems.descend_to_manifold(valley, start)
-    options = dict(noise=0.01 / 8, target=("trace_hessian", 0.9), methods=[way], workers=1, progress=False)
+    options = dict(noise=0.04, target=("trace_hessian", 0.9), methods=[way], workers=1, progress=False)
     on, off = (sm.predict(valley, 0.05, start=begin, **options) for begin in (landing, start))
     np.testing.assert_array_equal(off.best.tried, on.best.tried)
-    descent = sm.predictors.first_phase(valley, start, 0.05)(np.minimum(on.best.tried, 1.0))
-    np.testing.assert_allclose(off.best.times, on.best.times + descent)
+    some = np.linspace(0, len(on.best.tried) - 1, 7).astype(int)
+    descent = sm.predictors.first_phase(valley, start, 0.05)(np.minimum(on.best.tried[some], 1.0))
+    np.testing.assert_allclose(off.best.times[some], on.best.times[some] + descent)
     assert off.time > on.time
     assert off.best.low <= off.one_minus_beta <= off.best.high

@@ -93,12 +93,13 @@ def product(w):
 PRODUCT = sm.Problem.from_function(product, [1.0], 4, jacobian=lambda w: np.roll(w, 2)[None])
 
 
+@pytest.mark.usefixtures("coarse")
 def test_a_function_of_ones_own_is_predicted_like_the_model_of_the_same_formula():
     model = two_factor(2, target=np.sqrt(0.5))  # the same with outputs and targets over sqrt(2), and w the same
     start = model.interpolating_point()
     asked = dict(start=start, target=("trace_hessian", 0.9), methods=["closed form", "effective loss"])
-    theirs = sm.predict(model, 0.05, noise=5e-4, **asked)
-    ours = sm.predict(PRODUCT, 0.025, noise=1e-3, **asked)  # the gradient is twice as large
+    theirs = sm.predict(model, 0.2, noise=5e-3, **asked)
+    ours = sm.predict(PRODUCT, 0.1, noise=1e-2, **asked)  # the gradient is twice as large
     for way in asked["methods"]:
         np.testing.assert_allclose(ours.ways[way].one_minus_beta, theirs.ways[way].one_minus_beta, rtol=1e-4)
         np.testing.assert_allclose(ours.ways[way].time, theirs.ways[way].time, rtol=1e-3)

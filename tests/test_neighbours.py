@@ -303,6 +303,7 @@ def test_the_command_writes_results_pictures_and_one_page(finished):
     assert page.count("data:image/png;base64,") == len(PAPERS)
 
 
+@pytest.mark.usefixtures("unwritten")
 def test_an_experiment_that_is_there_is_not_run_again(finished):
     out, first, answer, before = finished
     assert (out / "results" / f"{PAPERS[3]}.nc").stat().st_mtime_ns == before

@@ -35,15 +35,29 @@ def test_numbers_give_the_momentum_rule(words, rule):
     assert run(*words).stdout == f"momentum {rule.momentum(0.01):.6f}\n{rule.explain(0.01)}\n"
 
 
+@pytest.mark.usefixtures("coarse")
 def test_a_problem_is_predicted_and_drawn(tmp_path):
     picture = tmp_path / "times.png"
-    words = ("--problem", "valley", "--modes", "8", "--coupling", "0.5", "--method", "closed form", "--method", "effective loss")
+    words = (
+        "--lr",
+        "0.1",
+        "--problem",
+        "valley",
+        "--modes",
+        "8",
+        "--coupling",
+        "0.5",
+        "--method",
+        "closed form",
+        "--method",
+        "effective loss",
+    )
     result = run(*words, "--plot", str(picture), "--json")
     assert result.exit_code == 0, result.output
     valley = sm.Valley.balanced(8, 1.0, 0.5)
     answer = sm.predict(
         valley,
-        0.01,
+        0.1,
         noise=sm.LabelNoiseSGD(valley, 0.1).noise,
         start=valley.start(2.5),
         target=("test_error", 0.1),
@@ -51,7 +65,7 @@ def test_a_problem_is_predicted_and_drawn(tmp_path):
     )
     assert json.loads(result.stdout) == answer.to_dict()
     assert picture.stat().st_size > 10_000
-    assert "\nmomentum 0.99" in run(*words[:-2]).stdout
+    assert f"\nmomentum {1 - answer.ways['closed form'].one_minus_beta:.5f}"[:-1] in run(*words[:-2]).stdout
 
 
 @pytest.mark.parametrize(

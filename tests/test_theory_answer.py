@@ -152,9 +152,10 @@ def test_the_time_estimated_for_a_way_is_positive_and_finite(way):
     assert 0 < WAYS[way].seconds(asked) < 1e4
 
 
+@pytest.mark.usefixtures("coarse")
 def test_predict_by_theory_says_which_way_decides():
-    valley = sm.Valley.balanced(16, curvature=1.0, coupling=0.0)
-    found = sm.predict(valley, 0.05, noise=0.01 / 16, start=valley.start(2.5), target=("test_error", 0.1), methods="theory")
+    valley = sm.Valley.balanced(8, curvature=1.0, coupling=0.0)
+    found = sm.predict(valley, 0.05, noise=0.01 / 8, start=valley.start(2.5), target=("test_error", 0.1), methods="theory")
     assert found.method == "critical limit"
     assert found.safe
     assert found.one_minus_beta == found.ways["critical limit"].one_minus_beta

@@ -213,14 +213,16 @@ def test_the_carried_law_is_that_of_critical_damping_by_label_noise_and_weight_d
     np.testing.assert_allclose(law.scale(rates, expected), 1.0, rtol=1e-9)
 
 
-def sweep(problem, start, deltas, lr, fraction, n_steps, **training):
-    """Times of the mean over 512 other runs, and their errors."""
+def sweep(problem, start, deltas, lr, fraction, n_steps, n_runs=512, **training):
+    """Times of the mean over other runs, and their errors."""
     clock = np.unique(np.linspace(0, n_steps, 400).astype(int))
     found = sm.solve(
         sm.LabelNoiseSGD(problem, 0.1, **training), start, clock, lr=lr, momentum=1 - np.asarray(deltas),
-        seeds=10**9 + np.arange(512), metrics=["test_error"],
+        seeds=10**9 + np.arange(n_runs), metrics=["test_error"],
     )["test_error"].values[0]  # fmt: skip
-    courses = [Course(d, fraction * float(problem.test_error(start)), 512, clock, v) for d, v in zip(deltas, found, strict=True)]
+    courses = [
+        Course(d, fraction * float(problem.test_error(start)), n_runs, clock, v) for d, v in zip(deltas, found, strict=True)
+    ]
     return np.array([course.time() for course in courses]), np.array([course.time_se(0) for course in courses])
 
 
@@ -256,7 +258,8 @@ def test_with_weight_decay_trials_and_law_are_those_of_the_decayed_training(deca
 def test_ways_that_know_no_weight_decay_are_not_asked_and_refused_by_name():
     with pytest.raises(InputError, match="critical limit; allowed: with weight decay, only 'closed form' or 'trial'"):
         sm.predict(VALLEY, 0.1, **ASKED, weight_decay=0.1, methods=["critical limit"])
-    answer = sm.predict(VALLEY, 0.1, **ASKED, weight_decay=0.1, methods="theory")
+    few = sm.Valley.balanced(4, curvature=1.0, coupling=0.0)  # whose fluctuations after arrival are soon simulated
+    answer = sm.predict(few, 0.1, **{**ASKED, "start": few.start(2.5)}, weight_decay=0.1, methods="theory")
     assert list(answer.ways) == ["closed form"]
     assert not answer.safe
 
@@ -275,10 +278,11 @@ def test_a_small_learning_rate_is_reached_by_the_law():
     answer = sm.predict(VALLEY, 0.01 / 30, **ASKED, smallest_trial_lr=0.01, budget=600)
     assert answer.trials.carried
     assert min(at.lr for at in answer.trials.at) >= 0.01
-    grid = answer.one_minus_beta * 1.06 ** np.arange(-5, 4)
-    times, errors = sweep(VALLEY, ASKED["start"], grid, 0.01 / 30, 0.05, 3.5 * answer.time)
-    assert times[5] <= 1.1 * times.min() + 4 * errors[5]
-    assert abs(answer.time - times[5]) < 4 * np.hypot(answer.time_se, errors[5])
+    grid = answer.one_minus_beta * 1.06 ** np.arange(-3, 3)
+    times, errors = sweep(VALLEY, ASKED["start"], grid, 0.01 / 30, 0.05, 3.5 * answer.time, n_runs=256)
+    assert errors[3] < 0.01 * times[3]
+    assert times[3] <= 1.1 * times.min() + 4 * errors[3]
+    assert abs(answer.time - times[3]) < 4 * np.hypot(answer.time_se, errors[3])
 
 
 def test_a_target_that_no_momentum_meets_is_said_so_with_the_fraction_that_can_be_met():

@@ -18,8 +18,8 @@ xr = pytest.importorskip("xarray")
 pytest.importorskip("torch")
 
 COMMAND = [sys.executable, "-m", "sde_momentum", "validate", "matrix-sensing"]
-LR = ["--lr", "0.03", "--lr", "0.05", "--lr", "0.1"]
-SIZE = ["--seeds", "4", "--d", "6", "--measurements", "20"]
+LR = ["--lr", "0.05", "--lr", "0.1", "--lr", "0.2"]
+SIZE = ["--seeds", "4", "--d", "4", "--measurements", "12"]
 SMALL = [*LR, *SIZE, "--workers", "2"]
 
 
@@ -79,11 +79,12 @@ def test_results_carry_dims_units_and_the_configuration(finished):
 def test_results_make_a_momentum_rule(finished):
     rule = sm.MomentumRule.from_sweep(xr.load_dataset(finished[0] / "results.nc", engine="h5netcdf"))
     plain = json.loads(finished[1].stdout)["fits"][0]
-    for lr in (0.03, 0.1):
+    for lr in (0.05, 0.1):
         expected = plain["prefactor"]["value"] * lr ** plain["exponent"]["value"]
         assert rule.one_minus_beta(lr) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.usefixtures("unwritten")
 def test_a_finished_sweep_is_not_run_again_and_any_number_of_workers_gives_the_same(finished, tmp_path, call):
     out = finished[0]
     before = files(out)
@@ -147,6 +148,7 @@ def test_a_run_in_anothers_place_is_refused(finished, tmp_path, call):
     assert "lr00-momentum10-seed00000.npz; allowed: the file of the runs that its name says; delete it to compute it" in error
 
 
+@pytest.mark.usefixtures("blank")
 @pytest.mark.parametrize("content", [None, "null", "[1]", '"{"', "{"])
 def test_a_lost_configuration_is_restored_from_whole_results(finished, tmp_path, call, content):
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
@@ -160,6 +162,7 @@ def test_a_lost_configuration_is_restored_from_whole_results(finished, tmp_path,
         assert file.read_bytes() == before
 
 
+@pytest.mark.usefixtures("blank")
 @pytest.mark.parametrize("attribute", ["configuration", "versions"])
 def test_results_with_a_damaged_attribute_are_refused_in_one_line(finished, tmp_path, call, attribute):
     for value in ("null", "[1]", '"{"', "{", '{"start": "nowhere"}'):

@@ -61,6 +61,7 @@ def test_regret_is_time_over_the_shortest_of_the_sweep(finished):
                 assert row["regret"] >= 1
 
 
+@pytest.mark.usefixtures("unwritten")
 def test_resuming_computes_nothing_again(finished):
     out, answer, _ = finished
     before = {file.name: file.stat().st_mtime_ns for file in out.glob("valley*.json")}
