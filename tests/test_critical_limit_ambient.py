@@ -49,6 +49,21 @@ def test_moving_along_gamma_is_reversible_and_keeps_the_speed():
         np.testing.assert_allclose(-p, first, atol=1e-5)  # the damping of J J^T by 1e-9 of its trace
 
 
+def test_what_swings_back_after_the_target_is_that_of_small_steps():
+    """Where Gamma bends within a step, a step that ends at its nearest point would lose velocity, and with it the swing back."""
+    problem, runs = sm.MatrixSensing(8, 1, 40), {}
+    for step in (0.1, 0.025):
+        seeds = np.arange(256) + int(1e6 * step)
+        found = sm.solve(
+            sm.CriticalLimit(problem), problem.interpolating_start(), [0.0, 2.1], kappa=0.343, seeds=seeds, step=step,
+            metrics=["test_error"],
+        )  # fmt: skip
+        runs[step] = found.test_error.values[0, :, 1] / found.test_error.values[0, :, 0]
+    (coarse, fine), n = runs.values(), 256
+    assert fine.std() < 0.8 * fine.mean()
+    assert abs(coarse.mean() - fine.mean()) < 4 * np.hypot(coarse.std(), fine.std()) / np.sqrt(n)
+
+
 def test_runs_stay_on_gamma_with_tangent_velocity():
     tolerance = 1e-12
     blocks = Blocks(Schedule(SENSING, START, *fit_steps([2.5], 0.05), [], tolerance), SENSING.kernels)

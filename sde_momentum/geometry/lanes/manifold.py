@@ -24,8 +24,9 @@ _V = types.Array(types.float64, 1, "C")
 _CUBE = types.Array(types.float64, 3, "C")
 
 _MAX_PROJECTIONS = 30
-_REACH = 0.01
-"""Accepted distance of Gamma from the end of a displacement, however short that is, as a share of |w|."""
+_ASIDE, _REACH = 0.125, 0.01
+"""Accepted distance of Gamma from the end of a displacement: a share of its length, which is lost to the velocity, and however
+short it is, a share of |w|."""
 _LOST = 1e100
 """|f - y|^2 from which no way back is looked for."""
 _PARTS = 32
@@ -220,7 +221,7 @@ def _nearest(model: Any, place: Any) -> None:
                 distance += (w[i, n] - wanted[i, n]) ** 2
                 length += (wanted[i, n] - begin[i, n]) ** 2
                 norm += begin[i, n] ** 2
-            if place.todo[0, n] > 0.0 or not distance <= max(length, _REACH * _REACH * norm):
+            if place.todo[0, n] > 0.0 or not distance <= max(_ASIDE * _ASIDE * length, _REACH * _REACH * norm):
                 place.lost[0, n] = 1.0
 
 
@@ -235,7 +236,7 @@ def shift(model: Any, place: Any, velocity: Any, h: float) -> None:
     """w <- w + h p + J^T nu with |f(w) - y| <= goal, of lanes in `todo`; those that find no such point stay, and are `lost`.
 
     nu by Gauss-Newton with the normals of the start, which are kept. Close to where J loses rank Gamma bends within a step and
-    these normals may miss it: then the nearest point is taken, if its distance is at most the displacement's length, or a
+    these normals may miss it: then the nearest point is taken, if its distance is at most an eighth of the displacement, or a
     hundredth of |w|; such lanes are `renewed`. `begin` is w as it was.
     """
     size, lanes = place.w.shape
