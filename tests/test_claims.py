@@ -12,7 +12,7 @@ import pytest
 from derivations.codegen import BY_NAME
 from validation import claims
 from validation.claims import CLAIMS, PAGE, RESULTS, ROOT, SYSTEMS, Stored, exponents_picture, page, stored
-from validation.judges import better, courses, decisive, exponents, limits, lower_decade
+from validation.judges import better, courses, decisive, exponents, generalisation, limits, lower_decade, times
 from validation.registry import experiment_of, experiments
 from validation.store import CONFIGURATION, read, read_sweep
 
@@ -88,6 +88,42 @@ def test_a_bound_by_the_number_of_steps_has_no_error():
 
     found = better({"worst_regret": {"fastest": {"lr^(2/3)": one(0.1, False), "lr": one(0.0, True), "0.9": one(0.2, True)}}})
     assert [row.value for row in found] == ["4.50 ± 0.10", "> 4.50", "> 4.50 ± 0.20"]
+
+
+def test_ways_that_cost_the_same_are_one_row():
+    def one(value, bound=False):
+        return {"value": value, "low": value - 0.1, "high": value + 0.1, "standard_error": 0.05, "at_least": bound}
+
+    every = {"lr^(2/3)": one(1.05), "lr^(1/2)": one(1.1), "lr": one(2.0), "kept": one(4.5, True), "0.9": one(4.5, True)}
+    found = list(better({"worst_regret": every}))
+    assert [row.what for row in found[1:]] == ["the same, lr^(1/2)", "the same, lr", "the same, kept; 0.9"]
+    assert [row.holds for row in found] == [True, False, True, True]
+
+
+@pytest.mark.parametrize(("exponent", "agrees"), [(-0.66, True), (-0.7, False), (0.66, False)])
+def test_the_shortest_time_agrees_where_the_deciding_fit_contains_minus_two_thirds(exponent, agrees):
+    (row, other) = times({"time_fits": [law(0, exponent, 0.3), law(1, -2 / 3, 0.9)]})
+    assert (row.holds, row.decides, other.decides) == (agrees, True, False)
+    wide = law(0, -0.7, 0.3) | {"exponent": {"value": -0.7, "low": -1.1, "high": -0.6, "standard_error": 0.1}}
+    assert next(times({"time_fits": [wide]})).value.startswith("-0.700 (-1.100 to -0.600), which also contains -1, chi")
+
+
+def test_a_shortest_time_at_the_end_of_the_sweep_decides_against_it():
+    found = list(times({"time_fits": [law(0, -2 / 3, 0.3)], "at_end_of_sweep": {"fastest": 2}}))
+    assert [(row.holds, row.decides) for row in found] == [(False, True), (True, False)]
+    assert found[0].value == "at the end of the sweep at 2 learning rates: its time is an upper bound"
+
+
+def test_test_metrics_are_listed_and_decide_nothing():
+    def one(value):
+        return {"value": value, "standard_error": 0.01}
+
+    metrics = {"test loss": {"fastest": one(0.3), "least": one(0.2), "difference": one(0.1)}}
+    (row,) = generalisation({"test_metrics": metrics, "least_over_fastest": [3.2, 4.0]})
+    assert row.what == "test loss: at the fastest momentum; at 3.2 to 4 times its 1 - beta"
+    assert row.value == "0.300 ± 0.010; 0.200 ± 0.010; difference +0.100 ± 0.010"
+    assert claims._row("a", "results.nc", row).endswith(f"| {row.value} | listed |")
+    assert claims._verdicts({"a": [row]}) == {}
 
 
 def test_a_limit_whose_error_stays_is_no_limit():

@@ -21,11 +21,12 @@ from typer.testing import CliRunner
 from derivations.page.notation import typeset
 from sde_momentum.core.errors import InputError
 from validation import store
+from validation.baselines import KEPT
 from validation.cli import app
 from validation.networks import sweep as sweeps
 from validation.networks.block import Block, train
 from validation.networks.course import Course
-from validation.networks.plan import EFFECTIVE, times
+from validation.networks.plan import EFFECTIVE, TRANSFER, times
 from validation.networks.report import checks, findings
 from validation.networks.summary import FASTEST, Summary
 from validation.networks.sweep import RUNS
@@ -255,6 +256,33 @@ def test_a_momentum_is_checked_by_the_trials_of_the_first_look(finished, value, 
     assert summary.checked(EFFECTIVE) == pytest.approx(costs)
     said = [line for line in findings(summary) if line.startswith("Effective loss")]
     assert ("not safe" in said[0]) == (costs > 1.15)
+
+
+def test_the_kept_momentum_and_test_metrics_at_the_fastest_and_the_least(finished):
+    """A made-up sweep on the stored grid: exact times, and a test loss that tells momenta and seeds apart."""
+    data = TEACHER_STUDENT.results(finished).main.copy(deep=True)
+    delta, best = data["one_minus_beta"].values, data["predicted_optimum"].sel({"method": TRANSFER}).values
+    k = int(np.abs(np.log(delta[0] / best[0])).argmin())
+    longer = np.abs(np.log(delta / delta[:, [k]]))
+    data["convergence_time"][:] = 100 * np.exp(longer)[..., None]
+    data["test_loss"][:] = (np.arange(delta.shape[1])[:, None] + [1.0, 2.0, 6.0])[None, ..., None]
+    summary = Summary(data)
+    for i in range(len(best)):
+        found, at_least = summary.regret(FASTEST, KEPT, i)
+        x, y = np.log(delta[i]), longer[i]
+        assert found.value == pytest.approx(np.exp(np.interp(np.log(best[-1]), x, y)))
+        assert at_least == (best[-1] > delta[i, -1])
+    last = delta.shape[1] - 1
+    measured = summary.test_metrics["test loss"]
+    expected = {"fastest": k + 3, "least": last + 3, "difference": k - last}
+    assert {which: one.value for which, one in measured.items()} == pytest.approx(expected)
+    assert measured["least"].standard_error == pytest.approx(np.sqrt(7 / 3))  # of 1, 2, 6
+    assert measured["difference"].standard_error == pytest.approx(0, abs=1e-12)  # seeds are shared
+    assert measured["least"].high - measured["least"].value == pytest.approx(4.303 * np.sqrt(7 / 3), rel=1e-3)
+    assert "test accuracy" not in summary.test_metrics  # it has no classes
+    assert summary.over_fastest == pytest.approx(delta[:, -1] / delta[:, k])
+    data["convergence_time"][:] = 100 / delta[..., None]
+    assert Summary(data).test_metrics == {}  # the fastest is the least
 
 
 def test_a_question_that_fails_says_why_and_ends_alone(finished, tmp_path, monkeypatch, capsys):

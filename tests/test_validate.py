@@ -13,6 +13,7 @@ import pytest
 import sde_momentum as sm
 from sde_momentum import InputError
 from sde_momentum.commands import main as cli
+from validation.baselines import BASELINES, MOVED
 
 xr = pytest.importorskip("xarray")
 pytest.importorskip("torch")
@@ -59,7 +60,8 @@ def test_it_writes_results_report_and_figures(finished):
     assert {"results.nc", "report.html", "time_against_momentum.png", "collapse.png", "exponent.png"} <= set(files(out))
     summary = json.loads(done.stdout)
     assert len(summary["learning_rates"]) == 3
-    assert set(summary["learning_rates"][0]["methods"]) == {"effective loss", "closed form", "transfer", "measured fit"}
+    assert set(summary["learning_rates"][0]["methods"]) == {"effective loss", "closed form", "lr^(2/3)", "measured fit"}
+    assert set(MOVED) | set(BASELINES) < set(summary["worst_regret"])
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert " ".join(["sde-momentum validate matrix-sensing --profile quick --seed 0", *LR, *SIZE]) in page

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sde_momentum.predictors.measured_optimum import N_RESAMPLES, Estimate, PowerLaw
+from sde_momentum.predictors.measured_optimum import N_RESAMPLES, Estimate, Optima, PowerLaw
 
 Floats = NDArray[np.float64]
 
@@ -19,6 +19,8 @@ POWER_LAWS = ("C lr^γ", "C lr^γ exp(a₁ lr^(1/3))", "C lr^γ exp(a₁ lr^(1/3
 
 _TWO_SIDED = 1.96
 """Standard errors in half of a 95 % interval."""
+_LEAST_ERROR = 1e-3
+"""Least standard error of the logarithm of a time, as in fits to the best momenta: that of few runs may be 0 by chance."""
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -36,16 +38,31 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def with_error(value: float, error: float, sign: str = "") -> str:
+    """A value ± its standard error, to two significant digits of the error.
+
+    >>> with_error(0.024312, 0.00012), with_error(-3, 0.5, "+"), with_error(1, 0)
+    ('0.02431 ± 0.00012', '-3.00 ± 0.50', '1.0000 ± 0.0000')
+    """
+    digits = max(0, 1 - int(np.floor(np.log10(error)))) if 0 < error < np.inf else 4
+    return f"{value:{sign}.{digits}f} ± {error:.{digits}f}"
+
+
 def gamma(exponent: Estimate) -> list[str]:
     """Two cells for an exponent: value ± standard error, and the 95 % interval."""
     return [f"{exponent.value:.3f} ± {exponent.standard_error:.3f}", f"{exponent.low:.3f} to {exponent.high:.3f}"]
 
 
 LAW_HEAD = ("fit to the measured optima", "exponent γ", "95 %", "prefactor C", "95 %", "χ² / degrees of freedom")
+TIME_HEAD = ("fit to the shortest times", *LAW_HEAD[1:])
+TIME_NOTE = (
+    "Theory has γ = −2/3 for the time at the best momentum, in the limit of small learning rates. Fitted are the shortest times "
+    "of the sweep, with the errors of the runs at these momenta."
+)
 
 
 def law_rows(laws: Sequence[PowerLaw], among: Sequence[tuple[str, Estimate]]) -> list[list[str]]:
-    """Rows below LAW_HEAD: each law, then exponents of the plain law fitted to parts of the learning rates."""
+    """Rows below LAW_HEAD or TIME_HEAD: each law, then exponents of the plain law fitted to parts of the learning rates."""
     rows = []
     for name, law in zip(POWER_LAWS, laws, strict=False):
         fit = f"{law.chi2:.1f} / {law.freedom} (p = {law.p_value:.2g})" if law.freedom else "–"
@@ -53,13 +70,14 @@ def law_rows(laws: Sequence[PowerLaw], among: Sequence[tuple[str, Estimate]]) ->
     return rows + [[f"{POWER_LAWS[0]}, {text}", *gamma(exponent), "", "", ""] for text, exponent in among]
 
 
-def fitted_laws(x: Floats, y: Floats, relative_error: Floats) -> list[PowerLaw]:
-    """The plain power law y = C x^γ through points of these independent errors, and from 4 points on that with one correction
-    [theory: Ways to predict, eq. 11.4]: least squares in logarithms, intervals by the normal distribution.
+def fitted_laws(x: Floats, y: Floats, relative_error: Floats, order: int = 1) -> list[PowerLaw]:
+    """The plain power law y = C x^γ through points of these independent errors, and those with up to `order` corrections that
+    leave a degree of freedom [theory: Ways to predict, eq. 11.4]: least squares in logarithms, normal intervals.
 
     Args:
         x, y: all above 0, (n,); n at least 2
         relative_error: standard errors of ln y, all above 0, (n,)
+        order: largest number of corrections
 
     >>> x = np.array([0.01, 0.02, 0.04, 0.08])
     >>> plain, corrected = fitted_laws(x, 3 * x ** (2 / 3), np.full(4, 0.01))
@@ -67,8 +85,8 @@ def fitted_laws(x: Floats, y: Floats, relative_error: Floats) -> list[PowerLaw]:
     0.667 ± 0.006, 1
     """
     laws = []
-    for order in (0, 1) if len(x) > 3 else (0,):
-        powers = [np.cbrt(x) ** (i + 1) for i in range(order)]
+    for n in range(1 + min(order, max(len(x) - 3, 0))):
+        powers = [np.cbrt(x) ** (i + 1) for i in range(n)]
         design = np.stack([np.ones_like(x), np.log(x), *powers], axis=1) / relative_error[:, None]
         covariance = np.linalg.inv(design.T @ design)
         terms = covariance @ design.T @ (np.log(y) / relative_error)
@@ -90,6 +108,17 @@ def fitted_laws(x: Floats, y: Floats, relative_error: Floats) -> list[PowerLaw]:
             )
         )
     return laws
+
+
+def time_laws(optima: Optima, order: int = 1) -> list[PowerLaw]:
+    """Power laws of the shortest time of a sweep against lr, whose exponent is -2/3 in theory [theory: Crossing, eq. 4.3].
+
+    The shortest time is the least of the momenta of the sweep, its error that of the runs at this momentum, at least 0.1 %.
+    Errors of different learning rates, which share their seeds, count as independent.
+    """
+    best = optima.time.argmin(axis=1)[:, None]
+    time, error = (np.take_along_axis(values, best, axis=1)[:, 0] for values in (optima.time, optima.relative_error))
+    return fitted_laws(optima.lr, time, np.maximum(error, _LEAST_ERROR), order)
 
 
 def lowest(x: Floats, y: Floats, error: Floats) -> tuple[float, float]:

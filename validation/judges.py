@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
-from .baselines import BASELINES
+from .baselines import BASELINES, KEPT
+from .estimates import with_error
 
 TWO_THIRDS = 2 / 3
 TOLERATED = 1.15
@@ -29,7 +30,7 @@ class Measured:
     Attributes:
         what: the quantity
         value: with its interval, as text
-        holds: whether it agrees with the claim
+        holds: whether it agrees with the claim; None: listed and not judged
         decides: whether the verdict on the system depends on it; others are listed beside it
         system: the part of the experiment that it belongs to; "": the experiment is one system
         file: of the results that has it; "": the main one
@@ -37,7 +38,7 @@ class Measured:
 
     what: str
     value: str
-    holds: bool
+    holds: bool | None
     decides: bool = True
     system: str = ""
     file: str = ""
@@ -47,11 +48,12 @@ def _interval(estimate: Summary) -> str:
     return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 
-def _others(gamma: Summary) -> str:
-    """The powers 1/2 and 1 where the interval of an exponent contains both 2/3 and them."""
-    if not gamma["low"] <= TWO_THIRDS <= gamma["high"]:
+def _others(gamma: Summary, claimed: float) -> str:
+    """The powers 1/2 and 1, of the claimed one's sign, where the interval of an exponent contains both that and them."""
+    if not gamma["low"] <= claimed <= gamma["high"]:
         return ""
-    found = [name for name, power in (("1/2", 0.5), ("1", 1.0)) if gamma["low"] <= power <= gamma["high"]]
+    powers = (("1/2", 0.5), ("1", 1.0)) if claimed > 0 else (("-1/2", -0.5), ("-1", -1.0))
+    found = [name for name, power in powers if gamma["low"] <= power <= gamma["high"]]
     return f", which also contains {' and '.join(found)}" if found else ""
 
 
@@ -68,27 +70,32 @@ def decisive(laws: Sequence[Summary]) -> int | None:
     return next((i for i, law in enumerate(laws) if law["p_value"] >= ACCEPTABLE), None)
 
 
-def _of_laws(laws: Sequence[Summary], system: str = "") -> Iterator[Measured]:
+def _of_laws(laws: Sequence[Summary], system: str = "", claimed: float = TWO_THIRDS, decides: bool = True) -> Iterator[Measured]:
     """All fits, one of which decides; where none is acceptable the statement that none is decides."""
     best = decisive(laws)
     for i, law in enumerate(laws):
         n, gamma = len(law["corrections"]), law["exponent"]
         fit = "plain power law" if not n else f"with {n} correction{'s' * (n > 1)} in lr^(1/3)"
         good = f"chi squared {law['chi2']:.1f} for {law['degrees_of_freedom']}, p = {law['p_value']:.2g}"
-        value = f"{_interval(gamma)}{_others(gamma)}, {good}"
-        yield Measured(f"exponent, {fit}", value, gamma["low"] <= TWO_THIRDS <= gamma["high"], i == best, system)
-    if laws and best is None:
+        value = f"{_interval(gamma)}{_others(gamma, claimed)}, {good}"
+        holds = gamma["low"] <= claimed <= gamma["high"]
+        yield Measured(f"exponent, {fit}", value, holds, decides and i == best, system)
+    if laws and best is None and decides:
         yield Measured("fit that decides", f"none: no chi squared has a p of at least {ACCEPTABLE:g}", False, True, system)
+
+
+def _at_end(summary: Summary, which: str) -> str:
+    """At how many learning rates the best momentum lies at an end of the sweep, in words; "": at none."""
+    edge = summary.get("at_end_of_sweep", {}).get(which, 0)
+    return f"at the end of the sweep at {edge} learning rate{'s' * (edge > 1)}" if edge else ""
 
 
 def exponents(which: str) -> Judge:
     """Whether the interval of the exponent contains 2/3."""
 
     def judge(summary: Summary) -> Iterator[Measured]:
-        edge = summary.get("at_end_of_sweep", {}).get(which, 0)
-        if edge:
-            rates = f"{edge} learning rate{'s' * (edge > 1)}"
-            yield Measured("best momentum", f"at the end of the sweep at {rates}: no exponent", False)
+        if edge := _at_end(summary, which):
+            yield Measured("best momentum", f"{edge}: no exponent", False)
             return
         yield from _of_laws(_laws(summary, which))
         among = summary.get("left_out", {})
@@ -100,6 +107,25 @@ def exponents(which: str) -> Judge:
             yield Measured(f"exponent, only lr {least}", _interval(gamma), contains, decides=False)
 
     return judge
+
+
+def times(summary: Summary) -> Iterator[Measured]:
+    """Whether the interval of the exponent of the shortest time contains -2/3."""
+    laws, edge = summary.get("time_fits", ()), _at_end(summary, "fastest")
+    if laws and edge:
+        yield Measured("best momentum", f"{edge}: its time is an upper bound", False)
+    yield from _of_laws(laws, claimed=-TWO_THIRDS, decides=not edge)
+
+
+def generalisation(summary: Summary) -> Iterator[Measured]:
+    """The exponent of the lowest test loss; and the test metrics at the fastest and the least momentum, listed."""
+    yield from exponents("best test")(summary)
+    for name, found in summary.get("test_metrics", {}).items():
+        over = " to ".join(dict.fromkeys(f"{each(summary['least_over_fastest']):.2g}" for each in (min, max)))
+        fastest, least, difference = (found[which] for which in ("fastest", "least", "difference"))
+        text = "; ".join(with_error(each["value"], each["standard_error"]) for each in (fastest, least))
+        text += f"; difference {with_error(difference['value'], difference['standard_error'], '+')}"
+        yield Measured(f"{name}: at the fastest momentum; at {over} times its 1 - beta", text, None, decides=False)
 
 
 def lower_decade(parts: Sequence[str]) -> str | None:
@@ -138,15 +164,18 @@ def good(*rules: str) -> Judge:
 
 
 def better(summary: Summary) -> Iterator[Measured]:
-    """Whether lr^(2/3) beats the other ways to move a tuned momentum, beyond the errors."""
+    """Whether lr^(2/3) beats the other ways to choose the momentum, beyond the errors; ways with the same number are one row."""
     found = _regrets(summary)
-    ours = next((found[name] for name in ("lr^(2/3)", "transfer") if name in found), None)
+    ours = found.get("lr^(2/3)")
     if ours is not None:
         yield Measured("largest time over the shortest, lr^(2/3)", _regret(ours), _is_good(ours))
-        for other in ("lr^(1/2)", "lr", *BASELINES):
+        rows: dict[tuple[str, bool], list[str]] = {}
+        for other in ("lr^(1/2)", "lr", KEPT, *BASELINES):
             if other in found:
                 least = found[other]["value" if found[other].get("at_least") else "low"]
-                yield Measured(f"the same, {other}", _regret(found[other]), least > ours["high"])
+                rows.setdefault((_regret(found[other]), least > ours["high"]), []).append(other)
+        for (text, holds), names in rows.items():
+            yield Measured(f"the same, {'; '.join(names)}", text, holds)
 
 
 def energies(summary: Summary) -> Iterator[Measured]:

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sde_momentum.predictors.measured_optimum import N_RESAMPLES, Estimate
+from sde_momentum.predictors.measured_optimum import N_RESAMPLES
 
-from ..estimates import LAW_HEAD, both_exponents, interval, law_rows, number, percent
+from ..baselines import about, regret_text
+from ..estimates import LAW_HEAD, TIME_HEAD, TIME_NOTE, both_exponents, interval, law_rows, number, percent
 from ..experiment import Experiment
 from ..report import Picture, Report, Section, Table
 from ..store import read_sweep
 from . import figures
-from .summary import CLOSED_FORM, EFFECTIVE_LOSS, METHODS, Summary
+from .summary import CLOSED_FORM, EFFECTIVE_LOSS, MEASURED, METHODS, TRANSFER, WAYS, Summary
 
 CAPTIONS = {
     "time_against_momentum": (
@@ -30,10 +31,6 @@ CAPTIONS = {
 }
 
 
-def _regret(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ± {estimate.standard_error:.3f}" if estimate.value == estimate.value else "–"
-
-
 def _predicted(summary: Summary) -> Table:
     """Measured and recommended 1 - beta at each learning rate, and the regrets of the recommendations."""
     rows = []
@@ -43,11 +40,18 @@ def _predicted(summary: Summary) -> Table:
         row = [f"{lr:.3g}", number(best.value), interval(best), f"{summary.optima.time[i].min():,.0f}"]
         for method in METHODS:
             value = float(predicted[method][i])
-            row += [number(value), _regret(summary.optima.regret(i, value))]
+            row += [number(value), regret_text(summary.regret(method, i), 3)]
         rows.append(row)
     head = ("learning rate", "best 1 − β", "95 %", "time (steps)", *("1 − β", "regret") * len(METHODS))
     groups = (("measured", 3), *((method, 2) for method in METHODS))
-    return Table(head, rows, groups, shown=True, drop=("measured fit", "transfer", "95 %", CLOSED_FORM, "time (steps)"))
+    return Table(head, rows, groups, shown=True, drop=(MEASURED, TRANSFER, "95 %", CLOSED_FORM, "time (steps)"))
+
+
+def _ways(summary: Summary) -> Section:
+    """Largest regrets of a tuned momentum, moved or kept, and of fixed ones."""
+    rows = [[way, about(way), regret_text(summary.worst_regret(way), 3)] for way in WAYS]
+    table = Table(("momentum", "", "largest regret"), rows)
+    return Section("A tuned momentum moved or kept, and those that people use without any measurement", table=table)
 
 
 def findings(summary: Summary) -> list[str]:
@@ -60,14 +64,13 @@ def findings(summary: Summary) -> list[str]:
     )
     lines = []
     for method in (EFFECTIVE_LOSS, CLOSED_FORM):
-        regret = summary.worst_regret(method)
-        if np.isnan(regret.value):
-            lines.append(f"The momentum recommended by the {method} lies outside the sweep at some learning rate.")
-            continue
+        regret, at_least = summary.worst_regret(method)
         costs = f"{percent(regret.value - 1)} (± {percent(regret.standard_error)})"
-        lines.append(f"The momentum recommended by the {method} costs at most {costs} more time than the best of the sweep.")
+        bound = "more than" if at_least else "at most"
+        lines.append(f"The momentum recommended by the {method} costs {bound} {costs} more time than the best of the sweep.")
     return [
         f"Exponent: {both_exponents(summary.laws)}. The last interval {contains} 2/3.",
+        f"Shortest time, as lr^γ: {both_exponents(summary.time_laws)}. Theory has −2/3.",
         *lines,
         f"From the recommendation upwards in 1 − β, predicted and measured times agree within "
         f"{percent(abs(worst['ratio'] - 1))} (standard error there {percent(worst['standard_error'])}).",
@@ -124,7 +127,7 @@ def report(experiment: Experiment, results: xr.Dataset) -> Report:
     among = [(f"only lr from {low:.3g} to {high:.3g}", gamma) for low, high, gamma in summary.exponent_between()]
     regret = (
         "Regret: the time at the recommended momentum over the shortest of the sweep, ± its standard error; interpolated between "
-        "the momenta of the sweep, “–” outside them."
+        "the momenta of the sweep; “>”: at least; the momentum lies beyond the sweep, or its runs do not arrive in their steps."
     )
     return Report(
         title=experiment.title,
@@ -138,7 +141,13 @@ def report(experiment: Experiment, results: xr.Dataset) -> Report:
                 notes=[regret, *((f"{name}:", about) for name, about in METHODS.items())],
                 pictures=pictures,
             ),
+            _ways(summary),
             Section("The exponent", table=Table(LAW_HEAD, law_rows(summary.laws, among)), notes=[_exponent_note(summary)]),
+            Section(
+                "The time at the best momentum, as a power of lr",
+                table=Table(TIME_HEAD, law_rows(summary.time_laws, ())),
+                notes=[TIME_NOTE],
+            ),
         ],
         how=_how(summary, configuration),
         command=attributes["command"],

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-import sde_momentum as sm
 from sde_momentum.predictors.measured_optimum import Estimate, Optima, PowerLaw
 
-from ..estimates import plain_law
+from ..baselines import BASELINES, MOVED, Regret, moved, plain_regret, regret, worst
+from ..estimates import plain_law, time_laws
 
-EFFECTIVE_LOSS, CLOSED_FORM, TRANSFER, MEASURED = "effective loss", "closed form", "transfer", "measured fit"
+EFFECTIVE_LOSS, CLOSED_FORM, TRANSFER, MEASURED = "effective loss", "closed form", "lr^(2/3)", "measured fit"
 METHODS = {
     EFFECTIVE_LOSS: "reduced simulation: least momentum within 15 % of the shortest time on L_eff",
     CLOSED_FORM: "geometry: (c mu zeta^2)^(1/3) lr^(2/3)",
@@ -22,6 +22,8 @@ METHODS = {
     MEASURED: "the power law with its corrections, fitted to these very optima: its regret is in sample everywhere",
 }
 """Name of each compared way to predict -> its description."""
+WAYS = (*MOVED, *BASELINES)
+"""Ways to choose the momentum of every learning rate without theory; the tuned momentum is the optimum of the largest."""
 
 ORDER = 2
 """Number of corrections to the power law: a first full run, where lr^(1/3) reaches 0.46, showed that one is too few."""
@@ -54,6 +56,11 @@ class Summary:
         """The plain power law, for `MomentumRule.from_sweep`; close to the optima within the swept learning rates."""
         return {"exponent": self.laws[0].exponent.value, "prefactor": self.laws[0].prefactor.value}
 
+    @cached_property
+    def time_laws(self) -> list[PowerLaw]:
+        """Power laws of the shortest time, with as many corrections."""
+        return time_laws(self.optima, ORDER)
+
     def exponent_between(self) -> list[tuple[float, float, Estimate]]:
         """(lowest lr, highest lr, exponent of a plain power law) over three neighbouring learning rates at a time."""
         found = []
@@ -65,10 +72,11 @@ class Summary:
         return found
 
     def predicted(self, method: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """1 - beta that a way to predict recommends at each learning rate, (n_lr,)."""
-        if method == TRANSFER:
-            rule = sm.MomentumRule.from_reference(self.lr[-1], 1 - self.optima.optimum(len(self.lr) - 1).value)
-            return np.asarray(rule.one_minus_beta(self.lr))
+        """1 - beta that a way to predict, or one of WAYS, recommends at each learning rate, (n_lr,)."""
+        if method in BASELINES:
+            return BASELINES[method][1](self.lr)
+        if method in MOVED:
+            return moved(method, self.lr, self.optima.optimum(len(self.lr) - 1).value)
         if method == MEASURED:
             return self.law.curve(self.lr)[0]
         return np.asarray(self.data["predicted_optimum"].sel({"method": method}).values)
@@ -121,16 +129,24 @@ class Summary:
                     "one_minus_beta": value,
                     "momentum": 1 - value,
                     "over_measured": value / best.value,
-                    "regret": asdict(self.optima.regret(i, value)),
+                    "regret": plain_regret(self.regret(method, i)),
                 }
                 for method, value in rule.items()
             },
         }
 
-    def worst_regret(self, method: str) -> Estimate:
-        """The largest regret over the learning rates; NaN if the sweep does not cover a recommendation."""
-        regrets = [self.optima.regret(i, float(value)) for i, value in enumerate(self.predicted(method))]
-        return max(regrets, key=lambda regret: np.inf if np.isnan(regret.value) else regret.value)
+    def regret(self, method: str, i: int) -> Regret:
+        """Time at a recommendation over the shortest at learning rate i."""
+        return regret(self.optima, i, float(self.predicted(method)[i]), float(self._steps[i]))
+
+    @cached_property
+    def _steps(self) -> Any:
+        """Steps that every run of a learning rate was given, (n_lr,)."""
+        return self.data["step"].values.max(axis=-1).min(axis=-1)
+
+    def worst_regret(self, method: str) -> Regret:
+        """The largest regret over the learning rates."""
+        return worst(self.regret(method, i) for i in range(len(self.lr)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and strings."""
@@ -138,8 +154,9 @@ class Summary:
         return {
             "rule": self.rule,
             "fits": [plain_law(law) for law in self.laws],
+            "time_fits": [plain_law(law) for law in self.time_laws],
             "left_out": {f"{low:.3g} to {high:.3g}": asdict(gamma) for low, high, gamma in self.exponent_between()},
             "worst_time_ratio": self.worst_time_ratio(),
-            "worst_regret": {method: asdict(self.worst_regret(method)) for method in METHODS},
+            "worst_regret": {method: plain_regret(self.worst_regret(method)) for method in dict.fromkeys((*METHODS, *WAYS))},
             "learning_rates": [self.row(i) for i in range(len(self.lr))],
         }

@@ -11,10 +11,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sde_momentum.predictors.measured_optimum import Estimate
-
-from ..baselines import BASELINES, FIXED
-from ..estimates import LAW_HEAD, both_exponents, interval, law_rows, number
+from ..baselines import BASELINES, FIXED, KEPT, about, regret_text
+from ..estimates import LAW_HEAD, TIME_HEAD, TIME_NOTE, both_exponents, interval, law_rows, number, with_error
 from ..experiment import Configuration
 from ..report import Picture, Report, Section, Table
 from ..store import QUESTIONS_FOLDER, RESULTS, read_dataset, read_sweep
@@ -38,13 +36,6 @@ SAFE = 1.15
 _INTERPOLATES, _STABLE, _LOSS_AGREES = 0.01, 0.5, 0.15
 
 
-def _regret(found: tuple[Estimate, bool]) -> str:
-    estimate, at_least = found
-    if not np.isfinite(estimate.value):
-        return "diverges" if estimate.value == np.inf else "–"
-    return f"> {estimate.value:.2f}" if at_least else f"{estimate.value:.2f} ± {estimate.standard_error:.2f}"
-
-
 def findings(summary: Summary) -> list[str]:
     """The findings, a sentence each, failures of the predictions included."""
     lines = []
@@ -62,8 +53,8 @@ def findings(summary: Summary) -> list[str]:
         fixed = summary.worst_regret(name, FIXED)
         what = "time" if name == FASTEST else "test loss"
         lines.append(
-            f"A momentum tuned at the largest learning rate and moved by lr^(2/3) costs at most {_regret(worst)} times "
-            f"the least {what}; momentum 0.9 at every learning rate {_regret(fixed)}."
+            f"A momentum tuned at the largest learning rate and moved by lr^(2/3) costs at most {regret_text(worst)} times "
+            f"the least {what}; momentum 0.9 at every learning rate {regret_text(fixed)}."
         )
     checked = summary.checked(EFFECTIVE)
     if not np.isnan(checked):
@@ -94,9 +85,8 @@ def _no_optimum(summary: Summary, name: str) -> str:
 
 def checks(summary: Summary) -> list[list[str]]:
     """The theory's assumptions, each with the number that tests it."""
-    about = summary.about
     rows = []
-    gone = about["start"]["train_loss"] / about["initialisation"]["train_loss"]
+    gone = summary.about["start"]["train_loss"] / summary.about["initialisation"]["train_loss"]
     rows.append(
         ["training starts on Γ", f"train loss {number(gone, 2)} of that of the initialisation", _verdict(gone < _INTERPOLATES)]
     )
@@ -160,7 +150,7 @@ def _measured(summary: Summary, name: str, pictures: Sequence[Picture]) -> Secti
         best = optima.optimum(i)
         cells = [f"{lr:.3g}", number(best.value), interval(best), f"{optima.time[i].min():,.4g}"]
         for method in summary.methods:
-            cells += [number(float(summary.recommended(method)[i])), _regret(summary.regret(name, method, i))]
+            cells += [number(float(summary.recommended(method)[i])), regret_text(summary.regret(name, method, i))]
         rows.append(cells)
     note = (
         f"Regret: {what} at the recommended momentum over the least of the sweep, ± its standard error; “>”: at least; the "
@@ -218,11 +208,38 @@ def _prefactors(summary: Summary) -> Section | None:
 
 def _baselines(summary: Summary) -> Section:
     rows = [
-        [name, about, *(_regret(summary.worst_regret(kind, name)) for kind in summary.optima)]
-        for name, (about, _) in BASELINES.items()
+        [name, about(name), *(regret_text(summary.worst_regret(kind, name)) for kind in summary.optima)]
+        for name in (KEPT, *BASELINES)
     ]
     head = ("momentum", "", *(f"{kind}: largest regret" for kind in summary.optima))
-    return Section("Momenta that people use without any measurement", table=Table(head, rows))
+    return Section("A tuned momentum that is kept, and those that people use without any measurement", table=Table(head, rows))
+
+
+def _times(summary: Summary) -> Section:
+    """The shortest time as a power of lr."""
+    edge = summary.at_end(FASTEST)
+    bound = f" At {edge} of the learning rates the fastest momentum is at an end of the sweep: its time is an upper bound."
+    return Section(
+        "The time at the fastest momentum, as a power of lr",
+        table=Table(TIME_HEAD, law_rows(summary.time_laws, ())),
+        notes=[TIME_NOTE + bound * bool(edge)],
+    )
+
+
+def _test_metrics(summary: Summary) -> Section:
+    """Test metrics at the fastest and at the least momentum."""
+    rows = [
+        [name, *(with_error(each[which].value, each[which].standard_error) for which in ("fastest", "least", "difference"))]
+        for name, each in summary.test_metrics.items()
+    ]
+    over, largest = summary.over_fastest, number(float(summary.one_minus_beta.max()))
+    note = (
+        f"After the budget, means over the learning rates; ± from the seeds. The least momentum has {over.min():.2g} to "
+        f"{over.max():.2g} times the 1 − β of the fastest, at most {largest}: no run is without momentum, and those of the least "
+        "are less far along Γ after as many steps."
+    )
+    head = ("", "fastest momentum", "least momentum", "difference")
+    return Section("Test metrics at the fastest and at the least momentum of the sweep", table=Table(head, rows), notes=[note])
 
 
 def _question(experiment: NetworkExperiment, name: str, main: Summary, summary: Summary | None) -> Section:
@@ -254,7 +271,7 @@ def _answer(summary: Summary) -> list[str]:
             notes.append(f"{kind.capitalize()}: {_no_optimum(summary, kind)}")
             continue
         law = summary.laws[kind][0]
-        worst = _regret(summary.worst_regret(kind, TRANSFER))
+        worst = regret_text(summary.worst_regret(kind, TRANSFER))
         notes.append(
             f"{kind.capitalize()}: γ = {law.exponent.value:.2f} ({interval(law.exponent)}); moved by lr^(2/3) from "
             f"its own largest learning rate: regret {worst} at most."
@@ -303,6 +320,8 @@ def report(experiment: NetworkExperiment, results: Results) -> Report:
     prefactors = _prefactors(summary)
     sections += [prefactors] if prefactors else []
     sections += [_baselines(summary)] if summary.optima else []
+    sections += [_times(summary)] if FASTEST in summary.optima else []
+    sections += [_test_metrics(summary)] if summary.test_metrics else []
     ground = Table(("assumption", "measured", ""), checks(summary))
     sections.append(Section("Is the theory's ground there?", findings=_why(summary), table=ground))
     for name in summary.configuration["questions"]:
@@ -337,14 +356,14 @@ def _fit(configuration: Configuration) -> str:
 
 
 def _how(experiment: NetworkExperiment, summary: Summary) -> list[str]:
-    c, about = summary.configuration, summary.about
-    point = about["interpolating"]
+    c, measured = summary.configuration, summary.about
+    point = measured["interpolating"]
     return [
         *experiment.describe(c),
         f"Data: {summary.data.attrs['source']}.",
         f"Start: {STARTS[c['start']]}. {_fit(c)} leads from the initialisation to an interpolating point of "
-        f"loss {about['fit_excess']:.1e} above the least and tr H = {point['trace_hessian']:.4g} "
-        f"({about['initialisation']['trace_hessian']:.4g} at the initialisation). Largest eigenvalues of H there: "
+        f"loss {measured['fit_excess']:.1e} above the least and tr H = {point['trace_hessian']:.4g} "
+        f"({measured['initialisation']['trace_hessian']:.4g} at the initialisation). Largest eigenvalues of H there: "
         f"{', '.join(f'{x:.3g}' for x in point['eigenvalues'])}.",
         f"{'Nesterov' if c['nesterov'] else 'Heavy ball'}, batch {c['batch_size'] or 'full'}, weight decay "
         f"{c['weight_decay']:g}.",

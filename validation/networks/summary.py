@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.measured_optimum import Estimate, Optima, PowerLaw
 from sde_momentum.theory import formulas
 
-from ..baselines import BASELINES
-from ..estimates import plain_law
-from .plan import EFFECTIVE
+from ..baselines import BASELINES, KEPT, Regret, moved, plain_regret, regret, worst
+from ..estimates import plain_law, time_laws
+from .plan import EFFECTIVE, TRANSFER
 
 Floats = NDArray[np.float64]
 
@@ -90,6 +91,39 @@ class Summary:
         orders = [order for order in (0, 1) if len(self.lr) > order + 2]
         return {name: [optima.power_law(order) for order in orders] for name, optima in self.optima.items()}
 
+    @cached_property
+    def time_laws(self) -> list[PowerLaw]:
+        """Power laws of the shortest time; none where there is no fastest momentum."""
+        return time_laws(self.optima[FASTEST]) if FASTEST in self.optima else []
+
+    @cached_property
+    def test_metrics(self) -> dict[str, dict[str, Estimate]]:
+        """Test loss and accuracy after the budget: "fastest", at the fastest momentum; "least", at the least of the sweep; and
+        their "difference". Means over learning rates and seeds, with errors from the seeds, which both momenta share.
+
+        Empty where there is no fastest momentum, or it is the least at every learning rate; without a metric that a network does
+        not have, or that is infinite, since a run diverged.
+        """
+        if FASTEST not in self.optima or self.over_fastest.max() == 1:
+            return {}
+        found = {}
+        for name, values in (("test loss", self.test_loss), ("test accuracy", self.test_accuracy)):
+            fastest, least = (of_lr.mean(axis=0) for of_lr in (values[self._fastest], values[:, -1]))
+            if np.isfinite([fastest, least]).all():
+                every = {"fastest": fastest, "least": least, "difference": fastest - least}
+                found[name] = {which: _mean(runs) for which, runs in every.items()}
+        return found
+
+    @cached_property
+    def over_fastest(self) -> Floats:
+        """1 - beta of the least momentum of the sweep over that of the fastest, (n_lr,)."""
+        return np.asarray(self.one_minus_beta[:, -1] / self.one_minus_beta[self._fastest])
+
+    @cached_property
+    def _fastest(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Indices (lr, momentum) of the shortest times."""
+        return np.arange(len(self.lr)), self.optima[FASTEST].time.argmin(axis=1)
+
     def at_end(self, name: str) -> int:
         """Number of learning rates at which the best of the sweep is its least or its most momentum: a bound, no optimum."""
         best = np.log([self.optima[name].optimum(i).value for i in range(len(self.lr))])
@@ -116,27 +150,18 @@ class Summary:
         """1 - beta of a rule or a baseline at every learning rate, (n_lr,); NaN where it gives none."""
         if method in BASELINES:
             return BASELINES[method][1](self.lr)
+        if method == KEPT:  # the other ways to move the momentum of the first look are stored
+            return moved(KEPT, self.lr, float(self.recommended(TRANSFER)[-1]))
         return np.asarray(self.data["predicted_optimum"].sel({"method": method}).values)
 
-    def regret(self, name: str, method: str, i: int) -> tuple[Estimate, bool]:
-        """Time (or test loss) of a rule over the best of the sweep; True: a lower bound, from an end of the sweep.
+    def regret(self, name: str, method: str, i: int) -> Regret:
+        """Time (or test loss) of a rule over the best of the sweep at learning rate i."""
+        steps = float(self.data["step"].values[i].max()) if name == FASTEST else np.inf
+        return regret(self.optima[name], i, float(self.recommended(method)[i]), steps)
 
-        Beyond either end of the sweep time only grows, by more momentum across the cliff, by less along the slow side.
-        """
-        value = float(self.recommended(method)[i])
-        if np.isnan(value):
-            return Estimate(np.nan, np.nan, np.nan, np.nan), False
-        inside = float(np.clip(value, self.one_minus_beta[i, 0], self.one_minus_beta[i, -1]))
-        found = self.optima[name].regret(i, inside)
-        if found.value == np.inf and name == FASTEST:  # no run reaches the target in its steps
-            best = self.optima[name].time[i].min()
-            return Estimate(float(self.data["step"].values[i].max() / best), np.nan, np.nan, 0.0), True
-        return found, not np.isclose(inside, value, rtol=1e-6)
-
-    def worst_regret(self, name: str, method: str) -> tuple[Estimate, bool]:
+    def worst_regret(self, name: str, method: str) -> Regret:
         """The largest regret over the learning rates; NaN where the rule gives none."""
-        every = [self.regret(name, method, i) for i in range(len(self.lr))]
-        return max(every, key=lambda pair: np.inf if np.isnan(pair[0].value) else pair[0].value)
+        return worst(self.regret(name, method, i) for i in range(len(self.lr)))
 
     def checked(self, method: str) -> float:
         """Time of a rule's momentum at the largest learning rate over the shortest, by the trials of the first look, whose seeds
@@ -212,16 +237,23 @@ class Summary:
         """Plain numbers, lists and strings."""
         return {
             "fits": {name: [plain_law(law) for law in laws] for name, laws in self.laws.items()},
+            "time_fits": [plain_law(law) for law in self.time_laws],
             "at_end_of_sweep": {name: self.at_end(name) for name in self.optima},
             "left_out": {name: {text: asdict(e) for text, e in self.left_out(name)} for name in self.optima},
             "worst_regret": {
-                name: {
-                    method: {**asdict(self.worst_regret(name, method)[0]), "at_least": self.worst_regret(name, method)[1]}
-                    for method in (*self.methods, *BASELINES)
-                }
+                name: {method: plain_regret(self.worst_regret(name, method)) for method in (*self.methods, KEPT, *BASELINES)}
                 for name in self.optima
             },
+            "test_metrics": {name: {which: asdict(e) for which, e in each.items()} for name, each in self.test_metrics.items()},
+            "least_over_fastest": [float(x) for x in self.over_fastest] if FASTEST in self.optima else [],
             "loss_ratio": self.loss_ratio,
             "effective_loss_by_first_look": self.checked(EFFECTIVE),
             "learning_rates": [self.row(i) for i in range(len(self.lr))],
         }
+
+
+def _mean(runs: Floats) -> Estimate:
+    """The mean over the seeds, with Student's interval."""
+    error = float(runs.std(ddof=1) / np.sqrt(len(runs)))
+    wide = float(stdtrit(len(runs) - 1, 0.975)) * error
+    return Estimate(float(runs.mean()), float(runs.mean()) - wide, float(runs.mean()) + wide, error)
