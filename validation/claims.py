@@ -75,8 +75,8 @@ CLAIMS = (
         "A system agrees if the exponent of its fastest momentum has 2/3 in its 95 % interval, by the fit that decides.",
         PAPER, ("4.3", "5.5"), ("crossing", "prefactor"), ("tests/test_crossing.py", "tests/test_optimum.py"),
         judges.exponents("fastest"),
-        "Theory has 2/3 as the limit lr -> 0, and corrections at any lr, whose size is fitted and not derived. By this rule a "
-        "second run of matrix sensing with other noise, which is not stored, fails: one correction is enough there, and its "
+        "Theory has 2/3 as the limit lr -> 0, and corrections at any lr, whose size is fitted and not derived. A "
+        "second run of matrix sensing, with other noise, fails: one correction is enough there, and its "
         "interval misses 2/3 ([matrix sensing](matrix_sensing.md)). How many corrections a fit to matrix sensing may have was "
         "settled after a first full run. mlp-fashionmnist-128-images meets its target before the motion along the manifold is "
         "damped, where theory expects no such optimum ([networks](networks.md#networks-nobody-looked-at)).",
@@ -281,7 +281,7 @@ counted by it; the fits were known.
 
 **What a count does not say.** To agree is not to be shown wrong: a wide interval contains 2/3 more easily, and often other
 powers too, which its row then names; within two standard errors a noisy sweep is more easily good. Systems are not
-independent: sweeps of one network at other learning rates, sizes, targets or losses count beside each other. The networks
+independent: sweeps of one network at other learning rates, sizes, targets, losses or noise count beside each other. The networks
 of claims 1 to 9 are small, and train on full batches with label noise added, which is theory's own case. Under each claim
 stands where its measurement is weaker than the claim sounds.
 
