@@ -148,8 +148,12 @@ def test_a_course_agrees_within_its_error_which_must_be_small_enough_to_tell(gap
 def test_stored_results_name_no_folder_of_the_machine_they_are_from():
     kept = claims.without_folders({"experiment": "x", "data": "/home/me/images", "seed": 0})
     assert kept == {"experiment": "x", "data": None, "seed": 0}
+    assert claims.without_folders({"results": 1, "configuration": {"data": "/home"}})["configuration"] == {"data": None}
     for folder in RESULTS.iterdir():
-        assert read(folder / CONFIGURATION).get("data") is None
+        for path in folder.glob("*.json"):
+            found = read(path)
+            assert found.get("data") is None
+            assert found.get("configuration", {}).get("data") is None
         for path in folder.rglob("*.nc"):
             assert json.loads(read(path).attrs.get("configuration", "{}")).get("data") is None
 

@@ -373,9 +373,10 @@ def _support(claim: Claim, verdicts: Mapping[str, bool]) -> Iterator[str]:
 
 
 def without_folders(value: Any) -> Any:
-    """A configuration, or a Dataset that has one among its attributes, without the folder of images of the machine it is from."""
+    """A configuration, or results that have one, without the folder of images of the machine they are from."""
     if isinstance(value, dict):
-        return {**value, "data": None} if "data" in value else value
+        inner = {"configuration": without_folders(value["configuration"])} if "configuration" in value else {}
+        return value | inner | ({"data": None} if "data" in value else {})
     if "configuration" not in value.attrs:
         return value
     return value.assign_attrs(configuration=json.dumps(without_folders(json.loads(value.attrs["configuration"]))))
