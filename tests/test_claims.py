@@ -14,7 +14,7 @@ from validation import claims
 from validation.claims import CLAIMS, PAGE, RESULTS, ROOT, SYSTEMS, Stored, exponents_picture, page, stored
 from validation.judges import better, courses, decisive, exponents, generalisation, limits, lower_decade, times
 from validation.registry import experiment_of, experiments
-from validation.store import CONFIGURATION, read, read_sweep
+from validation.store import read, read_sweep
 
 UNMEASURED = ["What `predict` answers by default trains as fast as the best momentum."]
 """Claims without stored results, which the page says."""
