@@ -196,7 +196,7 @@ def _ensemble(folder: Path) -> None:
     from sde_momentum.sde.stepping import fixed
 
     collect._SAVE_EVERY = -1.0
-    fixed._WORK = 1  # chunks of 1024 paths
+    fixed._WORK = {"normal": 1, "rademacher": 1}  # chunks of 1024 paths
     folder.mkdir(exist_ok=True)
     equation, file = sm.sde.OrnsteinUhlenbeck(rate=1.0, noise=1.0), folder / "run.npz"
     found = sm.sde.solve(equation, 1.0, [0.5], step=0.1, n_paths=20 * 1024, checkpoint=file, workers=1, progress=False)

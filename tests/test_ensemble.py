@@ -59,7 +59,7 @@ ASKED = dict(step=0.125, parameters=(1.0, 0.5), seed=3)
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of 1024 paths, and slabs of a few times: what large runs have."""
-    monkeypatch.setattr(fixed, "_WORK", 1)
+    monkeypatch.setattr(fixed, "_WORK", {"normal": 1, "rademacher": 1})
     monkeypatch.setattr(fixed, "_SLAB", 20_000)
 
 

@@ -26,8 +26,8 @@ from .batched import BatchedPaths
 
 _LEAST, _MOST = 1024, 16384
 """Least and greatest number of paths of a chunk."""
-_WORK = 1 << 22
-"""Component-steps of a chunk, enough to be worth its overhead: one to three milliseconds."""
+_WORK = {"normal": 1 << 20, "rademacher": 1 << 22}
+"""Component-steps of a chunk, enough to be worth its overhead, for each law of the increments: about a millisecond."""
 _SLAB = 1 << 20
 """Recorded numbers held at a time for a chunk (8 MiB): the record times are cut into slabs of this size."""
 
@@ -72,7 +72,7 @@ class KernelPaths(Paths):
     @cached_property
     def chunk_size(self) -> int:
         """Number of paths of a chunk, a power of two."""
-        worth = _WORK // (int(self.task.steps[-1]) * self.task.equation.dim + 1)
+        worth = _WORK[self.kernel.layout.law] // (int(self.task.steps[-1]) * self.task.equation.dim + 1)
         return min(max(self.kernel.lanes if self.small else _LEAST, 1 << worth.bit_length()), _MOST)
 
     def doubts(self, result: xr.Dataset) -> list[str]:
