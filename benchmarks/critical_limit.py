@@ -3,9 +3,10 @@
     python benchmarks/critical_limit.py [--runs 256] [--picture docs/figures/critical_limit_cost.png]
 
 The answer: the mean of a metric up to 1.5 times the time to its target, at the recommended 1 - beta, over as many runs. One
-simulation of the limit serves every learning rate; the update needs 1.5 T / (1 - beta) steps, T in s = (1 - beta) k. A run of the
-update is timed over at most STEPS steps and counted up to all of them, as its cost is proportional to their number. Both run on
-all cores; the time is the processor's, summed over the threads, the least of some rounds in turn, without compilation.
+simulation of the limit, in steps of its default size, serves every learning rate; the update needs 1.5 T / (1 - beta) steps, T in
+s = (1 - beta) k. A run of the update is timed over at most STEPS steps and counted up to all of them, as its cost is proportional
+to their number. Both run on all cores; the time is the processor's, summed over the threads, the least of some rounds in turn,
+without compilation.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ NAMES = {
 }
 RATES = (1e-2, 1e-3, 1e-4, 1e-5)
 STEPS, ROUNDS, RECORDS = 400, 3, 20
+STEP = 0.05  # of the limit, in s
 ENTRIES = 2**20  # of the Jacobians of all runs: large problems are timed with fewer runs, at least 32
 
 
@@ -64,11 +66,12 @@ class Comparison:
         return float(times[np.argmax(met)]) if met.any() else self._time_to(fraction, 2 * horizon)
 
     def limit(self, times, **options):
-        how = {"kappa": self.kappa, "seeds": self.seeds, "metrics": [self.metric], "progress": False}
+        how = {"kappa": self.kappa, "seeds": self.seeds, "metrics": [self.metric], "step": STEP, "progress": False}
         return sm.solve(sm.CriticalLimit(self.problem), self.start, times, **how, **options)
 
     def limit_seconds(self):
-        return seconds(lambda: self.limit(np.linspace(0, 1.5 * self.time, RECORDS)))
+        gap = STEP * max(round(1.5 * self.time / STEP / (RECORDS - 1)), 1)  # whole steps
+        return seconds(lambda: self.limit(np.arange(0, 1.5 * self.time + gap / 2, gap) * (1 - 1e-9)))
 
     def update_seconds(self, lr):
         """Of all runs, and of how many steps."""

@@ -1,9 +1,9 @@
 """Steps of the critical limit for a block of runs in machine code: one run in each lane [theory: Critical limit, eq. 7.5].
 
 A step of size h is a symmetric splitting: w moves for h/2 with p (RATTLE: a shift along Gamma's normals J(w)^T brings it back
-onto Gamma, then p is made tangent), p is damped and pushed for h/2, the z_j relax for h exactly, then p again, then w again.
-The second move of w and the first one of the next step are done as one. The modes are the eigenvectors of J J^T, each followed
-from step to step (`geometry.lanes.eigenbasis`).
+onto Gamma, and p follows), p is damped and pushed for h/2, the z_j relax for h exactly, then p again, then w again. p is made
+tangent with its push. The second move of w and the first one of the next step are done as one. The modes are the eigenvectors
+of J J^T, each followed from step to step (`geometry.lanes.eigenbasis`).
 """
 
 from __future__ import annotations
@@ -134,9 +134,10 @@ def _weigh(place: Any, runs: Any) -> None:
     p, basis = runs.mean.shape[0], place.basis
     v, scaled, mean = basis.vectors, basis.first, runs.mean
     for i in range(p):
-        for k in range(p):
-            for n in range(0, lanes, WIDTH):
-                store(scaled, (i * p + k) * lanes + n, load(v, (i * p + k) * lanes + n) * load(mean, i * lanes + n))
+        for n in range(0, lanes, WIDTH):
+            weight = load(mean, i * lanes + n)
+            for at in range(i * p * lanes + n, (i + 1) * p * lanes, lanes):
+                store(scaled, at, load(v, at) * weight)
     symmetric_by_lane((v, 0, 1, p), (scaled, 0, p, 1), (basis.second, 0, p, 1), p, p)
     product_by_lane((basis.second, 0, p, 1), (place.jacobian, 0, size, 1), (runs.weighted, 0, size, 1), p, p, size)
 
@@ -155,15 +156,17 @@ def _mark(runs: Any, time: float) -> None:
 
 @njit
 def _accelerate(gamma: Any, place: Any, runs: Any, time: float) -> None:
-    """Damps p for a step and adds the tangent part of `push`; marks the runs that diverge."""
+    """Damps p for a step, adds `push` and makes the sum tangent; marks the runs that diverge."""
     size, lanes = place.w.shape
     push, velocity, rates, moved = runs.push, runs.p, runs.rates, runs.moved
-    gamma.make_tangent(place, push, runs.alive)
+    for i in range(size):
+        for n in range(lanes):
+            velocity[i, n] = rates[0, n] * rates[0, n] * velocity[i, n] + push[i, n]
+    gamma.make_tangent(place, velocity, runs.alive)
     for n in range(lanes):
         moved[0, n] = 0.0
     for i in range(size):
         for n in range(lanes):
-            velocity[i, n] = rates[0, n] * rates[0, n] * velocity[i, n] + push[i, n]
             moved[0, n] += velocity[i, n]
     for n in range(lanes):
         moved[0, n] = 1.0 if np.isfinite(moved[0, n]) else 0.0

@@ -223,9 +223,9 @@ def _find_pairs(model: Any, law: Any, room: Any, vectors: Any, tired: Any, p: in
     lanes, pairs = tired.shape[1], room.pairs
     symmetric_by_lane((room.rows, p * size, size, 1), (room.rows, 0, 1, size), (room.source, 0, p, 1), p, size)
     if any_of(tired):
-        few = pairs.numbers[:1], pairs.numbers[1:2]
+        few = pairs.numbers[:1], pairs.numbers[1:2], pairs.numbers[2:3]
         for n in range(lanes):
-            pairs.numbers[1, n] = _ACCURATE
+            pairs.numbers[2, n] = _ACCURATE
         model.follow(Basis(vectors, room.inner, room.gram, pairs.image, pairs.residual, pairs.direction, *few), tired)
     law.solve_pairs(pairs, room.gram, vectors, room.source, law.share, p, room.counts)
     for n in range(lanes):

@@ -21,7 +21,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from ...core.compile import njit
-from ...core.simd.lanes import below, fabs, load_and_spread, store
+from ...core.simd.lanes import below, fabs, largest, load_and_spread, sqrt, store
 from ...core.simd.matrix import WIDTH, aligned, product_by_lane, symmetric_by_lane
 
 Array = NDArray[np.float64]
@@ -36,6 +36,9 @@ _LEFT = 0.5
 _LEAST = 1e-11
 """Entries below this share of the trace are rounding errors."""
 _SWEEPS = 30
+_SMALL, _FAR = 2.0, 3.0
+"""In units of the accuracy: where no entry of B is above the second, a rotation by less than the first leaves all but its own as
+they are. What it leaves out is the product of both, at most a fourth of the accuracy."""
 
 
 @njit
@@ -72,13 +75,15 @@ class Basis(NamedTuple):
     """Room, (P P, lanes)."""
     active: Array
     """1 for lanes that need rotations, 0 for the others, (1, lanes)."""
+    far: Array
+    """1 for lanes where B is far from diagonal, (1, lanes)."""
     accuracy: Array
     """Largest |B_ij| / sqrt(B_ii B_jj) that is left, (1, lanes). Eigenvectors are then right to this over the relative gap."""
 
 
 def basis_of(p: int, lanes: int) -> Basis:
     """Room for the eigenbasis of matrices (p, p), with V = 1, right to `coarse_accuracy`."""
-    basis = Basis(*(aligned(rows, lanes) for rows in (p * p, p, p * p, p * p, p * p, p * p, 1, 1)))
+    basis = Basis(*(aligned(rows, lanes) for rows in (p * p, p, p * p, p * p, p * p, p * p, 1, 1, 1)))
     basis.vectors[:] = np.eye(p).reshape(-1, 1)
     basis.accuracy[:] = coarse_accuracy(p)
     return basis
@@ -93,11 +98,12 @@ FOLLOW = types.void(BASIS, _M)
 @njit(fastmath=_CONTRACT, error_model="numpy")
 def _differs(basis: Any) -> bool:
     """`values` <- the diagonal of B in lanes that are `active`, which stay so where B is not diagonal; whether there is any."""
-    b, values, active = basis.inner, basis.values, basis.active
+    b, values, active, far = basis.inner, basis.values, basis.active, basis.far
     p, lanes = values.shape
     wanted = spread(basis.accuracy[0, 0] ** 2)
     for n in range(0, lanes, WIDTH):
-        zero, trace, large, on = spread(0.0), spread(0.0), spread(0.0), load(active, n)
+        zero, trace, on = spread(0.0), spread(0.0), load(active, n)
+        large, huge = zero, zero
         for i in range(p):
             own = load(b, (i * p + i) * lanes + n)
             trace = trace + own
@@ -109,64 +115,71 @@ def _differs(basis: Any) -> bool:
                 entry = load(b, (i * p + j) * lanes + n)
                 bound = least + wanted * fabs(load(b, (j * p + j) * lanes + n) * top)
                 large = below(bound, entry * entry, on, large)
+                huge = below(bound * (_FAR * _FAR), entry * entry, on, huge)
         store(active, n, large)
+        store(far, n, huge)
     return any_of(active)
 
 
-@njit
-def _rotate(basis: Any) -> None:
-    """V and the eigenvalues in lanes that are `active`, by Jacobi's rotations of the pairs that need one."""
-    p, lanes = basis.values.shape
-    here, inner, active = basis.vectors, basis.inner, basis.active
-    vectors, matrices = basis.first.reshape((lanes, p, p)), basis.second.reshape((lanes, p, p))  # each lane's rows at a stretch
-    for i in range(p):
-        for j in range(p):
-            for n in range(lanes):
-                vectors[n, i, j], matrices[n, i, j] = here[i * p + j, n], inner[i * p + j, n]
-    for n in range(lanes):
-        if active[0, n] > 0.0:
-            _diagonalise(vectors[n], matrices[n], basis.accuracy[0, n] * _LEFT)
-            for i in range(p):
-                basis.values[i, n] = matrices[n, i, i]
-    for i in range(p):
-        for j in range(p):
-            for n in range(lanes):
-                here[i * p + j, n] = vectors[n, i, j] if active[0, n] > 0.0 else here[i * p + j, n]
+@njit(fastmath=_CONTRACT)
+def _turn(rows: Any, first: int, second: int, count: int, steps: Any, cosine: Any, sine: Any) -> None:
+    """Rotates `count` pairs of lanes, which begin at flat `first` and `second` and lie `steps` apart."""
+    for k in range(count):
+        i, j = first + k * steps[0], second + k * steps[1]
+        x, y = load(rows, i), load(rows, j)
+        store(rows, i, cosine * x - sine * y)
+        store(rows, j, sine * x + cosine * y)
 
 
 @njit(error_model="numpy", fastmath=_CONTRACT)
-def _diagonalise(v: Any, b: Any, accuracy: float) -> None:
-    """Jacobi's cyclic rotations of B, and with it of the rows of V, until B is diagonal; its upper half is used."""
-    p = b.shape[0]
-    least, wanted = (_LEAST * np.trace(b)) ** 2, accuracy**2
-    for _ in range(_SWEEPS):
-        left = False
-        for i in range(p):
-            for j in range(i + 1, p):
-                entry = b[i, j]
-                if entry * entry > least + wanted * abs(b[i, i] * b[j, j]):
-                    left = True
-                    gap = b[j, j] - b[i, i]
-                    tangent = 2 * entry / (abs(gap) + np.sqrt(gap * gap + 4 * entry * entry))
-                    tangent = -tangent if gap < 0 else tangent
-                    cosine = 1 / np.sqrt(1 + tangent * tangent)
+def _sweep(basis: Any, n: int, least: Any) -> bool:
+    """A rotation of each pair of modes that needs one in the lanes from n on; whether there was any. B's upper half is used."""
+    v, b = basis.vectors, basis.inner
+    p, lanes = basis.values.shape
+    down, across, zero, one = p * lanes, lanes, spread(0.0), spread(1.0)
+    accuracy = spread(basis.accuracy[0, 0])
+    bound, small = (accuracy * _LEFT) * (accuracy * _LEFT), below(zero, load(basis.far, n), zero, accuracy * _SMALL)
+    on, any_turned = load(basis.active, n), False
+    for i in range(p):
+        for j in range(i + 1, p):
+            ij, ii, jj = i * down + j * across + n, i * (down + across) + n, j * (down + across) + n
+            entry, own, other = load(b, ij), load(b, ii), load(b, jj)
+            turned = below(least + bound * fabs(own * other), entry * entry, on, zero)
+            if largest(turned) > 0.0:
+                any_turned = True
+                gap = other - own
+                tangent = 2.0 * entry / (fabs(gap) + sqrt(gap * gap + 4.0 * entry * entry))
+                tangent = below(zero, turned, below(gap, zero, zero - tangent, tangent), zero)
+                store(b, ii, own - tangent * entry)
+                store(b, jj, other + tangent * entry)
+                store(b, ij, below(zero, turned, zero, entry))
+                cosine = one / sqrt(one + tangent * tangent)
+                _turn(v, i * down + n, j * down + n, p, (across, across), cosine, cosine * tangent)
+                tangent = below(small, fabs(tangent), tangent, zero)
+                if largest(fabs(tangent)) > 0.0:
+                    cosine = one / sqrt(one + tangent * tangent)
                     sine = cosine * tangent
-                    _turn(b[:i, i], b[:i, j], cosine, sine)
-                    _turn(b[i, i + 1 : j], b[i + 1 : j, j], cosine, sine)
-                    _turn(b[i, j + 1 :], b[j, j + 1 :], cosine, sine)
-                    b[i, i] -= tangent * entry
-                    b[j, j] += tangent * entry
-                    b[i, j] = 0.0
-                    _turn(v[i], v[j], cosine, sine)
-        if not left:
-            return
+                    _turn(b, i * across + n, j * across + n, i, (down, down), cosine, sine)
+                    _turn(b, ii + across, ij + down, j - i - 1, (across, down), cosine, sine)
+                    _turn(b, ij + across, jj + across, p - j - 1, (across, across), cosine, sine)
+    return any_turned
 
 
 @njit(fastmath=_CONTRACT)
-def _turn(first: Any, second: Any, cosine: float, sine: float) -> None:
-    for k in range(first.shape[0]):
-        x, y = first[k], second[k]
-        first[k], second[k] = cosine * x - sine * y, sine * x + cosine * y
+def _rotate(basis: Any) -> None:
+    """V and the eigenvalues in lanes that are `active`, by Jacobi's cyclic rotations, until no pair needs one."""
+    b, values, active = basis.inner, basis.values, basis.active
+    p, lanes = values.shape
+    for n in range(0, lanes, WIDTH):
+        zero, trace, on = spread(0.0), spread(0.0), load(active, n)
+        for i in range(p):
+            trace = trace + load(b, (i * p + i) * lanes + n)
+        least = (trace * _LEAST) * (trace * _LEAST)
+        for _ in range(_SWEEPS):
+            if not _sweep(basis, n, least):
+                break
+        for i in range(p):
+            store(values, i * lanes + n, below(zero, on, load(b, (i * p + i) * lanes + n), load(values, i * lanes + n)))
 
 
 @njit(FOLLOW, cache=True, nogil=True)

@@ -24,6 +24,8 @@ _V = types.Array(types.float64, 1, "C")
 _CUBE = types.Array(types.float64, 3, "C")
 
 _MAX_PROJECTIONS = 30
+_UPDATES, _SLOWEST = 12, 0.3
+"""Steps after which Broyden's method begins anew, and the least number by which one of Gauss-Newton is divided."""
 _ASIDE, _REACH = 0.125, 0.01
 """Accepted distance of Gamma from the end of a displacement: a share of its length, which is lost to the velocity, and however
 short it is, a share of |w|."""
@@ -83,8 +85,13 @@ class Place(NamedTuple):
     normal: Array
     """Room, (N, lanes)."""
     residual: Array
-    """Room, (P, lanes), and so the next."""
+    """Room, (P, lanes), and so the next three."""
     inner: Array
+    left: Array
+    multipliers: Array
+    steps: Array
+    """Steps of Broyden's method in the eigenbasis, (_UPDATES P, lanes), and the squares of their lengths, (_UPDATES, lanes)."""
+    lengths: Array
     todo: Array
     """1 for lanes that are not yet on Gamma, (1, lanes), and so the next."""
     lost: Array
@@ -105,12 +112,10 @@ SHIFT = types.void(OUTPUTS, PLACE, _M, float64)
 
 def place_of(p: int, size: int, lanes: int, scratch_rows: int) -> Place:
     """A place for `lanes` points of `size` parameters and `p` outputs; its numbers are not yet set."""
-    return Place(
-        aligned(size, lanes), aligned(p * size, lanes), basis_of(p, lanes), aligned(size, lanes), aligned(size, lanes),
-        aligned(size, lanes), aligned(size, lanes), aligned(size, lanes), aligned(p, lanes),
-        aligned(p, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes), aligned(1, lanes),
-        aligned(scratch_rows, lanes),
-    )  # fmt: skip
+    around = (size,) * 6  # w, origin, speed, begin, wanted, normal
+    inside = (p,) * 4 + (_UPDATES * p, _UPDATES)  # residual, inner, left, multipliers, steps, lengths
+    w, *others = (aligned(rows, lanes) for rows in (*around, *inside, *(1,) * 5, scratch_rows))
+    return Place(w, aligned(p * size, lanes), basis_of(p, lanes), *others)
 
 
 @njit(NORMALS, cache=True, nogil=True)
@@ -124,8 +129,8 @@ def find_normals(model: Any, place: Any, changed: Any) -> None:
 
 
 @njit(fastmath=_CONTRACT, error_model="numpy")
-def _find_normal(place: Any) -> None:
-    """normal <- J^T (J J^T)^-1 r, r the `residual`, which is overwritten. Slightly damped, so that it is finite everywhere."""
+def _begin_to_invert(place: Any) -> None:
+    """inner <- lambda^-1 V r, r the `residual`. Slightly damped, so that it is finite everywhere."""
     p, lanes = place.inner.shape
     basis, inner, values = place.basis, place.inner, place.basis.values
     apply_by_lane((basis.vectors, 0, p, 1), place.residual, inner, p, p)
@@ -137,9 +142,56 @@ def _find_normal(place: Any) -> None:
         for i in range(p):
             at = i * lanes + n
             store(inner, at, load(inner, at) / (load(values, at) + least))
-    apply_by_lane((basis.vectors, 0, 1, p), inner, place.residual, p, p)
-    size = place.normal.shape[0]
+
+
+@njit(fastmath=_CONTRACT)
+def _end_to_invert(place: Any) -> None:
+    """residual <- V^T inner: (J J^T)^-1 r, up to the error of the eigenvectors."""
+    p = place.inner.shape[0]
+    apply_by_lane((place.basis.vectors, 0, 1, p), place.inner, place.residual, p, p)
+
+
+@njit(fastmath=_CONTRACT)
+def _find_normal(place: Any) -> None:
+    """normal <- J^T `residual`."""
+    size, p = place.normal.shape[0], place.residual.shape[0]
     apply_by_lane((place.jacobian, 0, 1, size), place.residual, place.normal, size, p)
+
+
+@njit(fastmath=_CONTRACT, error_model="numpy")
+def _take_broyden_step(place: Any, k: int) -> None:
+    """inner <- the step of Broyden's method after k others, from that of Gauss-Newton: both to be subtracted, in the eigenbasis.
+
+    Its rank-one updates of the inverse are products of the steps so far (Kelley 1995, section 7.3), whose lengths are those of
+    the displacements J^T nu.
+    """
+    inner, values, steps, lengths = place.inner, place.basis.values, place.steps, place.lengths
+    p, lanes = inner.shape
+    for n in range(0, lanes, WIDTH):
+        for before in range(k):
+            share = spread(0.0)
+            for i in range(p):
+                at = i * lanes + n
+                share = share + load(values, at) * load(steps, before * p * lanes + at) * load(inner, at)
+            share = share / load(lengths, before * lanes + n)
+            if before < k - 1:
+                for i in range(p):
+                    at = i * lanes + n
+                    store(inner, at, load(inner, at) + load(steps, (before + 1) * p * lanes + at) * share)
+            else:
+                divisor = spread(1.0) - share
+                least = spread(_SLOWEST)
+                divisor = below(divisor, least, least, divisor)
+                for i in range(p):
+                    at = i * lanes + n
+                    store(inner, at, load(inner, at) / divisor)
+        length = spread(1e-300)
+        for i in range(p):
+            at = i * lanes + n
+            x = load(inner, at)
+            store(steps, k * p * lanes + at, x)
+            length = length + load(values, at) * x * x
+        store(lengths, k * lanes + n, length)
 
 
 @njit(fastmath=_CONTRACT)
@@ -153,14 +205,32 @@ def _subtract_normal(place: Any, x: Any, where: Any) -> None:
             store(x, at, load(x, at) - below(zero, on, load(normal, at), zero))
 
 
-@njit(TANGENT, cache=True, nogil=True)
+@njit(fastmath=_CONTRACT)
+def _add(x: Any, y: Any, factor: float) -> None:
+    """x <- x + factor y."""
+    rows, lanes = x.shape
+    for at in range(0, rows * lanes, WIDTH):
+        store(x, at, load(x, at) + load(y, at) * factor)
+
+
+@njit(TANGENT, cache=True, nogil=True, fastmath=_CONTRACT)
 def make_tangent(place: Any, x: Any, where: Any) -> None:
-    """x (N, lanes) <- P_T x in lanes where `where` is 1. Three times, as each leaves the part of the eigenvectors' error."""
+    """x (N, lanes) <- P_T x in lanes where `where` is 1. (J J^T)^-1 is refined twice, as it has the eigenvectors' error."""
     size, p = x.shape[0], place.residual.shape[0]
-    for _ in range(3):
-        apply_by_lane((place.jacobian, 0, size, 1), x, place.residual, p, size)
-        _find_normal(place)
-        _subtract_normal(place, x, where)
+    left, multipliers, residual = place.left, place.multipliers, place.residual
+    apply_by_lane((place.jacobian, 0, size, 1), x, left, p, size)
+    multipliers[:] = 0.0
+    for k in range(3):
+        residual[:] = left
+        _begin_to_invert(place)
+        _end_to_invert(place)
+        _add(multipliers, residual, 1.0)
+        if k < 2:
+            apply_by_lane((place.basis.matrix, 0, p, 1), residual, place.inner, p, p)
+            _add(left, place.inner, -1.0)
+    residual[:] = multipliers
+    _find_normal(place)
+    _subtract_normal(place, x, where)
 
 
 @njit(fastmath=_CONTRACT)
@@ -182,7 +252,7 @@ def _find_residual(model: Any, place: Any) -> None:
 def _return(model: Any, place: Any, renew: bool) -> None:
     """w onto Gamma by Gauss-Newton, of lanes in `todo`, which keeps those that do not arrive.
 
-    With the normals of `place`, or with those at each iterate (`renew`).
+    With the normals of `place` and Broyden's updates, or with the normals at each iterate (`renew`).
     """
     todo, moving, far, goal = place.todo, place.moving, place.size, model.goal * model.goal
     for k in range(_MAX_PROJECTIONS + 1):
@@ -200,6 +270,10 @@ def _return(model: Any, place: Any, renew: bool) -> None:
             return
         if renew:
             find_normals(model, place, place.moving)
+        _begin_to_invert(place)
+        if not renew:
+            _take_broyden_step(place, k % _UPDATES)
+        _end_to_invert(place)
         _find_normal(place)
         _subtract_normal(place, place.w, place.moving)
 
@@ -303,7 +377,7 @@ def gamma_of(kernels: Kernels, targets: Array, tolerance: float) -> Gamma:
 
 @njit
 def _move_once(gamma: Any, place: Any, velocity: Any, h: float, moved: Any) -> None:
-    """(w, p) after a move for h of the lanes that are `moved` (1, lanes), which loses those that are `lost`."""
+    """(w, p) after a move for h of the lanes that are `moved` (1, lanes), which loses those that are `lost`; p is not tangent."""
     size, lanes = velocity.shape
     w, begin, todo, lost, renewed = place.w, place.begin, place.todo, place.lost, place.renewed
     for n in range(lanes):
@@ -321,7 +395,6 @@ def _move_once(gamma: Any, place: Any, velocity: Any, h: float, moved: Any) -> N
     gamma.find_normals(gamma.model, place, renewed)
     for n in range(lanes):
         renewed[0, n] = 0.0
-    gamma.make_tangent(place, velocity, moved)
 
 
 @njit(MOVE, cache=True, nogil=True)
@@ -329,7 +402,7 @@ def move(gamma: Any, place: Any, velocity: Any, h: float, moved: Any, first: int
     """(w, p) after moving along Gamma for h, of the lanes that are `moved` (1, lanes), which loses those that cannot.
 
     A lane that cannot be brought back onto Gamma is moved in 2, 4, ... parts: close to where J loses rank Gamma bends within a
-    step. `first`: the least number of parts. `origin` and `speed` keep what was before.
+    step. `first`: the least number of parts. `origin` and `speed` keep what was before. p is left to be made tangent.
     """
     size, lanes = velocity.shape
     failed, going = moved.copy(), moved.copy()
@@ -339,7 +412,9 @@ def move(gamma: Any, place: Any, velocity: Any, h: float, moved: Any, first: int
             origin[i, n], speed[i, n] = w[i, n], velocity[i, n]
     parts = first
     while any_of(failed) and parts <= _PARTS:
-        for _ in range(parts):
+        for part in range(parts):
+            if part > 0:
+                gamma.make_tangent(place, velocity, going)
             _move_once(gamma, place, velocity, h / parts, going)
         for n in range(lanes):
             if failed[0, n] > 0.0 and not going[0, n] > 0.0:

@@ -24,7 +24,7 @@ from .search import CurveSearch, ScaledCourse, common_noise
 from .settings import CurveSettings
 from .universal_curve import UniversalCurve
 
-_FORMAT = 8  # of the file
+_FORMAT = 9  # of the file
 
 
 @by_annotations
