@@ -42,6 +42,15 @@ def test_the_valley_s_answer_holds(finished):
         assert abs(answer["time"] - answer["measured_time"]) < 4 * error + 0.01 * answer["measured_time"]  # records of either
 
 
+@pytest.mark.parametrize("case", [case for case in UNSEEN if case.compiled], ids=lambda case: case.name)
+def test_a_sweep_in_machine_code_is_of_the_same_problem(case):
+    (problem, start), compiled = case.make(), case.compiled()
+    points = start + 0.1 * np.random.default_rng(0).standard_normal((3, len(start)))
+    for name in ("outputs", "jacobian", "trace_hessian", "trace_hessian_gradient"):
+        np.testing.assert_allclose(getattr(compiled, name)(points), getattr(problem, name)(points), rtol=1e-6, atol=1e-8)
+    np.testing.assert_array_equal(compiled.targets, problem.targets)
+
+
 def test_the_exponent_is_that_between_the_fastest_momenta_of_the_sweeps(finished):
     (low, high), ((plain,),) = finished[2], exponents(finished[2]).values()
     slope = np.log(high["fastest"] / low["fastest"]) / np.log(high["lr"] / low["lr"])

@@ -88,19 +88,22 @@ def run(
 
 
 def run_stage(stage: Stage, folder: Path, engine: Engine, configuration: Configuration) -> list[Any]:
-    """Run the chunks of a stage whose file is not there yet; the results of all, in their order."""
+    """Run the chunks of a stage whose file is not there yet; the results of all, in their order.
+
+    Progress is that of the former: what is there took no time.
+    """
     results: dict[str, Any] = {}
+    todo = [chunk for chunk in stage.chunks if not (folder / chunk.file).exists()]
 
     def identity(chunk: Chunk) -> str:
         return json.dumps({"file": chunk.file, **chunk.identity, "configuration": configuration})
 
-    with engine.track(stage.title, sum(chunk.cost for chunk in stage.chunks)) as report:
+    with engine.track(stage.title, sum(chunk.cost for chunk in todo)) as report:
         for chunk in stage.chunks:
-            if (folder / chunk.file).exists():
-                results[chunk.file] = store.read(folder / chunk.file, identity(chunk), chunk.shapes)
-                report(chunk.cost)
-            else:
+            if chunk in todo:
                 (folder / chunk.file).parent.mkdir(parents=True, exist_ok=True)
+            else:
+                results[chunk.file] = store.read(folder / chunk.file, identity(chunk), chunk.shapes)
 
         def finish(chunk: Chunk, result: Any) -> None:
             path = folder / chunk.file
@@ -109,7 +112,6 @@ def run_stage(stage: Stage, folder: Path, engine: Engine, configuration: Configu
                 chunk.scratch.unlink(missing_ok=True)
             results[chunk.file] = store.read(path, identity(chunk), chunk.shapes)  # what a resumed run would see
 
-        todo = [chunk for chunk in stage.chunks if chunk.file not in results]
         if stage.spread is Spread.HERE:
             for chunk in todo:
                 finish(chunk, _run_here(chunk, engine.workers, report))

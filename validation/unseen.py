@@ -159,11 +159,24 @@ def attention(d: int = 4, n_tokens: int = 3, n_heads: int = 6, n_samples: int = 
     return _made("attention", sp.Add(*heads), _flat(q, v), targets, start, _flat(x), data.reshape(n_samples, -1))
 
 
+def _bump_data(rng: np.random.Generator, d: int, n_samples: int) -> tuple[Floats, Floats]:
+    data = rng.uniform(-2, 2, (n_samples, d))
+    return data, np.sin(2 * data[:, 0]) * np.cos(data[:, 1])
+
+
+def compiled_bumps(d: int = 2, n_bumps: int = 20, n_samples: int = 10) -> Problem:
+    """The problem of `gaussian_bumps` in machine code: in NumPy a sweep of momenta takes hours."""
+    data, targets = _bump_data(np.random.default_rng(10), d, n_samples)
+    height, centre, x = sp.symbols(f"a:{n_bumps}", real=True), _grid("c", n_bumps, d), sp.symbols(f"x:{d}", real=True)
+    bumps = [sp.exp(-sp.Add(*((z - c) ** 2 for z, c in zip(x, line, strict=True))) / 2) for line in centre]
+    model = SymbolicModel(_dot(height, bumps), (*height, *_flat(centre)), targets, inputs=x, data=data, name="gaussian-bumps")
+    return model.compile()
+
+
 def gaussian_bumps(d: int = 2, n_bumps: int = 20, n_samples: int = 10) -> Made:
     """f(x) = sum_j a_j exp(-|x - c_j|^2 / 2), a function in NumPy without kernels; targets sin(2 x_1) cos(x_2), N = 60."""
     rng = np.random.default_rng(10)
-    data = rng.uniform(-2, 2, (n_samples, d))
-    targets = np.sin(2 * data[:, 0]) * np.cos(data[:, 1])
+    data, targets = _bump_data(rng, d, n_samples)
 
     def parts(w: Floats) -> tuple[Floats, Floats, Floats]:
         height, centre = w[:, :n_bumps], w[:, n_bumps:].reshape(-1, n_bumps, d)

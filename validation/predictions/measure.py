@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import sde_momentum as sm
 from sde_momentum.core.errors import InputError
 from sde_momentum.core.files import json_value
+from sde_momentum.core.progress import note
 from sde_momentum.predictors.drift_path import DriftPath
 from sde_momentum.problems.problem import Problem
 
@@ -82,11 +83,12 @@ class Work:
         return sm.LabelNoiseSGD(self.problem, self.case.label_noise)
 
     def training(self, workers: int) -> Training:
-        """What the sweep runs."""
+        """What the sweep runs: the case's problem, or its formula in machine code."""
         first_seed = _OWN_SEEDS * (1 + self.seed)
+        problem = self.problem if self.case.compiled is None else self.case.compiled()
+        method, case = sm.LabelNoiseSGD(problem, self.case.label_noise), self.case
         return Training(
-            self.method, self.start, self.case.metric, self.case.fraction, self.lr, first_seed, self.n_seeds, workers,
-            self.doublings,
+            method, self.start, case.metric, case.fraction, self.lr, first_seed, self.n_seeds, workers, self.doublings
         )  # fmt: skip
 
 
@@ -114,11 +116,13 @@ def measure(work: Work, workers: int, report: Callable[[float], object]) -> dict
         report: called with shares of the work, of sum 1
     """
     training = work.training(workers)
+    note(f"{work.case.name}, lr {work.lr:.3g}")
     training.courses(0.5, np.arange(3), range(GROUPS), 1)  # compiled code is made, or loaded, before a clock runs
     answers = {DEFAULT: _ask(work, workers, seed=work.seed)}
     if work.theory:
         answers[THEORY] = _ask(work, workers, methods="theory")
     report(0.2)
+    note(f"{work.case.name}, lr {work.lr:.3g}: sweep of momenta")
     asked = [answer["one_minus_beta"] for answer in answers.values() if "refused" not in answer]
     asked += [row["one_minus_beta"] for answer in answers.values() for row in answer.get("ways", {}).values()]
     times = [answer["time"] for answer in answers.values() if answer.get("time")]
