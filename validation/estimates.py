@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from sde_momentum.predictors.measured_optimum import N_RESAMPLES, Estimate, Optima, PowerLaw
 
@@ -17,8 +18,6 @@ POWER_LAWS = ("C lr^γ", "C lr^γ exp(a₁ lr^(1/3))", "C lr^γ exp(a₁ lr^(1/3
 """With 0, 1 and 2 corrections in powers of lr^(1/3) [theory: Ways to predict, eq. 11.4]."""
 
 
-_TWO_SIDED = 1.96
-"""Standard errors in half of a 95 % interval."""
 _LEAST_ERROR = 1e-3
 """Least standard error of the logarithm of a time, as in fits to the best momenta: that of few runs may be 0 by chance."""
 
@@ -70,21 +69,22 @@ def law_rows(laws: Sequence[PowerLaw], among: Sequence[tuple[str, Estimate]]) ->
     return rows + [[f"{POWER_LAWS[0]}, {text}", *gamma(exponent), "", "", ""] for text, exponent in among]
 
 
-def fitted_laws(x: Floats, y: Floats, relative_error: Floats, order: int = 1) -> list[PowerLaw]:
+def fitted_laws(x: Floats, y: Floats, relative_error: Floats, order: int = 1, freedom: float = np.inf) -> list[PowerLaw]:
     """The plain power law y = C x^γ through points of these independent errors, and those with up to `order` corrections that
-    leave a degree of freedom [theory: Ways to predict, eq. 11.4]: least squares in logarithms, normal intervals.
+    leave a degree of freedom [theory: Ways to predict, eq. 11.4]: least squares in logarithms, Student's intervals.
 
     Args:
         x, y: all above 0, (n,); n at least 2
         relative_error: standard errors of ln y, all above 0, (n,)
         order: largest number of corrections
+        freedom: degrees of freedom of the errors; inf: they are known
 
     >>> x = np.array([0.01, 0.02, 0.04, 0.08])
     >>> plain, corrected = fitted_laws(x, 3 * x ** (2 / 3), np.full(4, 0.01))
     >>> print(f"{plain.exponent.value:.3f} ± {plain.exponent.standard_error:.3f}, {corrected.freedom}")
     0.667 ± 0.006, 1
     """
-    laws = []
+    laws, reach = [], float(stdtrit(freedom, 0.975))
     for n in range(1 + min(order, max(len(x) - 3, 0))):
         powers = [np.cbrt(x) ** (i + 1) for i in range(n)]
         design = np.stack([np.ones_like(x), np.log(x), *powers], axis=1) / relative_error[:, None]
@@ -92,10 +92,9 @@ def fitted_laws(x: Floats, y: Floats, relative_error: Floats, order: int = 1) ->
         terms = covariance @ design.T @ (np.log(y) / relative_error)
         prefactor, *others = zip(terms, np.sqrt(np.diag(covariance)), strict=True)
         exponent, *corrections = (
-            Estimate(float(value), float(value - _TWO_SIDED * se), float(value + _TWO_SIDED * se), float(se))
-            for value, se in others
+            Estimate(float(value), float(value - reach * se), float(value + reach * se), float(se)) for value, se in others
         )
-        c = np.exp(prefactor[0] + prefactor[1] * np.array([0.0, -_TWO_SIDED, _TWO_SIDED]))
+        c = np.exp(prefactor[0] + prefactor[1] * np.array([0.0, -reach, reach]))
         laws.append(
             PowerLaw(
                 exponent,
@@ -105,6 +104,7 @@ def fitted_laws(x: Floats, y: Floats, relative_error: Floats, order: int = 1) ->
                 len(x) - len(terms),
                 terms,
                 np.random.default_rng(0).multivariate_normal(terms, covariance, size=N_RESAMPLES),
+                freedom,
             )
         )
     return laws
@@ -118,7 +118,7 @@ def time_laws(optima: Optima, order: int = 1) -> list[PowerLaw]:
     """
     best = optima.time.argmin(axis=1)[:, None]
     time, error = (np.take_along_axis(values, best, axis=1)[:, 0] for values in (optima.time, optima.relative_error))
-    return fitted_laws(optima.lr, time, np.maximum(error, _LEAST_ERROR), order)
+    return fitted_laws(optima.lr, time, np.maximum(error, _LEAST_ERROR), order, optima.n_seeds - 1)
 
 
 def lowest(x: Floats, y: Floats, error: Floats) -> tuple[float, float]:

@@ -2,20 +2,22 @@
 
 The time of a momentum is the harmonic mean of its runs' convergence times. So it is finite where some run reaches the target,
 and smooth across the cliff, beyond which ever fewer do. Intervals are 95 %, from resampling the seeds: the same resamples for
-all learning rates and momenta, which share their noise.
+all learning rates and momenta, which share their noise. They are widened as Student's are, for resamples of n seeds spread by
+sqrt((n - 1) / n) too little, and their spread is itself uncertain. Fits to times have equal weights: where few seeds agree by
+chance, the momentum would count for more than it should.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import chdtrc
+from scipy.special import chdtrc, fdtrc, stdtrit
 
 from ..core.arguments import by_annotations
 from ..core.errors import InputError
@@ -38,13 +40,18 @@ class Estimate:
     standard_error: float
 
     @classmethod
-    def of(cls, value: float, resamples: Floats) -> Estimate:
-        """From a value and its resamples, of which only the finite ones count."""
+    def of(cls, value: float, resamples: Floats, reach: float = 1.0) -> Estimate:
+        """From a value and its resamples, of which only the finite ones count; their quantiles lie `reach` times as far away."""
         good = resamples[np.isfinite(resamples)]
         if not good.size:
             return cls(float(value), np.nan, np.nan, np.nan)
-        low, high = np.quantile(good, [0.025, 0.975])
+        low, high = value + reach * (np.quantile(good, [0.025, 0.975]) - value)
         return cls(float(value), float(low), float(high), float(good.std(ddof=1)))
+
+    def exp(self) -> Estimate:
+        """That of the exponential."""
+        value = float(np.exp(self.value))
+        return Estimate(value, float(np.exp(self.low)), float(np.exp(self.high)), value * self.standard_error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +65,7 @@ class PowerLaw:
         corrections: a_1, a_2, ...; none for the plain power law
         chi2, freedom: chi-squared of the fit, and its degrees of freedom
         terms, resamples: (ln prefactor, exponent, a_1, ...), (n_terms,), and their resamples, (n_resamples, n_terms)
+        error_freedom: degrees of freedom of the optima's errors; inf: they are known
     """
 
     exponent: Estimate
@@ -67,22 +75,56 @@ class PowerLaw:
     freedom: int
     terms: Floats
     resamples: Floats
+    error_freedom: float
 
     @property
     def p_value(self) -> float:
-        """The p-value of chi2; NaN without a degree of freedom."""
-        return float(chdtrc(self.freedom, self.chi2)) if self.freedom else np.nan
+        """The p-value of chi2, by the F distribution where errors are those of few seeds; NaN without a degree of freedom."""
+        if not self.freedom:
+            return np.nan
+        known = np.isinf(self.error_freedom)
+        return float(
+            chdtrc(self.freedom, self.chi2) if known else fdtrc(self.freedom, self.error_freedom, self.chi2 / self.freedom)
+        )
 
     def curve(self, lr: ArrayLike) -> tuple[Floats, Floats, Floats]:
         """(value, low, high) of the fitted optimum at `lr`."""
         design = _design(np.asarray(lr, dtype=np.float64), len(self.corrections))
-        low, high = np.quantile(self.resamples @ design.T, [0.025, 0.975], axis=0)
-        return np.exp(design @ self.terms), np.exp(low), np.exp(high)
+        value = design @ self.terms
+        low, high = value + _reach(self.error_freedom) * (np.quantile(self.resamples @ design.T, [0.025, 0.975], axis=0) - value)
+        return np.exp(value), np.exp(low), np.exp(high)
+
+
+def _reach(freedom: float) -> float:
+    """Student's 97.5 % quantile over the normal one."""
+    return float(stdtrit(freedom, 0.975) / stdtrit(np.inf, 0.975))
 
 
 def _design(lr: Floats, order: int) -> Floats:
     powers = [np.cbrt(lr) ** (i + 1) for i in range(order)]
     return np.stack([np.ones_like(lr), np.log(lr), *powers], axis=-1)
+
+
+def _lowest(x: Floats, y: Floats, weight: Floats | None = None) -> Floats:
+    """Where the cubic through the lowest points of each row of y(x), (n, n_x), is least; x increases.
+
+    It goes through the least point, two on either side, and those beyond within `_NEAR` of the least; less than a cubic goes
+    through fewer than four. `weight` (n_x,): of the points; None: equal.
+    """
+    n, every = len(x), np.arange(len(x))
+    least = y.argmin(axis=1)[:, None]
+    near = np.isfinite(y) & ((y < np.take_along_axis(y, least, 1) + np.log(_NEAR)) | (np.abs(every - least) <= 2))
+    first = np.where(~near & (every < least), every, -1).max(axis=1) + 1
+    last = np.where(~near & (every > least), every, n).min(axis=1) - 1
+    found = np.empty(len(y))
+    for begin, end in {*zip(first.tolist(), last.tolist(), strict=True)}:
+        rows, some = (first == begin) & (last == end), slice(begin, end + 1)
+        given = np.ones(end + 1 - begin) if weight is None else weight[some]
+        degree, middle = min(3, end - begin), x[begin : end + 1].mean()
+        solve = np.linalg.pinv(np.vander(x[some] - middle, degree + 1) * given[:, None]) * given
+        dense = np.linspace(x[begin], x[end], _DENSE)
+        found[rows] = dense[np.argmin((y[rows, some] @ solve.T) @ np.vander(dense - middle, degree + 1).T, axis=-1)]
+    return found
 
 
 class Optima:
@@ -140,42 +182,35 @@ class Optima:
         with np.errstate(divide="ignore"):
             return -np.log(np.einsum("bs,lms->blm", self._weights, self._speed))
 
-    def _fastest(self, i: int) -> tuple[float, Floats]:
-        """ln of the fastest 1 - beta at learning rate i, the minimum of a cubic in ln(1 - beta), and its resamples."""
-        x, y = np.log(self.one_minus_beta[i]), np.log(self.time[i])
-        k = int(np.argmin(y))
-        first, last = k, k
-        while first > 0 and (y[first - 1] < y[k] + np.log(_NEAR) or k - first < 2) and np.isfinite(y[first - 1]):
-            first -= 1
-        while last < len(y) - 1 and (y[last + 1] < y[k] + np.log(_NEAR) or last - k < 2) and np.isfinite(y[last + 1]):
-            last += 1
-        near = slice(first, last + 1)
-        degree = min(3, last - first)
-        weight = 1 / np.maximum(self.relative_error[i, near], 1e-6)
-        center = x[k]
-        design = np.vander(x[near] - center, degree + 1) * weight[:, None]
-        solve = np.linalg.pinv(design) * weight
-        dense = np.linspace(x[first], x[last], _DENSE)
-        shape = np.vander(dense - center, degree + 1)
-
-        def lowest(curves: Floats) -> Floats:
-            return dense[np.argmin((curves @ solve.T) @ shape.T, axis=-1)]
-
-        resampled = self._resampled[:, i, near]
-        # a resample in which no run reaches the target counts as slower than any in which one run does
-        never = y[k] + np.log(10 * self._speed.shape[-1])
-        return float(lowest(y[near])), lowest(np.where(np.isfinite(resampled), resampled, never))
-
     @cached_property
     def _logs(self) -> tuple[Floats, Floats]:
         """ln of the optimum (n_lr,), and its resamples (n_resamples, n_lr)."""
-        found = [self._fastest(i) for i in range(len(self.lr))]
-        return np.array([value for value, _ in found]), np.stack([resamples for _, resamples in found], axis=1)
+        x, y, n_seed = np.log(self.one_minus_beta), np.log(self.time), self.n_seeds
+        # a resample in which no run reaches the target counts as slower than any in which one run does
+        never = y.min(axis=1, keepdims=True) + np.log(10 * n_seed)
+        resampled = np.where(np.isfinite(self._resampled), self._resampled, np.where(np.isfinite(y), never, np.inf))
+        value = np.array([_lowest(x[i], y[i : i + 1])[0] for i in range(len(x))])
+        spread = np.stack([_lowest(x[i], resampled[:, i]) for i in range(len(x))], axis=1) - value
+        return value, value + np.sqrt(n_seed / (n_seed - 1)) * spread
+
+    @property
+    def n_seeds(self) -> int:
+        """Number of runs of each momentum."""
+        return self._speed.shape[-1]
+
+    @property
+    def _freedom(self) -> int:
+        return self.n_seeds - 1
+
+    def weighted_optimum(self, i: int) -> float:
+        """The fastest 1 - beta at learning rate i where times count by their errors, as sweeps were placed that are kept."""
+        weight = 1 / np.maximum(self.relative_error[i], 1e-6)
+        return float(np.exp(_lowest(np.log(self.one_minus_beta[i]), np.log(self.time[i : i + 1]), weight)[0]))
 
     def optimum(self, i: int) -> Estimate:
         """The fastest 1 - beta at learning rate i of `lr`."""
         value, resamples = self._logs
-        return Estimate.of(np.exp(value[i]), np.exp(resamples[:, i]))
+        return Estimate.of(value[i], resamples[:, i], _reach(self._freedom)).exp()
 
     def power_law(self, order: int, among: NDArray[np.bool_] | None = None) -> PowerLaw:
         """Fit the optima of the learning rates `among` (n_lr,), weighted by their errors, with corrections to lr^(order / 3).
@@ -190,22 +225,25 @@ class Optima:
         plain = _design(self.lr[use], order)
         solve = np.linalg.pinv(plain * weight[:, None]) * weight
         terms, resampled = solve @ value, resamples @ solve.T
-        prefactor, exponent, *corrections = (Estimate.of(t, r) for t, r in zip(terms, resampled.T, strict=True))
+        reach = _reach(self._freedom)
+        prefactor, exponent, *corrections = (Estimate.of(t, r, reach) for t, r in zip(terms, resampled.T, strict=True))
         return PowerLaw(
             exponent,
-            Estimate.of(np.exp(prefactor.value), np.exp(resampled[:, 0])),
+            prefactor.exp(),
             tuple(corrections),
             float(np.sum(((plain @ terms - value) * weight) ** 2)),
             int(use.sum()) - len(terms),
             terms,
             resampled,
+            self._freedom,
         )
 
     def local_exponent(self, i: int) -> Estimate:
         """Exponent of the best 1 - beta between learning rates i and i + 1 of `lr`."""
         value, resamples = self._logs
         wide = np.log(self.lr[i + 1] / self.lr[i])
-        return Estimate.of((value[i + 1] - value[i]) / wide, (resamples[:, i + 1] - resamples[:, i]) / wide)
+        slopes = (resamples[:, i + 1] - resamples[:, i]) / wide
+        return Estimate.of((value[i + 1] - value[i]) / wide, slopes, _reach(self._freedom))
 
     def regret(self, i: int, one_minus_beta: float) -> Estimate:
         """Time at `one_minus_beta`, interpolated in logarithms, over the shortest at learning rate i; NaN outside the sweep."""
@@ -221,9 +259,13 @@ class Optima:
             left = y[..., j - 1] * (1 - share) if share < 1 else 0.0
             right = y[..., j] * share if share > 0 else 0.0
             with np.errstate(invalid="ignore"):  # NaN for a resample in which no run reaches the target
-                return np.asarray(np.exp(left + right - y.min(axis=-1)))
+                return np.asarray(left + right - y.min(axis=-1))
 
-        return Estimate.of(float(over_best(np.log(self.time[i]))), over_best(self._resampled[:, i]))
+        value, n_seed = float(over_best(np.log(self.time[i]))), self.n_seeds
+        with np.errstate(invalid="ignore"):
+            spread = np.sqrt(n_seed / (n_seed - 1)) * (over_best(self._resampled[:, i]) - value)
+        found = Estimate.of(value, value + spread, _reach(self._freedom))
+        return replace(found, low=max(found.low, 0.0)).exp()
 
 
 def first_correction(sweeps: Sequence[Optima], exponent: float, power: float) -> PowerLaw:
@@ -240,14 +282,16 @@ def first_correction(sweeps: Sequence[Optima], exponent: float, power: float) ->
     solve = np.linalg.pinv(design * weight[:, None]) * weight
     given = exponent * np.log(lr)
     terms, resampled = solve @ (value - given), (resamples - given) @ solve.T
+    freedom = min(sweep._freedom for sweep in sweeps)
     return PowerLaw(
         Estimate(exponent, exponent, exponent, 0.0),
-        Estimate.of(np.exp(terms[0]), np.exp(resampled[:, 0])),
-        (Estimate.of(terms[1], resampled[:, 1]),),
+        Estimate.of(terms[0], resampled[:, 0], _reach(freedom)).exp(),
+        (Estimate.of(terms[1], resampled[:, 1], _reach(freedom)),),
         float(np.sum(((design @ terms - value + given) * weight) ** 2)),
         len(lr) - 2,
         terms,
         resampled,
+        freedom,
     )
 
 

@@ -192,13 +192,13 @@ def look(found: list[tuple[Block, Arrays]], lr: float) -> dict[str, Any]:
             raise InputError("--lr", lr, "a smaller one: every run diverges, at any momentum")
         return {**seen, "best": float(deltas[np.argmin(last.mean(axis=1))]), "best_time": one.records[-1] / LONGEST}
     optima = Optima(np.array([lr]), deltas[None], measured[None])
-    best = optima.optimum(0)
-    at = float(np.exp(np.interp(np.log(best.value), np.log(deltas), np.log(optima.time[0]))))
+    best = optima.weighted_optimum(0)
+    at = float(np.exp(np.interp(np.log(best), np.log(deltas), np.log(optima.time[0]))))
     time = optima.time[0]
     return {
         **seen,
         "time": json_value(time),
-        "best": best.value,
+        "best": best,
         "best_time": min(at, float(time.min())),
     }
 

@@ -89,6 +89,7 @@ class Sweep:
                     len(self.lr) - design.shape[1],
                     by_seed.mean(0),
                     by_seed,
+                    optima.size - len(optima),
                 )
             )
         return found
