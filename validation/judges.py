@@ -77,8 +77,9 @@ def _of_laws(laws: Sequence[Summary], system: str = "", claimed: float = TWO_THI
         n, gamma = len(law["corrections"]), law["exponent"]
         fit = "plain power law" if not n else f"with {n} correction{'s' * (n > 1)} in lr^(1/3)"
         good = f"chi squared {law['chi2']:.1f} for {law['degrees_of_freedom']}, p = {law['p_value']:.2g}"
-        value = f"{_interval(gamma)}{_others(gamma, claimed)}, {good}"
-        holds = gamma["low"] <= claimed <= gamma["high"]
+        others = _others(gamma, claimed)
+        value = f"{_interval(gamma)}{others}, {good}"
+        holds = gamma["low"] <= claimed <= gamma["high"] and not others
         yield Measured(f"exponent, {fit}", value, holds, decides and i == best, system)
     if laws and best is None and decides:
         yield Measured("fit that decides", f"none: no chi squared has a p of at least {ACCEPTABLE:g}", False, True, system)
@@ -91,7 +92,7 @@ def _at_end(summary: Summary, which: str) -> str:
 
 
 def exponents(which: str) -> Judge:
-    """Whether the interval of the exponent contains 2/3."""
+    """Whether the interval of the exponent contains 2/3, and neither 1/2 nor 1."""
 
     def judge(summary: Summary) -> Iterator[Measured]:
         if edge := _at_end(summary, which):
@@ -110,7 +111,7 @@ def exponents(which: str) -> Judge:
 
 
 def times(summary: Summary) -> Iterator[Measured]:
-    """Whether the interval of the exponent of the shortest time contains -2/3."""
+    """Whether the interval of the exponent of the shortest time contains -2/3, and neither -1/2 nor -1."""
     laws, edge = summary.get("time_fits", ()), _at_end(summary, "fastest")
     if laws and edge:
         yield Measured("best momentum", f"{edge}: its time is an upper bound", False)
@@ -148,8 +149,13 @@ def _regret(estimate: Summary) -> str:
 
 
 def _is_good(found: Summary) -> bool:
-    """At most TOLERATED within two standard errors."""
-    return bool(found["value"] - 2 * found["standard_error"] <= TOLERATED and not found.get("at_least"))
+    """`_at_most`, of a number that is no lower bound."""
+    return _at_most(found["value"], found["standard_error"]) and not found.get("at_least")
+
+
+def _at_most(value: float, error: float) -> bool:
+    """At most TOLERATED within two standard errors, which must themselves be small enough to tell."""
+    return bool(value - 2 * error <= TOLERATED and 2 * error <= TOLERATED - 1)
 
 
 def good(*rules: str) -> Judge:
@@ -277,7 +283,7 @@ def default_answers(summary: Summary) -> Iterator[Measured]:
             continue
         value, error = row["regret"], row["regret_se"] or 0.0
         text = f"{value:.2f} ± {error:.2f}{doubt}"
-        yield Measured("largest time over the shortest", text, value - 2 * error <= TOLERATED, system=row["case"])
+        yield Measured("largest time over the shortest", text, _at_most(value, error), system=row["case"])
 
 
 def limits(summary: Summary) -> Iterator[Measured]:

@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 N_RESAMPLES = 1000
 _NEAR = 1.35
 """The optimum is fitted to the momenta whose time is within this factor of the shortest."""
+_NORMAL = float(stdtrit(np.inf, 0.975))
+"""The normal distribution's 97.5 % quantile."""
 _DENSE = 400
 """Points at which the fitted cubic is searched for its minimum."""
 
@@ -40,13 +42,18 @@ class Estimate:
     standard_error: float
 
     @classmethod
-    def of(cls, value: float, resamples: Floats, reach: float = 1.0) -> Estimate:
-        """From a value and its resamples, of which only the finite ones count; their quantiles lie `reach` times as far away."""
+    def of(cls, value: float, resamples: Floats, freedom: float = np.inf) -> Estimate:
+        """From a value and its resamples, of which only the finite ones count, and whose spread has so many degrees of freedom.
+
+        Resamples of two seeds, of which there are three, have no quantiles: there the interval is Student's.
+        """
         good = resamples[np.isfinite(resamples)]
         if not good.size:
             return cls(float(value), np.nan, np.nan, np.nan)
-        low, high = value + reach * (np.quantile(good, [0.025, 0.975]) - value)
-        return cls(float(value), float(low), float(high), float(good.std(ddof=1)))
+        error = float(good.std(ddof=1))
+        ends = np.quantile(good, [0.025, 0.975]) - value if freedom > 1 else np.array([-_NORMAL, _NORMAL]) * error
+        low, high = value + float(stdtrit(freedom, 0.975)) / _NORMAL * ends
+        return cls(float(value), float(low), float(high), error)
 
     def exp(self) -> Estimate:
         """That of the exponential."""
@@ -91,13 +98,8 @@ class PowerLaw:
         """(value, low, high) of the fitted optimum at `lr`."""
         design = _design(np.asarray(lr, dtype=np.float64), len(self.corrections))
         value = design @ self.terms
-        low, high = value + _reach(self.error_freedom) * (np.quantile(self.resamples @ design.T, [0.025, 0.975], axis=0) - value)
-        return np.exp(value), np.exp(low), np.exp(high)
-
-
-def _reach(freedom: float) -> float:
-    """Student's 97.5 % quantile over the normal one."""
-    return float(stdtrit(freedom, 0.975) / stdtrit(np.inf, 0.975))
+        found = [Estimate.of(v, r, self.error_freedom) for v, r in zip(value, (self.resamples @ design.T).T, strict=True)]
+        return np.exp(value), np.exp([each.low for each in found]), np.exp([each.high for each in found])
 
 
 def _design(lr: Floats, order: int) -> Floats:
@@ -210,7 +212,7 @@ class Optima:
     def optimum(self, i: int) -> Estimate:
         """The fastest 1 - beta at learning rate i of `lr`."""
         value, resamples = self._logs
-        return Estimate.of(value[i], resamples[:, i], _reach(self._freedom)).exp()
+        return Estimate.of(value[i], resamples[:, i], self._freedom).exp()
 
     def power_law(self, order: int, among: NDArray[np.bool_] | None = None) -> PowerLaw:
         """Fit the optima of the learning rates `among` (n_lr,), weighted by their errors, with corrections to lr^(order / 3).
@@ -225,8 +227,7 @@ class Optima:
         plain = _design(self.lr[use], order)
         solve = np.linalg.pinv(plain * weight[:, None]) * weight
         terms, resampled = solve @ value, resamples @ solve.T
-        reach = _reach(self._freedom)
-        prefactor, exponent, *corrections = (Estimate.of(t, r, reach) for t, r in zip(terms, resampled.T, strict=True))
+        prefactor, exponent, *corrections = (Estimate.of(t, r, self._freedom) for t, r in zip(terms, resampled.T, strict=True))
         return PowerLaw(
             exponent,
             prefactor.exp(),
@@ -243,7 +244,7 @@ class Optima:
         value, resamples = self._logs
         wide = np.log(self.lr[i + 1] / self.lr[i])
         slopes = (resamples[:, i + 1] - resamples[:, i]) / wide
-        return Estimate.of((value[i + 1] - value[i]) / wide, slopes, _reach(self._freedom))
+        return Estimate.of((value[i + 1] - value[i]) / wide, slopes, self._freedom)
 
     def regret(self, i: int, one_minus_beta: float) -> Estimate:
         """Time at `one_minus_beta`, interpolated in logarithms, over the shortest at learning rate i; NaN outside the sweep."""
@@ -264,7 +265,7 @@ class Optima:
         value, n_seed = float(over_best(np.log(self.time[i]))), self.n_seeds
         with np.errstate(invalid="ignore"):
             spread = np.sqrt(n_seed / (n_seed - 1)) * (over_best(self._resampled[:, i]) - value)
-        found = Estimate.of(value, value + spread, _reach(self._freedom))
+        found = Estimate.of(value, value + spread, self._freedom)
         return replace(found, low=max(found.low, 0.0)).exp()
 
 
@@ -285,8 +286,8 @@ def first_correction(sweeps: Sequence[Optima], exponent: float, power: float) ->
     freedom = min(sweep._freedom for sweep in sweeps)
     return PowerLaw(
         Estimate(exponent, exponent, exponent, 0.0),
-        Estimate.of(terms[0], resampled[:, 0], _reach(freedom)).exp(),
-        (Estimate.of(terms[1], resampled[:, 1], _reach(freedom)),),
+        Estimate.of(terms[0], resampled[:, 0], freedom).exp(),
+        (Estimate.of(terms[1], resampled[:, 1], freedom),),
         float(np.sum(((design @ terms - value + given) * weight) ** 2)),
         len(lr) - 2,
         terms,
