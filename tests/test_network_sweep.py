@@ -351,6 +351,7 @@ REFUSED = [
     ("teacher-student", ["--device", "tpu"], "--device"),
     ("teacher-student", ["--workers", "0"], "--workers"),
     ("mlp-fashionmnist", ["--data", "nowhere"], "--data"),
+    ("teacher-student", ["--data", "nowhere"], "--data"),
     ("mlp-fashionmnist", ["--loss", "hinge"], "--loss"),
     ("resnet18-cifar10", ["--images", "100000"], "--images"),
 ]

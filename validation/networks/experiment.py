@@ -83,8 +83,8 @@ _OPTIONS = (
     ),
     Option("precision", str, None, f"{', '.join(PRECISIONS)}; default: that of the profile"),
     Option("device", str, "cpu", "cpu or cuda"),
-    Option("data", Path, None, "folder with the images (default: SDE_MOMENTUM_DATA, or else scikit-learn's digits)"),
 )
+_IMAGES = Option("data", Path, None, "folder with the images (default: SDE_MOMENTUM_DATA, or else scikit-learn's digits)")
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ class NetworkExperiment(Experiment):
         follow: steps of the estimator down tr H, for the closed form; 0: no closed form, where eigenvalues close to 0 keep its
             projections from converging
         fit_iterations: of phase 1, at most
+        images: whether it trains on images, which `--data` may give
         course: whether the course on the effective loss is compared with the runs; where tr H needs many probes it takes too long
     """
 
@@ -135,6 +136,7 @@ class NetworkExperiment(Experiment):
     questions: Mapping[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     follow: int = 0
     fit_iterations: int = 3000
+    images: bool = False
     course: bool = True
 
     def __post_init__(self) -> None:
@@ -142,7 +144,8 @@ class NetworkExperiment(Experiment):
         text = "{}; {} unless the profile has another"
         sizes = (replace(size, default=None, help=text.format(size.help, size.default)) for size in self.sizes)
         summary = f"{self.title.partition(':')[0]}: sweep lr and momentum, compare with every rule."
-        object.__setattr__(self, "options", (*_OPTIONS, Option("question", list[str], None, asks), *sizes))
+        own = (*([_IMAGES] if self.images else []), Option("question", list[str], None, asks), *sizes)
+        object.__setattr__(self, "options", (*_OPTIONS, *own))
         object.__setattr__(self, "help", summary)
         object.__setattr__(self, "spelling", {"n_seeds": "seeds", "questions": "question"})
 
@@ -184,7 +187,7 @@ class NetworkExperiment(Experiment):
             "horizon": check_integer(profile.horizon if given["horizon"] is None else given["horizon"], "--horizon", 100),
             "precision": precision,
             "device": given["device"],
-            "data": None if given["data"] is None else str(given["data"]),
+            "data": None if given.get("data") is None else str(given["data"]),
             "questions": questions,
             **{size.name: chosen(size.name, size.default) for size in self.sizes},
             "version": sm.__version__,

@@ -49,6 +49,7 @@ EXPERIMENT = NetworkExperiment(
     name="mlp-fashionmnist",
     title="A 6-layer network on FashionMNIST: the best momentum, predicted and measured",
     build=task,
+    images=True,
     sizes=(
         *image_options(256, 500),
         Option("width", int, 32, "units of each hidden layer"),

@@ -64,6 +64,7 @@ EXPERIMENT = NetworkExperiment(
     name="resnet18-cifar10",
     title="ResNet-18 on CIFAR-10: the best momentum, predicted and measured",
     build=task,
+    images=True,
     sizes=(
         *image_options(64, 200),
         Option("width", int, 4, "channels of the first stage; 64 is the usual width"),
