@@ -40,17 +40,17 @@ def times_of_momenta(
     axis: Axes,
     one_minus_beta: NDArray[np.float64],
     value: NDArray[np.float64],
-    relative_error: NDArray[np.float64],
+    half_width: NDArray[np.float64],
     arrived: NDArray[np.float64],
 ) -> None:
-    """Measured points with 95 % bars, all (n,); hollow where the share `arrived` of runs that reach the target is below 1."""
+    """Measured points with bars of a relative `half_width`, all (n,); hollow where `arrived`, a share of the runs, is below 1."""
     finite = np.isfinite(value)
     for mask, face, label in (
         (arrived == 1, BLACK, "measured, 95 %"),
         (arrived < 1, "white", "measured, some runs miss the target"),
     ):
         some = mask & finite
-        bars = 1.96 * relative_error[some] * value[some]
+        bars = half_width[some] * value[some]
         axis.errorbar(
             one_minus_beta[some], value[some], bars, fmt="o", ms=5, mfc=face, color=BLACK, lw=1, label=label, zorder=3
         )  # fmt: skip

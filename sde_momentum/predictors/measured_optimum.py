@@ -173,6 +173,11 @@ class Optima:
         with np.errstate(divide="ignore", invalid="ignore"):
             return self._speed.std(axis=-1, ddof=1) / np.sqrt(self._speed.shape[-1]) / mean
 
+    @property
+    def half_width(self) -> Floats:
+        """Half of the 95 % interval of ln `time` by Student's t, (n_lr, n_momentum)."""
+        return float(stdtrit(self._freedom, 0.975)) * self.relative_error
+
     @cached_property
     def arrived(self) -> Floats:
         """Share of the runs that reach the target, (n_lr, n_momentum)."""

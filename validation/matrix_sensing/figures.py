@@ -35,7 +35,7 @@ def time_against_momentum(summary: Summary) -> Figure:
             axis.plot(delta, data["predicted_time"].values[i], color=BLUE, lw=2, label="predicted by $L_{eff}$")
             axis.axvline(recommended, color=BLUE, ls="--", lw=1.5, label="recommended by $L_{eff}$")
             axis.axvline(summary.predicted(CLOSED_FORM)[i], color=GREEN, ls=":", lw=2, label="closed form")
-            times_of_momenta(axis, delta, time, optima.relative_error[i], optima.arrived[i])
+            times_of_momenta(axis, delta, time, optima.half_width[i], optima.arrived[i])
             axis.set(
                 xscale="log", yscale="log", title=f"learning rate {_lr(summary.lr[i])}", xlim=(delta[0] * 0.9, delta[-1] * 1.1)
             )
@@ -60,7 +60,7 @@ def collapse(summary: Summary) -> Figure:
         axis.plot(x, y, color=BLUE, lw=5, alpha=0.35, zorder=0, label=r"predicted, learning rate $\to$ 0, without chance")
         for i, colour in enumerate(colours(len(summary.lr))):
             x, y = data["one_minus_beta"].values[i] / scale[i], optima.time[i] * scale[i]
-            axis.errorbar(x, y, 1.96 * optima.relative_error[i] * y, fmt="o-", ms=4, lw=1, color=colour)
+            axis.errorbar(x, y, optima.half_width[i] * y, fmt="o-", ms=4, lw=1, color=colour)
             if i in (0, len(summary.lr) - 1):
                 place: Any = {"xytext": (-7, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
                 axis.annotate(f"lr = {_lr(summary.lr[i])}", (x[0], y[0]), **place)

@@ -35,7 +35,7 @@ def against_momentum(summary: Summary) -> Figure:
                     at = summary.recommended(method)[i]
                     if np.isfinite(at):
                         axis.axvline(at, color=colour, ls=style, lw=1.8, label=method)
-                times_of_momenta(axis, delta, value, optima.relative_error[i], optima.arrived[i])
+                times_of_momenta(axis, delta, value, optima.half_width[i], optima.arrived[i])
                 axis.set(xscale="log", yscale="log", title=f"lr {summary.lr[i]:.3g}")
                 plain_ticks(axis)
             row[0].set_ylabel(labels[name])
