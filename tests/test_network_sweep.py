@@ -351,10 +351,14 @@ REFUSED = [
     ("teacher-student", ["--device", "tpu"], "--device"),
     ("teacher-student", ["--workers", "0"], "--workers"),
     ("mlp-fashionmnist", ["--data", "nowhere"], "--data"),
-    ("teacher-student", ["--data", "nowhere"], "--data"),
     ("mlp-fashionmnist", ["--loss", "hinge"], "--loss"),
     ("resnet18-cifar10", ["--images", "100000"], "--images"),
 ]
+
+
+def test_only_experiments_on_images_take_a_folder_of_images():
+    taking = [name for name, one in experiments().items() if "data" in {option.name for option in one.options}]
+    assert taking == ["mlp-fashionmnist", "resnet18-cifar10", "recipes"]
 
 
 @pytest.mark.parametrize(("name", "arguments", "message"), REFUSED)

@@ -155,7 +155,12 @@ def _is_good(found: Summary) -> bool:
 
 def _at_most(value: float, error: float) -> bool:
     """At most TOLERATED within two standard errors, which must themselves be small enough to tell."""
-    return bool(value - 2 * error <= TOLERATED and 2 * error <= TOLERATED - 1)
+    return bool(value - 2 * error <= TOLERATED and _tells(error))
+
+
+def _tells(error: float) -> bool:
+    """Whether two standard errors tell 1 from TOLERATED."""
+    return 2 * error <= TOLERATED - 1
 
 
 def good(*rules: str) -> Judge:
@@ -281,9 +286,10 @@ def default_answers(summary: Summary) -> Iterator[Measured]:
         if row["regret"] is None:
             yield Measured("largest time over the shortest", f"target missed{doubt}", False, system=row["case"])
             continue
-        value, error = row["regret"], row["regret_se"] or 0.0
-        text = f"{value:.2f} ± {error:.2f}{doubt}"
-        yield Measured("largest time over the shortest", text, _at_most(value, error), system=row["case"])
+        value, error, largest = row["regret"], row["regret_se"] or 0.0, row["largest_regret_se"]
+        other = f"; at another learning rate ± {largest:.2f}" if largest > error and not _tells(largest) else ""
+        holds = _at_most(value, error) and _tells(largest)
+        yield Measured("largest time over the shortest", f"{value:.2f} ± {error:.2f}{other}{doubt}", holds, system=row["case"])
 
 
 def limits(summary: Summary) -> Iterator[Measured]:

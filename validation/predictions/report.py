@@ -47,6 +47,7 @@ def summary(results: Sequence[Cell]) -> list[dict[str, Any]]:
                     "regret": _plain(_regret(_answer(worst, kind))),
                     "regret_se": _answer(worst, kind).get("regret_se"),
                     "regret_at": worst["lr"],
+                    "largest_regret_se": max((_answer(cell, kind).get("regret_se") or 0.0 for cell in mine), default=0.0),
                     "time_ratio": ratio,
                     "time_ratio_at": ratio_at,
                     "seconds": max(_answer(cell, kind)["seconds"] for cell in mine),
@@ -261,7 +262,8 @@ def _count(answers: Iterable[dict[str, Any]], test: Callable[[dict[str, Any]], b
 
 def report(experiment: Experiment, results: dict[str, Any]) -> Report:
     """Worst regret and time on each problem, then every learning rate."""
-    rows, cells, configuration = results["summary"], results["results"], results["configuration"]
+    cells, configuration = results["results"], results["configuration"]
+    rows = summary(cells)
     n_runs = [cell["n_runs"] for cell in cells]
     asked = len({row["case"] for row in rows})
     sections = [
