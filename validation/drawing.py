@@ -87,6 +87,7 @@ def best_momentum(
     dense = np.geomspace(lr[0] / 1.3, lr[-1] * 1.3, 200)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
+        points = np.array([[one.optima.optimum(i).value for i in range(len(lr))] for one in fitted] + [rule[1] for rule in rules])
         for axis, power in zip(axes, (0.0, 2 / 3), strict=True):
             for one in fitted:
                 gamma, found = one.law.exponent, [one.optima.optimum(i) for i in range(len(lr))]
@@ -105,7 +106,12 @@ def best_momentum(
             if lr[-1] < 100 * lr[0]:
                 axis.set_xticks(lr, [f"{rate:.3g}" for rate in lr])
                 axis.minorticks_off()
+        # by the points: an interval of few seeds may be many times as wide
+        low, high, top = np.nanmin(points) / 3, np.nanmax(points) * 3, 1.8 * np.nanmax(points / lr ** (2 / 3))
         axes[0].set(yscale="log", ylabel=r"$1-\beta$", title="Best momentum against learning rate")
         axes[1].set(ylabel=r"$C = (1-\beta)\,/\,\mathrm{lr}^{2/3}$", title=r"The same over $\mathrm{lr}^{2/3}$", ylim=(0, None))
+        for axis, (least, most) in zip(axes, ((low, high), (0, top)), strict=True):
+            bottom, above = axis.get_ylim()
+            axis.set_ylim(max(bottom, least), min(above, most))
         one_legend(figure, axes[:1], ncols=3)
     return figure

@@ -39,6 +39,9 @@ def against_momentum(summary: Summary) -> Figure:
                 axis.set(xscale="log", yscale="log", title=f"lr {summary.lr[i]:.3g}")
                 plain_ticks(axis)
             row[0].set_ylabel(labels[name])
+            low, high = np.quantile(optima.time[np.isfinite(optima.time)], [0, 1])
+            room = max((high / low) ** 0.25, 1.04)  # by the points: a bar of few seeds may reach to 0
+            row[0].set_ylim(low / room, high * room)
         for axis in axes[-1]:
             axis.set_xlabel(r"$1-\beta$")
         one_legend(figure, axes.flat, ncols=5)
