@@ -46,12 +46,6 @@ def test_intervals_cover_the_truth_as_often_as_they_say(n_seed):
     assert max(misses, missed_optima, rejected) <= 9
 
 
-def test_runs_that_agree_by_chance_do_not_decide():
-    """A fit weighted by the errors of four runs would lie where they are least. The mean of 200 sweeps, at 4 standard errors."""
-    found = [np.log(optima.optimum(0).value / best[0]) for best, optima in (sweep(k, n_lr=1, n_seed=4) for k in range(200))]
-    assert abs(np.mean(found)) < 4 * np.std(found) / np.sqrt(len(found))
-
-
 def test_without_noise_every_law_is_recovered_to_the_grid():
     """ln of the best momentum to half a step of the 400 points on which the fitted curve is searched, 0.3 % (found: 0.1 %).
 

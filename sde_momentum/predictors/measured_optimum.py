@@ -210,7 +210,10 @@ class Optima:
         return self.n_seeds - 1
 
     def weighted_optimum(self, i: int) -> float:
-        """The fastest 1 - beta at learning rate i where times count by their errors, as sweeps were placed that are kept."""
+        """The fastest 1 - beta at learning rate i by a fit in which times are weighted by their errors; biased with few seeds.
+
+        A first look places its sweep by it: with `optimum` the stored sweeps could not be made again to the last bit.
+        """
         weight = 1 / np.maximum(self.relative_error[i], 1e-6)
         return float(np.exp(_lowest(np.log(self.one_minus_beta[i]), np.log(self.time[i : i + 1]), weight)[0]))
 
