@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from .effective_loss import effective_course
 from .plan import Ground
@@ -99,6 +100,11 @@ class Course:
         """Mean over the seeds and its standard error at `steps(j)`."""
         runs = self._runs[metric].values[j][:, self.steps(j)].astype(np.float64)
         return runs.mean(axis=0), runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
+
+    @property
+    def reach(self) -> float:
+        """Half of the 95 % interval of a measured mean over its standard error, by Student's t."""
+        return float(stdtrit(self._runs.sizes["seed"] - 1, 0.975))
 
     def expected(self, metric: str, j: int) -> Floats:
         """The prediction at `steps(j)`."""

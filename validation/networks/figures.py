@@ -99,7 +99,7 @@ def course(compared: Course) -> Figure:
             for (above, below), name in zip(axes.T, names, strict=True):
                 mean, error = compared.measured(name, j)
                 first, expected = mean[0], compared.expected(name, j)
-                band = 1.96 * error
+                band = compared.reach * error
                 label = f"{compared.one_minus_beta[j]:.2g}"
                 above.plot(step[going], (mean / first)[inner], color=colour, lw=1.5, label=label)
                 above.fill_between(
