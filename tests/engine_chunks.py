@@ -11,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 
 from sde_momentum import InputError
+from validation.shares import tell
 
 CHUNKS = tuple(range(8, 0, -1))
 SLOW = CHUNKS[0]  # longest first: its worker has run nothing before
@@ -49,6 +50,14 @@ def forever(chunk: int, folder: Path) -> None:
     """Does not come back."""
     (folder / str(chunk)).touch()
     time.sleep(600)
+
+
+def half(chunk: int, folder: Path) -> None:
+    """Tells a quarter, and less again, then a half; comes back when it has been heard."""
+    for share in (0.25, 0.125, 0.5):
+        tell(share)
+    while not (folder / "heard").exists():
+        time.sleep(0.01)
 
 
 def stuck_at_first(chunk: int, folder: Path) -> bytes:

@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 import torch
 from distributed import LocalCluster
-from engine_chunks import CHUNKS, SLOW, brief, deadly, product, refuses, stuck_at_first, torch_sum
+from engine_chunks import CHUNKS, SLOW, brief, deadly, half, product, refuses, stuck_at_first, torch_sum
 from faults import living
 
 from sde_momentum import InputError
@@ -81,6 +81,29 @@ def test_a_worker_killed_midway_costs_its_unfinished_chunk_alone(two, products, 
     results = collect(partial(stuck_at_first, folder=tmp_path), after=partial(kill_the_busy_worker, folder=tmp_path), **two)
     assert results == products
     assert calls(tmp_path) == dict.fromkeys(CHUNKS, 1) | {SLOW: 2}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_chunk_is_heard_before_it_is_finished(workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "_LOOK", 0.02)
+    told, ended = [], []
+
+    def report(amount):
+        told.append(amount)
+        if sum(told) >= 0.5 * 3.0:
+            (tmp_path / "heard").touch()
+
+    run_chunks(
+        partial(half, folder=tmp_path),
+        [7],
+        lambda chunk, _: ended.append(sum(told)),
+        workers=workers,
+        dask=None,
+        report=report,
+        cost=lambda chunk: 3.0,
+    )
+    assert ended == [1.5]  # before the chunk's end half of its cost was reported, no part of it twice
+    assert sum(told) == 3.0
 
 
 def test_threads_give_the_same_and_take_any_function(products, tmp_path):

@@ -35,6 +35,7 @@ from validation.registry import experiments
 from validation.report import write
 from validation.runner import Engine
 from validation.runner import run as run_experiment
+from validation.shares import heard_by
 from validation.store import RESULTS
 
 TEACHER_STUDENT = experiments()["teacher-student"]
@@ -145,7 +146,11 @@ def test_a_block_taken_up_from_its_checkpoint_ends_the_same(tmp_path, monkeypatc
     monkeypatch.setattr(blocks, "write_arrays", keep_the_third)
     train(block(tmp_path))
     assert len(saved) > 5
-    again = train(block(tmp_path))  # from the third record's checkpoint on
+    left, shares = block(tmp_path).left, []
+    assert left == 0.8 * block().cost  # the third record is that of step 20 of 100
+    with heard_by(shares.append):
+        again = train(block(tmp_path))  # from the third record's checkpoint on
+    np.testing.assert_allclose(shares, np.arange(1, 8) / 8)  # of what was left, until all runs end
     for name, value in whole.items():
         np.testing.assert_array_equal(value, again[name])
     other, alone = train(block(tmp_path, lr=0.05)), train(block(lr=0.05))  # it is no checkpoint of theirs

@@ -29,6 +29,8 @@ from sde_momentum.core.errors import InputError
 from sde_momentum.core.extras import require
 from sde_momentum.core.threads import n_threads, one_blas_thread
 
+from .shares import Board, Place, heard_by
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -41,7 +43,8 @@ RETRIES = 3
 MANY = 8
 """Number of such chunks from which on a common cause is assumed, and the rest is not tried."""
 _IDLE, _LOOK, _CONNECT = 300.0, 5.0, 10.0
-"""Seconds after which an idle worker process ends; between two looks whether its client lives; to reach a scheduler."""
+"""Seconds after which an idle worker process ends; between two looks whether its client lives, and how far workers are; to reach
+a scheduler."""
 _ONE = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 _SAME = ("sde-momentum", "numpy", "scipy", "numba", "torch")
 """Packages on which results may depend."""
@@ -88,7 +91,8 @@ def run_chunks(
         workers: processes on this machine; 1: this process; -1: every core. A cluster has its own number.
         dask: address of a Dask scheduler, or None for this machine
         threads: workers are threads of this process, and the function and the chunks may be anything; BLAS keeps to one thread
-        report: told of the cost of each chunk after its `finish`
+        report: told of the cost of each chunk: of parts of it as the function tells its share by `shares.tell`, in a process of
+            this machine, and of the rest after `finish`
         cost: of a chunk, in units of the caller
 
     A chunk whose worker dies is run again, up to RETRIES times; then the others are finished and LostChunks is raised. What
@@ -99,18 +103,27 @@ def run_chunks(
     2 2
     """
     n = n_threads(workers)
+    told = dict[int, float]()
+
+    def hear(chunk: Chunk, share: float) -> None:
+        """Report what is new: a chunk that is run again tells less than before."""
+        before = told.get(id(chunk), 0.0)
+        if share > before:
+            told[id(chunk)] = share
+            report((share - before) * cost(chunk))
+
     if threads:
         results = _in_threads(function, chunks, n)
     elif dask is not None:
         results = _on_cluster(function, chunks, dask)
     elif n == 1:
-        results = _here(function, chunks)
+        results = _here(function, chunks, hear)
     else:
-        results = _in_processes(function, chunks, n)
+        results = _in_processes(function, chunks, n, hear)
     with closing(results):
         for chunk, result in results:
             finish(chunk, result)
-            report(cost(chunk))
+            hear(chunk, 1.0)
 
 
 @contextmanager
@@ -155,14 +168,17 @@ class _Outcome(Generic[Result]):
         return self.result  # type: ignore[return-value]
 
 
-def _run(function: Callable[[Chunk], Result], chunk: Chunk, versions: dict[str, str] | None = None) -> _Outcome[Result]:
+def _run(
+    function: Callable[[Chunk], Result], chunk: Chunk, versions: dict[str, str] | None = None, place: Place | None = None
+) -> _Outcome[Result]:
     """Run a chunk in a worker process, whose threads stay limited: a Dask worker may be running other chunks at this moment."""
     _keep_to_one_thread()
     try:
         for name, ours in (versions or {}).items():
             if _versions()[name] != ours:
                 raise InputError("--dask", f"a worker with {name} {_versions()[name]}", f"workers with {name} {ours}, as here")
-        return _Outcome(function(chunk))
+        with heard_by(place):
+            return _Outcome(function(chunk))
     except Exception as error:
         error.add_note(f"in a worker process, {chunk!r}:\n{traceback.format_exc()}")
         try:
@@ -184,9 +200,11 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _here(function: Callable[[Chunk], Result], chunks: Sequence[Chunk]) -> Results[Chunk, Result]:
+def _here(
+    function: Callable[[Chunk], Result], chunks: Sequence[Chunk], hear: Callable[[Chunk, float], None]
+) -> Results[Chunk, Result]:
     for chunk in chunks:
-        with one_thread():
+        with one_thread(), heard_by(partial(hear, chunk)):
             result = function(chunk)
         yield chunk, result
 
@@ -197,42 +215,48 @@ def _in_threads(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], n:
         yield from Parallel(n_jobs=n, prefer="threads", return_as="generator_unordered")(jobs)
 
 
-def _in_processes(function: Callable[[Chunk], Result], chunks: Sequence[Chunk], n: int) -> Results[Chunk, Result]:
+def _in_processes(
+    function: Callable[[Chunk], Result], chunks: Sequence[Chunk], n: int, hear: Callable[[Chunk, float], None]
+) -> Results[Chunk, Result]:
     """Results from n processes, each a pool of its own: one that dies breaks no other, and it is known which chunk it ran."""
-    waiting, lost = deque((chunk, 0) for chunk in chunks), list[Chunk]()
+    board, lost = Board(len(chunks)), list[Chunk]()
     idle, busy = [_process() for _ in range(min(n, len(chunks)))], dict[Future[_Outcome[Result]], Any]()
     try:
+        waiting = deque((chunk, place, 0) for chunk, place in zip(chunks, board.places, strict=True))
         while waiting or busy:
             while waiting and idle:
-                chunk, deaths = waiting.popleft()
+                chunk, place, deaths = waiting.popleft()
                 process = idle.pop()
                 try:
-                    future = _submit(process, function, chunk)
+                    future = _submit(process, function, chunk, place)
                 except BrokenExecutor:  # it died idle
                     process = _process()
-                    future = _submit(process, function, chunk)
-                busy[future] = process, chunk, deaths
-            for future in wait(busy, return_when=FIRST_COMPLETED).done:
-                process, chunk, deaths = busy.pop(future)
+                    future = _submit(process, function, chunk, place)
+                busy[future] = process, chunk, place, deaths
+            for future in wait(busy, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
+                process, chunk, place, deaths = busy.pop(future)
                 try:
                     outcome = future.result()
                 except BrokenExecutor:
                     idle.append(_process())
                     if deaths < RETRIES:
-                        waiting.appendleft((chunk, deaths + 1))
+                        waiting.appendleft((chunk, place, deaths + 1))
                     else:
                         lost.append(chunk)
                     continue
                 idle.append(process)
                 yield chunk, outcome.get()
+            for _, chunk, place, _ in busy.values():
+                hear(chunk, place.read())
             if len(lost) >= MANY:
                 break
         if lost:
             raise LostChunks(lost)
     finally:
         with _uninterrupted():
-            for process in (*idle, *(process for process, _, _ in busy.values())):
+            for process in (*idle, *(process for process, *_ in busy.values())):
                 process.shutdown(kill_workers=True)
+        board.close()
 
 
 @contextmanager
@@ -257,11 +281,13 @@ def _process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, timeout=_IDLE, initializer=_end_with, initargs=(os.getpid(),), env=_ONE)
 
 
-def _submit(process: ProcessPoolExecutor, function: Callable[[Chunk], Result], chunk: Chunk) -> Future[_Outcome[Result]]:
+def _submit(
+    process: ProcessPoolExecutor, function: Callable[[Chunk], Result], chunk: Chunk, place: Place
+) -> Future[_Outcome[Result]]:
     """Submit a chunk. A process that starts with it never hears an interrupt: it inherits that signal as blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return process.submit(_run, function, chunk)
+        return process.submit(_run, function, chunk, None, place)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sde_momentum.core.files import read_arrays, write_arrays
 
 from ..experiment import Configuration
+from ..shares import tell
 from .base import Parameters
 from .stacked_sgd import Setting, Stack
 from .task import METRICS, N_EIGENVALUES, Task, to_tensors
@@ -63,6 +64,26 @@ class Block:
         return self.records[-1] * len(self.one_minus_beta) * len(self.seeds)
 
     @property
+    def left(self) -> float:
+        """The part of `cost` that the checkpoint does not hold."""
+        found = self.kept()
+        return self.cost * (1 - (self.share(int(found["step"]), len(found["active"])) if found else 0.0))
+
+    def share(self, step: int, n_active: int) -> float:
+        """Share of `cost` after so many steps with so many runs that go on; those that have ended count whole."""
+        return 1 - n_active / (len(self.one_minus_beta) * len(self.seeds)) * (1 - step / self.records[-1])
+
+    @property
+    def mark(self) -> str:
+        """What a checkpoint must belong to, as JSON."""
+        return json.dumps({**self.identity, "configuration": self.configuration})
+
+    def kept(self) -> Arrays | None:
+        """The state in the checkpoint; None without one of this block."""
+        found = None if self.checkpoint is None else read_arrays(self.checkpoint)
+        return found[1] if found is not None and found[0] == self.mark else None
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the arrays that `train` returns."""
         n = (len(self.one_minus_beta), len(self.seeds))
@@ -100,14 +121,13 @@ def train(block: Block) -> Arrays:
         eigenvalues: the largest of H at the start and at each run's end, (M, S, 2, N_EIGENVALUES)
     """
     training = _Training.begin(block)
-    mark = json.dumps({**block.identity, "configuration": block.configuration})
-    found = None if block.checkpoint is None else read_arrays(block.checkpoint)
-    if found is not None and found[0] == mark:
-        training.take_up(found[1])
-    due = time.monotonic() + _CHECKPOINT
+    if (found := block.kept()) is not None:
+        training.take_up(found)
+    due, before, mark = time.monotonic() + _CHECKPOINT, training.share, block.mark
     for t in range(training.first, len(block.records)):
         if training.advance(t):
             break
+        tell((training.share - before) / (1 - before))
         if block.checkpoint is not None and (began := time.monotonic()) > due and block.checkpoint.parent.is_dir():
             write_arrays(block.checkpoint, mark, training.state(t + 1))
             due = (ended := time.monotonic()) + max(_CHECKPOINT, _PAUSE * (ended - began))
@@ -173,6 +193,11 @@ class _Training:
         for name in self.stack.parameters:
             self.stack.parameters[name] = torch.as_tensor(found[f"w {name}"]).to(self.task.inputs)
             self.stack.velocity[name] = torch.as_tensor(found[f"v {name}"]).to(self.task.inputs)
+
+    @property
+    def share(self) -> float:
+        """Share of the block's cost that is done."""
+        return self.block.share(self.stack.step, self.active.size)
 
     def advance(self, t: int) -> bool:
         """Train to record t, measure, and end runs that stay below their target or diverged; True: none is left."""

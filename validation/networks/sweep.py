@@ -133,8 +133,8 @@ class Sweep:
             file = Path(self._file(RUNS)) / f"{kind}-lr{block.lr!r}-seed{block.seeds[0]}.npz"
             path = (self.folder / file).absolute()
             checkpoint = path.with_name(f"checkpoint-{path.name}")
-            job = partial(train, replace(block, checkpoint=checkpoint))
-            chunks.append(Chunk(str(file), job, block.cost, block.shapes, checkpoint, block.identity))
+            kept = replace(block, checkpoint=checkpoint)
+            chunks.append(Chunk(str(file), partial(train, kept), kept.left, block.shapes, checkpoint, block.identity))
         return chunks
 
     def _look(self, ground: Ground) -> list[Block]:
