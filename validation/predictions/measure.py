@@ -44,7 +44,7 @@ class Work:
         lr: eta
         n_seeds: number of runs of each momentum of the sweep, to begin with
         seed: of `predict`, and of the sweep
-        doublings: most doublings of the sweep's runs
+        doublings: most doublings of the sweep's runs once the regret is known
         theory: ask the ways without trials too
         smallest_trial_lr: trials are run at learning rates from this on; None: without a limit
     """
@@ -95,7 +95,7 @@ class Work:
 def works(
     n_lr: int, doublings: int, names: Sequence[str] | None, seed: int, *, theory: bool = False, carry: bool = False
 ) -> list[Work]:
-    """Up to `n_lr` learning rates of each case of these names (None: of all), with at most so many doublings of the runs."""
+    """Up to `n_lr` learning rates of each case of these names (None: of all), with so many `doublings`."""
     found = []
     for case in (*CASES, *UNSEEN):
         if names and case.name not in names:

@@ -46,6 +46,9 @@ _EXTENSIONS = 8
 """How often a pass whose fastest momentum lies at its edge, or whose horizon is too short, is extended."""
 _FOLLOWED = 1.5
 """Times the shortest time: momenta of the coarse pass that take longer are not followed beyond `HORIZON`."""
+_DOUBLINGS = 5
+"""Most doublings of the runs, in every profile, while the error of the recommendation's regret is above `REGRET_ERROR`: near the
+cliff the mean of few runs may be back above the target late."""
 _CONTENDER = 1.25
 """Times the shortest time: momenta that take longer are not run again when runs are doubled."""
 _SURE = 0.975
@@ -66,7 +69,8 @@ class Training:
         first_seed: run i has the seed first_seed + i
         n_runs: number of runs to begin with, a multiple of GROUPS
         workers: threads; -1: every core
-        doublings: most doublings of the runs
+        doublings: most doublings of the runs once the regret is known, while some momentum may be faster than the fastest that is
+            sure to meet the target
     """
 
     method: sm.LabelNoiseSGD
@@ -254,7 +258,7 @@ def _fine(training: Training, asked: Sequence[float], best: float, shortest: flo
     size = training.n_runs // GROUPS
     window, n_groups, means = _capped(best * FINE), GROUPS, dict[float, Floats]()
     low, high = window[0], window[-1]
-    for step in range(_EXTENSIONS + training.doublings):
+    for step in range(_EXTENSIONS + max(training.doublings, _DOUBLINGS)):
         deltas = sorted({*window, *asked})
         clocks = {delta: _clock(_horizon(delta, shortest)) for delta in deltas}
         _fill(training, means, clocks, n_groups, size)
@@ -266,9 +270,10 @@ def _fine(training: Training, asked: Sequence[float], best: float, shortest: flo
             low, high = min(low, window[0]), max(high, window[-1])
             continue
         time, (regret, error) = found.at(asked[0])[0], found.regret(asked[0])
-        clear = np.isfinite(time) and error <= REGRET_ERROR * regret and not found.undecided
+        known = np.isfinite(time) and error <= REGRET_ERROR * regret
         hopeless = not np.isfinite(found.resampled[:, found._index(asked[0])]).any()
-        if clear or hopeless or n_groups >= GROUPS * 2**training.doublings:
+        most = training.doublings if known else max(training.doublings, _DOUBLINGS)
+        if (known and not found.undecided) or hopeless or n_groups >= GROUPS * 2**most:
             return found
         n_groups *= 2
         window = [delta for delta, share in zip(deltas, found.prompt, strict=True) if share > 1 - _SURE]
