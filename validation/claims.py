@@ -108,7 +108,8 @@ CLAIMS = (
         "at the fastest momentum generalises as well as without momentum, as the paper says, was not measured. The listed "
         "numbers come nearest to it: means over the learning rates, after the same number of steps at both momenta. The least "
         "momentum is far from none, and has come less far along the manifold by then, so that they compare momenta and not flat "
-        "minima with sharp ones. No rule for them was set before they were known. In matrix sensing the time of claim 1 is that of the test error.",
+        "minima with sharp ones. No rule for them was set before they were known. In matrix sensing the time of claim 1 is that "
+        "of the test error.",
     ),
     Claim(
         "Momentum moved by lr^(2/3) costs less time than moved otherwise, or not at all.",
