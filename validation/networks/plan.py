@@ -52,7 +52,7 @@ RULES = {
     TRANSFER: "the optimum of the first look at the largest lr, moved by lr^(2/3)",
     GEOMETRY: "(c mu zeta^2)^(1/3) lr^(2/3), c and mu estimated at the start of training, along the way down tr H",
     EFFECTIVE: "least momentum within 15 % of the shortest time on L_eff at the largest lr, moved by lr^(2/3)",
-    CRITICAL: "least momentum within 5 % of the shortest time in the critical limit, one simulated curve for every lr",
+    CRITICAL: "least momentum within 3 % of the shortest time in the critical limit, one simulated curve for every lr",
     LINEAR: "the same optimum, 1 - beta proportional to lr",
     ROOT: "the same optimum, 1 - beta proportional to lr^(1/2)",
 }
