@@ -15,7 +15,7 @@ from ..experiment import Chunk, Configuration, PlainExperiment, shared_options
 
 
 class Predictions(PlainExperiment):
-    """All cases, or those of --case; `profiles`: most learning rates of each, and doublings of runs once the regret is known."""
+    """All cases, or those of --case; `profiles`: most learning rates of each, and doublings of runs."""
 
     def configuration(self, given: Mapping[str, Any]) -> Configuration:
         """Profile, seed, cases, and what is asked beside the default answer."""

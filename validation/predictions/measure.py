@@ -44,7 +44,7 @@ class Work:
         lr: eta
         n_seeds: number of runs of each momentum of the sweep, to begin with
         seed: of `predict`, and of the sweep
-        doublings: most doublings of the sweep's runs once the regret is known
+        doublings: most doublings of the sweep's runs once the regret's error tells
         theory: ask the ways without trials too
         smallest_trial_lr: trials are run at learning rates from this on; None: without a limit
     """

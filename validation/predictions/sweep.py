@@ -46,9 +46,9 @@ _EXTENSIONS = 8
 """How often a pass whose fastest momentum lies at its edge, or whose horizon is too short, is extended."""
 _FOLLOWED = 1.5
 """Times the shortest time: momenta of the coarse pass that take longer are not followed beyond `HORIZON`."""
-_DOUBLINGS = 5
-"""Most doublings of the runs, in every profile, while the error of the recommendation's regret is above `REGRET_ERROR`: near the
-cliff the mean of few runs may be back above the target late."""
+_DOUBLINGS, _TOLD = 5, 0.05
+"""Most doublings of the runs, in every profile, while the error of the recommendation's regret is above _TOLD, so that it tells
+little: near the cliff the mean of few runs may be back above the target late."""
 _CONTENDER = 1.25
 """Times the shortest time: momenta that take longer are not run again when runs are doubled."""
 _SURE = 0.975
@@ -69,8 +69,7 @@ class Training:
         first_seed: run i has the seed first_seed + i
         n_runs: number of runs to begin with, a multiple of GROUPS
         workers: threads; -1: every core
-        doublings: most doublings of the runs once the regret is known, while some momentum may be faster than the fastest that is
-            sure to meet the target
+        doublings: most doublings of the runs once the error of the regret is small enough to tell
     """
 
     method: sm.LabelNoiseSGD
@@ -202,7 +201,7 @@ def sweep(training: Training, asked: Sequence[float], guess: float) -> Sweep:
     found = _fine(training, asked, min(coarse, key=lambda delta: coarse[delta]), shortest)
     if np.isfinite(found.at(asked[0])[0]):
         return found
-    clock = _clock(max(_horizon(asked[0], shortest), _LATE * shortest))
+    clock = clock_until(max(_horizon(asked[0], shortest), _LATE * shortest))
     course = training.courses(asked[0], clock, range(GROUPS), training.n_runs // GROUPS)
     (late,), _ = mean_times([(clock, course)], training.fraction, training.first_seed)
     mean = course.mean(axis=0)
@@ -243,12 +242,12 @@ def _coarse_times(training: Training, deltas: Sequence[float], shortest: float) 
         return float(mean_times([(clock, course)], training.fraction, training.first_seed)[0][0])
 
     first = HORIZON * shortest
-    clock = _clock(first)
+    clock = clock_until(first)
     courses = training.side_by_side(dict.fromkeys(deltas, clock), dict.fromkeys(deltas, groups), 1)
     times = [time(clock, course) for course in courses]
     for i in np.argsort(times, kind="stable"):
         if times[i] <= _FOLLOWED * min(times) < np.inf and _horizon(deltas[i], shortest) > first:
-            clock = _clock(_horizon(deltas[i], shortest))
+            clock = clock_until(_horizon(deltas[i], shortest))
             times[i] = time(clock, training.courses(deltas[i], clock, groups, 1))
     return times
 
@@ -260,7 +259,7 @@ def _fine(training: Training, asked: Sequence[float], best: float, shortest: flo
     low, high = window[0], window[-1]
     for step in range(_EXTENSIONS + max(training.doublings, _DOUBLINGS)):
         deltas = sorted({*window, *asked})
-        clocks = {delta: _clock(_horizon(delta, shortest)) for delta in deltas}
+        clocks = {delta: clock_until(_horizon(delta, shortest)) for delta in deltas}
         _fill(training, means, clocks, n_groups, size)
         times, resampled = mean_times([(clocks[delta], means[delta]) for delta in deltas], training.fraction, training.first_seed)
         found = Sweep(np.array(deltas), times, resampled, n_groups * size)
@@ -270,10 +269,11 @@ def _fine(training: Training, asked: Sequence[float], best: float, shortest: flo
             low, high = min(low, window[0]), max(high, window[-1])
             continue
         time, (regret, error) = found.at(asked[0])[0], found.regret(asked[0])
-        known = np.isfinite(time) and error <= REGRET_ERROR * regret
+        clear = np.isfinite(time) and error <= REGRET_ERROR * regret and not found.undecided
         hopeless = not np.isfinite(found.resampled[:, found._index(asked[0])]).any()
-        most = training.doublings if known else max(training.doublings, _DOUBLINGS)
-        if (known and not found.undecided) or hopeless or n_groups >= GROUPS * 2**most:
+        told = np.isfinite(time) and error <= _TOLD * regret
+        most = training.doublings if told else max(training.doublings, _DOUBLINGS)
+        if clear or hopeless or n_groups >= GROUPS * 2**most:
             return found
         n_groups *= 2
         window = [delta for delta, share in zip(deltas, found.prompt, strict=True) if share > 1 - _SURE]
@@ -300,7 +300,7 @@ def _n_coarse(training: Training) -> int:
     return max(GROUPS, training.n_runs // 4)
 
 
-def _clock(until: float) -> NDArray[np.int64]:
+def clock_until(until: float) -> NDArray[np.int64]:
     """Steps that are recorded: one apart at first, later by a fixed share of the steps made."""
     steps = [0]
     while steps[-1] < max(until, 8):
