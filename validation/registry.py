@@ -12,6 +12,7 @@ from .experiment import Experiment
 
 MODULES = (
     "matrix_sensing.experiment",
+    "small_models.experiment",
     "predictions.experiment",
     "corrections.experiment",
     "networks.teacher_student",

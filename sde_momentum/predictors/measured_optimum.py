@@ -129,6 +129,38 @@ def _lowest(x: Floats, y: Floats, weight: Floats | None = None) -> Floats:
     return found
 
 
+def fit_power_law(lr: Floats, value: Floats, resamples: Floats, order: int, freedom: float) -> PowerLaw:
+    """A power law with corrections to lr^(order / 3), fitted to logarithms, which are weighted by their errors.
+
+    Args:
+        lr: learning rates, (n_lr,); n_lr at least 2 + `order`
+        value, resamples: ln of what is fitted, (n_lr,), and the same from resampled runs, (n_resamples, n_lr)
+        order: number of corrections
+        freedom: degrees of freedom of the spread of the resamples
+
+    >>> lr = np.array([1e-3, 1e-2, 1e-1])
+    >>> noise = 0.01 * np.random.default_rng(0).standard_normal((200, 3))
+    >>> law = fit_power_law(lr, 0.5 * np.log(lr), 0.5 * np.log(lr) + noise, 0, 100)
+    >>> print(f"{law.exponent.value:.3f} ± {law.exponent.standard_error:.3f}")
+    0.500 ± 0.003
+    """
+    weight = 1 / np.maximum(resamples.std(axis=0, ddof=1), 1e-3)
+    plain = _design(lr, order)
+    solve = np.linalg.pinv(plain * weight[:, None]) * weight
+    terms, resampled = solve @ value, resamples @ solve.T
+    prefactor, exponent, *corrections = (Estimate.of(t, r, freedom) for t, r in zip(terms, resampled.T, strict=True))
+    return PowerLaw(
+        exponent,
+        prefactor.exp(),
+        tuple(corrections),
+        float(np.sum(((plain @ terms - value) * weight) ** 2)),
+        len(lr) - len(terms),
+        terms,
+        resampled,
+        freedom,
+    )
+
+
 class Optima:
     """The measured optima of a sweep, from its convergence times.
 
@@ -231,21 +263,7 @@ class Optima:
         if use.sum() < 2 + order:
             raise InputError("--lr", f"{use.sum()} learning rates", f"at least {2 + order}, for the fit")
         value, resamples = (logs[..., use] for logs in self._logs)
-        weight = 1 / np.maximum(resamples.std(axis=0, ddof=1), 1e-3)
-        plain = _design(self.lr[use], order)
-        solve = np.linalg.pinv(plain * weight[:, None]) * weight
-        terms, resampled = solve @ value, resamples @ solve.T
-        prefactor, exponent, *corrections = (Estimate.of(t, r, self._freedom) for t, r in zip(terms, resampled.T, strict=True))
-        return PowerLaw(
-            exponent,
-            prefactor.exp(),
-            tuple(corrections),
-            float(np.sum(((plain @ terms - value) * weight) ** 2)),
-            int(use.sum()) - len(terms),
-            terms,
-            resampled,
-            self._freedom,
-        )
+        return fit_power_law(self.lr[use], value, resamples, order, self._freedom)
 
     def local_exponent(self, i: int) -> Estimate:
         """Exponent of the best 1 - beta between learning rates i and i + 1 of `lr`."""

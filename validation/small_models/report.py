@@ -1,0 +1,236 @@
+"""The report of the sweeps of small models: the power of lr of the momentum they need and of their shortest time, for each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sde_momentum.figures.style import BLACK, BLUE, ORANGE, STYLE, plain_ticks
+from sde_momentum.predictors.measured_optimum import Estimate, PowerLaw, fit_power_law
+from sde_momentum.predictors.recommendation import largest_within
+
+from ..drawing import one_legend, plt
+from ..estimates import plain_law
+from ..experiment import Experiment
+from ..judges import decisive
+from ..mean_times import N_RESAMPLES
+from ..predictions.sweep import SETTLED
+from ..report import Picture, Report, Section, Table
+from ..store import RESULTS, read_dataset
+from .sweep import HORIZON, LONGEST, WITHIN
+
+Floats = NDArray[np.float64]
+
+ORDER = 2
+"""Number of corrections in lr^(1/3), as far as a degree of freedom is left; as many as in matrix sensing."""
+LOWEST = 3
+"""Number of learning rates, a decade, of the exponent at the smallest ones."""
+LIMIT = 2 / 3
+_COLUMNS = 4
+
+
+class Summary:
+    """What the sweep of one model says: the least momentum within WITHIN of the shortest time, and that time, against lr.
+
+    Args:
+        data: of this model, dims (rate, momentum) and (rate, resample, momentum)
+    """
+
+    def __init__(self, data: xr.Dataset) -> None:
+        self.lr, self._deltas = data["lr"].values, data["one_minus_beta"].values
+        self._times, self._resampled = data["convergence_time"].values, data["resampled_time"].values.astype(np.float64)
+        self.n_seeds = json.loads(data.attrs["configuration"])["n_seeds"]
+
+    def _with_resamples(self, value: Floats, resamples: Floats) -> tuple[Floats, Floats]:
+        """ln of values (n_lr,) and of their resamples (n_resamples, n_lr), whose spread is that of so few runs."""
+        logs = np.log(value)
+        return logs, logs + np.sqrt(self.n_seeds / (self.n_seeds - 1)) * (np.log(resamples) - logs)
+
+    @cached_property
+    def needed(self) -> tuple[Floats, Floats]:
+        """ln of the largest 1 - beta within WITHIN of the shortest time, and its resamples."""
+
+        def least(deltas: Floats, times: Floats) -> float:
+            return largest_within(deltas, times, WITHIN * float(times.min()))[0] if np.isfinite(times).any() else np.nan
+
+        value = np.array([least(*pair) for pair in zip(self._deltas, self._times, strict=True)])
+        resamples = [[least(deltas, times) for times in each] for deltas, each in zip(self._deltas, self._resampled, strict=True)]
+        return self._with_resamples(value, np.array(resamples).T)
+
+    @cached_property
+    def shortest(self) -> tuple[Floats, Floats]:
+        """ln of the shortest time, and its resamples."""
+        return self._with_resamples(self._times.min(axis=1), self._resampled.min(axis=2).T)
+
+    @cached_property
+    def estimates(self) -> list[Estimate]:
+        """The largest 1 - beta within WITHIN of the shortest time, with intervals."""
+        value, resamples = self.needed
+        return [Estimate.of(v, r, self.n_seeds - 1).exp() for v, r in zip(value, resamples.T, strict=True)]
+
+    @cached_property
+    def at_end(self) -> int:
+        """At how many learning rates the least momentum of the sweep is still within WITHIN of the shortest time."""
+        return int(np.sum(self._times[:, -1] <= WITHIN * self._times.min(axis=1)))
+
+    def _fits(self, logs: tuple[Floats, Floats], n: int | None = None) -> list[PowerLaw]:
+        """Power laws without and with corrections [theory: Ways to predict, eq. 11.4], of the n smallest learning rates."""
+        value, resamples = logs
+        lr, use = self.lr[:n], np.isfinite(resamples).all(axis=1)
+        orders = [order for order in range(ORDER + 1 if n is None else 1) if len(lr) > order + 2]
+        return [fit_power_law(lr, value[:n], resamples[use][:, :n], order, self.n_seeds - 1) for order in orders]
+
+    @cached_property
+    def laws(self) -> list[PowerLaw]:
+        """Of the least momentum that is fast enough."""
+        return self._fits(self.needed)
+
+    @cached_property
+    def lowest(self) -> Estimate | None:
+        """Its exponent at the LOWEST smallest learning rates; None where these are all."""
+        return None if len(self.lr) == LOWEST else self._fits(self.needed, LOWEST)[0].exponent
+
+    @cached_property
+    def time_laws(self) -> list[PowerLaw]:
+        """Of the shortest time."""
+        return self._fits(self.shortest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings."""
+        low = {} if self.lowest is None else {f"{self.lr[0]:.3g} to {self.lr[LOWEST - 1]:.3g}": asdict(self.lowest)}
+        return {
+            "learning_rates": [
+                {"lr": float(lr), "one_minus_beta": asdict(each), "time": float(time)}
+                for lr, each, time in zip(self.lr, self.estimates, np.exp(self.shortest[0]), strict=True)
+            ],
+            "needed_fits": [plain_law(law) for law in self.laws],
+            "shortest_fits": [plain_law(law) for law in self.time_laws],
+            "lowest": low,
+            "at_end_of_sweep": {"needed": self.at_end},
+        }
+
+
+def _interval(gamma: Estimate) -> str:
+    return f"{gamma.value:.3f} ({gamma.low:.3f} to {gamma.high:.3f})"
+
+
+def _chosen(laws: list[PowerLaw]) -> str:
+    """The exponent of the first acceptable fit, in words."""
+    i = decisive([plain_law(law) for law in laws])
+    return "no fit is acceptable" if i is None else f"{_interval(laws[i].exponent)}, {i} correction{'s' * (i != 1)}"
+
+
+def _row(name: str, one: Summary) -> list[str]:
+    rates = f"{one.lr[0]:.2g} to {one.lr[-1]:.2g}"
+    if one.at_end:
+        return [name, rates, f"at the end of the sweep at {one.at_end} lr", "–", "–", _chosen(one.time_laws)]
+    plain = f"{_interval(one.laws[0].exponent)}, p = {one.laws[0].p_value:.2g}"
+    return [name, rates, plain, _chosen(one.laws), "–" if one.lowest is None else _interval(one.lowest), _chosen(one.time_laws)]
+
+
+def momenta(summaries: dict[str, Summary]) -> Figure:
+    """A panel for each model: the needed 1 - beta over lr^(2/3), over that of the smallest lr, and the plain power law."""
+    columns = min(_COLUMNS, len(summaries))
+    rows = -(-len(summaries) // columns)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(rows, columns, figsize=(2.7 * columns + 0.6, 2.3 * rows + 0.6), squeeze=False, sharey=True)
+        for axis in axes.flat[len(summaries) :]:
+            axis.set_visible(False)
+        for k, (axis, (name, one)) in enumerate(zip(axes.flat, summaries.items(), strict=False)):
+            first, dense = one.estimates[0].value, np.geomspace(one.lr[0], one.lr[-1], 50)
+            scale = first * (one.lr / one.lr[0]) ** LIMIT
+            value, low, high = (
+                np.array([getattr(each, end) for each in one.estimates]) / scale for end in ("value", "low", "high")
+            )
+            axis.axhline(1, color=BLACK, lw=1, label=r"lr$^{2/3}$")
+            line = one.laws[0].curve(dense)[0] / (first * (dense / one.lr[0]) ** LIMIT)
+            axis.plot(dense, line, color=ORANGE, lw=1.5, label="plain power law")
+            bars = np.maximum([value - low, high - value], 0)
+            axis.errorbar(one.lr, value, bars, fmt="o", ms=4, color=BLUE, lw=1, label="measured, 95 %")
+            axis.set(xscale="log", yscale="log")
+            axis.set_title(name, fontsize="small")
+            plain_ticks(axis)
+            if k + columns >= len(summaries):
+                axis.set_xlabel("learning rate")
+            if k % columns == 0:
+                axis.set_ylabel(r"$(1-\beta)\,/\,$lr$^{2/3}$")
+        one_legend(figure, axes.flat[: len(summaries)], ncols=3)
+    return figure
+
+
+def read(folder: Path) -> xr.Dataset:
+    """The Dataset of the sweeps."""
+    return read_dataset(folder / RESULTS)
+
+
+def findings(summaries: dict[str, Summary]) -> list[str]:
+    """How many models have 2/3 in their intervals, at all learning rates and at the smallest."""
+
+    def has(gamma: Estimate) -> bool:
+        return gamma.low <= LIMIT <= gamma.high
+
+    whole = {name: one for name, one in summaries.items() if not one.at_end}
+    said = []
+    if ended := [name for name in summaries if name not in whole]:
+        said.append(f"No exponent, as the least momentum of the sweep is still fast enough: {'; '.join(ended)}.")
+    plain = [one.laws[0].exponent for one in whole.values()]
+    inside = sum(map(has, plain))
+    said.append(f"2/3 is in the interval of the plain power law, fitted to all learning rates, in {inside} of {len(plain)}.")
+    if low := [one.lowest for one in whole.values() if one.lowest is not None]:
+        width, middle = np.median([((gamma.high - gamma.low) / 2, gamma.value) for gamma in low], axis=0)
+        said.append(
+            f"At the {LOWEST} smallest learning rates, a decade, it is in {sum(map(has, low))} of {len(low)}; median exponent "
+            f"{middle:.3f}, median half of the intervals {width:.3f}."
+        )
+    return said
+
+
+def report(experiment: Experiment, results: xr.Dataset) -> Report:
+    """The power of lr of the momentum that is needed and of the shortest time, for each model."""
+    summaries = {str(name): Summary(results.sel(model=name)) for name in results["model"].values}
+    configuration = json.loads(results.attrs["configuration"])
+    head = (
+        *("model", "learning rates", "plain power law", "first acceptable fit", "the smallest decade"),
+        "shortest time, first acceptable fit",
+    )
+    rows = [_row(name, one) for name, one in summaries.items()]
+    sizes = f"{results.sizes['rate']} learning rates, {results.sizes['momentum']} momenta, {configuration['n_seeds']} seeds"
+    caption = "The needed 1 − β over lr^(2/3), over that of the smallest learning rate: flat where the power is 2/3."
+    share = f"{WITHIN - 1:.0%}".replace("%", " %")
+    return Report(
+        title=experiment.title,
+        subtitle=f"profile {configuration['profile']}: {len(summaries)} models, {sizes}",
+        summary={"systems": {name: one.to_dict() for name, one in summaries.items()}},
+        findings=findings(summaries),
+        sections=[
+            Section(
+                "The power of lr",
+                table=Table(head, rows, shown=True, drop=("learning rates", head[5], head[3])),
+                notes=[
+                    f"Needed is the least momentum (the largest 1 − β) whose time is within {share} of the shortest. Exponents γ "
+                    "of 1 − β = C lr^γ and of the shortest time (theory: 2/3 and −2/3 as lr goes to 0), with 95 % intervals and "
+                    "with corrections in lr^(1/3) where a plain power law does not fit (p below 0.05).",
+                ],
+                pictures=[Picture("momenta", partial(momenta, summaries), caption)],
+            )
+        ],
+        how=[
+            "Every model starts from a point of Gamma, full batch, label noise at every step. Time of a momentum: that after "
+            f"which the mean of tr H over the runs stays below its target, for {SETTLED:.0f} / (1 − β) steps in all, but for at "
+            f"least {HORIZON:.0f} and at most {LONGEST:.0f} times the shortest time.",
+            "A first look finds the momentum at the largest lr. Each smaller lr has 17 momenta around what the one before found, "
+            "moved by lr^(2/3): 8 times nearer to 1, to 2.5 times farther from it.",
+            f"Intervals: 95 %, from {N_RESAMPLES} resamples of the seeds, which all learning rates and momenta share.",
+        ],
+        command=results.attrs["command"],
+        versions=json.loads(results.attrs["versions"]),
+        configuration=results.attrs["configuration"],
+    )
