@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sde_momentum.commands.common import check_file
 from sde_momentum.core.errors import InputError
 from sde_momentum.core.extras import require
 from sde_momentum.core.files import write_whole
@@ -41,8 +42,8 @@ def derive(
         raise InputError("format", output_format, ", ".join(FORMATS))
     if name is not None and name != "all" and name not in BY_NAME:
         raise InputError("name", name, ", ".join((*BY_NAME, "all")))
-    if out is not None and not out.resolve().parent.is_dir():
-        raise InputError("out", out, "a file in a folder that exists")
+    if out is not None:
+        check_file("--out", out)
     if name is None:
         if out is not None or output_format != "text":
             raise InputError("name", "none", "a derivation or 'all', to be written")

@@ -168,7 +168,8 @@ def test_a_step_that_fails_is_shown_and_sets_the_exit_status(monkeypatch):
     [
         (["nothing"], r"name: given nothing; allowed: oscillator, .*, all$"),
         (["drift", "--format", "pdf"], "format: given pdf; allowed: text, latex, html"),
-        (["drift", "--out", "/nowhere/x.txt"], "out: given /nowhere/x.txt; allowed: a file in a folder that exists"),
+        (["drift", "--out", "/nowhere/x.txt"], "--out: given /nowhere/x.txt; allowed: a file in a folder that exists"),
+        (["drift", "--out", "/"], "--out: given /; allowed: a file in a folder that exists"),
         (["--format", "html"], "name: given none; allowed: a derivation or 'all'"),
     ],
 )

@@ -157,6 +157,10 @@ def test_the_closed_form_is_close_to_the_recommendation(predictor):
             "metric: given train_loss = .*; allowed: a metric that does not vanish on Gamma",
         ),
         (
+            lambda: sm.universal_curve(sm.Problem.from_function(lambda w: w[:1] * w[1:], [1.0], 2), [2.0, 0.5]),
+            "metric: given test_error = nan .*; allowed: .*, such as trace_hessian, which every problem has",
+        ),
+        (
             lambda: sm.EffectiveLossPredictor(PROBLEM, START, NOISE).recommend(3.0),
             "lr: given 3; allowed: below 0.*stability limit",
         ),

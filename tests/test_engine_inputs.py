@@ -139,6 +139,13 @@ def test_coefficients_are_taken_in_the_domain_alone():
     assert result["mean_se"][0] < 0.0005
 
 
+@pytest.mark.parametrize(("dim", "state"), [(1, r"x one number \(dim = 1\)"), (2, "x of 2 components")])
+def test_a_function_of_more_components_than_the_equation_has_is_told_how_many_it_gets(dim, state):
+    equation = sm.SDE(lambda x, t, p: x[2], lambda x, t, p: 1.0, dim)
+    with pytest.raises(sm.InputError, match=rf"drift: given a function that raises .*; allowed: f\(x, t, p\) with {state} and 0"):
+        sm.solve(equation, np.zeros(dim), [1.0], step=0.5, n_paths=10)
+
+
 def test_milstein_without_a_derivative_has_no_unit_and_no_eye_for_components_without_noise():
     equation = sm.SDE(lambda x, t, p: (0.0, 0.0), lambda x, t, p: (0.0, x[1] * x[1] / (p[0] + x[1])), 2, noise="scalar")
 

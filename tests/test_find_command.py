@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -20,6 +22,13 @@ def model():
 def samples():
     x = torch.randn(96, 4, generator=torch.Generator().manual_seed(1))
     return x, x[:, :3].argmax(1)
+
+def sized(n):
+    return model()
+
+def uneven():
+    x, y = samples()
+    return x, y[1:]
 
 def loader():
     return DataLoader(TensorDataset(*samples()), 16, shuffle=True)
@@ -74,9 +83,41 @@ def test_it_prints_and_draws_what_the_library_finds(tmp_path):
         (["--budget", "0"], "--budget: given 0"),
         (["--plot", "a.txt"], "--plot: given a.txt"),
         (["--loss", "other"], "--loss: given other"),
+        (
+            ["--loss", "mse"],
+            "--model my_finder:model --data my_finder:loader --loss mse: given a training that fails: RuntimeError",
+        ),
+        (
+            ["--model", "my_finder:sized"],
+            "--model: given my_finder:sized: missing a required argument: 'n'; allowed: MODULE:NAME",
+        ),
+        (["--data", "my_finder:uneven"], "--data: given my_finder:uneven with shapes (96, 4) and (95,); allowed: a row of"),
+        (["--data", "cut.npz"], "--data: given cut.npz, which cannot be read (BadZipFile: File is not a zip file); allowed: two"),
+        (["--data", "objects.npz"], "--data: given objects.npz, which cannot be read (ValueError: Object arrays cannot"),
+        (["--data", "words.npz"], "--data: given words.npz, which cannot be read (TypeError: "),
+        (["--data", "three.npz"], "--data: given three.npz with a, b, c; allowed: two arrays of numbers: inputs, then targets"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Using a target size")
 def test_bad_input_is_one_line(given, message):
+    Path("cut.npz").write_bytes(b"PK\x03\x04 half an archive")
+    np.savez("objects.npz", a=np.array([{}]), b=np.zeros(1))
+    np.savez("words.npz", a=np.zeros((2, 4)), b=np.array(["one", "two"]))
+    np.savez("three.npz", a=np.zeros((2, 4)), b=np.zeros(2), c=np.zeros(2))
     result = invoke(*given)
     assert result.exit_code != 0
     assert str(result.exception).startswith(message)
+
+
+def test_a_dictionary_of_tensors_is_read_as_a_pair_is():
+    import torch
+
+    from sde_momentum.commands.torch_inputs import data_of
+
+    x, y = torch.zeros(3, 4), torch.arange(3)
+    torch.save({"inputs": x, "targets": y}, "named.pt")
+    torch.save((x, y), "pair.pt")
+    for name in ("named.pt", "pair.pt"):
+        inputs, targets = data_of(name)
+        assert torch.equal(inputs, x)
+        assert torch.equal(targets, y)

@@ -224,7 +224,10 @@ def test_the_best_at_the_end_of_what_was_tried_is_doubtful():
     """At curvature 1 and lr 0.1 a hundred steps are fastest at 1 - beta of about 0.5."""
     model, loss, data = quadratic(1.0)
     found = sm.find_momentum(model, sgd(model), loss, data, momenta=[0.95, 0.98], steps=100, anneal=True)
-    assert any("least momentum tried was the best: momenta=[0.8400, 0.95000], steps=100 shows" in doubt for doubt in found.doubts)
+    assert any(
+        "least momentum tried was the best: momenta=[0.98000, 0.95000, 0.8400], steps=100 shows" in doubt
+        for doubt in found.doubts
+    )
     whole = sm.find_momentum(model, sgd(model), loss, data, momenta=[0.0, 0.5, 0.95], steps=100, anneal=True)
     assert not any("least momentum tried" in doubt for doubt in whole.doubts)
 
@@ -238,11 +241,39 @@ def test_a_doubt_names_the_trials_that_would_settle_it_and_they_do():
     assert found.n_training == 5000
     assert "longer ones, steps=2000 (20 times the steps of these trials), may" in found.doubts[0]
     short = sm.find_momentum(model, optimizer, loss, data, steps=100, momenta=[0.5, 0.9], anneal=True)
-    settled = re.search(r"most momentum tried was the best: (momenta=\[0.96875, 0.9000\], steps=192) shows", short.doubts[0])
+    settled = re.search(
+        r"most momentum tried was the best: (momenta=\[0.96875, 0.9000, 0.5000\], steps=192) shows", short.doubts[0]
+    )
     assert settled is not None, short.doubts
-    again = sm.find_momentum(model, optimizer, loss, data, steps=192, momenta=[0.96875, 0.9], anneal=True)
+    again = sm.find_momentum(model, optimizer, loss, data, steps=192, momenta=[0.96875, 0.9, 0.5], anneal=True)
     assert again.score[0] < again.score[1]
     assert again.tried[0] == pytest.approx(least_one_minus_beta(again.n_steps))
+
+
+def test_where_the_best_stays_the_trials_that_a_doubt_names_leave_none():
+    """Critical damping at lr curvature 0.1 is at 1 - beta = 0.53: 0.5 is between both ends that the doubts ask for."""
+    model, loss, data = quadratic(1.0)
+    for momenta, word in (([0.5, 0.95], "least"), ([0.5, 0.0], "most")):
+        found = sm.find_momentum(model, sgd(model), loss, data, momenta=momenta, steps=100, anneal=True)
+        (doubt,) = [doubt for doubt in found.doubts if "momentum tried was the best" in doubt]
+        named = re.search(r"momenta=\[(.*)\], steps=(\d+) shows .* \((.*) times the steps", doubt)
+        assert doubt.startswith(f"the {word} momentum")
+        asked = [float(momentum) for momentum in named[1].split(", ")]
+        again = sm.find_momentum(model, sgd(model), loss, data, momenta=asked, steps=int(named[2]), anneal=True)
+        assert len(asked) == 3
+        assert not again.doubts
+        done, first = np.isfinite(again.losses).sum(), np.isfinite(found.losses).sum()
+        assert float(named[3]) == pytest.approx(done / first, rel=0.05)
+
+
+@pytest.mark.parametrize("lr", [1e-9, 6.0])
+def test_trials_that_learn_nothing_are_doubtful(lr):
+    model = classifier()
+    found = sm.find_momentum(model, sgd(model, lr=lr), nn.functional.cross_entropy, loader(), steps=60, momenta=[0.5])
+    assert found.doubts[0].startswith("no trial is shown to learn, not the best: its loss is 1.")
+    wide = DataLoader(TensorDataset(X, X[:, :3].argmax(1)), batch_size=16, shuffle=True)
+    taught = sm.find_momentum(model, sgd(model, lr=0.1), nn.functional.cross_entropy, wide, steps=60, momenta=[0.5])
+    assert not any("learn" in doubt for doubt in taught.doubts)
 
 
 def test_trials_that_a_budget_cut_short_are_doubtful():
@@ -373,6 +404,13 @@ BAD = [
     ({"budget": -1}, "budget: given -1"),
     ({"loss": None}, "loss: given None"),
     ({"loss": lambda f, y: 3}, "loss: given int"),
+    ({"loss": nn.CrossEntropyLoss}, r"loss: given the class CrossEntropyLoss; allowed: a function, such as CrossEntropyLoss\(\)"),
+    ({"model": nn.Linear(5, 3)}, "optimizer: given one that trains no parameter of the model; allowed: the optimizer of this"),
+    ({"loader": [(X * np.nan, Y)]}, "loader: given a first batch whose loss is nan, before any update; allowed: data of finite"),
+    (
+        {"loader": [(X, Y), (X * np.nan, Y)]},
+        "lr: given 0.05; .* every trial was lost, also without momentum, each at step 2, whose",
+    ),
     ({"step": lambda batch: "x", "loss": None}, "step: given a result of str"),
     ({"step": lambda batch: 1.0}, "loss: given beside step"),
 ]

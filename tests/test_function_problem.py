@@ -390,6 +390,14 @@ def test_bad_input_is_refused(call, message):
         call()
 
 
+def test_a_function_that_ends_the_program_is_refused():
+    def end(w):
+        raise SystemExit(3)
+
+    with pytest.raises(sm.InputError, match="f: given SystemExit: 3; allowed: a function of w"):
+        sm.Problem.from_function(end, [1.0], 2)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

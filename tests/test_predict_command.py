@@ -90,6 +90,7 @@ def test_a_problem_is_predicted_and_drawn(tmp_path):
             "--store: given x; allowed: only with --method 'critical limit'",
         ),
         (("--problem", "valley", "--nesterov", "--method", "closed form"), "--nesterov: given True; allowed: only with"),
+        (("--problem", "valley", "--store", __file__), f"--store: given {__file__}"[:120]),
         (("--problem", "valley", "--nesterov", "--store", "x"), "--store: given x; allowed: not with --nesterov"),
         (("--noise", "1", "--curvature", "1", "--ref-momentum", "0.9"), "--ref-lr: given nothing; allowed: a number, beside"),
         ((), "predict: given --lr alone; allowed: with one of --problem NAME (a built-in training), --model"),

@@ -51,6 +51,8 @@ def test_diverged_runs_are_counted_and_left_out():
         (["--start", "here"], "--start: given here; allowed: interpolating or random"),
         (["--steps", "0"], "--steps: given 0; allowed: a whole number >= 1"),
         (["--out", "no/where.nc"], "--out: given no/where.nc; allowed: a file in a folder that exists"),
+        (["--out", "/dev/null"], "--out: given /dev/null; allowed: a file in a folder that exists"),
+        (["--seeds", "100000000000"], "--seeds: given 100000000000; allowed: a whole number >= 2 and <= 10000000"),
         (["--momentum", "1.5"], "momentum: given 1.5; allowed: numbers in"),
     ],
 )

@@ -124,6 +124,20 @@ def test_an_error_of_the_disk_names_the_file(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_pipe_is_not_replaced_by_a_file_and_a_link_stays_one(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    for path, error in ((pipe, errno.EINVAL), (tmp_path, errno.EISDIR)):
+        with pytest.raises(OSError, match="not a file, and not replaced by one") as caught:
+            write_whole(path, lambda file: file.write(b"new"))
+        assert caught.value.errno == error
+    assert pipe.is_fifo()
+    link.symlink_to(tmp_path / "a")
+    write_whole(link, lambda file: file.write(b"new"))
+    assert link.is_symlink()
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
 def test_a_folder_is_taken_up_by_its_own_configuration_only(tmp_path):
     path = tmp_path / "out"
     Folder.open(path, {"lr": [0.1], "seed": 0}, resume=False).begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sde_momentum.core.errors import InputError
 from sde_momentum.predictors.trials.carry import Found, Law, carry
 from sde_momentum.predictors.trials.choice import choose
 from sde_momentum.predictors.trials.courses import Clock, Courses, Training
+from sde_momentum.predictors.trials.plan import Plan
 from sde_momentum.predictors.trials.search import Search
 from sde_momentum.predictors.trials.times import Course, resampling
 from sde_momentum.theory import formulas
@@ -292,6 +294,19 @@ def test_a_target_that_no_momentum_meets_is_said_so_with_the_fraction_that_can_b
         sm.predict(VALLEY, 0.1, **{**ASKED, "target": ("trace_hessian", 0.5)})
     with pytest.raises(sm.InputError, match=r"lr: given 50\.?0*; allowed: a smaller learning rate: runs diverge"):
         sm.predict(VALLEY, 50.0, **ASKED)
+
+
+@pytest.mark.parametrize(("smallest", "how"), [(None, "a larger budget"), (0.2, "a smaller smallest_trial_lr")])
+def test_a_target_unmet_at_a_larger_learning_rate_than_was_asked_for_may_be_met_at_that(smallest, how):
+    extras, target = SimpleNamespace(smallest_trial_lr=smallest), sm.Target("test_error", 0.1)
+    plan = object.__new__(Plan)
+    plan.question = SimpleNamespace(target=target, level=0.1, theory_error=None, lr=0.003, extras=extras)
+    course = SimpleNamespace(mean=np.array([1.0, 0.3, 0.2]), one_minus_beta=0.1, end=50)
+    search = SimpleNamespace(courses=[course], runs=SimpleNamespace(lr=0.4), deadline=0.0)
+    assert str(plan._unmet(search)) == (
+        "target: given test_error below 0.1; allowed: more than that: at lr 0.4 the mean stays below 0.3 at best, at momentum 0.9"
+        f" up to step 50; trials at lr 0.003 itself, which {how} allows, may meet it"
+    )
 
 
 def test_the_ways_beside_the_trials_get_one_word_each():

@@ -98,8 +98,8 @@ def check_target(problem: BuiltIn, given: Mapping[str, Any], metric: str) -> Non
 
 
 def check_file(option: str, file: Path) -> None:
-    """Raise InputError for a file that cannot be written: its folder does not exist, or it is a folder itself."""
-    if file.is_dir() or not file.parent.is_dir():
+    """Raise InputError for a file that cannot be written: its folder does not exist, or it is a folder, a device or a pipe."""
+    if not file.parent.is_dir() or (file.exists() and not file.is_file()):
         raise InputError(option, file, "a file in a folder that exists")
 
 

@@ -63,7 +63,15 @@ def run(given: dict[str, Any]) -> None:
         model = model_of(values["model"], values["weights"])
         optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=decay, nesterov=values["nesterov"])
         how = {name: values[name] for name in ("steps", "seeds", "budget", "anneal")}
-        found = find_momentum(model, optimizer, loss_of(values["loss"]), _batches(values["data"], values["batch_size"]), **how)
+        loss, loader = loss_of(values["loss"]), _batches(values["data"], values["batch_size"])
+        try:
+            found = find_momentum(model, optimizer, loss, loader, **how)
+        except InputError:
+            raise
+        except Exception as error:  # of the user's model, data or loss
+            parts = " ".join(f"--{name} {values[name]}" for name in ("model", "data", "loss"))
+            fault = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise InputError(parts, f"a training that fails: {fault}", "one that runs; --debug shows where it fails") from error
         if values["plot"] is not None:
             save_plot(found, values["plot"])
     tell(found, values["json"])

@@ -81,7 +81,7 @@ def main() -> None:
     try:
         _add_commands()
         sys.exit(app(standalone_mode=False))
-    except (typer.TyperException, InputError, ModuleNotFoundError, OSError) as error:
+    except (typer.TyperException, InputError, ModuleNotFoundError, MemoryError, OSError) as error:
         ours = isinstance(error, ModuleNotFoundError) and (error.name or "sde_momentum").partition(".")[0] == "sde_momentum"
         if debug or ours:
             raise
@@ -89,6 +89,8 @@ def main() -> None:
             message = " ".join(error.format_message().split())
         elif isinstance(error, ModuleNotFoundError):
             message = str(explained("this command", error))
+        elif isinstance(error, MemoryError):
+            message = f"not enough memory: {error}".removesuffix(": ")
         else:
             message = str(error)
         if message:  # empty without arguments: the help has been printed already

@@ -209,6 +209,8 @@ def _settings(given: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
         check_integer(values["seed"], "--seed", 0)
     if values["plot"] is not None:
         check_picture("--plot", values["plot"])
+    if values["store"] is not None and values["store"].exists() and not values["store"].is_dir():
+        raise InputError("--store", values["store"], "a folder")
     _refuse_for_ways(given)
     return {
         "methods": "theory" if values["theory"] else list(values["method"]) or None,

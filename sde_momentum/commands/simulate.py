@@ -58,7 +58,7 @@ def run(given: dict[str, Any]) -> None:
         if len(set(values[name])) < len(values[name]):
             raise InputError(f"--{name}", " ".join(map(str, values[name])), "different numbers")
     last, n_records = check_integer(values["steps"], "--steps", 1), check_integer(values["records"], "--records", 1, 10**6)
-    n_seeds, first_seed = check_integer(values["seeds"], "--seeds", 2), check_integer(values["seed"], "--seed", 0)
+    n_seeds, first_seed = check_integer(values["seeds"], "--seeds", 2, 10**7), check_integer(values["seed"], "--seed", 0)
     times = np.unique(np.linspace(0, last, n_records + 1).round().astype(int))
     seeds = range(first_seed, first_seed + n_seeds)
     with track("simulate", 1):  # making a problem compiles code the first time

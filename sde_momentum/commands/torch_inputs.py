@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,27 +71,54 @@ def _named(place: str, argument: str) -> Any:
 def call(place: str, argument: str) -> Any:
     """What the function pkg.module:name gives."""
     factory = _named(place, argument)
+    allowed = "MODULE:NAME of a function without arguments"
     if not callable(factory):
-        raise InputError(argument, f"{place}, which is no function", "MODULE:NAME of a function without arguments")
+        raise InputError(argument, f"{place}, which is no function", allowed)
+    try:
+        signature(factory).bind()
+    except TypeError as error:
+        raise InputError(argument, f"{place}: {error}", allowed) from None
+    except ValueError:  # a function of C, which states no arguments
+        pass
     return factory()
 
 
 def data_of(place: str) -> Any:
-    """The data of --data."""
+    """The data of --data; inputs and targets that are tensors are of as many samples."""
+    path = Path(place)
+    if path.suffix in (".npz", ".pt") and not path.is_file():
+        raise InputError("--data", place, "a file that exists")
+    data = _read(path) if path.suffix in (".npz", ".pt") else call(place, "--data")
+    sizes = [tuple(one.shape) for one in data if hasattr(one, "shape")] if isinstance(data, tuple) else []
+    if len(sizes) == 2 and (not all(sizes) or sizes[0][0] != sizes[1][0]):
+        raise InputError(
+            "--data", f"{place} with shapes {sizes[0]} and {sizes[1]}", "a row of inputs and of targets for each sample"
+        )
+    return data
+
+
+def _read(path: Path) -> tuple[Any, ...]:
+    """Inputs and targets of a file; no pickles."""
     import numpy as np
     import torch
 
-    path = Path(place)
-    if path.suffix == ".npz" and path.is_file():
-        with np.load(path) as arrays:
-            if len(arrays.files) != 2:
-                raise InputError("--data", f"{place} with {', '.join(arrays.files)}", "two arrays: inputs, then targets")
-            return tuple(torch.as_tensor(arrays[name]) for name in arrays.files)
-    if path.suffix == ".pt" and path.is_file():
-        return tuple(torch.load(path, weights_only=True))
-    if path.suffix in (".npz", ".pt"):
-        raise InputError("--data", place, "a file that exists")
-    return call(place, "--data")
+    allowed = "two arrays of numbers: inputs, then targets"
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                data = {name: torch.as_tensor(arrays[name]) for name in arrays.files}
+        else:
+            data = torch.load(path, weights_only=True)
+        values = tuple(data.values() if isinstance(data, dict) else data)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file may raise anything
+        given = f"{path}, which cannot be read ({type(error).__name__}: {str(error).partition('. ')[0]})"
+        raise InputError("--data", given, allowed) from None
+    if len(values) != 2:
+        names = ", ".join(data) if isinstance(data, dict) else f"{len(values)} tensors"
+        raise InputError("--data", f"{path} with {names or 'nothing'}", allowed)
+    return values
 
 
 def loss_of(name: str) -> Any:

@@ -29,8 +29,12 @@ class InputError(ValueError):
 
 
 def _short(given: object) -> str:
-    """The given value as text of one line, with control characters as Python writes them, cut to 120 characters."""
-    text = _one_line(str(given))
+    """The given value as text of one line, with control characters as Python writes them, cut to 120 characters.
+
+    >>> _short("")
+    "''"
+    """
+    text = _one_line(str(given)) or "''"
     return text if len(text) <= 120 else text[:117] + "..."
 
 

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from errno import EINVAL, EISDIR
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -22,8 +23,13 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file by `write(file)`, then rename it to `path`: a file of this name is always complete.
 
     It is on the disk when this returns. Any number of threads and processes may write it at once: the last one stays. An OSError
-    names `path`, and leaves nothing behind.
+    names `path`, and leaves nothing behind. A link stays, and leads to the new file. What is there and no file, such as a device
+    or a pipe, is never replaced.
     """
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(EISDIR if path.is_dir() else EINVAL, "not a file, and not replaced by one", str(path))
     part = file = None
     try:
         part, file = _begin(path)

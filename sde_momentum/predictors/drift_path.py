@@ -82,7 +82,8 @@ class DriftPath:
         flow = _flow(self.problem, ManifoldPoint(self.problem, self.start))
         first, last = self.problem.metric(self.metric, flow.points[[0, -1]])
         if self.problem.find_metric(self.metric).vanishes_on_manifold or not np.isfinite(first):
-            raise InputError("metric", f"{self.metric} = {first:.3g} at the start", "a metric that does not vanish on Gamma")
+            allowed = "a metric that does not vanish on Gamma, such as trace_hessian, which every problem has"
+            raise InputError("metric", f"{self.metric} = {first:.3g} at the start", allowed)
         if last >= self.fraction * first:
             reached = "the flattest point reaches" if flow.at_rest else f"the drift reaches in {_LONGEST} steps"
             raise InputError("fraction", self.fraction, f"more than {last / first:.4g}, what {reached}")

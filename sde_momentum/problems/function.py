@@ -301,7 +301,7 @@ class _Look:
                 try:
                     own = self._framework(framework, many)
                     self.values(own, many, self.candidates[0])
-                except Exception as error:
+                except (Exception, SystemExit) as error:  # a function that ends the program is a faulty one, too
                     errors.append(error)
                     continue
                 return own, many or (batched is None and self._takes_many(own))

@@ -52,7 +52,7 @@ def load_problem(text: str, argument: str = "--model") -> tuple[Problem, Array |
             given = given()
         except InputError as error:
             raise _inner(error, short, argument) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(argument, f"{short}, which fails: {_where(error, path)}", "a function that runs") from error
     start: Any = None
     if isinstance(given, tuple) and len(given) == 2:

@@ -51,6 +51,8 @@ class Problem(ABC):
     ...         return c[..., 0, ::-1]
     >>> float(Product().loss(np.array([2.0, 1.0]))), float(Product().trace_hessian(np.array([2.0, 1.0])))
     (0.5, 5.0)
+    >>> Product()
+    Product('product', N = 2, P = 1)
     """
 
     targets: Array
@@ -63,6 +65,9 @@ class Problem(ABC):
         for name in TAKE_POINTS:
             if inspect.isfunction(cls.__dict__.get(name)):  # not a method that is another object's
                 setattr(cls, name, checked(cls.__dict__[name]))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, N = {self.n_parameters}, P = {self.n_outputs})"
 
     @property
     def n_outputs(self) -> int:

@@ -144,7 +144,7 @@ class Collection:
         total = None if file is None else file.read()
         begin = 0 if total is None else total.n_paths
         if begin > n_paths or (begin % size and begin < n_paths):
-            allowed = f"one of an ensemble of at most {n_paths}, in whole chunks"
+            allowed = f"one of {n_paths} paths, or of fewer that are a multiple of {size}"
             raise InputError("checkpoint", f"{how.checkpoint} of {begin} paths", allowed)
 
         def done(total: Collected) -> bool:

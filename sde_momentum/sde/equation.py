@@ -182,7 +182,8 @@ def call(name: str, function: Coefficient, x: Any, t: float, p: tuple[float, ...
     except (ArithmeticError, ValueError):
         return None
     except (IndexError, TypeError) as error:
-        raise InputError(name, f"a function that raises {error!r}", f"f(x, t, p) with {len(p)} parameters") from None
+        state = "x one number (dim = 1)" if np.ndim(x) == 0 else f"x of {len(x)} components"
+        raise InputError(name, f"a function that raises {error!r}", f"f(x, t, p) with {state} and {len(p)} parameters") from None
 
 
 def _is_number(value: Any) -> bool:

@@ -252,6 +252,10 @@ class Plan:
         why = "a smaller lr may meet it, whose fluctuations are smaller"
         if self.question.theory_error is not None:
             why = f"theory: {self.question.theory_error}"
+        elif search.runs.lr > self.question.lr:
+            limit = self.question.extras.smallest_trial_lr or 0.0
+            how = "a smaller smallest_trial_lr" if limit > self.question.lr else "a larger budget"
+            why = f"trials at lr {self.question.lr:.3g} itself, which {how} allows, may meet it"
         elif monotonic() > search.deadline:
             why = "a larger budget may show it"
         return InputError("target", f"{target.metric} below {target.fraction:.6g}", f"more than that: {found}; {why}")

@@ -115,6 +115,11 @@ def _training(model: nn.Module, optimizer: Any, loss: Any, loader: Any, lr: floa
     for name, value in (("loss", loss), ("step", step)):
         if value is not None and not callable(value):
             raise InputError(name, value, "a function, or None")
+    if isinstance(loss, type):
+        raise InputError("loss", f"the class {loss.__name__}", f"a function, such as {loss.__name__}()")
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
+    if step is None and trained.isdisjoint(id(p) for p in model.parameters()):
+        raise InputError("optimizer", "one that trains no parameter of the model", "the optimizer of this model")
     if step is not None and loss is not None:
         raise InputError("loss", "beside step", "None: the step computes it")
     present = float(optimizer.param_groups[0]["lr"])

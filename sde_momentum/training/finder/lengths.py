@@ -19,3 +19,22 @@ def least_one_minus_beta(n_steps: int) -> float:
     0.01
     """
     return min(2 * _RELAXATIONS / n_steps, 1.0)
+
+
+_STILL = 100
+"""Most steps at lr 0 in which the loss of a cooled-down trial is measured: parameters stand still, batches are those of all."""
+
+
+def n_measured(n_steps: int, anneal: bool) -> int:
+    """Number of last steps whose loss is compared: those at lr 0 after a cool-down, or the last fifth at constant lr."""
+    fifth = max(10, int(COOL_DOWN * n_steps))
+    return min(fifth, _STILL) if anneal else fifth
+
+
+def n_all(n_steps: int, anneal: bool) -> int:
+    """Number of steps of a trial with those at lr 0.
+
+    >>> n_all(150, anneal=True), n_all(150, anneal=False)
+    (180, 150)
+    """
+    return n_steps + (n_measured(n_steps, anneal) if anneal else 0)

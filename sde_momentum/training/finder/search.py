@@ -71,7 +71,17 @@ class Search:
                 while self._affordable() and (new := self._between(factor)):
                     self._try(new[:1])  # one at a time: the next may be compared with it
         if not np.isfinite(self._best()[1]):
-            raise InputError("lr", self._training.lr, "a smaller learning rate: every trial was lost, also without momentum")
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Raise InputError where every trial was lost: at once, which no lr changes, or on the way."""
+        courses = [course for losses, _ in self.runs.values() for course in losses]
+        if not all(np.isfinite(course[0]) for course in courses):
+            raise InputError("loader", f"a first batch whose loss is {courses[0][0]}, before any update", "data of finite loss")
+        ends = {len(course) for course in courses if not np.isfinite(course[-1])}
+        same = f", each at step {ends.pop()}, whose batch may be one without a finite loss" if len(ends) == 1 else ""
+        allowed = f"a smaller learning rate: every trial was lost, also without momentum{same}"
+        raise InputError("lr", self._training.lr, allowed)
 
     def _affordable(self) -> bool:
         """Whether one more trial is of use, and all take no more steps than the training itself."""

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...core.errors import InputError
-from .lengths import COOL_DOWN
+from .lengths import COOL_DOWN, n_all, n_measured
 
 Floats = NDArray[np.float64]
 Step = Callable[[Any], Any]
 """One update on a batch; gives the loss, a number or a tensor of one."""
 
-_STILL = 100
-"""Most steps at lr 0 in which the loss of a cooled-down trial is measured: parameters stand still, batches are those of all."""
 _HOPELESS = 4.0
 """A trial is lost when its loss, averaged over a tenth of the steps, is this many times that of its first steps."""
 
@@ -50,14 +48,13 @@ class Training:
 
     @property
     def n_measured(self) -> int:
-        """Number of last steps whose loss is compared: those at lr 0 after a cool-down, or the last fifth at constant lr."""
-        fifth = max(10, int(COOL_DOWN * self.n_steps))
-        return min(fifth, _STILL) if self.anneal else fifth
+        """Number of last steps whose loss is compared."""
+        return n_measured(self.n_steps, self.anneal)
 
     @property
     def n_all(self) -> int:
         """Number of steps of a trial with those at lr 0."""
-        return self.n_steps + (self.n_measured if self.anneal else 0)
+        return n_all(self.n_steps, self.anneal)
 
     def run(
         self,
