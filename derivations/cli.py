@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sde_momentum.commands.build import Command
 from sde_momentum.commands.common import check_file
 from sde_momentum.core.errors import InputError
 from sde_momentum.core.extras import require
@@ -67,4 +68,4 @@ def derive(
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-app.command()(derive)
+app.command(cls=Command)(derive)

@@ -78,9 +78,18 @@ def lines(name: str) -> Iterator[list[str]]:
     turn = cycle(BAD)
     for base in BASES.get(name, [[]]):
         for flag in commands()[name]:
-            # the last of two equal options counts
-            yield from ([*name.split(), *base, flag, next(turn)] for _ in range(EACH))
-            yield [*name.split(), *base, flag]
+            rest = without(base, flag)
+            yield from ([*name.split(), *rest, flag, next(turn)] for _ in range(EACH))
+            yield [*name.split(), *rest, flag]
+
+
+def without(line: list[str], flag: str) -> list[str]:
+    """The line without this option and its value: given twice it would be refused for that alone."""
+    if flag not in line:
+        return line
+    i = line.index(flag)
+    value = i + 1 < len(line) and not line[i + 1].startswith("--")
+    return line[:i] + line[i + 1 + value :]
 
 
 def _said(

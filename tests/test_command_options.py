@@ -265,6 +265,8 @@ def call(monkeypatch, capsys, *words):
         ("predict", "--lr", "0.1", "--noise", "1e-3"),
         ("predict", "--lr", "0.1", "--model", "chain.py:f"),
         ("predict", "--lr", "0.1", "--problem", "valley", "--budget", "-1"),
+        ("predict", "--lr", "0.1", "--lr", "0.2", "--ref-lr", "0.1", "--ref-momentum", "0.9"),
+        ("derive", "crossing", "--format", "text", "--format", "html"),
         ("simulate", "--lr", "0.1"),
         ("simulate", "--lr", "0.1", "--momentum", "0.9", "--seeds", "1"),
         ("estimate", "--lr", "0.1"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sde_momentum.commands.build import build
+from sde_momentum.commands.build import Command, build
 from sde_momentum.core.errors import InputError
 
 from .registry import experiment_of, experiments
@@ -22,7 +22,9 @@ app = typer.Typer(
 
 for _experiment in experiments().values():
     _example = f"Example: sde-momentum validate {_experiment.name} --profile quick --out DIR"
-    app.command(_experiment.name)(build(partial(validate, _experiment), _experiment.options, f"{_experiment.help}\n\n{_example}"))
+    app.command(_experiment.name, cls=Command)(
+        build(partial(validate, _experiment), _experiment.options, f"{_experiment.help}\n\n{_example}")
+    )
 
 
 def report(

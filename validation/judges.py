@@ -118,6 +118,24 @@ def times(summary: Summary) -> Iterator[Measured]:
     yield from _of_laws(laws, claimed=-TWO_THIRDS, decides=not edge)
 
 
+def needed(summary: Summary) -> Iterator[Measured]:
+    """Whether the interval of the exponent of the needed momentum of small models contains 2/3, and neither 1/2 nor 1; listed are
+    that of the smallest learning rates and that of the shortest time."""
+    for name, each in summary.get("systems", {}).items():
+        edge = each["at_end_of_sweep"]["needed"]
+        if edge:
+            yield Measured("needed momentum", f"at the end of the sweep at {edge} lr: no exponent", False, system=name)
+        else:
+            yield from _of_laws(each["needed_fits"], name)
+            for part, gamma in each["lowest"].items():
+                contains = gamma["low"] <= TWO_THIRDS <= gamma["high"]
+                yield Measured(f"exponent, only lr {part}", _interval(gamma), contains, False, name)
+        best = decisive(each["shortest_fits"])
+        if best is not None:
+            gamma = each["shortest_fits"][best]["exponent"]
+            yield Measured("shortest time: exponent", _interval(gamma), gamma["low"] <= -TWO_THIRDS <= gamma["high"], False, name)
+
+
 def generalisation(summary: Summary) -> Iterator[Measured]:
     """The exponent of the lowest test loss; and the test metrics at the fastest and the least momentum, listed."""
     yield from exponents("best test")(summary)

@@ -7,8 +7,25 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from ..core.errors import InputError
 from ..core.options import Option, default_text
+
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice, of which all but the last value would be lost without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line. Raises InputError."""
+        once = set[str]()
+        for found in self.make_parser(ctx).parse_args(list(args))[2]:
+            option: Any = found
+            if option.param_type_name == "option" and not (option.multiple or option.is_flag):
+                if option.opts[0] in once:
+                    raise InputError(option.opts[0], "twice", "one value")
+                once.add(option.opts[0])
+        return super().parse_args(ctx, args)
 
 
 def build(run: Callable[[dict[str, Any]], None], options: Sequence[Option], summary: str) -> Callable[..., None]:

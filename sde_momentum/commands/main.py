@@ -18,6 +18,7 @@ import typer
 from .. import __version__
 from ..core.errors import InputError
 from ..core.extras import explained
+from .build import Command
 from .estimate import estimate
 from .find import find
 from .phase_diagram import phase_diagram
@@ -56,7 +57,7 @@ def _root(
 
 
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_name, cls=Command)(_command)
 
 
 @cache
@@ -66,7 +67,7 @@ def _add_commands() -> None:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=entry.name)
         else:
-            app.command(entry.name)(command)
+            app.command(entry.name, cls=Command)(command)
 
 
 _PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)

@@ -72,12 +72,12 @@ class SmallModels(Experiment):
 EXPERIMENT = SmallModels(
     name="small-models",
     title="The momentum that small models need, down to very small learning rates",
-    help="Small models in machine code: the momentum they need over three decades of lr, and its power of lr.",
+    help="Small models in machine code: the momentum they need over 2.5 decades of lr, and its power of lr.",
     options=(
-        *shared_options("quick (3 learning rates, minutes) or full (7 learning rates, an hour)", "of the label noise"),
+        *shared_options("quick (3 learning rates, minutes) or full (6 learning rates, 40 minutes)", "of the label noise"),
         Option("seeds", int, None, "number of runs for each (lr, momentum) (default: that of the profile)"),
         Option("case", list[str], None, "model; repeat for several (default: all)"),
     ),
-    profiles={"quick": Profile(3, 32), "full": Profile(7, 64)},
+    profiles={"quick": Profile(3, 32), "full": Profile(6, 64)},
     spelling={"n_seeds": "seeds", "cases": "case"},
 )
