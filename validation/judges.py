@@ -119,20 +119,20 @@ def times(summary: Summary) -> Iterator[Measured]:
 
 
 def needed(summary: Summary) -> Iterator[Measured]:
-    """Whether the interval of the exponent of the needed momentum of small models contains 2/3, and neither 1/2 nor 1; listed are
-    that of the smallest learning rates and that of the shortest time."""
-    for name, each in summary.get("systems", {}).items():
-        edge = each["at_end_of_sweep"]["needed"]
-        if edge:
-            yield Measured("needed momentum", f"at the end of the sweep at {edge} lr: no exponent", False, system=name)
+    """Whether the interval of the exponent of the needed momentum contains 2/3, and neither 1/2 nor 1; listed is that of the
+    smallest learning rates, and, of small models, that of the shortest time."""
+    for name, each in summary.get("systems", {"": summary} if "needed" in summary else {}).items():
+        found = each["needed"]
+        if found["at_end"]:
+            yield Measured("needed momentum", f"at the end of the sweep at {found['at_end']} lr: no exponent", False, system=name)
         else:
-            yield from _of_laws(each["needed_fits"], name)
-            for part, gamma in each["lowest"].items():
+            yield from _of_laws(found["fits"], name)
+            for part, gamma in found["lowest"].items():
                 contains = gamma["low"] <= TWO_THIRDS <= gamma["high"]
                 yield Measured(f"exponent, only lr {part}", _interval(gamma), contains, False, name)
-        best = decisive(each["shortest_fits"])
-        if best is not None:
-            gamma = each["shortest_fits"][best]["exponent"]
+        best = decisive(each["time_fits"])
+        if name and best is not None:
+            gamma = each["time_fits"][best]["exponent"]
             yield Measured("shortest time: exponent", _interval(gamma), gamma["low"] <= -TWO_THIRDS <= gamma["high"], False, name)
 
 

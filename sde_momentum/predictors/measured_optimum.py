@@ -21,6 +21,7 @@ from scipy.special import chdtrc, fdtrc, stdtrit
 
 from ..core.arguments import by_annotations
 from ..core.errors import InputError
+from .recommendation import largest_within
 
 Floats = NDArray[np.float64]
 N_RESAMPLES = 1000
@@ -161,6 +162,32 @@ def fit_power_law(lr: Floats, value: Floats, resamples: Floats, order: int, free
     )
 
 
+def needed_momenta(
+    one_minus_beta: Floats, times: Floats, resampled: Floats, within: float, n_seeds: int
+) -> tuple[Floats, Floats]:
+    """The least momentum that is fast enough: ln of the largest 1 - beta whose time is at most `within` times the shortest.
+
+    (n_lr,), and its resamples, (n_resamples, n_lr), whose spread is that of so few runs; NaN where no time of one is finite.
+
+    Args:
+        one_minus_beta, times: increasing along the momenta, (n_lr, n_momentum)
+        resampled: the times from resampled runs, (n_resamples, n_lr, n_momentum)
+        within: at least 1
+        n_seeds: number of runs of each momentum
+
+    >>> found, _ = needed_momenta(np.array([[0.1, 0.2, 0.4]]), np.array([[9.0, 10.0, 20.0]]), np.ones((2, 1, 3)), 15 / 9, 8)
+    >>> float(np.exp(found[0]).round(3))  # 15 steps, between 0.2 and 0.4
+    0.3
+    """
+
+    def least(deltas: Floats, each: Floats) -> float:
+        return largest_within(deltas, each, within * float(each.min()))[0] if np.isfinite(each).any() else np.nan
+
+    value = np.log([least(*pair) for pair in zip(one_minus_beta, times, strict=True)])
+    drawn = np.log([[least(*pair) for pair in zip(one_minus_beta, each, strict=True)] for each in resampled])
+    return value, value + np.sqrt(n_seeds / (n_seeds - 1)) * (drawn - value)
+
+
 class Optima:
     """The measured optima of a sweep, from its convergence times.
 
@@ -264,6 +291,10 @@ class Optima:
             raise InputError("--lr", f"{use.sum()} learning rates", f"at least {2 + order}, for the fit")
         value, resamples = (logs[..., use] for logs in self._logs)
         return fit_power_law(self.lr[use], value, resamples, order, self._freedom)
+
+    def needed(self, within: float) -> tuple[Floats, Floats]:
+        """`needed_momenta` of this sweep."""
+        return needed_momenta(self.one_minus_beta, self.time, np.exp(self._resampled), within, self.n_seeds)
 
     def local_exponent(self, i: int) -> Estimate:
         """Exponent of the best 1 - beta between learning rates i and i + 1 of `lr`."""

@@ -13,6 +13,7 @@ from sde_momentum.predictors.measured_optimum import Estimate, Optima, PowerLaw
 
 from ..baselines import BASELINES, MOVED, Regret, moved, plain_regret, regret, worst
 from ..estimates import plain_law, time_laws
+from ..needed import Needed
 
 EFFECTIVE_LOSS, CLOSED_FORM, TRANSFER, MEASURED = "effective loss", "closed form", "lr^(2/3)", "measured fit"
 METHODS = {
@@ -155,6 +156,7 @@ class Summary:
             "rule": self.rule,
             "fits": [plain_law(law) for law in self.laws],
             "time_fits": [plain_law(law) for law in self.time_laws],
+            "needed": Needed.of(self.optima, ORDER).to_dict(),
             "left_out": {f"{low:.3g} to {high:.3g}": asdict(gamma) for low, high, gamma in self.exponent_between()},
             "worst_time_ratio": self.worst_time_ratio(),
             "worst_regret": {method: plain_regret(self.worst_regret(method)) for method in dict.fromkeys((*METHODS, *WAYS))},

@@ -18,6 +18,7 @@ from sde_momentum.theory import formulas
 
 from ..baselines import BASELINES, KEPT, Regret, moved, plain_regret, regret, worst
 from ..estimates import plain_law, time_laws
+from ..needed import Needed
 from .plan import EFFECTIVE, TRANSFER
 
 Floats = NDArray[np.float64]
@@ -238,6 +239,7 @@ class Summary:
         return {
             "fits": {name: [plain_law(law) for law in laws] for name, laws in self.laws.items()},
             "time_fits": [plain_law(law) for law in self.time_laws],
+            **({"needed": Needed.of(self.optima[FASTEST], 1).to_dict()} if FASTEST in self.optima else {}),
             "at_end_of_sweep": {name: self.at_end(name) for name in self.optima},
             "left_out": {name: {text: asdict(e) for text, e in self.left_out(name)} for name in self.optima},
             "worst_regret": {

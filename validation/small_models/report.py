@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,107 +13,56 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sde_momentum.figures.style import BLACK, BLUE, ORANGE, STYLE, plain_ticks
-from sde_momentum.predictors.measured_optimum import Estimate, PowerLaw, fit_power_law
-from sde_momentum.predictors.recommendation import largest_within
+from sde_momentum.predictors.measured_optimum import Estimate, PowerLaw, needed_momenta
 
 from ..drawing import one_legend, plt
 from ..estimates import plain_law
 from ..experiment import Experiment
 from ..judges import decisive
 from ..mean_times import N_RESAMPLES
+from ..needed import WITHIN, Needed, fitted
 from ..predictions.sweep import SETTLED
 from ..report import Picture, Report, Section, Table
 from ..store import RESULTS, read_dataset
-from .sweep import HORIZON, LONGEST, WITHIN
+from .sweep import HORIZON, LONGEST
 
 Floats = NDArray[np.float64]
 
 ORDER = 2
 """Number of corrections in lr^(1/3), as far as a degree of freedom is left; as many as in matrix sensing."""
-LOWEST = 3
-"""Number of learning rates, a decade, of the exponent at the smallest ones."""
 LIMIT = 2 / 3
 _COLUMNS = 4
 
 
 class Summary:
-    """What the sweep of one model says: the least momentum within WITHIN of the shortest time, and that time, against lr.
+    """What the sweep of one model says: the least momentum that is fast enough, and the shortest time, against lr.
 
     Args:
         data: of this model, dims (rate, momentum) and (rate, resample, momentum)
     """
 
     def __init__(self, data: xr.Dataset) -> None:
-        self.lr, self._deltas = data["lr"].values, data["one_minus_beta"].values
-        self._times, self._resampled = data["convergence_time"].values, data["resampled_time"].values.astype(np.float64)
-        self.n_seeds = json.loads(data.attrs["configuration"])["n_seeds"]
-
-    def _with_resamples(self, value: Floats, resamples: Floats) -> tuple[Floats, Floats]:
-        """ln of values (n_lr,) and of their resamples (n_resamples, n_lr), whose spread is that of so few runs."""
-        logs = np.log(value)
-        return logs, logs + np.sqrt(self.n_seeds / (self.n_seeds - 1)) * (np.log(resamples) - logs)
-
-    @cached_property
-    def needed(self) -> tuple[Floats, Floats]:
-        """ln of the largest 1 - beta within WITHIN of the shortest time, and its resamples."""
-
-        def least(deltas: Floats, times: Floats) -> float:
-            return largest_within(deltas, times, WITHIN * float(times.min()))[0] if np.isfinite(times).any() else np.nan
-
-        value = np.array([least(*pair) for pair in zip(self._deltas, self._times, strict=True)])
-        resamples = [[least(deltas, times) for times in each] for deltas, each in zip(self._deltas, self._resampled, strict=True)]
-        return self._with_resamples(value, np.array(resamples).T)
-
-    @cached_property
-    def shortest(self) -> tuple[Floats, Floats]:
-        """ln of the shortest time, and its resamples."""
-        return self._with_resamples(self._times.min(axis=1), self._resampled.min(axis=2).T)
-
-    @cached_property
-    def estimates(self) -> list[Estimate]:
-        """The largest 1 - beta within WITHIN of the shortest time, with intervals."""
-        value, resamples = self.needed
-        return [Estimate.of(v, r, self.n_seeds - 1).exp() for v, r in zip(value, resamples.T, strict=True)]
-
-    @cached_property
-    def at_end(self) -> int:
-        """At how many learning rates the least momentum of the sweep is still within WITHIN of the shortest time."""
-        return int(np.sum(self._times[:, -1] <= WITHIN * self._times.min(axis=1)))
-
-    def _fits(self, logs: tuple[Floats, Floats], n: int | None = None) -> list[PowerLaw]:
-        """Power laws without and with corrections [theory: Ways to predict, eq. 11.4], of the n smallest learning rates."""
-        value, resamples = logs
-        lr, use = self.lr[:n], np.isfinite(resamples).all(axis=1)
-        orders = [order for order in range(ORDER + 1 if n is None else 1) if len(lr) > order + 2]
-        return [fit_power_law(lr, value[:n], resamples[use][:, :n], order, self.n_seeds - 1) for order in orders]
-
-    @cached_property
-    def laws(self) -> list[PowerLaw]:
-        """Of the least momentum that is fast enough."""
-        return self._fits(self.needed)
-
-    @cached_property
-    def lowest(self) -> Estimate | None:
-        """Its exponent at the LOWEST smallest learning rates; None where these are all."""
-        return None if len(self.lr) == LOWEST else self._fits(self.needed, LOWEST)[0].exponent
-
-    @cached_property
-    def time_laws(self) -> list[PowerLaw]:
-        """Of the shortest time."""
-        return self._fits(self.shortest)
+        self.lr = data["lr"].values
+        deltas, times = data["one_minus_beta"].values, data["convergence_time"].values
+        resampled = np.moveaxis(data["resampled_time"].values.astype(np.float64), 1, 0)
+        n_seeds, shortest = json.loads(data.attrs["configuration"])["n_seeds"], times.min(axis=1)
+        at_end = int(np.sum(times[:, -1] <= WITHIN * shortest))
+        self.needed = Needed(self.lr, needed_momenta(deltas, times, resampled, WITHIN, n_seeds), at_end, n_seeds, ORDER)
+        spread = np.sqrt(n_seeds / (n_seeds - 1)) * (np.log(resampled.min(axis=2)) - np.log(shortest))
+        self.shortest = shortest
+        self.time_laws = [
+            fitted(self.lr, (np.log(shortest), np.log(shortest) + spread), order, n_seeds)
+            for order in range(ORDER + 1)
+            if len(self.lr) > order + 2
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and strings."""
-        low = {} if self.lowest is None else {f"{self.lr[0]:.3g} to {self.lr[LOWEST - 1]:.3g}": asdict(self.lowest)}
         return {
-            "learning_rates": [
-                {"lr": float(lr), "one_minus_beta": asdict(each), "time": float(time)}
-                for lr, each, time in zip(self.lr, self.estimates, np.exp(self.shortest[0]), strict=True)
-            ],
-            "needed_fits": [plain_law(law) for law in self.laws],
-            "shortest_fits": [plain_law(law) for law in self.time_laws],
-            "lowest": low,
-            "at_end_of_sweep": {"needed": self.at_end},
+            "lr": self.lr.tolist(),
+            "shortest_time": self.shortest.tolist(),
+            "needed": self.needed.to_dict(),
+            "time_fits": [plain_law(law) for law in self.time_laws],
         }
 
 
@@ -129,11 +77,11 @@ def _chosen(laws: list[PowerLaw]) -> str:
 
 
 def _row(name: str, one: Summary) -> list[str]:
-    rates = f"{one.lr[0]:.2g} to {one.lr[-1]:.2g}"
-    if one.at_end:
-        return [name, rates, f"at the end of the sweep at {one.at_end} lr", "–", "–", _chosen(one.time_laws)]
-    plain = f"{_interval(one.laws[0].exponent)}, p = {one.laws[0].p_value:.2g}"
-    return [name, rates, plain, _chosen(one.laws), "–" if one.lowest is None else _interval(one.lowest), _chosen(one.time_laws)]
+    rates, laws, low = f"{one.lr[0]:.2g} to {one.lr[-1]:.2g}", one.needed.laws, one.needed.lowest
+    if one.needed.at_end:
+        return [name, rates, f"at the end of the sweep at {one.needed.at_end} lr", "–", "–", _chosen(one.time_laws)]
+    plain = f"{_interval(laws[0].exponent)}, p = {laws[0].p_value:.2g}"
+    return [name, rates, plain, _chosen(laws), *(map(_interval, low.values()) if low else "–"), _chosen(one.time_laws)]
 
 
 def momenta(summaries: dict[str, Summary]) -> Figure:
@@ -145,13 +93,13 @@ def momenta(summaries: dict[str, Summary]) -> Figure:
         for axis in axes.flat[len(summaries) :]:
             axis.set_visible(False)
         for k, (axis, (name, one)) in enumerate(zip(axes.flat, summaries.items(), strict=False)):
-            first, dense = one.estimates[0].value, np.geomspace(one.lr[0], one.lr[-1], 50)
+            first, dense = one.needed.estimates[0].value, np.geomspace(one.lr[0], one.lr[-1], 50)
             scale = first * (one.lr / one.lr[0]) ** LIMIT
             value, low, high = (
-                np.array([getattr(each, end) for each in one.estimates]) / scale for end in ("value", "low", "high")
+                np.array([getattr(each, end) for each in one.needed.estimates]) / scale for end in ("value", "low", "high")
             )
             axis.axhline(1, color=BLACK, lw=1, label=r"lr$^{2/3}$")
-            line = one.laws[0].curve(dense)[0] / (first * (dense / one.lr[0]) ** LIMIT)
+            line = one.needed.laws[0].curve(dense)[0] / (first * (dense / one.lr[0]) ** LIMIT)
             axis.plot(dense, line, color=ORANGE, lw=1.5, label="plain power law")
             bars = np.maximum([value - low, high - value], 0)
             axis.errorbar(one.lr, value, bars, fmt="o", ms=4, color=BLUE, lw=1, label="measured, 95 %")
@@ -177,17 +125,17 @@ def findings(summaries: dict[str, Summary]) -> list[str]:
     def has(gamma: Estimate) -> bool:
         return gamma.low <= LIMIT <= gamma.high
 
-    whole = {name: one for name, one in summaries.items() if not one.at_end}
+    whole = {name: one for name, one in summaries.items() if not one.needed.at_end}
     said = []
     if ended := [name for name in summaries if name not in whole]:
         said.append(f"No exponent, as the least momentum of the sweep is still fast enough: {'; '.join(ended)}.")
-    plain = [one.laws[0].exponent for one in whole.values()]
+    plain = [one.needed.laws[0].exponent for one in whole.values()]
     inside = sum(map(has, plain))
     said.append(f"2/3 is in the interval of the plain power law, fitted to all learning rates, in {inside} of {len(plain)}.")
-    if low := [one.lowest for one in whole.values() if one.lowest is not None]:
+    if low := [gamma for one in whole.values() for gamma in one.needed.lowest.values()]:
         width, middle = np.median([((gamma.high - gamma.low) / 2, gamma.value) for gamma in low], axis=0)
         said.append(
-            f"At the {LOWEST} smallest learning rates, a decade, it is in {sum(map(has, low))} of {len(low)}; median exponent "
+            f"At the smallest learning rates, a decade, it is in {sum(map(has, low))} of {len(low)}; median exponent "
             f"{middle:.3f}, median half of the intervals {width:.3f}."
         )
     return said

@@ -20,6 +20,7 @@ from sde_momentum.predictors.recommendation import largest_within
 from ..cases import UNSEEN, Case
 from ..experiment import Configuration
 from ..mean_times import mean_times
+from ..needed import WITHIN
 from ..predictions.sweep import SETTLED, clock_until
 from ..store import versions
 
@@ -29,11 +30,8 @@ FACTOR = 10**0.5
 """Between neighbouring learning rates."""
 LOOK = 0.4 * 1.7 ** -np.arange(17.0)[::-1]
 """1 - beta of the first look, at the largest learning rate."""
-WITHIN = 1.15
-"""The momentum that is measured: the least whose time is at most WITHIN times the shortest. Next to the fastest there is a cliff,
-which is a matter of chance, and in some models none at all; on this side of it times grow smoothly."""
 GRID = np.geomspace(1 / 8, 2.5, 17)
-"""1 - beta of the sweep over the measured one of the learning rate before, moved by lr^(2/3)."""
+"""1 - beta of the sweep over the needed one of the learning rate before, moved by lr^(2/3)."""
 _FIRST, _TRIES = 1_000, 7
 """Steps of the first look, which are tripled up to so many times until the shortest time fits in HORIZON times."""
 HORIZON, LONGEST = 4.0, 12.0
@@ -99,7 +97,7 @@ class Model:
         return float(f"{self.case.lr[1] / FACTOR**i:.3g}")
 
     def look(self) -> dict[str, float]:
-        """The measured 1 - beta at the largest learning rate, and the shortest time."""
+        """The needed 1 - beta at the largest learning rate, and the shortest time."""
         seeds, guess = self._seeds(LANES) + np.uint64(_LOOK_SEED), _FIRST / HORIZON
         for _ in range(_TRIES):
             times, _ = self._times(self.lr(0), LOOK, [horizon(delta, guess) for delta in LOOK], seeds)
@@ -126,7 +124,7 @@ class Model:
         }
 
     def centre(self, i: int, found: dict[str, NDArray[Any]]) -> dict[str, float]:
-        """The measured 1 - beta of learning rate i and the shortest time, moved to the next by lr^(2/3)."""
+        """The needed 1 - beta of learning rate i and the shortest time, moved to the next by lr^(2/3)."""
         scale, times = (self.lr(i + 1) / self.lr(i)) ** (2 / 3), found["time"]
         if not np.isfinite(times).any():
             raise InputError("--case", self.case.name, f"a model that reaches its target at lr {self.lr(i):.3g}")
