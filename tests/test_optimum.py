@@ -61,7 +61,7 @@ def test_without_noise_every_law_is_recovered_to_the_grid():
 
 
 def test_the_least_momentum_that_is_fast_enough_lies_where_the_time_says():
-    """Times exp(x^2), x = ln ratio, are 1.15 times the shortest at x = sqrt(ln 1.15): to 2 % by interpolation in steps of 0.19."""
+    """Times exp(x^2), x = ln ratio, are 1.15 times the shortest at x = sqrt(ln 1.15): to 2 % by interpolation."""
     best, optima = sweep(0, n_lr=7, spread=1e-9)
     value, resamples = optima.needed(1.15)
     np.testing.assert_allclose(np.exp(value) / best, np.exp(np.sqrt(np.log(1.15))), rtol=0.02)
