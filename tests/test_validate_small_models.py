@@ -16,7 +16,7 @@ from validation.judges import needed
 from validation.needed import WITHIN
 from validation.small_models import experiment
 from validation.small_models.report import Summary, momenta
-from validation.small_models.sweep import GRID
+from validation.small_models.sweep import GRID, RESAMPLED, packed
 
 N_SEEDS, N_RESAMPLES = 64, 200
 LR = np.geomspace(1e-5, 1e-2, 7)
@@ -39,7 +39,7 @@ def made_up(gamma, noise=0.02, seed=0, off=1.0):
     resampled = np.einsum("bs,slm->lbm", weights, runs) * time[:, None]
     data = {
         "convergence_time": (("rate", "momentum"), runs.mean(axis=0) * time),
-        "resampled_time": (("rate", "resample", "momentum"), resampled),
+        RESAMPLED: (("rate", "resample", "momentum"), packed(resampled, runs.mean(axis=0) * time)),
         "one_minus_beta": (("rate", "momentum"), best[:, None] * ratio),
         "lr": ("rate", LR),
     }

@@ -24,14 +24,14 @@ from ..needed import WITHIN, Needed, fitted
 from ..predictions.sweep import SETTLED
 from ..report import Picture, Report, Section, Table
 from ..store import RESULTS, read_dataset
-from .sweep import HORIZON, LONGEST
+from .sweep import HORIZON, LONGEST, RESAMPLED, unpacked
 
 Floats = NDArray[np.float64]
 
 ORDER = 2
 """Number of corrections in lr^(1/3), as far as a degree of freedom is left; as many as in matrix sensing."""
 LIMIT = 2 / 3
-_COLUMNS = 4
+_COLUMNS = 6
 
 
 class Summary:
@@ -44,7 +44,7 @@ class Summary:
     def __init__(self, data: xr.Dataset) -> None:
         self.lr = data["lr"].values
         deltas, times = data["one_minus_beta"].values, data["convergence_time"].values
-        resampled = np.moveaxis(data["resampled_time"].values.astype(np.float64), 1, 0)
+        resampled = np.moveaxis(unpacked(data[RESAMPLED].values, times), 1, 0)
         n_seeds, shortest = json.loads(data.attrs["configuration"])["n_seeds"], times.min(axis=1)
         at_end = int(np.sum(times[:, -1] <= WITHIN * shortest))
         self.needed = Needed(self.lr, needed_momenta(deltas, times, resampled, WITHIN, n_seeds), at_end, n_seeds, ORDER)
@@ -89,9 +89,10 @@ def momenta(summaries: dict[str, Summary]) -> Figure:
     columns = min(_COLUMNS, len(summaries))
     rows = -(-len(summaries) // columns)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(rows, columns, figsize=(2.7 * columns + 0.6, 2.3 * rows + 0.6), squeeze=False, sharey=True)
+        figure, axes = plt.subplots(rows, columns, figsize=(2.2 * columns + 0.6, 2.1 * rows + 0.8), squeeze=False, sharey=True)
         for axis in axes.flat[len(summaries) :]:
             axis.set_visible(False)
+        ends = [1.0]
         for k, (axis, (name, one)) in enumerate(zip(axes.flat, summaries.items(), strict=False)):
             first, dense = one.needed.estimates[0].value, np.geomspace(one.lr[0], one.lr[-1], 50)
             scale = first * (one.lr / one.lr[0]) ** LIMIT
@@ -104,12 +105,14 @@ def momenta(summaries: dict[str, Summary]) -> Figure:
             bars = np.maximum([value - low, high - value], 0)
             axis.errorbar(one.lr, value, bars, fmt="o", ms=4, color=BLUE, lw=1, label="measured, 95 %")
             axis.set(xscale="log", yscale="log")
+            ends += [value.min(), value.max()]
             axis.set_title(name, fontsize="small")
             plain_ticks(axis)
             if k + columns >= len(summaries):
                 axis.set_xlabel("learning rate")
             if k % columns == 0:
                 axis.set_ylabel(r"$(1-\beta)\,/\,$lr$^{2/3}$")
+        axes[0, 0].set_ylim(min(ends) / 1.25, 1.25 * max(ends))  # by the points: a bar of few seeds may be long
         one_legend(figure, axes.flat[: len(summaries)], ncols=3)
     return figure
 
