@@ -16,7 +16,7 @@ from sde_momentum.figures.style import BLACK, BLUE, ORANGE, STYLE, plain_ticks
 from sde_momentum.predictors.measured_optimum import Estimate, PowerLaw, needed_momenta
 
 from ..drawing import one_legend, plt
-from ..estimates import plain_law
+from ..estimates import plain_law, with_error
 from ..experiment import Experiment
 from ..judges import decisive
 from ..mean_times import N_RESAMPLES
@@ -137,9 +137,11 @@ def findings(summaries: dict[str, Summary]) -> list[str]:
     said.append(f"2/3 is in the interval of the plain power law, fitted to all learning rates, in {inside} of {len(plain)}.")
     if low := [gamma for one in whole.values() for gamma in one.needed.lowest.values()]:
         width, middle = np.median([((gamma.high - gamma.low) / 2, gamma.value) for gamma in low], axis=0)
+        weights = np.array([gamma.standard_error**-2 for gamma in low])
+        mean, error = np.average([gamma.value for gamma in low], weights=weights), weights.sum() ** -0.5
         said.append(
             f"At the smallest learning rates, a decade, it is in {sum(map(has, low))} of {len(low)}; median exponent "
-            f"{middle:.3f}, median half of the intervals {width:.3f}."
+            f"{middle:.3f}, median half of the intervals {width:.3f}; mean weighted by the errors {with_error(mean, error)}."
         )
     return said
 
