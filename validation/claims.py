@@ -204,7 +204,7 @@ CLAIMS = (
         OURS, ("11.3", "11.4"), (), ("tests/test_prediction.py", "tests/test_validate_predictions.py"), judges.default_answers,
         "The first ten problems were there when the trials were made; the others were made to test them, but the last mends came "
         "after their first answers ([predictions](predictions.md)). Two learning rates each. An answer called doubtful counts "
-        "like the others. Of the six that fail five do so by the sweep's error, at a recommended momentum next to the cliff.",
+        "like the others. Trials end by the clock: on a busy machine answers are worse, and more of them doubtful.",
     ),
     Claim(
         "As lr goes to 0 the times of the critical limit become exact.",
