@@ -45,6 +45,7 @@ WORDS: Mapping[Section, Mapping[str, str]] = {
         "energy": "of a normal mode: lambda times its mean squared displacement, in units of eta c / (2 delta)",
         "critical limit": "training as lr -> 0 at fixed kappa, so at 1 - beta = C lr^(2/3): a stochastic differential equation",
         "universal curve": "scaled time tau to a target against scaled damping D; one curve serves every lr and c",
+        "needed momentum": "the least that is fast enough: the largest 1 - beta of a time at most 15 % above the shortest",
         "cliff": "the steep side of the time against momentum: a little more momentum than the best, and the target is missed",
     },
     Section.FINITE_LEARNING_RATE: {

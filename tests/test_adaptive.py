@@ -415,7 +415,10 @@ CROSSED = sm.SDE(pair_drift, lambda x, t, p: (x[1], 1.0), 2)
             dict(equation=sm.SDE(linear, lambda x, t, p: float(str(x)[:3]))),
             r"diffusion: given .*; allowed: scalar code that numba",
         ),
-        (dict(parameters=(1.0,)), r"diffusion: given a function that raises IndexError.*; allowed: f\(x, t, p\) with 1 param"),
+        (
+            dict(parameters=(1.0,)),
+            r"diffusion: given a function that raises IndexError.*\(dim = 1\) and 1 param",
+        ),
     ],
 )
 def test_bad_input_names_argument_given_and_allowed(change, message):

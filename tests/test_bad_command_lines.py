@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from command_lines import without
 
 from sde_momentum.commands import main as command_line
 from validation import runner
@@ -81,15 +82,6 @@ def lines(name: str) -> Iterator[list[str]]:
             rest = without(base, flag)
             yield from ([*name.split(), *rest, flag, next(turn)] for _ in range(EACH))
             yield [*name.split(), *rest, flag]
-
-
-def without(line: list[str], flag: str) -> list[str]:
-    """The line without this option and its value: given twice it would be refused for that alone."""
-    if flag not in line:
-        return line
-    i = line.index(flag)
-    value = i + 1 < len(line) and not line[i + 1].startswith("--")
-    return line[:i] + line[i + 1 + value :]
 
 
 def _said(

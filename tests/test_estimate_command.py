@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from command_lines import changed
 from typer.testing import CliRunner
 
 import sde_momentum as sm
@@ -52,7 +53,7 @@ def mine(tmp_path, monkeypatch):
 
 
 def invoke(*arguments):
-    return CliRunner().invoke(app, ["estimate", *RUN, *arguments])
+    return CliRunner().invoke(app, changed(["estimate", *RUN], *arguments))
 
 
 @pytest.mark.parametrize("loss", ["half-mse", "my_training:loss"])

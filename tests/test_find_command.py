@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_lines import changed
 from typer.testing import CliRunner
 
 from sde_momentum.commands.main import app
@@ -45,7 +46,7 @@ def mine(tmp_path, monkeypatch):
 
 
 def invoke(*arguments, data="my_finder:loader"):
-    return CliRunner().invoke(app, [*RUN, "--data", data, *arguments])
+    return CliRunner().invoke(app, changed([*RUN, "--data", data], *arguments))
 
 
 def test_it_prints_and_draws_what_the_library_finds(tmp_path):

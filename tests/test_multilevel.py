@@ -262,7 +262,7 @@ GENERAL = sm.SDE(no_drift, mixing, 2, noise="general", n_noise=3)
         (dict(workers=0), r"workers: given 0; allowed: -1"),
         (dict(functional=3.0), r"f: given 3.0; allowed: a function f\(x, t, p\)"),
         (dict(functional=lambda x, t, p: (x,)), r"f: given a function that returns \(.*\); allowed: a function f"),
-        (dict(functional=lambda x, t, p: p[2]), r"f: given a function that raises IndexError.*with 2 parameters"),
+        (dict(functional=lambda x, t, p: p[2]), r"f: given a function that raises IndexError.*\(dim = 1\) and 2 parameters"),
         (dict(functional=lambda x, t, p: float(str(x)[:3])), r"f: given .*; allowed: scalar code that numba"),
         (
             dict(method="weak-euler"),

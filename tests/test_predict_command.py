@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from command_lines import changed
 from typer.testing import CliRunner
 
 import sde_momentum as sm
@@ -14,7 +15,7 @@ from sde_momentum.commands.main import app
 
 
 def run(*words):
-    return CliRunner().invoke(app, ["predict", "--lr", "0.01", *words])
+    return CliRunner().invoke(app, changed(["predict", "--lr", "0.01"], *words))
 
 
 @pytest.mark.parametrize(

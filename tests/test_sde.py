@@ -218,7 +218,10 @@ GOOD = dict(system=OU, start=1.0, times=[0.1], step=0.1, n_paths=10, parameters=
             dict(step=Fixed(0.1, "heun")),
             r"method: given heun; allowed: euler-maruyama, weak-euler, milstein.* \(for ito with diag",
         ),
-        (dict(parameters=(1.0,)), r"diffusion: given a function that raises IndexError.*; allowed: f\(x, t, p\) with 1 param"),
+        (
+            dict(parameters=(1.0,)),
+            r"diffusion: given a function that raises IndexError.*\(dim = 1\) and 1 param",
+        ),
         (dict(parameters=(np.nan, 1.0)), r"parameters: given nan; allowed"),
         (
             dict(system=sm.SDE(linear, lambda x, t, p: (x,))),

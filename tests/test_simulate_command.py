@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from command_lines import changed
 from typer.testing import CliRunner
 
 import sde_momentum as sm
@@ -15,7 +16,7 @@ RUN += ["--d", "4", "--measurements", "10"]
 
 
 def invoke(*arguments):
-    return CliRunner().invoke(app, [*RUN, *arguments])
+    return CliRunner().invoke(app, changed(RUN, *arguments, several=("--lr", "--momentum", "--metric")))
 
 
 def test_it_prints_means_and_errors_over_the_seeds(tmp_path):
