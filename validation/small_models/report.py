@@ -133,15 +133,16 @@ def findings(summaries: dict[str, Summary]) -> list[str]:
     if ended := [name for name in summaries if name not in whole]:
         said.append(f"No exponent, as the least momentum of the sweep is still fast enough: {'; '.join(ended)}.")
     plain = [one.needed.laws[0].exponent for one in whole.values()]
-    inside = sum(map(has, plain))
-    said.append(f"2/3 is in the interval of the plain power law, fitted to all learning rates, in {inside} of {len(plain)}.")
-    if low := [gamma for one in whole.values() for gamma in one.needed.lowest.values()]:
-        width, middle = np.median([((gamma.high - gamma.low) / 2, gamma.value) for gamma in low], axis=0)
-        weights = np.array([gamma.standard_error**-2 for gamma in low])
-        mean, error = np.average([gamma.value for gamma in low], weights=weights), weights.sum() ** -0.5
+    low = [gamma for one in whole.values() for gamma in one.needed.lowest.values()]
+    for where, found in (("at all learning rates", plain), ("at the smallest, a decade", low)):
+        if not found:
+            continue
+        width, middle = np.median([((gamma.high - gamma.low) / 2, gamma.value) for gamma in found], axis=0)
+        weights = np.array([gamma.standard_error**-2 for gamma in found])
+        mean = with_error(float(np.average([gamma.value for gamma in found], weights=weights)), float(weights.sum() ** -0.5))
         said.append(
-            f"At the smallest learning rates, a decade, it is in {sum(map(has, low))} of {len(low)}; median exponent "
-            f"{middle:.3f}, median half of the intervals {width:.3f}; mean weighted by the errors {with_error(mean, error)}."
+            f"Plain power law {where}: 2/3 is in the interval in {sum(map(has, found))} of {len(found)}; mean exponent, weighted "
+            f"by the errors, {mean}; median {middle:.3f}, median half of the intervals {width:.3f}."
         )
     return said
 
